@@ -1,0 +1,119 @@
+/* tarn_pool.h: the third seam: memory in stream order.
+ *
+ * A pool lends memory to a stream and takes it back in the order of a stream: a free is a promise
+ * that the work enqueued on that stream *so far* is the last to touch the block, not that it has
+ * already run. The pool lends the block out again only behind that work.
+ *
+ * Ordering, in numbered sentences:
+ *
+ * 1. Memory from tarn_pool_alloc(pool, n, s, ...) may be used by work enqueued on s afterwards, and
+ *    by work on any stream that is ordered behind that. Not by the CPU, unless s is NULL (or
+ *    synchronous): only then the pool knows that no earlier copy still touches the block.
+ * 2. Work on another stream t that uses the block must be ordered before the free, or be noted with
+ *    tarn_pool_note_use(pool, p, t) after it was enqueued and before the free.
+ * 3. tarn_pool_free(pool, p, s) makes the block available to work enqueued on s afterwards at once,
+ *    to other streams behind a fence, and to the CPU once that fence has passed.
+ * 4. An out-of-memory answer means that no block could be had in any order: pending blocks were
+ *    waited for, searched again, and idle memory was given back before.
+ */
+#ifndef TARN_POOL_H
+#define TARN_POOL_H
+
+#include "alloc/tarn_stream.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tarn_pool tarn_pool;
+
+/* Bytes and counts of a pool, exact whenever no call is under way in it. What is defined as
+ * PyTorch's statistics define it: requested <= allocated <= active <= reserved. */
+typedef struct tarn_pool_stats {
+  size_t struct_size;
+  size_t requested_bytes; /* lent out, as asked for */
+  size_t allocated_bytes; /* lent out, as rounded by the pool */
+  size_t active_bytes;    /* allocated, and freed but not yet seen to be unused by every stream */
+  size_t reserved_bytes;  /* obtained from the provider and not given back */
+  size_t requested_bytes_peak;
+  size_t allocated_bytes_peak;
+  size_t reserved_bytes_peak;
+  uint64_t alloc_count;    /* blocks lent out since the pool was made */
+  uint64_t free_count;     /* blocks taken back; alloc_count - free_count are live */
+  uint64_t provider_calls; /* alloc, reserve, commit, decommit and free calls to the provider */
+  uint64_t fence_count;    /* fences recorded to reuse a block across streams */
+  uint64_t wait_count;     /* waits enqueued on a stream, or made by the host, for such a fence */
+  uint64_t out_of_memory_count;
+} tarn_pool_stats;
+
+typedef struct tarn_pool_attributes {
+  size_t struct_size;
+  tarn_device device;
+  size_t alignment_bytes; /* of every block that was asked for without an alignment */
+  int32_t node;           /* operating system's NUMA node; -1 where none is said */
+} tarn_pool_attributes;
+
+/* What an implementation fills in. Functions may be called from any thread, several at once.
+ *
+ * Required: name, attributes, alloc, free, note_use, stats. trim may be NULL (nothing to give
+ * back), destroy too. Arguments arrive checked: size_bytes > 0, alignment_bytes 0 or a power of
+ * two, address not NULL. */
+typedef struct tarn_pool_ops {
+  size_t struct_size;
+  const char *name; /* copied */
+  tarn_status (*attributes)(void *context, tarn_pool_attributes *attributes);
+  tarn_status (*alloc)(void *context, size_t size_bytes, size_t alignment_bytes,
+                       tarn_stream *stream, void **address);
+  /* TARN_NOT_FOUND, and nothing changed, where the pool did not lend `address` out. */
+  tarn_status (*free)(void *context, void *address, tarn_stream *stream);
+  tarn_status (*note_use)(void *context, void *address, tarn_stream *stream);
+  tarn_status (*trim)(void *context, size_t keep_bytes, size_t *released_bytes);
+  tarn_status (*stats)(void *context, tarn_pool_stats *stats);
+  /* Called once, when the last reference is gone and the last block is back. */
+  void (*destroy)(void *context);
+} tarn_pool_ops;
+
+/* Makes a pool of an implementation: checks `ops`, completes it, copies it; takes `context`. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_create(const tarn_pool_ops *ops, void *context,
+                                                     tarn_pool **pool);
+
+/* Shared ownership. A pool also lives as long as any of its blocks: after the last release no more
+ * is lent out through it, and the last tarn_pool_free takes the pool down. */
+TARN_API void tarn_pool_retain(tarn_pool *pool);
+TARN_API void tarn_pool_release(tarn_pool *pool);
+
+TARN_API const char *tarn_pool_name(const tarn_pool *pool);
+TARN_API const tarn_pool_attributes *tarn_pool_attributes_of(const tarn_pool *pool);
+
+/* At least size_bytes, aligned to the pool's alignment, usable in the order of `stream`. A size of
+ * 0 succeeds with a NULL address and counts nowhere. TARN_TOO_LARGE where the size cannot be
+ * rounded or exceeds PTRDIFF_MAX; TARN_OUT_OF_MEMORY as sentence 4 says. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_alloc(tarn_pool *pool, size_t size_bytes,
+                                                    tarn_stream *stream, void **address);
+/* The same with an alignment, a power of two; 0 means the pool's own. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, size_t size_bytes,
+                                                            size_t alignment_bytes,
+                                                            tarn_stream *stream, void **address);
+
+/* Takes back exactly an address that the pool lent out, from any thread; NULL does nothing. Makes
+ * no driver call and does not block. TARN_NOT_FOUND for any other address and for a second free. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_free(tarn_pool *pool, void *address,
+                                                   tarn_stream *stream);
+
+/* Says that work enqueued on `stream` by now uses the live block that `address` points into (its
+ * start or anywhere inside). Cheap: no driver call. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_note_use(tarn_pool *pool, const void *address,
+                                                       tarn_stream *stream);
+
+/* Gives idle memory back to the provider until at most keep_bytes are reserved or nothing idle is
+ * left. Memory that a stream may still use is not waited for. `released_bytes` may be NULL. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_trim(tarn_pool *pool, size_t keep_bytes,
+                                                   size_t *released_bytes);
+
+/* The caller sets stats->struct_size. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_stats_of(tarn_pool *pool, tarn_pool_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

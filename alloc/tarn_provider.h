@@ -1,0 +1,93 @@
+/* tarn_provider.h: the first seam: whole blocks of memory from a machine.
+ *
+ * A provider is the cold path below a pool: pages of the operating system, a NUMA node, pinned
+ * host memory, a GPU, a range that the caller owns. It hands out whole blocks and takes whole
+ * blocks back; it knows nothing of reuse, streams or small sizes.
+ *
+ * A provider that can hold address space without memory behind it also reserves: a pool then grows
+ * one range in place instead of collecting segments, and gives single granules back.
+ *
+ *     alloc ----------------------------------------------> usable block --- release
+ *     reserve --> address space --- commit [a, a+n) -----> usable there  --- release (whole range)
+ *                               <-- decommit [a, a+n) ---
+ */
+#ifndef TARN_PROVIDER_H
+#define TARN_PROVIDER_H
+
+#include "alloc/tarn_status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tarn_provider tarn_provider;
+
+enum {
+  TARN_PROVIDER_ZEROED = 1u << 0,   /* fresh memory, committed or allocated, reads as zero */
+  TARN_PROVIDER_RESERVES = 1u << 1, /* reserve, commit and decommit work */
+};
+
+typedef struct tarn_provider_attributes {
+  size_t struct_size;
+  tarn_device device;       /* where the memory lies */
+  size_t granularity_bytes; /* power of two; every size given to the provider is a multiple of it */
+  size_t alignment_bytes;   /* power of two; every block is aligned to at least this */
+  uint32_t flags;           /* TARN_PROVIDER_* */
+  int32_t node;             /* operating system's NUMA node of host memory; -1 where none is said */
+} tarn_provider_attributes;
+
+/* What an implementation fills in. `context` is handed to every call. Functions may be called from
+ * any thread, several at once; tarn holds no lock while it calls them.
+ *
+ * Required: name, attributes, alloc, release. reserve, commit and decommit come all three or not
+ * at all, and go with TARN_PROVIDER_RESERVES. destroy may be NULL. */
+typedef struct tarn_provider_ops {
+  size_t struct_size;
+  const char *name; /* "pages", "cuda:0"; copied */
+  /* Called once, when the provider is created; what it says never changes. */
+  tarn_status (*attributes)(void *context, tarn_provider_attributes *attributes);
+  /* A usable block of exactly size_bytes (> 0). TARN_OUT_OF_MEMORY where there is none: the pool
+   * then tries to give something back and asks again, so it must not be sticky. */
+  tarn_status (*alloc)(void *context, size_t size_bytes, void **address);
+  /* Takes back a whole block of `alloc` or a whole range of `reserve` (committed or not). Nothing
+   * may use it any more. */
+  tarn_status (*release)(void *context, void *address, size_t size_bytes);
+  tarn_status (*reserve)(void *context, size_t size_bytes, void **address);
+  /* On failure nothing of [address, address + size_bytes) is committed. */
+  tarn_status (*commit)(void *context, void *address, size_t size_bytes);
+  tarn_status (*decommit)(void *context, void *address, size_t size_bytes);
+  void (*destroy)(void *context);
+} tarn_provider_ops;
+
+/* Makes a provider of an implementation: checks that `ops` is whole, asks its attributes, and
+ * completes what is optional, once. Takes `context`: ops->destroy(context) runs when the last
+ * reference goes. `ops` itself is copied. TARN_INVALID_ARGUMENT says which part is missing. */
+TARN_API TARN_NODISCARD tarn_status tarn_provider_create(const tarn_provider_ops *ops,
+                                                         void *context, tarn_provider **provider);
+
+/* Shared ownership. Pools retain their provider. */
+TARN_API void tarn_provider_retain(tarn_provider *provider);
+TARN_API void tarn_provider_release(tarn_provider *provider);
+
+TARN_API const char *tarn_provider_name(const tarn_provider *provider);
+TARN_API const tarn_provider_attributes *tarn_provider_attributes_of(const tarn_provider *provider);
+
+/* The seam's calls, arguments checked. size_bytes is a positive multiple of the granularity, and
+ * [address, address + size_bytes) for commit and decommit lies on granules. */
+TARN_API TARN_NODISCARD tarn_status tarn_provider_alloc(tarn_provider *provider, size_t size_bytes,
+                                                        void **address);
+TARN_API TARN_NODISCARD tarn_status tarn_provider_reserve(tarn_provider *provider,
+                                                          size_t size_bytes, void **address);
+TARN_API TARN_NODISCARD tarn_status tarn_provider_commit(tarn_provider *provider, void *address,
+                                                         size_t size_bytes);
+TARN_API TARN_NODISCARD tarn_status tarn_provider_decommit(tarn_provider *provider, void *address,
+                                                           size_t size_bytes);
+/* Gives a block or range back. A failure means that the machine refused it: the memory is then
+ * lost to the process, and the last error says why. */
+TARN_API TARN_NODISCARD tarn_status tarn_provider_free(tarn_provider *provider, void *address,
+                                                       size_t size_bytes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

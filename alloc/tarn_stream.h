@@ -1,0 +1,135 @@
+/* tarn_stream.h: the second seam: an order of work, and fences in it.
+ *
+ * A stream runs what is enqueued on it one after the other; two streams are unordered until a fence
+ * orders them. Wherever tarn takes a stream, NULL means *the calling thread, now*: the work is done
+ * when the call returns.
+ *
+ * Ordering, in numbered sentences:
+ *
+ * 1. tarn_fence_record marks the point that the stream's work has reached by then; work enqueued
+ *    later is not covered. Recording again moves the mark.
+ * 2. tarn_stream_wait(b, f) orders everything enqueued on b afterwards behind the point that f
+ *    marked at the time of the call. A fence that was never recorded is passed at once.
+ * 3. A wait between two kinds of streams (a CUDA stream and a host worker) blocks the calling
+ *    thread until the fence has passed; between two of one kind it does not.
+ * 4. Memory handed to an enqueued copy stays the stream's until the stream has passed it: release
+ *    it through a pool (tarn_pool_note_use) or wait.
+ * 5. Releasing the last reference of a stream lets the work already enqueued finish.
+ */
+#ifndef TARN_STREAM_H
+#define TARN_STREAM_H
+
+#include "alloc/tarn_status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tarn_stream tarn_stream;
+typedef struct tarn_fence tarn_fence;
+
+/* Runs in stream order on a thread of the stream's. It must not block on that stream, and on a CUDA
+ * stream it must not call the driver. */
+typedef void (*tarn_host_function)(void *argument);
+
+/* `row_count` rows of `row_bytes` each; a pitch is the distance from one row's first byte to the
+ * next one's, and may be anything where there is one row. One row is a plain copy. Rows of the
+ * destination do not overlap each other nor the source. */
+typedef struct tarn_copy_rows {
+  void *dst;
+  const void *src;
+  size_t dst_pitch_bytes;
+  size_t src_pitch_bytes;
+  size_t row_bytes;
+  size_t row_count;
+  tarn_device dst_device;
+  tarn_device src_device;
+} tarn_copy_rows;
+
+enum {
+  TARN_STREAM_SYNCHRONOUS = 1u << 0, /* every call has done its work when it returns */
+};
+
+/* What an implementation fills in. Functions may be called from any thread, several at once, and
+ * tarn holds no lock while it calls them. A native fence belongs to the *kind* of stream (the
+ * address of the kind's ops is its identity), so it outlives the stream that recorded it.
+ *
+ * Required: name, copy, call, synchronize. The fence functions are required unless the stream is
+ * TARN_STREAM_SYNCHRONOUS. fill may be NULL where host memory is all the stream reaches. */
+typedef struct tarn_stream_ops {
+  size_t struct_size;
+  const char *name; /* "worker", "cuda"; a literal */
+  /* TARN_NOT_SUPPORTED where the stream cannot reach one of the devices. Pageable host memory
+   * (TARN_DEVICE_CPU) on an asynchronous device copy: the copy is done when the call returns. */
+  tarn_status (*copy)(void *context, const tarn_copy_rows *rows);
+  tarn_status (*fill)(void *context, void *dst, tarn_device dst_device, uint8_t value,
+                      size_t size_bytes);
+  tarn_status (*call)(void *context, tarn_host_function function, void *argument);
+  tarn_status (*synchronize)(void *context);
+  /* Frees the context; enqueued work still finishes. */
+  void (*destroy)(void *context);
+  tarn_status (*fence_create)(void *context, void **fence);
+  tarn_status (*fence_record)(void *context, void *fence);
+  tarn_status (*fence_wait)(void *context, void *fence);
+  tarn_status (*fence_query)(void *fence); /* TARN_OK passed, TARN_NOT_READY not yet */
+  tarn_status (*fence_synchronize)(void *fence);
+  void (*fence_destroy)(void *fence);
+} tarn_stream_ops;
+
+typedef struct tarn_stream_options {
+  size_t struct_size;
+  tarn_device device; /* whose memory the stream works on besides the host's; zero: the CPU */
+  uint32_t flags;     /* TARN_STREAM_* */
+} tarn_stream_options;
+
+enum { TARN_STREAMS_MAX = 1024 }; /* asynchronous streams alive at once in a process */
+
+/* Makes a stream of an implementation. `ops` is not copied: it must outlive the stream and is the
+ * identity of its kind. Takes `context`. TARN_NOT_SUPPORTED beyond TARN_STREAMS_MAX. */
+TARN_API TARN_NODISCARD tarn_status tarn_stream_create(const tarn_stream_ops *ops, void *context,
+                                                       const tarn_stream_options *options,
+                                                       tarn_stream **stream);
+
+TARN_API void tarn_stream_retain(tarn_stream *stream);
+TARN_API void tarn_stream_release(tarn_stream *stream);
+
+TARN_API const char *tarn_stream_name(const tarn_stream *stream); /* "now" for NULL */
+TARN_API tarn_device tarn_stream_device(const tarn_stream *stream);
+TARN_API bool tarn_stream_is_synchronous(const tarn_stream *stream); /* true for NULL */
+/* For an implementation of streams: the context it gave, where `stream` is of its kind; else NULL. */
+TARN_API void *tarn_stream_context(const tarn_stream *stream, const tarn_stream_ops *kind);
+
+/* Enqueues. Both sides stay alive, and the source unchanged, until `stream` has passed the copy.
+ * row_bytes or row_count 0 does nothing. */
+TARN_API TARN_NODISCARD tarn_status tarn_stream_copy_rows(tarn_stream *stream,
+                                                          const tarn_copy_rows *rows);
+TARN_API TARN_NODISCARD tarn_status tarn_stream_copy(tarn_stream *stream, void *dst,
+                                                     tarn_device dst_device, const void *src,
+                                                     tarn_device src_device, size_t size_bytes);
+TARN_API TARN_NODISCARD tarn_status tarn_stream_fill(tarn_stream *stream, void *dst,
+                                                     tarn_device dst_device, uint8_t value,
+                                                     size_t size_bytes);
+TARN_API TARN_NODISCARD tarn_status tarn_stream_call(tarn_stream *stream,
+                                                     tarn_host_function function, void *argument);
+/* Blocks until everything enqueued on `stream` so far is done. */
+TARN_API TARN_NODISCARD tarn_status tarn_stream_synchronize(tarn_stream *stream);
+
+/* A fence of `stream`'s kind, never recorded. It keeps nothing alive and may outlive the stream. */
+TARN_API TARN_NODISCARD tarn_status tarn_fence_create(tarn_stream *stream, tarn_fence **fence);
+TARN_API void tarn_fence_destroy(tarn_fence *fence);
+/* TARN_INVALID_ARGUMENT where `stream` is of another kind than the fence. One thread at a time
+ * records a fence; the other calls may run meanwhile and see the earlier or the later mark. */
+TARN_API TARN_NODISCARD tarn_status tarn_fence_record(tarn_fence *fence, tarn_stream *stream);
+TARN_API TARN_NODISCARD tarn_status tarn_fence_query(tarn_fence *fence);
+TARN_API TARN_NODISCARD tarn_status tarn_fence_synchronize(tarn_fence *fence);
+TARN_API TARN_NODISCARD tarn_status tarn_stream_wait(tarn_stream *stream, tarn_fence *fence);
+
+/* The application says that `later` already waits for all that was enqueued on `earlier` by now
+ * (by an event, a graph or a join of its own): pools then reuse across the two without a fence. A
+ * false word is a data race. */
+TARN_API TARN_NODISCARD tarn_status tarn_stream_edge(tarn_stream *earlier, tarn_stream *later);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,84 @@
+/* tarn_cuda.h: GPUs through the CUDA driver, loaded at run time: streams, device and pinned memory.
+ *
+ * Nothing here needs a GPU to build or to link. tarn_cuda_open looks for the driver; without one it
+ * answers TARN_UNAVAILABLE and says why. A build without CUDA answers TARN_NOT_SUPPORTED. The driver
+ * may also be tarn's simulated one (cuda/sim), which moves real bytes on the host in the order that
+ * CUDA's rules allow; tarn_cuda_is_simulated tells.
+ *
+ * tarn works in each device's primary context, retained while the tarn_cuda lives, and leaves the
+ * calling thread's current context as it found it.
+ */
+#ifndef TARN_CUDA_H
+#define TARN_CUDA_H
+
+#include "alloc/tarn_provider.h"
+#include "alloc/tarn_stream.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tarn_cuda tarn_cuda;
+
+typedef struct tarn_cuda_options {
+  size_t struct_size;
+  const char *driver_path; /* what to dlopen; NULL: libcuda.so.1 */
+} tarn_cuda_options;
+
+/* Loads the driver and initialises it. Shared; streams and providers retain it. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_open(const tarn_cuda_options *options,
+                                                   tarn_cuda **cuda);
+TARN_API void tarn_cuda_retain(tarn_cuda *cuda);
+TARN_API void tarn_cuda_release(tarn_cuda *cuda);
+
+TARN_API bool tarn_cuda_is_simulated(const tarn_cuda *cuda);
+TARN_API int32_t tarn_cuda_driver_version(const tarn_cuda *cuda); /* 13000 is 13.0 */
+TARN_API int32_t tarn_cuda_device_count(const tarn_cuda *cuda);
+
+typedef struct tarn_cuda_device_info {
+  size_t struct_size;
+  char name[64];
+  char pci_bus_id[32]; /* "0000:17:00.0" */
+  size_t total_bytes;
+  size_t free_bytes; /* at the moment of the call, over all processes */
+  int32_t compute_capability_major;
+  int32_t compute_capability_minor;
+  int32_t multiprocessor_count;
+  int32_t host_node;       /* NUMA node the driver names as nearest; -1 where it names none */
+  bool has_virtual_memory; /* cuMemAddressReserve and its family work */
+  bool has_memory_pools;   /* cuMemAllocAsync and its family work */
+} tarn_cuda_device_info;
+
+/* The caller sets info->struct_size. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_device_info_of(tarn_cuda *cuda, int32_t device,
+                                                             tarn_cuda_device_info *info);
+
+/* A new non-blocking CUDA stream. Copies from and to pinned and device memory are asynchronous; a
+ * copy with pageable memory has been done when the call returns. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_create(tarn_cuda *cuda, int32_t device,
+                                                            tarn_stream **stream);
+/* Wraps a CUstream that somebody else made and destroys: it must outlive the tarn_stream. 0 is the
+ * legacy default stream. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_wrap(tarn_cuda *cuda, int32_t device,
+                                                          void *native_stream,
+                                                          tarn_stream **stream);
+/* The CUstream; *native may be 0 for the legacy stream. TARN_INVALID_ARGUMENT for another kind. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_native(const tarn_stream *stream,
+                                                            void **native_stream);
+
+/* Memory of a device: cuMemAlloc and cuMemFree, blocks in multiples of 2 MiB. Releasing a block waits
+ * for nothing by itself: a pool gives back only what no stream uses. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_device_provider_create(tarn_cuda *cuda,
+                                                                     int32_t device,
+                                                                     tarn_provider **provider);
+
+/* Page-locked host memory that every device can reach (cuMemHostAlloc, portable), in multiples of
+ * 64 KiB; its device is {TARN_DEVICE_CUDA_HOST, 0}. Pinning is slow: use it below a pool. A failure
+ * to pin leaves no error behind in the driver. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_pinned_provider_create(tarn_cuda *cuda,
+                                                                     tarn_provider **provider);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,41 @@
+/* tarn_copy.h: one function that copies any tensor to any tensor of the same shape.
+ *
+ * Any strides on both sides, host or device on both sides, in the order of a stream. A planner
+ * first reduces the two layouts to the fewest runs; then one executor runs the plan.
+ *
+ * 1. The call notes `stream` on both storages, so either tensor may be released right after it: no
+ *    byte is reused, and no deleter runs, before the stream has passed the copy.
+ * 2. Pageable host memory never goes into an asynchronous device copy behind the caller's back: such
+ *    a call is synchronous, and the report says so.
+ * 3. Tensors that overlap are copied exactly where that is possible (the same bytes through equal
+ *    layouts: nothing to do; two contiguous ranges: as memmove), else TARN_OVERLAP. A destination
+ *    that overlaps itself is TARN_OVERLAP.
+ */
+#ifndef TARN_COPY_H
+#define TARN_COPY_H
+
+#include "tensor/tarn_tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tarn_copy_report {
+  size_t struct_size;
+  size_t moved_bytes;   /* of the destination */
+  uint64_t run_count;   /* contiguous runs after reduction */
+  const char *executor; /* "none", "memcpy", "rows", "strided", "staged": a literal */
+  bool was_synchronous; /* the copy is done, whatever the stream */
+} tarn_copy_report;
+
+/* Copies src to dst, element by element at equal indices; src is broadcast to dst's shape first.
+ * Both have one dtype (TARN_NOT_SUPPORTED else). `stream` must reach both devices; NULL does for
+ * host memory. TARN_READ_ONLY where dst's storage is. `report` may be NULL; the caller sets its
+ * struct_size. */
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src,
+                                                     tarn_stream *stream, tarn_copy_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

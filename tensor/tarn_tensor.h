@@ -1,0 +1,114 @@
+/* tarn_tensor.h: a tensor is a value: a storage, an element type and a layout.
+ *
+ * It lives in the caller's memory. Assigning it *borrows*: the copy is good as long as somebody
+ * holds the storage. tarn_tensor_retain makes an owner of a copy, tarn_tensor_release ends one.
+ * Views change a tensor in place, cost a few nanoseconds and touch no reference count:
+ *
+ *     tarn_tensor row = matrix;                       // borrows
+ *     status = tarn_tensor_select(&row, 0, 3);        // row 3, same bytes
+ */
+#ifndef TARN_TENSOR_H
+#define TARN_TENSOR_H
+
+#include "alloc/tarn_storage.h"
+#include "tensor/tarn_dtype.h"
+#include "tensor/tarn_layout.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tarn_tensor {
+  tarn_storage *storage; /* NULL only in a tensor that is zeroed or was released */
+  tarn_dtype dtype;
+  tarn_layout layout;
+} tarn_tensor;
+
+/* A new row-major tensor from `pool`, usable in the order of `stream`; the caller owns it (release
+ * it). Elements are not initialised. */
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_create(tarn_pool *pool, tarn_dtype dtype,
+                                                       int32_t rank, const int64_t *shape,
+                                                       tarn_stream *stream, tarn_tensor *tensor);
+
+/* A row-major tensor at byte offset_bytes (a multiple of the element size) of `storage`, which is
+ * retained. Everything must lie inside the storage. */
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_of_storage(tarn_storage *storage, tarn_dtype dtype,
+                                                           int32_t rank, const int64_t *shape,
+                                                           size_t offset_bytes,
+                                                           tarn_tensor *tensor);
+
+/* Wraps a blob: `strides` in elements, NULL for row-major; the element at index 0 lies offset_bytes
+ * behind blob->address; blob->size_bytes 0 with a non-NULL address: computed from the layout, which
+ * then must not reach in front of the address. Takes the blob's deleter on success. */
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_wrap(const tarn_blob *blob, tarn_dtype dtype,
+                                                     int32_t rank, const int64_t *shape,
+                                                     const int64_t *strides, size_t offset_bytes,
+                                                     tarn_tensor *tensor);
+
+TARN_API void tarn_tensor_retain(tarn_tensor *tensor);
+/* Drops the reference and zeroes the tensor; a zeroed tensor is fine. */
+TARN_API void tarn_tensor_release(tarn_tensor *tensor);
+
+/* Address of the element at index (0, 0, ...), for reading; and for writing: NULL where read-only.
+ * NULL for a tensor without elements. */
+TARN_API const void *tarn_tensor_data(const tarn_tensor *tensor);
+TARN_API void *tarn_tensor_data_mutable(const tarn_tensor *tensor);
+TARN_API tarn_device tarn_tensor_device(const tarn_tensor *tensor);
+TARN_API int64_t tarn_tensor_element_count(const tarn_tensor *tensor);
+/* Elements times element size: what a packed copy holds. */
+TARN_API size_t tarn_tensor_size_bytes(const tarn_tensor *tensor);
+TARN_API bool tarn_tensor_is_contiguous(const tarn_tensor *tensor);
+
+/* Views: tarn_layout.h says what each does and when it fails. */
+static inline TARN_NODISCARD tarn_status tarn_tensor_select(tarn_tensor *tensor, int32_t dim,
+                                                            int64_t index) {
+  return tarn_layout_select(&tensor->layout, dim, index);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_slice(tarn_tensor *tensor, int32_t dim,
+                                                           int64_t start, int64_t stop,
+                                                           int64_t step) {
+  return tarn_layout_slice(&tensor->layout, dim, start, stop, step);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_narrow(tarn_tensor *tensor, int32_t dim,
+                                                            int64_t start, int64_t length) {
+  return tarn_layout_narrow(&tensor->layout, dim, start, length);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_permute(tarn_tensor *tensor, int32_t dim_count,
+                                                             const int32_t *dims) {
+  return tarn_layout_permute(&tensor->layout, dim_count, dims);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_transpose(tarn_tensor *tensor, int32_t a,
+                                                               int32_t b) {
+  return tarn_layout_transpose(&tensor->layout, a, b);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_expand(tarn_tensor *tensor, int32_t rank,
+                                                            const int64_t *shape) {
+  return tarn_layout_expand(&tensor->layout, rank, shape);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_squeeze(tarn_tensor *tensor, int32_t dim) {
+  return tarn_layout_squeeze(&tensor->layout, dim);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_unsqueeze(tarn_tensor *tensor, int32_t dim) {
+  return tarn_layout_unsqueeze(&tensor->layout, dim);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_view(tarn_tensor *tensor, int32_t rank,
+                                                          const int64_t *shape) {
+  return tarn_layout_view(&tensor->layout, rank, shape);
+}
+/* Over the whole storage; offset in elements from the storage's start. */
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_as_strided(tarn_tensor *tensor, int32_t rank,
+                                                           const int64_t *shape,
+                                                           const int64_t *strides, int64_t offset);
+
+/* `view` where that is possible, and then *reshaped borrows nothing but retains the same storage;
+ * else a packed copy from `pool` made in the order of `stream`. The caller owns *reshaped either
+ * way, and *copied (may be NULL) says which. */
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_reshape(const tarn_tensor *tensor, int32_t rank,
+                                                        const int64_t *shape, tarn_pool *pool,
+                                                        tarn_stream *stream, tarn_tensor *reshaped,
+                                                        bool *copied);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
