@@ -1,0 +1,72 @@
+/* order.h: what is known about the order of streams: tickets, knowledge, and one lazy fence each.
+ *
+ * Every asynchronous stream has a timeline. A *stamp* {timeline, ticket} names a point in its work:
+ * everything enqueued before the stamp was taken. Making a stamp is one load; no driver call.
+ *
+ *     ticket   T    what a stamp taken now carries; recording a fence closes the ticket: T++
+ *     covered  <T   the last ticket that the recorded fence lies behind
+ *     seen     H    stamps up to here are complete, as the host has observed
+ *     known    K[.] per other timeline: stamps up to here lie before any work enqueued from now on
+ *
+ * A stamp is *covered* for stream d where ticket <= max(H, K_d) of its timeline, or it is d's own.
+ *
+ * Why closing a ticket is enough: a stamp taken by a thread after it enqueued work carries T. A fence
+ * takes `covered = T++` and is recorded after that, so whoever still read the old T had enqueued its
+ * work before the record. Results are published only when the record has returned. Invariant: a
+ * fence and the snapshot of K taken before its record are published together, so a wait raises K_d
+ * to no more than what the fence covered when it was recorded.
+ *
+ * Timelines are reused after their stream is gone and its last work was seen; tickets go on
+ * counting, so a pair {timeline, ticket} never comes back with another meaning.
+ *
+ * One lock, a leaf: nothing is called under it. Tickets, seen and known are read without it. */
+#ifndef TARN_ORDER_H
+#define TARN_ORDER_H
+
+#include "alloc/tarn_stream.h"
+
+typedef struct tarn__timeline tarn__timeline;
+
+typedef struct tarn__stamp {
+  uint32_t slot; /* which timeline */
+  uint64_t ticket;
+} tarn__stamp;
+
+/* What an ordering step cost, for statistics. */
+typedef struct tarn__order_cost {
+  uint64_t fence_count; /* fences recorded */
+  uint64_t wait_count;  /* waits enqueued or made by the host */
+} tarn__order_cost;
+
+/* Gives an asynchronous stream a timeline; TARN_NOT_SUPPORTED where TARN_STREAMS_MAX are in use. */
+tarn_status tarn__order_register(tarn_stream *stream, tarn__timeline **timeline);
+/* The stream's last reference is gone: takes a final fence, or waits where none can be had. */
+void tarn__order_retire(tarn__timeline *timeline);
+
+/* The point that `stream` (asynchronous) has reached. */
+tarn__stamp tarn__order_stamp(const tarn_stream *stream);
+uint32_t tarn__order_slot(const tarn_stream *stream);
+
+bool tarn__order_is_seen(tarn__stamp stamp);
+/* For work enqueued on `stream` from now on; NULL or a synchronous stream is the host. */
+bool tarn__order_is_covered(const tarn_stream *stream, tarn__stamp stamp);
+
+/* Asks whether work up to the recorded fence is done and raises `seen`; records a fence where
+ * `wanted` is behind the one there is. One driver call at most, never blocks. */
+void tarn__order_observe(tarn__stamp wanted, tarn__order_cost *cost);
+
+/* Makes `stream` (or the host, which blocks) ordered behind the stamp. On failure nothing is known
+ * that was not known before. */
+tarn_status tarn__order_behind(tarn_stream *stream, tarn__stamp stamp, tarn__order_cost *cost);
+
+/* The host has seen everything enqueued on `stream` before `stamp` was taken. */
+void tarn__order_saw(tarn__stamp stamp);
+/* Work on `later` enqueued from now on lies behind `stamp`. */
+void tarn__order_knows(const tarn_stream *later, tarn__stamp stamp);
+/* Work on `later` lies behind all that is enqueued on `earlier`, and behind all that that knows. */
+void tarn__order_edge(const tarn_stream *earlier, const tarn_stream *later);
+
+/* Takes the ticket that a fence recorded next on `stream` will cover. */
+tarn__stamp tarn__order_close_ticket(const tarn_stream *stream);
+
+#endif

@@ -1,0 +1,146 @@
+/* pool.c: the pool seam: checks an implementation once, then every call's arguments. */
+#include "alloc/tarn_pool.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tarn_pool {
+  atomic_size_t reference_count; /* handles, and one for each block that is lent out */
+  tarn_pool_ops ops;
+  void *context;
+  tarn_pool_attributes attributes;
+  char name[]; /* ops.name points here */
+};
+
+static tarn_status trim_nothing(void *context, size_t keep_bytes, size_t *released_bytes) {
+  (void)context;
+  (void)keep_bytes;
+  *released_bytes = 0;
+  return TARN_OK;
+}
+
+static tarn_status check_pool_ops(const tarn_pool_ops *ops) {
+  if (ops == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a pool needs its operations");
+  if (ops->struct_size != sizeof *ops) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_pool_ops has %zu bytes here, %zu were given",
+                     sizeof *ops, ops->struct_size);
+  }
+  const char *missing = ops->name == NULL         ? "name"
+                        : ops->attributes == NULL ? "attributes"
+                        : ops->alloc == NULL      ? "alloc"
+                        : ops->free == NULL       ? "free"
+                        : ops->note_use == NULL   ? "note_use"
+                        : ops->stats == NULL      ? "stats"
+                                                  : NULL;
+  if (missing == NULL) return TARN_OK;
+  return tarn_fail(TARN_INVALID_ARGUMENT, "pool operations lack %s", missing);
+}
+
+tarn_status tarn_pool_create(const tarn_pool_ops *ops, void *context, tarn_pool **pool) {
+  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+  *pool = NULL;
+  tarn_status status = check_pool_ops(ops);
+  if (status != TARN_OK) return status;
+  tarn_pool_attributes attributes = {.struct_size = sizeof attributes, .node = -1};
+  status = ops->attributes(context, &attributes);
+  if (status != TARN_OK) return status;
+  if (!tarn_is_power_of_two(attributes.alignment_bytes)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "pool %s: alignment %zu is not a power of two",
+                     ops->name, attributes.alignment_bytes);
+  }
+  const size_t name_bytes = strlen(ops->name) + 1;
+  tarn_pool *made = calloc(1, sizeof *made + name_bytes);
+  if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a pool's handle");
+  atomic_init(&made->reference_count, 1);
+  made->ops = *ops;
+  made->context = context;
+  made->attributes = attributes;
+  memcpy(made->name, ops->name, name_bytes);
+  made->ops.name = made->name;
+  if (made->ops.trim == NULL) made->ops.trim = trim_nothing;
+  *pool = made;
+  return TARN_OK;
+}
+
+void tarn_pool_retain(tarn_pool *pool) {
+  /* Relaxed: whoever retains already holds a reference. */
+  atomic_fetch_add_explicit(&pool->reference_count, 1, memory_order_relaxed);
+}
+
+void tarn_pool_release(tarn_pool *pool) {
+  if (pool == NULL) return;
+  /* Release pairs with acquire: all use in other threads happens before destroy. */
+  if (atomic_fetch_sub_explicit(&pool->reference_count, 1, memory_order_acq_rel) != 1) return;
+  if (pool->ops.destroy != NULL) pool->ops.destroy(pool->context);
+  free(pool);
+}
+
+const char *tarn_pool_name(const tarn_pool *pool) {
+  return pool->name;
+}
+
+const tarn_pool_attributes *tarn_pool_attributes_of(const tarn_pool *pool) {
+  return &pool->attributes;
+}
+
+tarn_status tarn_pool_alloc(tarn_pool *pool, size_t size_bytes, tarn_stream *stream,
+                            void **address) {
+  return tarn_pool_alloc_aligned(pool, size_bytes, /*alignment_bytes=*/0, stream, address);
+}
+
+tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, size_t size_bytes, size_t alignment_bytes,
+                                    tarn_stream *stream, void **address) {
+  if (address == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "address is NULL");
+  *address = NULL;
+  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+  if (alignment_bytes != 0 && !tarn_is_power_of_two(alignment_bytes)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "pool %s: alignment %zu is not a power of two",
+                     pool->name, alignment_bytes);
+  }
+  if (size_bytes > PTRDIFF_MAX || alignment_bytes > PTRDIFF_MAX) {
+    return tarn_fail(TARN_TOO_LARGE, "pool %s: %zu bytes aligned to %zu exceed any machine",
+                     pool->name, size_bytes, alignment_bytes);
+  }
+  if (size_bytes == 0) return TARN_OK;
+  tarn_pool_retain(pool); /* for the block */
+  const tarn_status status =
+      pool->ops.alloc(pool->context, size_bytes, alignment_bytes, stream, address);
+  if (status != TARN_OK) {
+    *address = NULL;
+    tarn_pool_release(pool);
+  }
+  return status;
+}
+
+tarn_status tarn_pool_free(tarn_pool *pool, void *address, tarn_stream *stream) {
+  if (address == NULL) return TARN_OK;
+  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+  const tarn_status status = pool->ops.free(pool->context, address, stream);
+  if (status == TARN_OK) tarn_pool_release(pool);
+  return status;
+}
+
+tarn_status tarn_pool_note_use(tarn_pool *pool, const void *address, tarn_stream *stream) {
+  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+  if (address == NULL || tarn_stream_is_synchronous(stream)) return TARN_OK;
+  return pool->ops.note_use(pool->context, (void *)(uintptr_t)address, stream);
+}
+
+tarn_status tarn_pool_trim(tarn_pool *pool, size_t keep_bytes, size_t *released_bytes) {
+  size_t released = 0;
+  if (released_bytes != NULL) *released_bytes = 0;
+  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+  const tarn_status status = pool->ops.trim(pool->context, keep_bytes, &released);
+  if (released_bytes != NULL) *released_bytes = released;
+  return status;
+}
+
+tarn_status tarn_pool_stats_of(tarn_pool *pool, tarn_pool_stats *stats) {
+  if (pool == NULL || stats == NULL || stats->struct_size != sizeof *stats) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "a pool and a tarn_pool_stats with struct_size %zu are needed", sizeof *stats);
+  }
+  *stats = (tarn_pool_stats){.struct_size = sizeof *stats};
+  return pool->ops.stats(pool->context, stats);
+}

@@ -1,0 +1,165 @@
+/* provider.c: the provider seam: checks an implementation once, then every call's arguments. */
+#include "alloc/tarn_provider.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tarn_provider {
+  atomic_size_t reference_count;
+  tarn_provider_ops ops;
+  void *context;
+  tarn_provider_attributes attributes;
+  char name[]; /* ops.name points here */
+};
+
+static tarn_status check_ops(const tarn_provider_ops *ops) {
+  if (ops == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a provider needs its operations");
+  if (ops->struct_size != sizeof *ops) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_provider_ops has %zu bytes here, %zu were given",
+                     sizeof *ops, ops->struct_size);
+  }
+  const char *missing = ops->name == NULL         ? "name"
+                        : ops->attributes == NULL ? "attributes"
+                        : ops->alloc == NULL      ? "alloc"
+                        : ops->release == NULL    ? "release"
+                                                  : NULL;
+  if (missing != NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "provider operations lack %s", missing);
+  }
+  const int reserving = (ops->reserve != NULL) + (ops->commit != NULL) + (ops->decommit != NULL);
+  if (reserving != 0 && reserving != 3) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "provider %s has some of reserve, commit and decommit, but not all",
+                     ops->name);
+  }
+  return TARN_OK;
+}
+
+static tarn_status check_attributes(const tarn_provider_ops *ops,
+                                    const tarn_provider_attributes *attributes) {
+  const uint32_t known = TARN_PROVIDER_ZEROED | TARN_PROVIDER_RESERVES;
+  if (!tarn_is_power_of_two(attributes->granularity_bytes) ||
+      !tarn_is_power_of_two(attributes->alignment_bytes)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "provider %s: granularity %zu and alignment %zu must be powers of two",
+                     ops->name, attributes->granularity_bytes, attributes->alignment_bytes);
+  }
+  if ((attributes->flags & ~known) != 0) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "provider %s: unknown flags 0x%x", ops->name,
+                     attributes->flags & ~known);
+  }
+  if (((attributes->flags & TARN_PROVIDER_RESERVES) != 0) != (ops->reserve != NULL)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "provider %s: TARN_PROVIDER_RESERVES and the function reserve go together",
+                     ops->name);
+  }
+  return TARN_OK;
+}
+
+tarn_status tarn_provider_create(const tarn_provider_ops *ops, void *context,
+                                 tarn_provider **provider) {
+  if (provider == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "provider is NULL");
+  *provider = NULL;
+  tarn_status status = check_ops(ops);
+  if (status != TARN_OK) return status;
+  tarn_provider_attributes attributes = {.struct_size = sizeof attributes, .node = -1};
+  status = ops->attributes(context, &attributes);
+  if (status == TARN_OK) status = check_attributes(ops, &attributes);
+  if (status != TARN_OK) return status;
+
+  const size_t name_bytes = strlen(ops->name) + 1;
+  tarn_provider *made = calloc(1, sizeof *made + name_bytes);
+  if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a provider's handle");
+  atomic_init(&made->reference_count, 1);
+  made->ops = *ops;
+  made->context = context;
+  made->attributes = attributes;
+  memcpy(made->name, ops->name, name_bytes);
+  made->ops.name = made->name;
+  *provider = made;
+  return TARN_OK;
+}
+
+void tarn_provider_retain(tarn_provider *provider) {
+  /* Relaxed: whoever retains already holds a reference. */
+  atomic_fetch_add_explicit(&provider->reference_count, 1, memory_order_relaxed);
+}
+
+void tarn_provider_release(tarn_provider *provider) {
+  if (provider == NULL) return;
+  /* Release pairs with acquire: all use in other threads happens before destroy. */
+  if (atomic_fetch_sub_explicit(&provider->reference_count, 1, memory_order_acq_rel) != 1) return;
+  if (provider->ops.destroy != NULL) provider->ops.destroy(provider->context);
+  free(provider);
+}
+
+const char *tarn_provider_name(const tarn_provider *provider) {
+  return provider->name;
+}
+
+const tarn_provider_attributes *tarn_provider_attributes_of(const tarn_provider *provider) {
+  return &provider->attributes;
+}
+
+static tarn_status check_size(const tarn_provider *provider, size_t size_bytes) {
+  const size_t granularity = provider->attributes.granularity_bytes;
+  if (size_bytes != 0 && (size_bytes & (granularity - 1)) == 0) return TARN_OK;
+  return tarn_fail(TARN_INVALID_ARGUMENT,
+                   "provider %s: %zu bytes are not a positive multiple of its granularity %zu",
+                   provider->name, size_bytes, granularity);
+}
+
+static tarn_status check_range(const tarn_provider *provider, void *address, size_t size_bytes) {
+  if (address == NULL || ((uintptr_t)address & (provider->attributes.granularity_bytes - 1)) != 0) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "provider %s: address %p is not on its granularity %zu",
+                     provider->name, address, provider->attributes.granularity_bytes);
+  }
+  return check_size(provider, size_bytes);
+}
+
+static tarn_status check_reserves(const tarn_provider *provider) {
+  if (provider->ops.reserve != NULL) return TARN_OK;
+  return tarn_fail(TARN_NOT_SUPPORTED, "provider %s does not reserve address space",
+                   provider->name);
+}
+
+tarn_status tarn_provider_alloc(tarn_provider *provider, size_t size_bytes, void **address) {
+  if (address == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "address is NULL");
+  *address = NULL;
+  const tarn_status status = check_size(provider, size_bytes);
+  if (status != TARN_OK) return status;
+  return provider->ops.alloc(provider->context, size_bytes, address);
+}
+
+tarn_status tarn_provider_reserve(tarn_provider *provider, size_t size_bytes, void **address) {
+  if (address == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "address is NULL");
+  *address = NULL;
+  tarn_status status = check_reserves(provider);
+  if (status == TARN_OK) status = check_size(provider, size_bytes);
+  if (status != TARN_OK) return status;
+  return provider->ops.reserve(provider->context, size_bytes, address);
+}
+
+tarn_status tarn_provider_commit(tarn_provider *provider, void *address, size_t size_bytes) {
+  tarn_status status = check_reserves(provider);
+  if (status == TARN_OK) status = check_range(provider, address, size_bytes);
+  if (status != TARN_OK) return status;
+  return provider->ops.commit(provider->context, address, size_bytes);
+}
+
+tarn_status tarn_provider_decommit(tarn_provider *provider, void *address, size_t size_bytes) {
+  tarn_status status = check_reserves(provider);
+  if (status == TARN_OK) status = check_range(provider, address, size_bytes);
+  if (status != TARN_OK) return status;
+  return provider->ops.decommit(provider->context, address, size_bytes);
+}
+
+tarn_status tarn_provider_free(tarn_provider *provider, void *address, size_t size_bytes) {
+  if (address == NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "provider %s: NULL is no block", provider->name);
+  }
+  const tarn_status status = check_size(provider, size_bytes);
+  if (status != TARN_OK) return status;
+  return provider->ops.release(provider->context, address, size_bytes);
+}

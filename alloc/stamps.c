@@ -1,0 +1,76 @@
+/* stamps.c: small sets of stamps, at most one per timeline. */
+#include "alloc/stamps.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static tarn__stamp *items(tarn__stamps *stamps) {
+  return stamps->capacity != 0 ? stamps->more : stamps->few;
+}
+
+tarn__stamp tarn__stamps_at(const tarn__stamps *stamps, uint32_t index) {
+  return stamps->capacity != 0 ? stamps->more[index] : stamps->few[index];
+}
+
+/* Room for one more. */
+static bool make_room(tarn__stamps *stamps) {
+  const uint32_t capacity = stamps->capacity != 0 ? stamps->capacity : TARN__STAMPS_INLINE;
+  if (stamps->count < capacity) return true;
+  tarn__stamp *grown = malloc(2 * capacity * sizeof *grown);
+  if (grown == NULL) return false;
+  memcpy(grown, items(stamps), stamps->count * sizeof *grown);
+  free(stamps->more);
+  stamps->more = grown;
+  stamps->capacity = 2 * capacity;
+  return true;
+}
+
+void tarn__stamps_prune(tarn__stamps *stamps) {
+  tarn__stamp *item = items(stamps);
+  uint32_t kept = 0;
+  for (uint32_t index = 0; index < stamps->count; index++) {
+    if (!tarn__order_is_seen(item[index])) item[kept++] = item[index];
+  }
+  stamps->count = kept;
+}
+
+bool tarn__stamps_add(tarn__stamps *stamps, tarn__stamp stamp) {
+  tarn__stamps_prune(stamps);
+  tarn__stamp *item = items(stamps);
+  for (uint32_t index = 0; index < stamps->count; index++) {
+    if (item[index].slot != stamp.slot) continue;
+    if (item[index].ticket < stamp.ticket) item[index].ticket = stamp.ticket;
+    return true;
+  }
+  if (!make_room(stamps)) return false;
+  items(stamps)[stamps->count++] = stamp;
+  return true;
+}
+
+bool tarn__stamps_join(tarn__stamps *stamps, const tarn__stamps *other) {
+  for (uint32_t index = 0; index < other->count; index++) {
+    if (!tarn__stamps_add(stamps, tarn__stamps_at(other, index))) return false;
+  }
+  return true;
+}
+
+bool tarn__stamps_copy(tarn__stamps *stamps, const tarn__stamps *source) {
+  tarn__stamps_clear(stamps);
+  return tarn__stamps_join(stamps, source);
+}
+
+bool tarn__stamps_are_covered(const tarn__stamps *stamps, const tarn_stream *stream) {
+  for (uint32_t index = 0; index < stamps->count; index++) {
+    if (!tarn__order_is_covered(stream, tarn__stamps_at(stamps, index))) return false;
+  }
+  return true;
+}
+
+void tarn__stamps_clear(tarn__stamps *stamps) {
+  stamps->count = 0;
+}
+
+void tarn__stamps_deinit(tarn__stamps *stamps) {
+  free(stamps->more);
+  *stamps = (tarn__stamps){.count = 0};
+}

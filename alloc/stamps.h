@@ -1,0 +1,36 @@
+/* stamps.h: the points that streams must have passed before a block may be used again. */
+#ifndef TARN_STAMPS_H
+#define TARN_STAMPS_H
+
+#include "alloc/order.h"
+
+enum { TARN__STAMPS_INLINE = 2 };
+
+/* At most one stamp per timeline. A zeroed struct is empty. Few streams touch a block, so a few
+ * stamps lie inside; more go to the heap. */
+typedef struct tarn__stamps {
+  uint32_t count;
+  uint32_t capacity; /* of `more`; 0: the inline ones hold all */
+  tarn__stamp few[TARN__STAMPS_INLINE];
+  tarn__stamp *more;
+} tarn__stamps;
+
+tarn__stamp tarn__stamps_at(const tarn__stamps *stamps, uint32_t index);
+
+/* Adds a stamp, or raises the one of the same timeline; forgets those the host has seen first.
+ * False, with nothing changed, where memory is needed and there is none. */
+bool tarn__stamps_add(tarn__stamps *stamps, tarn__stamp stamp);
+/* Adds all of `other`. False where there is no memory: then some may have been added, which only
+ * makes a block wait longer. */
+bool tarn__stamps_join(tarn__stamps *stamps, const tarn__stamps *other);
+bool tarn__stamps_copy(tarn__stamps *stamps, const tarn__stamps *source);
+
+/* Forgets stamps that the host has seen complete. */
+void tarn__stamps_prune(tarn__stamps *stamps);
+/* Every stamp is covered for work enqueued on `stream`; NULL is the host. */
+bool tarn__stamps_are_covered(const tarn__stamps *stamps, const tarn_stream *stream);
+
+void tarn__stamps_clear(tarn__stamps *stamps);
+void tarn__stamps_deinit(tarn__stamps *stamps);
+
+#endif

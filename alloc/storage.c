@@ -1,0 +1,203 @@
+/* storage.c: reference-counted runs of bytes, from a pool or around somebody else's blob. */
+#include "alloc/tarn_storage.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "alloc/order.h"
+#include "alloc/slab.h"
+#include "alloc/stamps.h"
+
+/* strong > 0: the bytes are alive. All strong references together hold one weak reference, so the
+ * header goes when weak reaches 0. */
+struct tarn_storage {
+  atomic_size_t strong;
+  atomic_size_t weak;
+  void *address;
+  size_t size_bytes;
+  tarn_device device;
+  uint32_t flags;
+  tarn_pool *pool;     /* NULL: a blob; a reference */
+  tarn_stream *stream; /* a reference; the order in which a pool's block is freed */
+  tarn_deleter deleter;
+  void *context;
+  pthread_mutex_t use_lock; /* guards uses */
+  tarn__stamps uses;        /* of a blob: what its deleter waits for */
+};
+
+static tarn__slab storage_slab = TARN__SLAB(struct tarn_storage);
+
+static tarn_storage *take_header(void) {
+  tarn_storage *storage = tarn__slab_take(&storage_slab);
+  if (storage == NULL) {
+    tarn_status status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a storage's handle");
+    (void)status;
+    return NULL;
+  }
+  *storage = (struct tarn_storage){.flags = 0};
+  atomic_init(&storage->strong, 1);
+  atomic_init(&storage->weak, 1);
+  pthread_mutex_init(&storage->use_lock, NULL);
+  return storage;
+}
+
+static void give_header(tarn_storage *storage) {
+  pthread_mutex_destroy(&storage->use_lock);
+  tarn__slab_give(&storage_slab, storage);
+}
+
+tarn_status tarn_storage_create(tarn_pool *pool, size_t size_bytes, tarn_stream *stream,
+                                tarn_storage **storage) {
+  if (storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "storage is NULL");
+  *storage = NULL;
+  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+  tarn_storage *made = take_header();
+  if (made == NULL) return TARN_OUT_OF_MEMORY;
+  const tarn_status status = tarn_pool_alloc(pool, size_bytes, stream, &made->address);
+  if (status != TARN_OK) {
+    give_header(made);
+    return status;
+  }
+  tarn_pool_retain(pool);
+  tarn_stream_retain(stream);
+  made->pool = pool;
+  made->stream = stream;
+  made->size_bytes = size_bytes;
+  made->device = tarn_pool_attributes_of(pool)->device;
+  *storage = made;
+  return TARN_OK;
+}
+
+tarn_status tarn_storage_wrap(const tarn_blob *blob, tarn_storage **storage) {
+  if (storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "storage is NULL");
+  *storage = NULL;
+  if (blob == NULL || blob->struct_size != sizeof *blob) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a tarn_blob with struct_size %zu is needed",
+                     sizeof *blob);
+  }
+  if (blob->address == NULL && blob->size_bytes != 0) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a blob of %zu bytes has no address", blob->size_bytes);
+  }
+  if (blob->size_bytes > PTRDIFF_MAX || (uintptr_t)blob->address > UINTPTR_MAX - blob->size_bytes) {
+    return tarn_fail(TARN_TOO_LARGE, "a blob of %zu bytes at %p leaves the address space",
+                     blob->size_bytes, blob->address);
+  }
+  if ((blob->flags & ~(uint32_t)TARN_STORAGE_READ_ONLY) != 0) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "unknown blob flags 0x%x", blob->flags);
+  }
+  tarn_storage *made = take_header();
+  if (made == NULL) return TARN_OUT_OF_MEMORY;
+  made->address = blob->address;
+  made->size_bytes = blob->size_bytes;
+  made->device = blob->device.type != 0 ? blob->device : tarn_device_make(TARN_DEVICE_CPU, 0);
+  made->flags = blob->flags;
+  made->deleter = blob->deleter;
+  made->context = blob->context;
+  *storage = made;
+  return TARN_OK;
+}
+
+void tarn_storage_retain(tarn_storage *storage) {
+  /* Relaxed: whoever retains already holds a reference. */
+  atomic_fetch_add_explicit(&storage->strong, 1, memory_order_relaxed);
+}
+
+/* The last strong reference is gone: gives the bytes back to whoever they came from. */
+static void end_bytes(tarn_storage *storage) {
+  if (storage->pool != NULL) {
+    const tarn_status status = tarn_pool_free(storage->pool, storage->address, storage->stream);
+    TARN_ASSERT(status == TARN_OK); /* the pool lent it out, and it is freed here alone */
+    (void)status;
+    tarn_stream_release(storage->stream);
+    tarn_pool_release(storage->pool);
+  } else {
+    tarn__order_cost cost = {0};
+    for (uint32_t index = 0; index < storage->uses.count; index++) {
+      /* A stream that cannot be waited for any more has nothing left that could run. */
+      const tarn_status status =
+          tarn__order_behind(NULL, tarn__stamps_at(&storage->uses, index), &cost);
+      (void)status;
+    }
+    tarn__stamps_deinit(&storage->uses);
+    if (storage->deleter != NULL) storage->deleter(storage->context);
+  }
+}
+
+void tarn_storage_release(tarn_storage *storage) {
+  if (storage == NULL) return;
+  /* Release pairs with acquire: all use in other threads happens before the bytes go. */
+  if (atomic_fetch_sub_explicit(&storage->strong, 1, memory_order_acq_rel) != 1) return;
+  end_bytes(storage);
+  tarn_storage_weak_release(storage);
+}
+
+void tarn_storage_weak_retain(tarn_storage *storage) {
+  atomic_fetch_add_explicit(&storage->weak, 1, memory_order_relaxed);
+}
+
+void tarn_storage_weak_release(tarn_storage *storage) {
+  if (storage == NULL) return;
+  if (atomic_fetch_sub_explicit(&storage->weak, 1, memory_order_acq_rel) == 1) {
+    give_header(storage);
+  }
+}
+
+bool tarn_storage_lock(tarn_storage *storage) {
+  size_t count = atomic_load_explicit(&storage->strong, memory_order_relaxed);
+  while (count != 0) {
+    if (atomic_compare_exchange_weak_explicit(&storage->strong, &count, count + 1,
+                                              memory_order_acquire, memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+size_t tarn_storage_use_count(const tarn_storage *storage) {
+  return atomic_load_explicit(&storage->strong, memory_order_relaxed);
+}
+
+size_t tarn_storage_weak_count(const tarn_storage *storage) {
+  const size_t weak = atomic_load_explicit(&storage->weak, memory_order_relaxed);
+  return tarn_storage_use_count(storage) != 0 ? weak - 1 : weak;
+}
+
+const void *tarn_storage_data(const tarn_storage *storage) {
+  return storage->address;
+}
+
+void *tarn_storage_data_mutable(tarn_storage *storage) {
+  return tarn_storage_is_read_only(storage) ? NULL : storage->address;
+}
+
+size_t tarn_storage_size_bytes(const tarn_storage *storage) {
+  return storage->size_bytes;
+}
+
+tarn_device tarn_storage_device(const tarn_storage *storage) {
+  return storage->device;
+}
+
+bool tarn_storage_is_read_only(const tarn_storage *storage) {
+  return (storage->flags & TARN_STORAGE_READ_ONLY) != 0;
+}
+
+tarn_pool *tarn_storage_pool(const tarn_storage *storage) {
+  return storage->pool;
+}
+
+tarn_stream *tarn_storage_stream(const tarn_storage *storage) {
+  return storage->stream;
+}
+
+tarn_status tarn_storage_note_use(tarn_storage *storage, tarn_stream *stream) {
+  if (storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "storage is NULL");
+  if (tarn_stream_is_synchronous(stream) || storage->size_bytes == 0) return TARN_OK;
+  if (storage->pool != NULL) return tarn_pool_note_use(storage->pool, storage->address, stream);
+  pthread_mutex_lock(&storage->use_lock);
+  const bool is_noted = tarn__stamps_add(&storage->uses, tarn__order_stamp(stream));
+  pthread_mutex_unlock(&storage->use_lock);
+  if (is_noted) return TARN_OK;
+  return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to note that a stream uses a blob");
+}

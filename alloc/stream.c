@@ -1,0 +1,293 @@
+/* stream.c: the stream seam: checked calls, fences, and what they teach about order. */
+#include "alloc/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- life --- */
+
+static tarn_status check_stream_ops(const tarn_stream_ops *ops, uint32_t flags) {
+  if (ops == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a stream needs its operations");
+  if (ops->struct_size != sizeof *ops) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_stream_ops has %zu bytes here, %zu were given",
+                     sizeof *ops, ops->struct_size);
+  }
+  const bool is_asynchronous = (flags & TARN_STREAM_SYNCHRONOUS) == 0;
+  const bool has_fences = ops->fence_create != NULL && ops->fence_record != NULL &&
+                          ops->fence_wait != NULL && ops->fence_query != NULL &&
+                          ops->fence_synchronize != NULL && ops->fence_destroy != NULL;
+  const char *missing = ops->name == NULL                ? "name"
+                        : ops->copy == NULL              ? "copy"
+                        : ops->call == NULL              ? "call"
+                        : ops->synchronize == NULL       ? "synchronize"
+                        : is_asynchronous && !has_fences ? "some of its fence functions"
+                                                         : NULL;
+  if (missing == NULL) return TARN_OK;
+  return tarn_fail(TARN_INVALID_ARGUMENT, "stream operations lack %s", missing);
+}
+
+tarn_status tarn_stream_create(const tarn_stream_ops *ops, void *context,
+                               const tarn_stream_options *options, tarn_stream **stream) {
+  if (stream == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "stream is NULL");
+  *stream = NULL;
+  const tarn_stream_options defaults = {.struct_size = sizeof defaults};
+  if (options == NULL) options = &defaults;
+  if (options->struct_size != sizeof *options) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "tarn_stream_options has %zu bytes here, %zu were given", sizeof *options,
+                     options->struct_size);
+  }
+  if ((options->flags & ~(uint32_t)TARN_STREAM_SYNCHRONOUS) != 0) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "unknown stream flags 0x%x", options->flags);
+  }
+  tarn_status status = check_stream_ops(ops, options->flags);
+  if (status != TARN_OK) return status;
+
+  tarn_stream *made = calloc(1, sizeof *made);
+  if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a stream's handle");
+  atomic_init(&made->reference_count, 1);
+  made->ops = ops;
+  made->context = context;
+  made->flags = options->flags;
+  made->device = options->device.type != 0 ? options->device : tarn_device_make(TARN_DEVICE_CPU, 0);
+  if ((options->flags & TARN_STREAM_SYNCHRONOUS) == 0) {
+    status = tarn__order_register(made, &made->timeline);
+  }
+  if (status != TARN_OK) {
+    free(made);
+    return status;
+  }
+  *stream = made;
+  return TARN_OK;
+}
+
+void tarn_stream_retain(tarn_stream *stream) {
+  if (stream == NULL) return;
+  /* Relaxed: whoever retains already holds a reference. */
+  atomic_fetch_add_explicit(&stream->reference_count, 1, memory_order_relaxed);
+}
+
+bool tarn__stream_try_retain(tarn_stream *stream) {
+  size_t count = atomic_load(&stream->reference_count);
+  while (count != 0 && !atomic_compare_exchange_weak(&stream->reference_count, &count, count + 1)) {
+  }
+  return count != 0;
+}
+
+void tarn_stream_release(tarn_stream *stream) {
+  if (stream == NULL) return;
+  /* Release pairs with acquire: all use in other threads happens before destroy. */
+  if (atomic_fetch_sub_explicit(&stream->reference_count, 1, memory_order_acq_rel) != 1) return;
+  if (stream->timeline != NULL) tarn__order_retire(stream->timeline);
+  if (stream->ops->destroy != NULL) stream->ops->destroy(stream->context);
+  free(stream);
+}
+
+const char *tarn_stream_name(const tarn_stream *stream) {
+  return stream == NULL ? "now" : stream->ops->name;
+}
+
+tarn_device tarn_stream_device(const tarn_stream *stream) {
+  return stream == NULL ? tarn_device_make(TARN_DEVICE_CPU, 0) : stream->device;
+}
+
+bool tarn_stream_is_synchronous(const tarn_stream *stream) {
+  return stream == NULL || (stream->flags & TARN_STREAM_SYNCHRONOUS) != 0;
+}
+
+void *tarn_stream_context(const tarn_stream *stream, const tarn_stream_ops *kind) {
+  return stream != NULL && stream->ops == kind ? stream->context : NULL;
+}
+
+/* --- work --- */
+
+static tarn_status refuse_device(const char *what, tarn_device device) {
+  return tarn_fail(TARN_NOT_SUPPORTED,
+                   "%s without a stream reaches host memory only, not device type %d index %d",
+                   what, (int)device.type, (int)device.index);
+}
+
+static tarn_status copy_now(const tarn_copy_rows *rows) {
+  if (!tarn_device_is_host(rows->dst_device)) return refuse_device("a copy", rows->dst_device);
+  if (!tarn_device_is_host(rows->src_device)) return refuse_device("a copy", rows->src_device);
+  for (size_t row = 0; row < rows->row_count; row++) {
+    memcpy((char *)rows->dst + row * rows->dst_pitch_bytes,
+           (const char *)rows->src + row * rows->src_pitch_bytes, rows->row_bytes);
+  }
+  return TARN_OK;
+}
+
+tarn_status tarn_stream_copy_rows(tarn_stream *stream, const tarn_copy_rows *rows) {
+  if (rows == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "rows is NULL");
+  if (rows->row_bytes == 0 || rows->row_count == 0) return TARN_OK;
+  if (rows->dst == NULL || rows->src == NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a copy of %zu rows of %zu bytes from %p to %p",
+                     rows->row_count, rows->row_bytes, rows->src, rows->dst);
+  }
+  if (rows->row_count > 1 &&
+      (rows->dst_pitch_bytes < rows->row_bytes || rows->src_pitch_bytes < rows->row_bytes)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "pitches of %zu (destination) and %zu (source) bytes hold no row of %zu",
+                     rows->dst_pitch_bytes, rows->src_pitch_bytes, rows->row_bytes);
+  }
+  return stream == NULL ? copy_now(rows) : stream->ops->copy(stream->context, rows);
+}
+
+tarn_status tarn_stream_copy(tarn_stream *stream, void *dst, tarn_device dst_device,
+                             const void *src, tarn_device src_device, size_t size_bytes) {
+  const tarn_copy_rows rows = {.dst = dst,
+                               .src = src,
+                               .dst_pitch_bytes = size_bytes,
+                               .src_pitch_bytes = size_bytes,
+                               .row_bytes = size_bytes,
+                               .row_count = 1,
+                               .dst_device = dst_device,
+                               .src_device = src_device};
+  return tarn_stream_copy_rows(stream, &rows);
+}
+
+typedef struct fill_job {
+  void *dst;
+  size_t size_bytes;
+  uint8_t value;
+} fill_job;
+
+static void run_fill(void *argument) {
+  const fill_job *job = argument;
+  memset(job->dst, job->value, job->size_bytes);
+  free(argument);
+}
+
+/* For a stream without a fill of its own. */
+static tarn_status fill_by_call(tarn_stream *stream, void *dst, uint8_t value, size_t size_bytes) {
+  fill_job *job = malloc(sizeof *job);
+  if (job == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to enqueue a fill");
+  *job = (fill_job){.dst = dst, .size_bytes = size_bytes, .value = value};
+  const tarn_status status = stream->ops->call(stream->context, run_fill, job);
+  if (status != TARN_OK) free(job);
+  return status;
+}
+
+tarn_status tarn_stream_fill(tarn_stream *stream, void *dst, tarn_device dst_device, uint8_t value,
+                             size_t size_bytes) {
+  if (size_bytes == 0) return TARN_OK;
+  if (dst == NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a fill of %zu bytes at NULL", size_bytes);
+  }
+  if (stream != NULL && stream->ops->fill != NULL) {
+    return stream->ops->fill(stream->context, dst, dst_device, value, size_bytes);
+  }
+  if (!tarn_device_is_host(dst_device)) return refuse_device("a fill", dst_device);
+  if (stream != NULL) return fill_by_call(stream, dst, value, size_bytes);
+  memset(dst, value, size_bytes);
+  return TARN_OK;
+}
+
+tarn_status tarn_stream_call(tarn_stream *stream, tarn_host_function function, void *argument) {
+  if (function == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "function is NULL");
+  if (stream != NULL) return stream->ops->call(stream->context, function, argument);
+  function(argument);
+  return TARN_OK;
+}
+
+tarn_status tarn_stream_synchronize(tarn_stream *stream) {
+  if (tarn_stream_is_synchronous(stream)) return TARN_OK;
+  const tarn__stamp reached = tarn__order_close_ticket(stream);
+  const tarn_status status = stream->ops->synchronize(stream->context);
+  if (status == TARN_OK) tarn__order_saw(reached);
+  return status;
+}
+
+tarn_status tarn_stream_edge(tarn_stream *earlier, tarn_stream *later) {
+  tarn__order_edge(earlier, later);
+  return TARN_OK;
+}
+
+/* --- fences --- */
+
+static uint64_t pack_mark(tarn__stamp stamp) {
+  return stamp.ticket * TARN_STREAMS_MAX + stamp.slot;
+}
+
+static tarn__stamp unpack_mark(uint64_t mark) {
+  return (tarn__stamp){(uint32_t)(mark % TARN_STREAMS_MAX), mark / TARN_STREAMS_MAX};
+}
+
+tarn_status tarn_fence_create(tarn_stream *stream, tarn_fence **fence) {
+  if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
+  *fence = NULL;
+  tarn_fence *made = calloc(1, sizeof *made);
+  if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a fence's handle");
+  atomic_init(&made->reference_count, 1);
+  if (!tarn_stream_is_synchronous(stream)) {
+    made->ops = stream->ops;
+    const tarn_status status = stream->ops->fence_create(stream->context, &made->native);
+    if (status != TARN_OK) {
+      free(made);
+      return status;
+    }
+  }
+  *fence = made;
+  return TARN_OK;
+}
+
+void tarn__fence_retain(tarn_fence *fence) {
+  atomic_fetch_add_explicit(&fence->reference_count, 1, memory_order_relaxed);
+}
+
+void tarn_fence_destroy(tarn_fence *fence) {
+  if (fence == NULL) return;
+  if (atomic_fetch_sub_explicit(&fence->reference_count, 1, memory_order_acq_rel) != 1) return;
+  if (fence->ops != NULL) fence->ops->fence_destroy(fence->native);
+  free(fence);
+}
+
+tarn_status tarn_fence_record(tarn_fence *fence, tarn_stream *stream) {
+  if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
+  const tarn_stream_ops *kind = tarn_stream_is_synchronous(stream) ? NULL : stream->ops;
+  if (fence->ops != kind) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a fence of kind %s cannot be recorded on a %s stream",
+                     fence->ops == NULL ? "now" : fence->ops->name, tarn_stream_name(stream));
+  }
+  if (kind == NULL) return TARN_OK;
+  const uint64_t old_mark = atomic_exchange(&fence->mark, 0);
+  const tarn__stamp reached = tarn__order_close_ticket(stream);
+  const tarn_status status = kind->fence_record(stream->context, fence->native);
+  atomic_store(&fence->mark, status == TARN_OK ? pack_mark(reached) : old_mark);
+  return status;
+}
+
+tarn_status tarn_fence_query(tarn_fence *fence) {
+  if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
+  if (fence->ops == NULL) return TARN_OK;
+  const uint64_t mark = atomic_load(&fence->mark);
+  const tarn_status status = fence->ops->fence_query(fence->native);
+  if (status == TARN_OK && mark != 0 && mark == atomic_load(&fence->mark)) {
+    tarn__order_saw(unpack_mark(mark));
+  }
+  return status;
+}
+
+tarn_status tarn_fence_synchronize(tarn_fence *fence) {
+  if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
+  if (fence->ops == NULL) return TARN_OK;
+  const uint64_t mark = atomic_load(&fence->mark);
+  const tarn_status status = fence->ops->fence_synchronize(fence->native);
+  if (status == TARN_OK && mark != 0 && mark == atomic_load(&fence->mark)) {
+    tarn__order_saw(unpack_mark(mark));
+  }
+  return status;
+}
+
+tarn_status tarn_stream_wait(tarn_stream *stream, tarn_fence *fence) {
+  if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
+  if (tarn_stream_is_synchronous(stream) || stream->ops != fence->ops) {
+    return tarn_fence_synchronize(fence);
+  }
+  const uint64_t mark = atomic_load(&fence->mark);
+  const tarn_status status = stream->ops->fence_wait(stream->context, fence->native);
+  if (status == TARN_OK && mark != 0 && mark == atomic_load(&fence->mark)) {
+    tarn__order_knows(stream, unpack_mark(mark));
+  }
+  return status;
+}

@@ -1,0 +1,31 @@
+/* stream.h: what a stream and a fence consist of, for the files that order work. */
+#ifndef TARN_STREAM_PRIVATE_H
+#define TARN_STREAM_PRIVATE_H
+
+#include <stdatomic.h>
+
+#include "alloc/order.h"
+
+struct tarn_stream {
+  atomic_size_t reference_count;
+  const tarn_stream_ops *ops;
+  void *context;
+  tarn_device device;
+  uint32_t flags;
+  tarn__timeline *timeline; /* NULL for a synchronous stream */
+};
+
+struct tarn_fence {
+  atomic_size_t reference_count;
+  const tarn_stream_ops *ops; /* NULL: of a synchronous stream, always passed */
+  void *native;
+  /* The mark: ticket * TARN_STREAMS_MAX + slot of the last record, 0 where there is none. Zero while
+   * a record is under way, so that two equal reads around a native wait prove what it waited for. */
+  _Atomic uint64_t mark;
+};
+
+/* One reference more, unless the last one is already gone. */
+bool tarn__stream_try_retain(tarn_stream *stream);
+void tarn__fence_retain(tarn_fence *fence);
+
+#endif
