@@ -176,8 +176,7 @@ bool tarn_layout_is_dense(const tarn_layout *layout) {
 }
 
 bool tarn_layout_same_shape(const tarn_layout *a, const tarn_layout *b) {
-  return a->rank == b->rank &&
-         memcmp(a->shape, b->shape, sizeof(int64_t) * (size_t)a->rank) == 0;
+  return a->rank == b->rank && memcmp(a->shape, b->shape, sizeof(int64_t) * (size_t)a->rank) == 0;
 }
 
 bool tarn_layout_equal(const tarn_layout *a, const tarn_layout *b) {

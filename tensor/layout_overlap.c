@@ -24,14 +24,14 @@ typedef struct term {
   wide last;
 } term;
 
-typedef struct sum {
+typedef struct sum_question {
   int32_t count;
   term terms[TERMS_MAX]; /* once prepared: by step, the smallest first */
   wide target;
   wide reach[TERMS_MAX + 1];   /* of the first n terms together */
   wide divisor[TERMS_MAX + 1]; /* the greatest common one of the first n steps */
   wide inverse;                /* of step 0 modulo step 1, both divided by divisor[2] */
-} sum;
+} sum_question;
 
 static wide gcd(wide a, wide b) {
   while (b != 0) {
@@ -58,7 +58,7 @@ static wide inverse_of(wide a, wide modulus) {
 }
 
 /* Adds x * step for x in [0, last]; a negative step counts down from x == last instead. */
-static void add_term(sum *sum, wide step, wide last) {
+static void add_term(sum_question *sum, wide step, wide last) {
   if (step == 0 || last == 0) return;
   if (step < 0) {
     step = -step;
@@ -74,7 +74,7 @@ static bool join(term *a, const term *b) {
   return true;
 }
 
-static void sort_terms(sum *sum) {
+static void sort_terms(sum_question *sum) {
   for (int32_t i = 1; i < sum->count; i++) {
     term moved = sum->terms[i];
     int32_t at = i;
@@ -87,7 +87,7 @@ static void sort_terms(sum *sum) {
 
 /* A join widens a term, so that a term refused before may fit now: start over. Only a wider step
  * joins a narrower one, so the order stays. */
-static void join_terms(sum *sum) {
+static void join_terms(sum_question *sum) {
   for (int32_t a = 0; a < sum->count; a++) {
     for (int32_t b = a + 1; b < sum->count; b++) {
       if (!join(&sum->terms[a], &sum->terms[b])) continue;
@@ -98,7 +98,7 @@ static void join_terms(sum *sum) {
   }
 }
 
-static void prepare(sum *sum) {
+static void prepare(sum_question *sum) {
   sort_terms(sum);
   join_terms(sum);
   for (int32_t i = 0; i < sum->count; i++) {
@@ -107,8 +107,8 @@ static void prepare(sum *sum) {
     sum->divisor[i + 1] = gcd(t->step, sum->divisor[i]);
   }
   if (sum->count >= 2) {
-    sum->inverse = inverse_of(sum->terms[0].step / sum->divisor[2],
-                              sum->terms[1].step / sum->divisor[2]);
+    sum->inverse =
+        inverse_of(sum->terms[0].step / sum->divisor[2], sum->terms[1].step / sum->divisor[2]);
   }
 }
 
@@ -117,7 +117,7 @@ static wide ceil_div(wide a, wide b) {
 }
 
 /* The first two terms: x[0] is known modulo step 1, and lies where x[1] is in its range. */
-static bool pair_reaches(const sum *sum, wide target) {
+static bool pair_reaches(const sum_question *sum, wide target) {
   const term *t = sum->terms;
   wide a = t[0].step / sum->divisor[2], b = t[1].step / sum->divisor[2];
   target /= sum->divisor[2];
@@ -129,7 +129,7 @@ static bool pair_reaches(const sum *sum, wide target) {
 }
 
 /* Whether the first `count` terms reach `target`. */
-static bool reaches(const sum *sum, int32_t count, wide target) {
+static bool reaches(const sum_question *sum, int32_t count, wide target) {
   if (target < 0 || target > sum->reach[count]) return false;
   if (count == 0) return true;
   if (target % sum->divisor[count] != 0) return false;
@@ -144,7 +144,7 @@ static bool reaches(const sum *sum, int32_t count, wide target) {
   return false;
 }
 
-static bool can_reach(sum *sum) {
+static bool can_reach(sum_question *sum) {
   if (sum->target < 0) return false;
   prepare(sum);
   return reaches(sum, sum->count, sum->target);
@@ -160,7 +160,7 @@ static wide magnitude(int64_t value) {
  * 0. One question per dimension then; and its target is negative, the answer plainly no, where the
  * step is wider than all that the narrower dimensions reach. */
 bool tarn_layout_overlaps_itself(const tarn_layout *layout) {
-  sum dims = {0};
+  sum_question dims = {0};
   for (int32_t d = 0; d < layout->rank; d++) {
     if (layout->shape[d] == 0) return false;
   }
@@ -174,7 +174,7 @@ bool tarn_layout_overlaps_itself(const tarn_layout *layout) {
   for (int32_t k = 0; k < dims.count; k++) {
     const term *t = &dims.terms[k];
     if (t->step <= reach) {
-      sum question = {.target = reach - t->step};
+      sum_question question = {.target = reach - t->step};
       for (int32_t j = 0; j < k; j++) {
         add_term(&question, dims.terms[j].step, 2 * dims.terms[j].last);
       }
@@ -199,7 +199,7 @@ bool tarn__layouts_meet(const tarn_layout *a, const tarn_layout *b, int64_t dist
                         size_t element_bytes) {
   if (is_empty(a) || is_empty(b)) return false;
   wide unit = (wide)element_bytes;
-  sum question = {.target = distance_bytes + unit * b->offset - unit * a->offset};
+  sum_question question = {.target = distance_bytes + unit * b->offset - unit * a->offset};
   if (question.target % unit == 0) {
     question.target /= unit;
     unit = 1;

@@ -85,8 +85,9 @@ tarn_status tarn_layout_narrow(tarn_layout *layout, int32_t dim, int64_t start, 
   int64_t size = layout->shape[dim];
   if (start < 0 || length < 0 || start > size || length > size - start) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
-                     "%" PRId64 " elements from %" PRId64 " do not lie in dimension %d of size %"
-                     PRId64, length, start, dim, size);
+                     "%" PRId64 " elements from %" PRId64
+                     " do not lie in dimension %d of size %" PRId64,
+                     length, start, dim, size);
   }
   layout->shape[dim] = length;
   if (length > 0) layout->offset += start * layout->strides[dim];
