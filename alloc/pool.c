@@ -98,7 +98,7 @@ tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, size_t size_bytes, size_t a
     return tarn_fail(TARN_INVALID_ARGUMENT, "pool %s: alignment %zu is not a power of two",
                      pool->name, alignment_bytes);
   }
-  if (size_bytes > PTRDIFF_MAX || alignment_bytes > PTRDIFF_MAX) {
+  if (alignment_bytes > PTRDIFF_MAX || size_bytes > PTRDIFF_MAX - alignment_bytes) {
     return tarn_fail(TARN_TOO_LARGE, "pool %s: %zu bytes aligned to %zu exceed any machine",
                      pool->name, size_bytes, alignment_bytes);
   }

@@ -1,0 +1,57 @@
+/* block.h: records of pieces of memory, their neighbours, and ordered trees of them. */
+#ifndef TARN_BLOCK_H
+#define TARN_BLOCK_H
+
+#include "alloc/stamps.h"
+
+typedef enum tarn__block_state {
+  TARN__BLOCK_LIVE,    /* lent out */
+  TARN__BLOCK_FREE,    /* usable behind its stamps */
+  TARN__BLOCK_HOLE,    /* address space without memory */
+  TARN__BLOCK_CLAIMED, /* one thread works on it, outside of the lock; in no tree */
+} tarn__block_state;
+
+typedef struct tarn__segment tarn__segment;
+
+/* Blocks of a segment tile it in address order:
+ *
+ *     segment |  LIVE  | FREE |  LIVE  |    FREE    |      HOLE      |
+ *                 <----- left    right ----->
+ */
+typedef struct tarn__block {
+  char *address;
+  size_t size_bytes;
+  size_t requested_bytes; /* of a live block: what was asked for */
+  tarn__segment *segment;
+  struct tarn__block *left;
+  struct tarn__block *right;
+  tarn__stamps stamps;
+  tarn__block_state state;
+  /* The tree that holds the block, keyed by (key, address). */
+  struct tarn__block **root; /* NULL: none */
+  struct tarn__block *low;
+  struct tarn__block *high;
+  size_t key;
+} tarn__block;
+
+/* A record without neighbours and stamps; NULL where there is no memory. */
+tarn__block *tarn__block_create(void);
+void tarn__block_destroy(tarn__block *block);
+
+/* Cuts `block` after size_bytes; the rest becomes a new block to its right, with the same state and
+ * the same stamps, in no tree. NULL, and nothing changed, where there is no memory for the record. */
+tarn__block *tarn__block_split(tarn__block *block, size_t size_bytes);
+/* Makes `block` and its right neighbour one; both in no tree. False, and nothing changed but
+ * perhaps more stamps on `block`, where their stamps cannot be joined for want of memory. */
+bool tarn__block_merge_right(tarn__block *block);
+
+/* Trees hold blocks in the order of (key, address): treaps, so every step is O(log n) expected. */
+void tarn__tree_insert(tarn__block **root, tarn__block *block, size_t key);
+void tarn__tree_remove(tarn__block *block);
+/* The first block at or behind (key, address); the last one at or before it; NULL for none. */
+tarn__block *tarn__tree_at_least(tarn__block *root, size_t key, const char *address);
+tarn__block *tarn__tree_at_most(tarn__block *root, size_t key, const char *address);
+/* The one that follows `block` in its tree. */
+tarn__block *tarn__tree_next(const tarn__block *block);
+
+#endif

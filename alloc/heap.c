@@ -1,0 +1,301 @@
+/* heap.c: segments, free trees and best fit of a caching pool. */
+#include "alloc/heap.h"
+
+#include <stdlib.h>
+
+/* Blocks looked at in one tree before it is given up: those that do not do lie behind work of other
+ * streams, and beyond a few a new block costs less than the search. */
+enum { PROBE_COUNT_MAX = 16 };
+
+/* --- trees --- */
+
+static tarn__block **tree_for(tarn__heap *heap, tarn__block *block) {
+  tarn__stamps_prune(&block->stamps);
+  if (block->stamps.count == 0) return &heap->clean;
+  if (block->stamps.count > 1) return &heap->mixed;
+  const uint32_t slot = tarn__stamps_at(&block->stamps, 0).slot;
+  if (heap->slot_end <= slot) heap->slot_end = slot + 1;
+  return &heap->by_slot[slot];
+}
+
+void tarn__heap_claim(tarn__block *block) {
+  TARN_ASSERT(block->state == TARN__BLOCK_FREE || block->state == TARN__BLOCK_HOLE);
+  tarn__tree_remove(block);
+  block->state = TARN__BLOCK_CLAIMED;
+}
+
+/* May two free neighbours become one without anybody losing much? Those of one kind, yes. A clean
+ * block joined to a stamped one is lost to other streams for a while: only where there are none, or
+ * where it is the smaller part. */
+static bool may_join(const tarn__heap *heap, tarn__block **tree, const tarn__block *block,
+                     const tarn__block *neighbour) {
+  if (neighbour == NULL || neighbour->state != TARN__BLOCK_FREE) return false;
+  if (neighbour->root == &heap->mixed || tree == &heap->mixed) return false;
+  if (neighbour->root == tree) return true;
+  if (tree != &heap->clean && neighbour->root != &heap->clean) return false;
+  if (heap->slot_end <= 1) return true;
+  const bool is_clean = tree == &heap->clean;
+  return is_clean ? block->size_bytes <= neighbour->size_bytes
+                  : neighbour->size_bytes <= block->size_bytes;
+}
+
+tarn__block *tarn__heap_put_free(tarn__heap *heap, tarn__block *block) {
+  TARN_ASSERT(block->state == TARN__BLOCK_CLAIMED && block->root == NULL);
+  tarn__block **tree = tree_for(heap, block);
+  if (may_join(heap, tree, block, block->right)) {
+    tarn__block *right = block->right;
+    tarn__tree_remove(right);
+    if (!tarn__block_merge_right(block))
+      tarn__tree_insert(tree_for(heap, right), right, right->size_bytes);
+    tree = tree_for(heap, block);
+  }
+  if (may_join(heap, tree, block, block->left)) {
+    tarn__block *left = block->left;
+    tarn__tree_remove(left);
+    if (tarn__block_merge_right(left)) {
+      block = left;
+      tree = tree_for(heap, block);
+    } else {
+      tarn__tree_insert(tree_for(heap, left), left, left->size_bytes);
+    }
+  }
+  block->state = TARN__BLOCK_FREE;
+  tarn__tree_insert(tree, block, block->size_bytes);
+  return block;
+}
+
+tarn__block *tarn__heap_put_hole(tarn__heap *heap, tarn__block *block) {
+  TARN_ASSERT(block->state == TARN__BLOCK_CLAIMED && block->root == NULL);
+  tarn__stamps_clear(&block->stamps);
+  tarn__block *right = block->right;
+  tarn__block *left = block->left;
+  /* Without stamps a merge needs no memory. */
+  if (right != NULL && right->state == TARN__BLOCK_HOLE) {
+    tarn__tree_remove(right);
+    const bool is_merged = tarn__block_merge_right(block);
+    TARN_ASSERT(is_merged);
+    (void)is_merged;
+  }
+  if (left != NULL && left->state == TARN__BLOCK_HOLE) {
+    tarn__tree_remove(left);
+    const bool is_merged = tarn__block_merge_right(left);
+    TARN_ASSERT(is_merged);
+    (void)is_merged;
+    block = left;
+  }
+  block->state = TARN__BLOCK_HOLE;
+  tarn__tree_insert(&heap->holes, block, block->size_bytes);
+  return block;
+}
+
+/* --- segments --- */
+
+tarn__block *tarn__heap_add_segment(tarn__heap *heap, void *address, size_t size_bytes,
+                                    tarn__block_state state) {
+  tarn__segment *segment = calloc(1, sizeof *segment);
+  tarn__block *block = tarn__block_create();
+  if (segment == NULL || block == NULL) {
+    free(segment);
+    if (block != NULL) tarn__block_destroy(block);
+    return NULL;
+  }
+  *segment = (tarn__segment){.first = block, .address = address, .size_bytes = size_bytes};
+  segment->next = heap->segments;
+  if (segment->next != NULL) segment->next->previous = segment;
+  heap->segments = segment;
+  block->address = address;
+  block->size_bytes = size_bytes;
+  block->segment = segment;
+  if (state == TARN__BLOCK_HOLE) return tarn__heap_put_hole(heap, block);
+  heap->reserved_bytes += size_bytes;
+  return tarn__heap_put_free(heap, block);
+}
+
+void tarn__heap_remove_segment(tarn__heap *heap, tarn__segment *segment) {
+  for (tarn__block *block = segment->first, *right = NULL; block != NULL; block = right) {
+    TARN_ASSERT(block->state != TARN__BLOCK_LIVE);
+    right = block->right;
+    if (block->state != TARN__BLOCK_HOLE) heap->reserved_bytes -= block->size_bytes;
+    tarn__tree_remove(block);
+    tarn__block_destroy(block);
+  }
+  if (segment->previous != NULL) segment->previous->next = segment->next;
+  if (segment->next != NULL) segment->next->previous = segment->previous;
+  if (heap->segments == segment) heap->segments = segment->next;
+  free(segment);
+}
+
+/* --- finding --- */
+
+static bool is_better(const tarn__block *candidate, const tarn__block *best) {
+  if (best == NULL || candidate->size_bytes != best->size_bytes) {
+    return best == NULL || candidate->size_bytes < best->size_bytes;
+  }
+  return candidate->address < best->address;
+}
+
+static void probe(tarn__block *root, size_t size_bytes, const tarn_stream *stream,
+                  tarn__block **best, tarn__block **pending) {
+  tarn__block *block = tarn__tree_at_least(root, size_bytes, NULL);
+  for (int count = 0; block != NULL && count < PROBE_COUNT_MAX; count++) {
+    if (tarn__stamps_are_covered(&block->stamps, stream)) {
+      if (is_better(block, *best)) *best = block;
+      return;
+    }
+    if (is_better(block, *pending)) *pending = block;
+    block = tarn__tree_next(block);
+  }
+}
+
+tarn__block *tarn__heap_find(tarn__heap *heap, size_t size_bytes, const tarn_stream *stream,
+                             tarn__block **pending) {
+  tarn__block *best = NULL;
+  tarn__block *waiting = NULL;
+  probe(heap->clean, size_bytes, stream, &best, &waiting);
+  for (uint32_t slot = 0; slot < heap->slot_end; slot++) {
+    if (heap->by_slot[slot] != NULL) {
+      probe(heap->by_slot[slot], size_bytes, stream, &best, &waiting);
+    }
+  }
+  if (heap->mixed != NULL) probe(heap->mixed, size_bytes, stream, &best, &waiting);
+  if (pending != NULL) *pending = waiting;
+  return best;
+}
+
+/* --- lending --- */
+
+tarn__block *tarn__heap_lend(tarn__heap *heap, tarn__block *block, size_t size_bytes,
+                             size_t alignment_bytes, size_t requested_bytes) {
+  TARN_ASSERT(block->state == TARN__BLOCK_CLAIMED);
+  const size_t lead = (size_t)(-(uintptr_t)block->address & (alignment_bytes - 1));
+  TARN_ASSERT(block->size_bytes >= lead + size_bytes);
+  if (lead != 0) {
+    tarn__block *aligned = tarn__block_split(block, lead);
+    if (aligned == NULL) {
+      tarn__heap_put_free(heap, block);
+      return NULL;
+    }
+    tarn__heap_put_free(heap, block);
+    block = aligned;
+  }
+  if (block->size_bytes > size_bytes) {
+    tarn__block *rest = tarn__block_split(block, size_bytes);
+    /* Without a record for the rest the block is lent out whole. */
+    if (rest != NULL) tarn__heap_put_free(heap, rest);
+  }
+  tarn__stamps_clear(&block->stamps);
+  block->state = TARN__BLOCK_LIVE;
+  block->requested_bytes = requested_bytes;
+  heap->requested_bytes += requested_bytes;
+  heap->allocated_bytes += block->size_bytes;
+  tarn__tree_insert(&heap->live, block, /*key=*/0);
+  return block;
+}
+
+tarn__block *tarn__heap_live_at(tarn__heap *heap, const void *address) {
+  tarn__block *block = tarn__tree_at_most(heap->live, 0, address);
+  return block != NULL && block->address == (const char *)address ? block : NULL;
+}
+
+tarn__block *tarn__heap_live_around(tarn__heap *heap, const void *address) {
+  tarn__block *block = tarn__tree_at_most(heap->live, 0, address);
+  return block != NULL && (const char *)address < block->address + block->size_bytes ? block : NULL;
+}
+
+void tarn__heap_take_back(tarn__heap *heap, tarn__block *block) {
+  TARN_ASSERT(block->state == TARN__BLOCK_LIVE);
+  tarn__tree_remove(block);
+  block->state = TARN__BLOCK_CLAIMED;
+  heap->requested_bytes -= block->requested_bytes;
+  heap->allocated_bytes -= block->size_bytes;
+  block->requested_bytes = 0;
+}
+
+bool tarn__heap_join_all(tarn__heap *heap) {
+  bool is_any = false;
+  for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
+    for (tarn__block *block = segment->first; block != NULL; block = block->right) {
+      if (block->state != TARN__BLOCK_FREE) continue;
+      tarn__tree_remove(block);
+      while (block->right != NULL && block->right->state == TARN__BLOCK_FREE) {
+        tarn__block *right = block->right;
+        tarn__tree_remove(right);
+        if (!tarn__block_merge_right(block)) {
+          tarn__tree_insert(tree_for(heap, right), right, right->size_bytes);
+          break;
+        }
+        is_any = true;
+      }
+      tarn__tree_insert(tree_for(heap, block), block, block->size_bytes);
+    }
+  }
+  return is_any;
+}
+
+/* --- what there is --- */
+
+size_t tarn__heap_pending_bytes(const tarn__heap *heap) {
+  size_t pending = 0;
+  for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
+    for (tarn__block *block = segment->first; block != NULL; block = block->right) {
+      const bool is_pending =
+          block->state == TARN__BLOCK_FREE && !tarn__stamps_are_covered(&block->stamps, NULL);
+      if (is_pending) pending += block->size_bytes;
+    }
+  }
+  return pending;
+}
+
+size_t tarn__heap_largest_free_bytes(const tarn__heap *heap) {
+  size_t largest = 0;
+  for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
+    for (tarn__block *block = segment->first; block != NULL; block = block->right) {
+      if (block->state == TARN__BLOCK_FREE && block->size_bytes > largest) {
+        largest = block->size_bytes;
+      }
+    }
+  }
+  return largest;
+}
+
+static void validate_block(const tarn__heap *heap, const tarn__block *block) {
+  switch (block->state) {
+    case TARN__BLOCK_LIVE:
+      TARN_ASSERT(block->root == &heap->live && block->requested_bytes <= block->size_bytes);
+      break;
+    case TARN__BLOCK_FREE:
+      TARN_ASSERT(block->root != NULL && block->root != &heap->live && block->root != &heap->holes);
+      TARN_ASSERT(block->key == block->size_bytes);
+      break;
+    case TARN__BLOCK_HOLE:
+      TARN_ASSERT(block->root == &heap->holes && block->stamps.count == 0);
+      break;
+    case TARN__BLOCK_CLAIMED:
+      TARN_ASSERT(block->root == NULL);
+      break;
+  }
+}
+
+void tarn__heap_validate(const tarn__heap *heap) {
+  size_t requested = 0;
+  size_t allocated = 0;
+  size_t reserved = 0;
+  for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
+    const char *expected = segment->address;
+    const tarn__block *left = NULL;
+    for (const tarn__block *block = segment->first; block != NULL; block = block->right) {
+      TARN_ASSERT(block->address == expected && block->left == left && block->size_bytes > 0);
+      TARN_ASSERT(block->segment == segment);
+      validate_block(heap, block);
+      requested += block->requested_bytes;
+      if (block->state == TARN__BLOCK_LIVE) allocated += block->size_bytes;
+      if (block->state != TARN__BLOCK_HOLE) reserved += block->size_bytes;
+      expected += block->size_bytes;
+      left = block;
+    }
+    TARN_ASSERT(expected == segment->address + segment->size_bytes);
+  }
+  TARN_ASSERT(requested == heap->requested_bytes);
+  TARN_ASSERT(allocated == heap->allocated_bytes);
+  TARN_ASSERT(reserved == heap->reserved_bytes);
+}

@@ -1,0 +1,80 @@
+/* heap.h: the bookkeeping of a caching pool: segments, free blocks by stream, best fit.
+ *
+ * Pure: no lock, no provider, no driver. The pool holds its lock around every call, and takes blocks
+ * out as CLAIMED for whatever has to happen outside of the lock.
+ *
+ * A free block stands in one of these trees, keyed by size, so that a request finds what it may use
+ * at once without looking at what it may not:
+ *
+ *     clean       no stamps: anybody may use it, the CPU too
+ *     by_slot[s]  one stamp, of timeline s: s may use it at once, others when it is covered
+ *     mixed       several stamps: joined from neighbours of different streams
+ */
+#ifndef TARN_HEAP_H
+#define TARN_HEAP_H
+
+#include "alloc/block.h"
+
+/* Sizes are multiples of it; it is also the alignment that DLPack asks of producers. */
+enum { TARN__HEAP_GRANULE_BYTES = 256 };
+
+struct tarn__segment {
+  tarn__segment *next;
+  tarn__segment *previous;
+  tarn__block *first;
+  char *address;
+  size_t size_bytes;
+};
+
+typedef struct tarn__heap {
+  tarn__segment *segments;
+  tarn__block *live; /* by address: key 0 */
+  tarn__block *clean;
+  tarn__block *mixed;
+  tarn__block *by_slot[TARN_STREAMS_MAX];
+  uint32_t slot_end;  /* timelines at and above it have no block here */
+  tarn__block *holes; /* by size */
+  size_t requested_bytes;
+  size_t allocated_bytes;
+  size_t reserved_bytes; /* in live, free and claimed blocks; holes are not reserved */
+} tarn__heap;
+
+/* Adds [address, address + size_bytes) as one FREE or HOLE block; NULL where there is no memory for
+ * the records. The block stands in its tree. */
+tarn__block *tarn__heap_add_segment(tarn__heap *heap, void *address, size_t size_bytes,
+                                    tarn__block_state state);
+/* Forgets a segment and all its blocks, none of which is live. */
+void tarn__heap_remove_segment(tarn__heap *heap, tarn__segment *segment);
+
+/* The best fitting block of at least size_bytes that work on `stream` may use at once; and the best
+ * fitting one that it may use behind its stamps (*pending, may be NULL). */
+tarn__block *tarn__heap_find(tarn__heap *heap, size_t size_bytes, const tarn_stream *stream,
+                             tarn__block **pending);
+
+/* Takes a block out of its tree; and puts a CLAIMED one back as FREE, joined with what it may. */
+void tarn__heap_claim(tarn__block *block);
+tarn__block *tarn__heap_put_free(tarn__heap *heap, tarn__block *block);
+/* The same as HOLE, joined with neighbouring holes. */
+tarn__block *tarn__heap_put_hole(tarn__heap *heap, tarn__block *block);
+
+/* Cuts a CLAIMED block to [aligned start, + size_bytes), returns what is over to the free trees and
+ * makes it live. NULL, with the block free again, where a record for the cut is not to be had. */
+tarn__block *tarn__heap_lend(tarn__heap *heap, tarn__block *block, size_t size_bytes,
+                             size_t alignment_bytes, size_t requested_bytes);
+/* The live block that starts at `address`; or that holds it. NULL for none. */
+tarn__block *tarn__heap_live_at(tarn__heap *heap, const void *address);
+tarn__block *tarn__heap_live_around(tarn__heap *heap, const void *address);
+/* A live block becomes CLAIMED: what it counted for is taken back. */
+void tarn__heap_take_back(tarn__heap *heap, tarn__block *block);
+
+/* Joins every run of free neighbours whatever their stamps; true where anything was joined. */
+bool tarn__heap_join_all(tarn__heap *heap);
+
+/* Free bytes whose stamps the host has not seen; the largest free block. */
+size_t tarn__heap_pending_bytes(const tarn__heap *heap);
+size_t tarn__heap_largest_free_bytes(const tarn__heap *heap);
+
+/* Asserts that blocks tile their segments, that states and trees agree and that sums are right. */
+void tarn__heap_validate(const tarn__heap *heap);
+
+#endif

@@ -1,0 +1,77 @@
+/* implementations.c: every provider, pool and stream of tarn, as the conformance suites make them. */
+#include "tests/conformance/conformance.h"
+
+#include <stdlib.h>
+
+#include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_fixed.h"
+#include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_pages.h"
+
+/* --- providers --- */
+
+static tarn_status make_pages(tarn_provider **provider) {
+  return tarn_pages_provider_create(NULL, provider);
+}
+
+static tarn_status make_base_pages(tarn_provider **provider) {
+  const tarn_pages_options options = {
+      .struct_size = sizeof options, .huge = TARN_PAGES_HUGE_NEVER, .granularity_bytes = 4096};
+  return tarn_pages_provider_create(&options, provider);
+}
+
+static tarn_status make_fixed(tarn_provider **provider) {
+  static _Alignas(4096) char range[8 << 20];
+  return tarn_fixed_provider_create(range, sizeof range, NULL, provider);
+}
+
+const implementation provider_implementations[] = {
+    {.name = "pages", .make_provider = make_pages},
+    {.name = "base pages", .make_provider = make_base_pages},
+    {.name = "fixed", .make_provider = make_fixed},
+    {.name = NULL},
+};
+
+/* --- pools --- */
+
+static tarn_status make_caching_over(tarn_status (*make)(tarn_provider **), tarn_pool **pool) {
+  tarn_provider *provider = NULL;
+  tarn_status status = make(&provider);
+  if (status == TARN_OK) status = tarn_caching_pool_create(provider, NULL, pool);
+  tarn_provider_release(provider);
+  return status;
+}
+
+static tarn_status make_caching_pages(tarn_pool **pool) {
+  return make_caching_over(make_pages, pool);
+}
+
+static tarn_status make_caching_base_pages(tarn_pool **pool) {
+  return make_caching_over(make_base_pages, pool);
+}
+
+static tarn_status make_caching_fixed(tarn_pool **pool) {
+  return make_caching_over(make_fixed, pool);
+}
+
+const implementation pool_implementations[] = {
+    {.name = "caching over pages", .make_pool = make_caching_pages},
+    {.name = "caching over base pages", .make_pool = make_caching_base_pages},
+    {.name = "caching over fixed", .make_pool = make_caching_fixed},
+    {.name = NULL},
+};
+
+/* --- streams --- */
+
+const implementation stream_implementations[] = {
+    {.name = "host", .make_stream = tarn_host_stream_create},
+    {.name = "worker", .make_stream = tarn_worker_stream_create},
+    {.name = NULL},
+};
+
+tarn_stream *make_stream_for(const tarn_pool *pool) {
+  (void)pool;
+  tarn_stream *stream = NULL;
+  assert_ok(tarn_worker_stream_create(&stream));
+  return stream;
+}
