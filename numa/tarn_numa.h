@@ -24,7 +24,7 @@ typedef struct tarn_node_info {
   size_t struct_size;
   int32_t node;                 /* operating system's number */
   size_t capacity_bytes;        /* local memory */
-  int32_t cpu_count;            /* processing units nearest to it; 0: memory only */
+  int32_t cpu_count;            /* processing units nearest to it; memory-only nodes share them */
   uint64_t bandwidth_mib_per_s; /* as the firmware tells; 0 where it does not */
   uint64_t latency_ns;
 } tarn_node_info;

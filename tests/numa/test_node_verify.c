@@ -1,0 +1,93 @@
+/* test_node_verify.c: pages are counted by where the kernel says they lie. */
+#include "numa/tarn_numa.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { PAGES = 1200 }; /* more than one call of move_pages */
+
+static size_t page_bytes;
+
+static char *map_pages(void) {
+  page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+  char *pages =
+      mmap(NULL, PAGES * page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_true(pages != MAP_FAILED);
+  madvise(pages, PAGES * page_bytes, MADV_NOHUGEPAGE);
+  return pages;
+}
+
+static int32_t node_of_this_machine(void) {
+  tarn_topology *topology = NULL;
+  tarn_node_info info = {.struct_size = sizeof info};
+  assert_int_equal(tarn_topology_create(NULL, &topology), TARN_OK);
+  const int32_t node_count = tarn_topology_node_count(topology);
+  assert_int_equal(tarn_topology_node(topology, 0, &info), TARN_OK);
+  tarn_topology_release(topology);
+  return node_count == 1 ? info.node : -1;
+}
+
+static void touched_and_untouched_pages_are_told_apart(void **state) {
+  (void)state;
+  const int32_t node = node_of_this_machine();
+  if (node < 0) skip(); /* on several nodes, first touch may land on any of them */
+  char *pages = map_pages();
+  for (size_t i = 0; i < PAGES; i += 3) pages[i * page_bytes] = 1;
+  volatile char seen = pages[page_bytes]; /* only read: still nobody's page */
+  (void)seen;
+  size_t on_node = 0, elsewhere = 0, untouched = 0;
+  const tarn_status status =
+      tarn_node_verify(pages, PAGES * page_bytes, node, &on_node, &elsewhere, &untouched);
+  if (status == TARN_NOT_SUPPORTED) skip(); /* a container that forbids move_pages */
+  assert_int_equal(status, TARN_OK);
+  assert_int_equal(on_node, PAGES / 3);
+  assert_int_equal(elsewhere, 0);
+  assert_int_equal(untouched, PAGES - PAGES / 3);
+  /* Seen from another node, the same pages lie elsewhere. */
+  assert_int_equal(
+      tarn_node_verify(pages, PAGES * page_bytes, node + 1, &on_node, &elsewhere, NULL), TARN_OK);
+  assert_int_equal(on_node, 0);
+  assert_int_equal(elsewhere, PAGES / 3);
+  munmap(pages, PAGES * page_bytes);
+}
+
+static void a_range_inside_of_pages_counts_each_page_it_meets(void **state) {
+  (void)state;
+  char *pages = map_pages();
+  size_t untouched = 0;
+  const tarn_status status = tarn_node_verify(pages + page_bytes - 1, 2, 0, NULL, NULL, &untouched);
+  if (status == TARN_NOT_SUPPORTED) skip();
+  assert_int_equal(status, TARN_OK);
+  assert_int_equal(untouched, 2);
+  assert_int_equal(tarn_node_verify(pages + 7, 0, 0, NULL, NULL, &untouched), TARN_OK);
+  assert_int_equal(untouched, 0);
+  munmap(pages, PAGES * page_bytes);
+}
+
+static void memory_that_is_not_mapped_is_an_error(void **state) {
+  (void)state;
+  char *pages = map_pages();
+  munmap(pages, PAGES * page_bytes);
+  size_t on_node = 7, elsewhere = 7, untouched = 7;
+  const tarn_status status =
+      tarn_node_verify(pages, page_bytes, 0, &on_node, &elsewhere, &untouched);
+  if (status == TARN_NOT_SUPPORTED) skip();
+  assert_int_equal(status, TARN_INVALID_ARGUMENT);
+  assert_int_equal(on_node + elsewhere + untouched, 0);
+  assert_int_equal(tarn_node_verify(NULL, 1, 0, NULL, NULL, NULL), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_node_verify(pages, SIZE_MAX, 0, NULL, NULL, NULL), TARN_INVALID_ARGUMENT);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(touched_and_untouched_pages_are_told_apart),
+      cmocka_unit_test(a_range_inside_of_pages_counts_each_page_it_meets),
+      cmocka_unit_test(memory_that_is_not_mapped_is_an_error),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
