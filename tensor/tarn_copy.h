@@ -22,16 +22,23 @@ extern "C" {
 
 typedef struct tarn_copy_report {
   size_t struct_size;
-  size_t moved_bytes;   /* of the destination */
-  uint64_t run_count;   /* contiguous runs after reduction */
-  const char *executor; /* "none", "memcpy", "rows", "strided", "staged": a literal */
+  size_t moved_bytes; /* of the destination */
+  uint64_t run_count; /* contiguous runs after reduction */
+  /* A literal: "none"; "memcpy", one run; "rows", by calls of the stream or a loop over evenly spaced
+   * runs; "strided", by the CPU; "staged", by way of packed host memory. */
+  const char *executor;
   bool was_synchronous; /* the copy is done, whatever the stream */
 } tarn_copy_report;
 
 /* Copies src to dst, element by element at equal indices; src is broadcast to dst's shape first.
  * Both have one dtype (TARN_NOT_SUPPORTED else). `stream` must reach both devices; NULL does for
  * host memory. TARN_READ_ONLY where dst's storage is. `report` may be NULL; the caller sets its
- * struct_size. */
+ * struct_size.
+ *
+ * With a device, evenly spaced rows go to the stream in one call, other strides in a few; where that
+ * would be many small calls, the copy is staged in pageable host memory and synchronous, and only
+ * the elements themselves are moved, never the gaps between them. A failure in the middle of several
+ * calls leaves dst partly written; every other failure leaves it as it was. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src,
                                                      tarn_stream *stream, tarn_copy_report *report);
 

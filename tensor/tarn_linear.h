@@ -30,19 +30,22 @@ typedef struct tarn_linear_span {
   uint32_t access;
 } tarn_linear_span;
 
-/* Opens `tensor` for linear access: `access` is READ, WRITE or both. Waits for `stream` where
- * anything was enqueued for it to read (a READ of a device or gathered tensor), so that the CPU may
- * follow `data` at once; earlier work on other streams is the caller's to order. `pool` lends the
- * staging memory, is host memory, and may be NULL where the caller knows that none is needed
- * (TARN_INVALID_ARGUMENT if it was). The span retains the tensor's storage until end. A WRITE
- * without READ must write every element. */
+/* Opens `tensor` for linear access: `access` is READ, WRITE or both. The CPU may follow `data` at
+ * once: where that is the tensor's own memory, or its elements are read, begin waits for all that is
+ * enqueued on `stream` (NULL where nothing is pending, then begin is free); earlier work on other
+ * streams is the caller's to order. `pool` lends the staging memory, is host memory, and may be NULL
+ * where the caller knows that none is needed (TARN_INVALID_ARGUMENT if it was). The span retains the
+ * tensor's storage until end; spans may be open side by side, and each end writes all its elements.
+ * A WRITE without READ must write every element. TARN_READ_ONLY and TARN_OVERLAP for a WRITE to a
+ * read-only storage, and to a tensor that reaches an element twice. */
 TARN_API TARN_NODISCARD tarn_status tarn_linear_begin(const tarn_tensor *tensor, uint32_t access,
                                                       tarn_pool *pool, tarn_stream *stream,
                                                       tarn_linear_span *span);
 
 /* Closes the span: enqueues the scatter of a written staging copy on `stream` (the tensor is up to
- * date for work behind it) and drops what begin retained. The span is released in any case; a
- * failure says that the write did not reach the tensor. */
+ * date for work behind it) and drops what begin retained. The span is released in any case, with
+ * only its numbers left; a failure says that the write did not reach the tensor. Nothing happens to
+ * a zeroed span and to one that has ended. */
 TARN_API TARN_NODISCARD tarn_status tarn_linear_end(tarn_linear_span *span, tarn_stream *stream);
 
 #ifdef __cplusplus

@@ -31,7 +31,7 @@ TARN_API TARN_NODISCARD tarn_status tarn_tensor_create(tarn_pool *pool, tarn_dty
                                                        tarn_stream *stream, tarn_tensor *tensor);
 
 /* A row-major tensor at byte offset_bytes (a multiple of the element size) of `storage`, which is
- * retained. Everything must lie inside the storage. */
+ * retained. Everything must lie inside the storage, and its address be aligned as for wrap. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_of_storage(tarn_storage *storage, tarn_dtype dtype,
                                                            int32_t rank, const int64_t *shape,
                                                            size_t offset_bytes,
@@ -39,7 +39,11 @@ TARN_API TARN_NODISCARD tarn_status tarn_tensor_of_storage(tarn_storage *storage
 
 /* Wraps a blob: `strides` in elements, NULL for row-major; the element at index 0 lies offset_bytes
  * behind blob->address; blob->size_bytes 0 with a non-NULL address: computed from the layout, which
- * then must not reach in front of the address. Takes the blob's deleter on success. */
+ * then must not reach in front of the address. Takes the blob's deleter on success.
+ *
+ * An address that is not aligned to one value of the dtype (8 bytes for complex128, 4 for float32x4)
+ * is TARN_INVALID_ARGUMENT, here and in tarn_tensor_of_storage: no C code may load through it. Wrap
+ * such bytes as uint8 and copy them. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_wrap(const tarn_blob *blob, tarn_dtype dtype,
                                                      int32_t rank, const int64_t *shape,
                                                      const int64_t *strides, size_t offset_bytes,
@@ -55,7 +59,8 @@ TARN_API const void *tarn_tensor_data(const tarn_tensor *tensor);
 TARN_API void *tarn_tensor_data_mutable(const tarn_tensor *tensor);
 TARN_API tarn_device tarn_tensor_device(const tarn_tensor *tensor);
 TARN_API int64_t tarn_tensor_element_count(const tarn_tensor *tensor);
-/* Elements times element size: what a packed copy holds. */
+/* Elements times element size: what a packed copy holds; SIZE_MAX where that does not fit, as an
+ * expanded tensor may name more than memory holds. */
 TARN_API size_t tarn_tensor_size_bytes(const tarn_tensor *tensor);
 TARN_API bool tarn_tensor_is_contiguous(const tarn_tensor *tensor);
 
@@ -102,7 +107,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_tensor_as_strided(tarn_tensor *tensor, 
 
 /* `view` where that is possible, and then *reshaped borrows nothing but retains the same storage;
  * else a packed copy from `pool` made in the order of `stream`. The caller owns *reshaped either
- * way, and *copied (may be NULL) says which. */
+ * way, and *copied (may be NULL) says which. `pool` may be NULL where the caller knows that no copy is
+ * needed. *reshaped is another variable than *tensor. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_reshape(const tarn_tensor *tensor, int32_t rank,
                                                         const int64_t *shape, tarn_pool *pool,
                                                         tarn_stream *stream, tarn_tensor *reshaped,

@@ -104,4 +104,61 @@ static inline tarn_layout random_layout(uint64_t *random, int32_t rank_max, int6
   return layout;
 }
 
+/* A random layout of the given shape that starts at element 0 or a little later: dimensions in any
+ * order, gaps, flips; and broadcasts and overlaps where these are asked for. */
+static inline tarn_layout random_layout_of(uint64_t *random, int32_t rank, const int64_t *shape,
+                                           bool may_overlap) {
+  tarn_layout layout = {.rank = rank};
+  int64_t order[TARN_RANK_MAX], stride = random_in(random, 0, 9) == 0 ? 2 : 1;
+  int64_t shuffle = random_in(random, 0, 2);
+  for (int32_t d = 0; d < rank; d++) order[d] = d;
+  for (int32_t d = rank - 1; d > 0 && shuffle > 0; d--) {
+    int64_t other = random_in(random, 0, d), held = order[d];
+    order[d] = order[other];
+    order[other] = held;
+  }
+  for (int32_t i = rank - 1; i >= 0; i--) {
+    int64_t d = order[i], kind = random_in(random, 0, 15);
+    layout.shape[d] = shape[d];
+    layout.strides[d] = kind <= 2 ? -stride : stride;
+    if (may_overlap && kind == 3) layout.strides[d] = 0;
+    if (may_overlap && kind == 4) layout.strides[d] = random_in(random, 1, 3);
+    stride *= shape[d] > 1 ? shape[d] : 1;
+    if (kind == 5) stride += random_in(random, 1, 3);
+  }
+  int64_t first, end;
+  tarn_layout_bounds(&layout, &first, &end);
+  layout.offset = random_in(random, 0, 3) - first;
+  return layout;
+}
+
+/* Sizes whose product is at most count_max; now and then one of them is 0. */
+static inline int32_t random_shape(uint64_t *random, int64_t size_max, int64_t count_max,
+                                   int64_t shape[TARN_RANK_MAX]) {
+  int32_t rank = (int32_t)random_in(random, 0, 5);
+  int64_t count = 1;
+  for (int32_t d = 0; d < rank; d++) {
+    shape[d] = random_in(random, 1, size_max);
+    if (random_in(random, 0, 59) == 0) shape[d] = 0;
+    if (count * shape[d] > count_max) shape[d] = 1;
+    if (shape[d] > 0) count *= shape[d];
+  }
+  return rank;
+}
+
+/* Element by element at equal indices, as slowly as can be understood. */
+static inline void model_copy(const tarn_layout *dst, char *dst_base, const tarn_layout *src,
+                              const char *src_base, size_t element_bytes) {
+  int64_t index[TARN_RANK_MAX], count = model_count(dst->rank, dst->shape);
+  for (int64_t i = 0; i < count; i++) {
+    model_unravel(dst->rank, dst->shape, i, index);
+    memcpy(dst_base + layout_element(dst, index) * (int64_t)element_bytes,
+           src_base + layout_element(src, index) * (int64_t)element_bytes, element_bytes);
+  }
+}
+
+static inline void random_fill(uint64_t *random, void *bytes, size_t size_bytes) {
+  for (size_t i = 0; i < size_bytes; i++) ((uint8_t *)bytes)[i] = (uint8_t)random_next(random);
+}
+
 #endif

@@ -1,0 +1,29 @@
+/* copy_device.h: runs a copy in which a device's memory takes part, by the calls of its stream. */
+#ifndef TENSOR_COPY_DEVICE_H
+#define TENSOR_COPY_DEVICE_H
+
+#include "alloc/tarn_stream.h"
+#include "tensor/copy_plan.h"
+
+/* One side of a copy. */
+typedef struct tarn__copy_side {
+  char *base; /* where the layout's element number 0 lies */
+  tarn_layout layout;
+  tarn_device device;
+} tarn__copy_side;
+
+typedef struct tarn__copy_outcome {
+  const char *executor;  /* a literal: "memcpy", "rows", "staged" */
+  bool is_done;          /* whatever the stream */
+  uint64_t issued_count; /* calls that the stream accepted, also where a later one failed */
+} tarn__copy_outcome;
+
+/* `plan` is the plan of the two layouts; the sides share a byte only where `is_overlapping`, and then
+ * the plan is one run. A failure may leave the destination partly written, and issued_count says
+ * whether the stream still works on the two sides. */
+tarn_status tarn__copy_device_run(const tarn__copy_side *dst, const tarn__copy_side *src,
+                                  size_t element_bytes, const tarn__copy_plan *plan,
+                                  bool is_overlapping, tarn_stream *stream,
+                                  tarn__copy_outcome *outcome);
+
+#endif

@@ -1,0 +1,244 @@
+/* tensor.c: making tensors from pools, storages and blobs, and asking about them. */
+#include "tensor/tarn_tensor.h"
+
+#include <inttypes.h>
+
+#include "tensor/layout.h"
+#include "tensor/tarn_copy.h"
+
+/* What a load of one value wants of its address: the width of a lane, for a complex number that of
+ * its parts, rounded down to a power of two. Elements of several lanes and opaque ones ask no more. */
+static size_t alignment_of(tarn_dtype dtype) {
+  size_t value_bytes = dtype.bits / 8u;
+  if (dtype.code == TARN_CODE_COMPLEX) value_bytes /= 2;
+  if (dtype.code == TARN_CODE_OPAQUE || value_bytes == 0) return 1;
+  return value_bytes;
+}
+
+static tarn_status check_alignment(const void *address, tarn_dtype dtype) {
+  char name[64];
+  size_t alignment = alignment_of(dtype);
+  if ((uintptr_t)address % alignment == 0) return TARN_OK;
+  return tarn_fail(TARN_INVALID_ARGUMENT, "%p is not aligned to the %zu bytes that %s needs",
+                   address, alignment, tarn_dtype_name(dtype, name, sizeof name));
+}
+
+/* Bytes in whole elements: an offset that is none is refused, so that a layout can count it. */
+static tarn_status offset_in_elements(size_t offset_bytes, tarn_dtype dtype, int64_t *offset) {
+  size_t element_bytes = tarn_dtype_size_bytes(dtype);
+  if (offset_bytes % element_bytes != 0) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "offset of %zu bytes is no multiple of the %zu of an "
+                     "element",
+                     offset_bytes, element_bytes);
+  }
+  if (offset_bytes > PTRDIFF_MAX) {
+    return tarn_fail(TARN_TOO_LARGE, "offset of %zu bytes", offset_bytes);
+  }
+  *offset = (int64_t)(offset_bytes / element_bytes);
+  return TARN_OK;
+}
+
+/* Elements that a run of size_bytes holds. */
+static int64_t capacity_of(size_t size_bytes, size_t element_bytes) {
+  size_t count = size_bytes / element_bytes;
+  return count > INT64_MAX ? INT64_MAX : (int64_t)count;
+}
+
+tarn_status tarn_tensor_create(tarn_pool *pool, tarn_dtype dtype, int32_t rank,
+                               const int64_t *shape, tarn_stream *stream, tarn_tensor *tensor) {
+  if (tensor == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
+  *tensor = (tarn_tensor){0};
+  tarn_tensor made = {.dtype = dtype};
+  size_t size_bytes;
+  tarn_status status = tarn_dtype_check(dtype);
+  if (status != TARN_OK) return status;
+  status = tarn_layout_init(&made.layout, rank, shape);
+  if (status != TARN_OK) return status;
+  size_t element_bytes = tarn_dtype_size_bytes(dtype);
+  int64_t count = tarn_layout_element_count(&made.layout);
+  if (!tarn_size_mul((size_t)count, element_bytes, &size_bytes)) {
+    return tarn_fail(TARN_TOO_LARGE, "%" PRId64 " elements of %zu bytes", count, element_bytes);
+  }
+  status = tarn_storage_create(pool, size_bytes, stream, &made.storage);
+  if (status == TARN_OK) *tensor = made;
+  return status;
+}
+
+/* The layout in the tensor's own terms: row-major where `strides` is NULL. */
+static tarn_status make_layout(int32_t rank, const int64_t *shape, const int64_t *strides,
+                               int64_t offset, tarn_layout *layout) {
+  int64_t row_major[TARN_RANK_MAX];
+  tarn_status status = tarn__layout_check_shape(rank, shape);
+  if (status != TARN_OK) return status;
+  if (strides == NULL) {
+    tarn__layout_row_major(rank, shape, row_major);
+    strides = row_major;
+  }
+  return tarn__layout_make_strided(rank, shape, strides, offset, layout);
+}
+
+tarn_status tarn_tensor_of_storage(tarn_storage *storage, tarn_dtype dtype, int32_t rank,
+                                   const int64_t *shape, size_t offset_bytes, tarn_tensor *tensor) {
+  if (tensor == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
+  *tensor = (tarn_tensor){0};
+  if (storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor without a storage");
+  tarn_tensor made = {.storage = storage, .dtype = dtype};
+  int64_t offset, row_major[TARN_RANK_MAX];
+  tarn_status status = tarn_dtype_check(dtype);
+  if (status != TARN_OK) return status;
+  status = check_alignment(tarn_storage_data(storage), dtype);
+  if (status != TARN_OK) return status;
+  status = offset_in_elements(offset_bytes, dtype, &offset);
+  if (status != TARN_OK) return status;
+  status = tarn__layout_check_shape(rank, shape);
+  if (status != TARN_OK) return status;
+  tarn__layout_row_major(rank, shape, row_major);
+  size_t size_bytes = tarn_storage_size_bytes(storage);
+  status = tarn_layout_as_strided(&made.layout, rank, shape, row_major, offset,
+                                  capacity_of(size_bytes, tarn_dtype_size_bytes(dtype)));
+  if (status != TARN_OK) return status;
+  tarn_storage_retain(storage);
+  *tensor = made;
+  return TARN_OK;
+}
+
+/* Whether the layout lies in the blob; a size left open is filled in from the layout. */
+static tarn_status fit_blob(const tarn_layout *layout, size_t element_bytes, tarn_blob *blob) {
+  int64_t first, end;
+  size_t end_bytes;
+  tarn_layout_bounds(layout, &first, &end);
+  if (!tarn_size_mul((size_t)end, element_bytes, &end_bytes) || end_bytes > PTRDIFF_MAX) {
+    return tarn_fail(TARN_TOO_LARGE, "a blob of %" PRId64 " elements of %zu bytes", end,
+                     element_bytes);
+  }
+  if (blob->size_bytes == 0 && blob->address != NULL) blob->size_bytes = end_bytes;
+  if (first >= 0 && end_bytes <= blob->size_bytes) return TARN_OK;
+  return tarn_fail(TARN_INVALID_ARGUMENT,
+                   "elements %" PRId64 " to %" PRId64 " of %zu bytes do not lie in a blob of %zu",
+                   first, end - 1, element_bytes, blob->size_bytes);
+}
+
+tarn_status tarn_tensor_wrap(const tarn_blob *blob, tarn_dtype dtype, int32_t rank,
+                             const int64_t *shape, const int64_t *strides, size_t offset_bytes,
+                             tarn_tensor *tensor) {
+  if (tensor == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
+  *tensor = (tarn_tensor){0};
+  if (blob == NULL || blob->struct_size != sizeof *blob) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a tarn_blob with struct_size %zu is needed",
+                     sizeof *blob);
+  }
+  tarn_tensor made = {.dtype = dtype};
+  tarn_blob sized = *blob;
+  int64_t offset;
+  tarn_status status = tarn_dtype_check(dtype);
+  if (status != TARN_OK) return status;
+  status = check_alignment(blob->address, dtype);
+  if (status != TARN_OK) return status;
+  status = offset_in_elements(offset_bytes, dtype, &offset);
+  if (status != TARN_OK) return status;
+  status = make_layout(rank, shape, strides, offset, &made.layout);
+  if (status != TARN_OK) return status;
+  status = fit_blob(&made.layout, tarn_dtype_size_bytes(dtype), &sized);
+  if (status != TARN_OK) return status;
+  status = tarn_storage_wrap(&sized, &made.storage);
+  if (status == TARN_OK) *tensor = made;
+  return status;
+}
+
+void tarn_tensor_retain(tarn_tensor *tensor) {
+  if (tensor->storage != NULL) tarn_storage_retain(tensor->storage);
+}
+
+void tarn_tensor_release(tarn_tensor *tensor) {
+  if (tensor == NULL) return;
+  tarn_storage_release(tensor->storage);
+  *tensor = (tarn_tensor){0};
+}
+
+/* False for a zeroed tensor, whose layout is that of a scalar. */
+static bool has_elements(const tarn_tensor *tensor) {
+  return tensor->storage != NULL && tarn_layout_element_count(&tensor->layout) > 0;
+}
+
+static int64_t offset_bytes_of(const tarn_tensor *tensor) {
+  return tensor->layout.offset * (int64_t)tarn_dtype_size_bytes(tensor->dtype);
+}
+
+const void *tarn_tensor_data(const tarn_tensor *tensor) {
+  if (!has_elements(tensor)) return NULL;
+  return (const char *)tarn_storage_data(tensor->storage) + offset_bytes_of(tensor);
+}
+
+void *tarn_tensor_data_mutable(const tarn_tensor *tensor) {
+  if (!has_elements(tensor)) return NULL;
+  char *data = tarn_storage_data_mutable(tensor->storage);
+  return data == NULL ? NULL : data + offset_bytes_of(tensor);
+}
+
+tarn_device tarn_tensor_device(const tarn_tensor *tensor) {
+  if (tensor->storage == NULL) return (tarn_device){0};
+  return tarn_storage_device(tensor->storage);
+}
+
+int64_t tarn_tensor_element_count(const tarn_tensor *tensor) {
+  return tensor->storage == NULL ? 0 : tarn_layout_element_count(&tensor->layout);
+}
+
+size_t tarn_tensor_size_bytes(const tarn_tensor *tensor) {
+  size_t size_bytes, element_bytes = tarn_dtype_size_bytes(tensor->dtype);
+  bool fits = tarn_size_mul((size_t)tarn_tensor_element_count(tensor), element_bytes, &size_bytes);
+  return fits ? size_bytes : SIZE_MAX; /* an expanded tensor may name more than memory holds */
+}
+
+bool tarn_tensor_is_contiguous(const tarn_tensor *tensor) {
+  return tarn_layout_is_contiguous(&tensor->layout);
+}
+
+tarn_status tarn_tensor_as_strided(tarn_tensor *tensor, int32_t rank, const int64_t *shape,
+                                   const int64_t *strides, int64_t offset) {
+  if (tensor->storage == NULL)
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor without a storage");
+  size_t size_bytes = tarn_storage_size_bytes(tensor->storage);
+  return tarn_layout_as_strided(&tensor->layout, rank, shape, strides, offset,
+                                capacity_of(size_bytes, tarn_dtype_size_bytes(tensor->dtype)));
+}
+
+/* The reshape that moves: a packed copy, which every shape of as many elements is a view of. */
+static tarn_status reshape_by_copy(const tarn_tensor *tensor, int32_t rank, const int64_t *shape,
+                                   tarn_pool *pool, tarn_stream *stream, tarn_tensor *reshaped) {
+  tarn_tensor packed;
+  tarn_status status = tarn_tensor_create(pool, tensor->dtype, tensor->layout.rank,
+                                          tensor->layout.shape, stream, &packed);
+  if (status != TARN_OK) return status;
+  status = tarn_tensor_copy(&packed, tensor, stream, NULL);
+  if (status == TARN_OK) status = tarn_layout_view(&packed.layout, rank, shape);
+  if (status != TARN_OK) {
+    tarn_tensor_release(&packed);
+    return status;
+  }
+  *reshaped = packed;
+  return TARN_OK;
+}
+
+tarn_status tarn_tensor_reshape(const tarn_tensor *tensor, int32_t rank, const int64_t *shape,
+                                tarn_pool *pool, tarn_stream *stream, tarn_tensor *reshaped,
+                                bool *copied) {
+  if (copied != NULL) *copied = false;
+  if (reshaped == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
+  const tarn_tensor source = *tensor; /* `reshaped` may be the same variable */
+  *reshaped = (tarn_tensor){0};
+  if (source.storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor without a storage");
+  tarn_tensor viewed = source;
+  viewed.layout.rank = rank;
+  tarn_status status = tarn__layout_resolve_shape(&source.layout, rank, shape, viewed.layout.shape);
+  if (status != TARN_OK) return status;
+  if (tarn__layout_view_strides(&source.layout, rank, viewed.layout.shape, viewed.layout.strides)) {
+    tarn_storage_retain(source.storage);
+    *reshaped = viewed;
+    return TARN_OK;
+  }
+  status = reshape_by_copy(&source, rank, viewed.layout.shape, pool, stream, reshaped);
+  if (status == TARN_OK && copied != NULL) *copied = true;
+  return status;
+}

@@ -1,0 +1,175 @@
+/* test_copy_plan.c: tests of tensor/copy_plan.c and of tensor/copy_host.c, which runs the plans. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "tensor/copy_host.h"
+#include "tests/tensor/layout_model.h"
+
+static tarn__copy_plan plan_of(tarn_layout dst, tarn_layout src, size_t element_bytes) {
+  tarn__copy_plan plan;
+  tarn__copy_plan_make(&dst, &src, element_bytes, &plan);
+  return plan;
+}
+
+static tarn_layout row_major(int32_t rank, const int64_t *shape) {
+  tarn_layout layout;
+  assert_int_equal(tarn_layout_init(&layout, rank, shape), TARN_OK);
+  return layout;
+}
+
+#define ROW_MAJOR(...) \
+  row_major((int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+
+static void equal_packed_layouts_are_one_run(void **state) {
+  (void)state;
+  tarn__copy_plan plan = plan_of(ROW_MAJOR(4, 1, 6, 8), ROW_MAJOR(4, 1, 6, 8), 4);
+  assert_int_equal(plan.kind, TARN__COPY_MEMCPY);
+  assert_int_equal(plan.unit_bytes, 4 * 6 * 8 * 4);
+  assert_int_equal(plan.run_count, 1);
+  /* In another order than row-major, as long as it is the same on both sides. */
+  tarn_layout turned = ROW_MAJOR(4, 6, 8);
+  assert_int_equal(tarn_layout_permute(&turned, 3, (int32_t[]){2, 0, 1}), TARN_OK);
+  assert_int_equal(plan_of(turned, turned, 2).kind, TARN__COPY_MEMCPY);
+}
+
+static void columns_of_a_matrix_are_rows(void **state) {
+  (void)state;
+  tarn_layout src = ROW_MAJOR(10, 32);
+  assert_int_equal(tarn_layout_narrow(&src, 1, 8, 16), TARN_OK);
+  tarn__copy_plan plan = plan_of(ROW_MAJOR(10, 16), src, 4);
+  assert_int_equal(plan.kind, TARN__COPY_ROWS);
+  assert_int_equal(plan.rank, 1);
+  assert_int_equal(plan.unit_bytes, 64);
+  assert_int_equal(plan.shape[0], 10);
+  assert_int_equal(plan.dst_strides[0], 64);
+  assert_int_equal(plan.src_strides[0], 128);
+  assert_int_equal(plan.src_offset, 32);
+  assert_int_equal(tarn__copy_plan_call_count(&plan), 1);
+}
+
+static void a_channel_of_images_needs_a_call_per_image(void **state) {
+  (void)state;
+  tarn_layout src = ROW_MAJOR(8, 3, 20, 20);
+  assert_int_equal(tarn_layout_narrow(&src, 3, 5, 10), TARN_OK);
+  tarn__copy_plan plan = plan_of(ROW_MAJOR(8, 3, 20, 10), src, 1);
+  assert_int_equal(plan.kind, TARN__COPY_ROWS); /* batches, channels and rows are all 20 apart */
+  assert_int_equal(plan.run_count, 480);
+  assert_int_equal(tarn_layout_select(&src, 1, 1), TARN_OK);
+  plan = plan_of(ROW_MAJOR(8, 20, 10), src, 1);
+  assert_int_equal(plan.kind, TARN__COPY_STRIDED);
+  assert_int_equal(plan.rank, 2);
+  assert_int_equal(plan.unit_bytes, 10);
+  assert_int_equal(tarn__copy_plan_row_dim(&plan), 1);
+  assert_int_equal(tarn__copy_plan_call_count(&plan), 8);
+}
+
+static void what_is_flipped_on_both_sides_is_flipped_on_none(void **state) {
+  (void)state;
+  tarn_layout flipped = ROW_MAJOR(6, 5);
+  assert_int_equal(tarn_layout_slice(&flipped, 0, TARN_SLICE_OPEN, TARN_SLICE_OPEN, -1), TARN_OK);
+  tarn__copy_plan plan = plan_of(flipped, flipped, 8);
+  assert_int_equal(plan.kind, TARN__COPY_MEMCPY);
+  assert_int_equal(plan.dst_offset, 0);
+  plan = plan_of(flipped, ROW_MAJOR(6, 5), 8);
+  assert_int_equal(plan.kind, TARN__COPY_STRIDED); /* rows, but their pitch is negative */
+  assert_int_equal(plan.dst_strides[0], 40);
+  assert_int_equal(plan.src_strides[0], -40);
+  assert_int_equal(plan.src_offset, 200);
+  assert_int_equal(tarn__copy_plan_call_count(&plan), 6);
+}
+
+static void a_transpose_stays_two_dimensions(void **state) {
+  (void)state;
+  tarn_layout src = ROW_MAJOR(7, 9);
+  assert_int_equal(tarn_layout_transpose(&src, 0, 1), TARN_OK);
+  tarn__copy_plan plan = plan_of(ROW_MAJOR(9, 7), src, 4);
+  assert_int_equal(plan.kind, TARN__COPY_STRIDED);
+  assert_int_equal(plan.rank, 2);
+  assert_int_equal(plan.unit_bytes, 4);
+  assert_int_equal(plan.run_count, 63);
+  assert_int_equal(tarn__copy_plan_call_count(&plan), 7); /* columns of 9 elements each */
+}
+
+static void a_broadcast_source_has_stride_zero(void **state) {
+  (void)state;
+  tarn_layout src = ROW_MAJOR(1, 5);
+  assert_int_equal(tarn_layout_expand(&src, 3, (int64_t[]){4, 3, 5}), TARN_OK);
+  tarn__copy_plan plan = plan_of(ROW_MAJOR(4, 3, 5), src, 4);
+  assert_int_equal(plan.kind, TARN__COPY_STRIDED);
+  assert_int_equal(plan.rank, 1); /* both broadcast dimensions became one */
+  assert_int_equal(plan.shape[0], 12);
+  assert_int_equal(plan.src_strides[0], 0);
+  assert_int_equal(tarn__copy_plan_call_count(&plan), 12);
+}
+
+static void no_elements_are_no_copy(void **state) {
+  (void)state;
+  tarn__copy_plan plan = plan_of(ROW_MAJOR(4, 0), ROW_MAJOR(4, 0), 4);
+  assert_int_equal(plan.kind, TARN__COPY_NONE);
+  assert_int_equal(plan.run_count, 0);
+}
+
+/* No two dimensions of a plan could be one, or be part of the run. */
+static void check_reduced(const tarn__copy_plan *plan) {
+  for (int32_t a = 0; a < plan->rank; a++) {
+    int64_t unit = (int64_t)plan->unit_bytes;
+    assert_true(plan->shape[a] > 1 && plan->dst_strides[a] > 0);
+    assert_false(plan->dst_strides[a] == unit && plan->src_strides[a] == unit);
+    if (a > 0) assert_true(plan->dst_strides[a - 1] >= plan->dst_strides[a]);
+    for (int32_t b = 0; b < plan->rank; b++) {
+      assert_false(a != b && plan->dst_strides[a] == plan->dst_strides[b] * plan->shape[b] &&
+                   plan->src_strides[a] == plan->src_strides[b] * plan->shape[b]);
+    }
+  }
+}
+
+enum { BUFFER_BYTES = 1 << 16 };
+
+static void running_a_plan_equals_copying_each_element(void **state) {
+  (void)state;
+  static const size_t sizes[] = {1, 2, 4, 8, 16, 3, 12, 32};
+  static char dst[BUFFER_BYTES], expected[BUFFER_BYTES], src[BUFFER_BYTES];
+  uint64_t random = 23;
+  size_t kinds[4] = {0};
+  random_fill(&random, src, sizeof src);
+  for (int round = 0; round < 8000; round++) {
+    int64_t shape[TARN_RANK_MAX];
+    size_t element_bytes = sizes[random_in(&random, 0, 7)];
+    bool is_large = round % 16 == 0; /* beyond one tile */
+    int32_t rank = random_shape(&random, is_large ? 100 : 5, is_large ? 1500 : 200, shape);
+    tarn_layout to = random_layout_of(&random, rank, shape, /*may_overlap=*/false);
+    tarn_layout from = random_layout_of(&random, rank, shape, /*may_overlap=*/true);
+    int64_t first, to_end, from_end;
+    tarn_layout_bounds(&to, &first, &to_end);
+    tarn_layout_bounds(&from, &first, &from_end);
+    if ((size_t)to_end * element_bytes > BUFFER_BYTES) continue;
+    if ((size_t)from_end * element_bytes > BUFFER_BYTES) continue;
+    memset(dst, 0, sizeof dst);
+    memset(expected, 0, sizeof expected);
+    model_copy(&to, expected, &from, src, element_bytes);
+    tarn__copy_plan plan = plan_of(to, from, element_bytes);
+    check_reduced(&plan);
+    tarn__copy_host_run(&plan, dst, src);
+    if (memcmp(dst, expected, sizeof dst) != 0) fail_msg("round %d", round);
+    kinds[plan.kind]++;
+  }
+  assert_true(kinds[TARN__COPY_NONE] > 100 && kinds[TARN__COPY_MEMCPY] > 500 &&
+              kinds[TARN__COPY_ROWS] > 200 && kinds[TARN__COPY_STRIDED] > 2000);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(equal_packed_layouts_are_one_run),
+      cmocka_unit_test(columns_of_a_matrix_are_rows),
+      cmocka_unit_test(a_channel_of_images_needs_a_call_per_image),
+      cmocka_unit_test(what_is_flipped_on_both_sides_is_flipped_on_none),
+      cmocka_unit_test(a_transpose_stays_two_dimensions),
+      cmocka_unit_test(a_broadcast_source_has_stride_zero),
+      cmocka_unit_test(no_elements_are_no_copy),
+      cmocka_unit_test(running_a_plan_equals_copying_each_element),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
