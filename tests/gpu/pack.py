@@ -1,0 +1,127 @@
+# pack.py: fills a folder with what a machine with a GPU needs to test and measure this build.
+#
+# usage: pack.py BUILD_FOLDER OUT_FOLDER
+#
+#     OUT/run.sh      the one script to start there
+#     OUT/tarn        the command
+#     OUT/tests/      the test programs, stripped
+#     OUT/suite.sh    a line for each test, as ctest would run it
+#     OUT/lib/        libtarn.so and the shared libraries that such a machine may lack
+#     OUT/traces/     the recorded traces, gzipped
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+BUILD, OUT = (os.path.abspath(path) for path in sys.argv[1:])
+# What every Linux with a new enough glibc has, and what belongs to the GPU's own machine.
+PROVIDED = re.compile(r"(ld-linux.*|linux-vdso|lib(c|m|dl|rt|pthread|resolv|util|cuda))\.so")
+SIZE_BYTES_MAX = 60 << 20
+
+
+def copy(source, target, strip=False):
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    shutil.copy2(source, target)
+    if strip:
+        subprocess.run(["strip", "--strip-unneeded", target], check=True)
+
+
+def is_inside(path, folder):
+    return os.path.isabs(path) and os.path.commonpath([path, folder]) == folder
+
+
+def is_library(path):
+    return re.search(r"\.so(\.\d+)*$", path) is not None
+
+
+def carried(argument):
+    """The argument as it reads over there; a file it names comes along."""
+    if not (is_inside(argument, BUILD) or is_inside(argument, ROOT)):
+        return argument
+    if not os.path.isfile(argument):
+        raise SystemExit(f"pack.py: a test gets {argument}, which cannot be carried")
+    if is_library(argument):
+        target = os.path.join("lib", os.path.basename(argument))
+    elif argument.endswith(".csv.gz"):
+        target = os.path.join("traces", os.path.basename(argument))
+    elif is_inside(argument, BUILD):
+        target = os.path.relpath(argument, BUILD)
+    else:
+        target = os.path.join("files", os.path.relpath(argument, ROOT))
+    copy(argument, os.path.join(OUT, target), strip=os.access(argument, os.X_OK))
+    return target
+
+
+def compiled_tests():
+    """Name, command, environment and time limit of each test that is a program of this build."""
+    listing = subprocess.run(
+        ["ctest", "--test-dir", BUILD, "--show-only=json-v1"],
+        capture_output=True, text=True, check=True,
+    ).stdout
+    for test in json.loads(listing)["tests"]:
+        command = test.get("command") or [""]
+        properties = {entry["name"]: entry["value"] for entry in test.get("properties", [])}
+        if is_inside(command[0], os.path.join(BUILD, "tests")):
+            yield (
+                test["name"],
+                command,
+                properties.get("ENVIRONMENT", []),
+                int(properties.get("TIMEOUT", 300)),
+            )
+
+
+def needed_libraries(programs):
+    found = {}
+    for program in programs:
+        output = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+        for name, path in re.findall(r"^\s*(\S+) => (/\S+)", output, re.MULTILINE):
+            if not PROVIDED.match(name):
+                found[name] = path
+        if "not found" in output:
+            raise SystemExit(f"pack.py: {program} lacks a library:\n{output}")
+    return found
+
+
+def main():
+    shutil.rmtree(OUT, ignore_errors=True)
+    os.makedirs(OUT)
+    programs = [os.path.join(BUILD, "tarn")]
+    lines = []
+    for name, command, environment, limit_s in compiled_tests():
+        programs.append(command[0])
+        words = [f"{key}={carried(value)}" for key, value in (e.split("=", 1) for e in environment)]
+        words = ["env", *words] if words else []
+        words += [carried(word) for word in command]
+        lines.append(shlex.join(["run_test", name, str(limit_s), *words]))
+    if not lines:
+        raise SystemExit("pack.py: this build has no test programs")
+
+    copy(os.path.join(BUILD, "tarn"), os.path.join(OUT, "tarn"), strip=True)
+    libraries = needed_libraries(programs)
+    for name in os.listdir(BUILD):
+        # The library under its three names, and the simulated driver beside it.
+        if is_library(name):
+            libraries[name] = os.path.join(BUILD, name)
+    for name, path in libraries.items():
+        copy(os.path.realpath(path), os.path.join(OUT, "lib", name), strip=True)
+    traces = os.path.join(ROOT, "bench", "traces")
+    for name in os.listdir(traces):
+        if name.endswith(".csv.gz"):
+            copy(os.path.join(traces, name), os.path.join(OUT, "traces", name))
+    copy(os.path.join(ROOT, "tests", "gpu", "run.sh"), os.path.join(OUT, "run.sh"))
+    with open(os.path.join(OUT, "suite.sh"), "w", encoding="utf-8") as file:
+        file.write("# suite.sh: the tests of this build; run.sh reads it.\n" + "\n".join(lines) + "\n")
+
+    size_bytes = sum(
+        os.path.getsize(os.path.join(where, name)) for where, _, names in os.walk(OUT) for name in names
+    )
+    print(f"{OUT}: {len(lines)} tests, {size_bytes / (1 << 20):.1f} MiB")
+    if size_bytes > SIZE_BYTES_MAX:
+        raise SystemExit(f"pack.py: that is more than {SIZE_BYTES_MAX >> 20} MiB, too much to carry")
+
+
+main()
