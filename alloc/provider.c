@@ -104,6 +104,10 @@ const tarn_provider_attributes *tarn_provider_attributes_of(const tarn_provider 
 
 static tarn_status check_size(const tarn_provider *provider, size_t size_bytes) {
   const size_t granularity = provider->attributes.granularity_bytes;
+  if (size_bytes > PTRDIFF_MAX) {
+    return tarn_fail(TARN_TOO_LARGE, "provider %s: %zu bytes exceed any machine", provider->name,
+                     size_bytes);
+  }
   if (size_bytes != 0 && (size_bytes & (granularity - 1)) == 0) return TARN_OK;
   return tarn_fail(TARN_INVALID_ARGUMENT,
                    "provider %s: %zu bytes are not a positive multiple of its granularity %zu",

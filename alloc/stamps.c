@@ -36,6 +36,7 @@ void tarn__stamps_prune(tarn__stamps *stamps) {
 
 bool tarn__stamps_add(tarn__stamps *stamps, tarn__stamp stamp) {
   tarn__stamps_prune(stamps);
+  if (tarn__order_is_seen(stamp)) return true;
   tarn__stamp *item = items(stamps);
   for (uint32_t index = 0; index < stamps->count; index++) {
     if (item[index].slot != stamp.slot) continue;

@@ -2,17 +2,12 @@
 #ifndef TARN_CONFORMANCE_H
 #define TARN_CONFORMANCE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 #include "alloc/tarn_provider.h"
 #include "alloc/tarn_pool.h"
 #include "alloc/tarn_stream.h"
+#include "tests/support/test.h"
 
 /* Makes what a suite runs on. TARN_UNAVAILABLE and TARN_NOT_SUPPORTED skip the implementation on this
  * machine or in this build; any other failure fails the test. */
@@ -45,7 +40,5 @@ tarn_stream *make_stream(void **state);
 
 /* A stream that works on the pool's memory, for tests that need an order besides the host's. */
 tarn_stream *make_stream_for(const tarn_pool *pool);
-
-#define assert_ok(call) assert_int_equal((call), TARN_OK)
 
 #endif

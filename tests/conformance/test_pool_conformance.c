@@ -20,14 +20,6 @@ static tarn_pool_stats stats_of(tarn_pool *pool) {
   return stats;
 }
 
-/* xorshift64*, for tests that want the same numbers every time. */
-static uint64_t next_random(uint64_t *state) {
-  *state ^= *state >> 12;
-  *state ^= *state << 25;
-  *state ^= *state >> 27;
-  return *state * UINT64_C(2685821657736338717);
-}
-
 static void size_zero_is_null_and_counts_nowhere(void **state) {
   tarn_pool *pool = make_pool(state);
   void *address = &address;
@@ -233,12 +225,12 @@ static void random_use(tarn_pool *pool, uint64_t seed, int step_count) {
   live_block live[LIVE_MAX] = {{0}};
   uint64_t random = seed;
   for (int step = 0; step < step_count; step++) {
-    live_block *slot = &live[next_random(&random) % LIVE_MAX];
+    live_block *slot = &live[test_random(&random) % LIVE_MAX];
     if (slot->address != NULL) {
       check_and_free(pool, slot, is_host(pool));
       continue;
     }
-    slot->size_bytes = 1 + (next_random(&random) % ((size_t)1 << (next_random(&random) % 17)));
+    slot->size_bytes = 1 + (test_random(&random) % ((size_t)1 << (test_random(&random) % 17)));
     slot->pattern = (unsigned char)step;
     void *address = NULL;
     assert_ok(tarn_pool_alloc(pool, slot->size_bytes, NULL, &address));
@@ -270,7 +262,7 @@ static void *use_pool(void *argument) {
   uint64_t random = self->seed;
   for (int step = 0; step < 500; step++) {
     void *address = NULL;
-    const size_t size = 1 + next_random(&random) % 20000;
+    const size_t size = 1 + test_random(&random) % 20000;
     if (tarn_pool_alloc(self->pool, size, NULL, &address) != TARN_OK) return self->pool;
     if (is_host(self->pool)) memset(address, (int)self->seed, size);
     for (size_t index = 0; is_host(self->pool) && index < size; index++) {

@@ -1,0 +1,261 @@
+/* test_order.c: tickets, lazy fences and knowledge, step by step on streams that the test drives. */
+#include "tests/support/test.h"
+
+#include "alloc/order.h"
+#include "alloc/tarn_host_stream.h"
+#include "tests/support/manual_stream.h"
+
+static void do_nothing(void *argument) {
+  (void)argument;
+}
+
+static tarn_stream *make_stream(void) {
+  tarn_stream *stream = NULL;
+  assert_ok(manual_stream_create(&stream));
+  return stream;
+}
+
+static void work(tarn_stream *stream) {
+  assert_ok(tarn_stream_call(stream, do_nothing, NULL));
+}
+
+static void a_stamp_is_covered_for_its_own_stream_only(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  work(a);
+  const tarn__stamp stamp = tarn__order_stamp(a);
+  assert_true(tarn__order_is_covered(a, stamp));
+  assert_false(tarn__order_is_covered(b, stamp));
+  assert_false(tarn__order_is_covered(NULL, stamp));
+  assert_false(tarn__order_is_seen(stamp));
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+}
+
+static void one_fence_covers_all_earlier_stamps_and_no_later_one(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  work(a);
+  const tarn__stamp first = tarn__order_stamp(a);
+  work(a);
+  const tarn__stamp second = tarn__order_stamp(a);
+  manual_called = (manual_calls){0};
+  tarn__order_cost cost = {0};
+  assert_ok(tarn__order_behind(b, first, &cost));
+  assert_true(tarn__order_is_covered(b, second));
+  assert_ok(tarn__order_behind(b, second, &cost));
+  assert_int_equal(manual_called.records, 1);
+  assert_int_equal(manual_called.waits, 1);
+  assert_int_equal(cost.fence_count, 1);
+  assert_int_equal(cost.wait_count, 1);
+  /* Work enqueued after the record is not covered, though no ticket was taken in between. */
+  work(a);
+  const tarn__stamp third = tarn__order_stamp(a);
+  assert_false(tarn__order_is_covered(b, third));
+  assert_ok(tarn__order_behind(b, third, &cost));
+  assert_int_equal(manual_called.records, 2);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+}
+
+static void a_wait_teaches_what_the_fence_knew_when_it_was_recorded(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  tarn_stream *c = make_stream();
+  tarn__order_cost cost = {0};
+  work(a);
+  const tarn__stamp early = tarn__order_stamp(a);
+  work(b);
+  const tarn__stamp before = tarn__order_stamp(b);
+  assert_ok(tarn__order_behind(c, before, &cost)); /* records b's fence: b knows nothing of a yet */
+  assert_ok(tarn__order_behind(b, early, &cost));  /* now b is behind a */
+  tarn_stream *d = make_stream();
+  assert_ok(tarn__order_behind(d, before, &cost)); /* by the old fence */
+  assert_false(tarn__order_is_covered(d, early));
+  work(b);
+  const tarn__stamp after = tarn__order_stamp(b);
+  assert_ok(tarn__order_behind(d, after, &cost)); /* by a new one */
+  assert_true(tarn__order_is_covered(d, early));
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_stream_release(c);
+  tarn_stream_release(d);
+}
+
+static void the_host_sees_by_asking_and_by_waiting(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn__order_cost cost = {0};
+  work(a);
+  const tarn__stamp stamp = tarn__order_stamp(a);
+  manual_called = (manual_calls){0};
+  tarn__order_observe(stamp, &cost); /* nothing to ask: records */
+  assert_int_equal(manual_called.records, 1);
+  assert_int_equal(manual_called.queries, 0);
+  tarn__order_observe(stamp, &cost);
+  assert_int_equal(manual_called.queries, 1);
+  assert_false(tarn__order_is_seen(stamp));
+  manual_stream_advance(a, 1);
+  tarn__order_observe(stamp, &cost);
+  assert_true(tarn__order_is_seen(stamp));
+  tarn__order_observe(stamp, &cost); /* known: not asked again */
+  assert_int_equal(manual_called.queries, 2);
+
+  work(a);
+  const tarn__stamp next = tarn__order_stamp(a);
+  assert_ok(tarn__order_behind(NULL, next, &cost));
+  assert_true(tarn__order_is_seen(next));
+  assert_int_equal(manual_stream_pending(a), 0);
+  tarn_stream_release(a);
+}
+
+static void seeing_a_fence_is_seeing_all_that_it_lay_behind(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  tarn__order_cost cost = {0};
+  work(a);
+  const tarn__stamp first = tarn__order_stamp(a);
+  assert_ok(tarn__order_behind(b, first, &cost));
+  work(b);
+  const tarn__stamp second = tarn__order_stamp(b);
+  assert_ok(tarn__order_behind(NULL, second, &cost));
+  assert_true(tarn__order_is_seen(first));
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+}
+
+static void public_fences_and_synchronize_teach_too(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  tarn_fence *fence = NULL;
+  assert_ok(tarn_fence_create(a, &fence));
+  work(a);
+  const tarn__stamp stamp = tarn__order_stamp(a);
+  assert_ok(tarn_fence_record(fence, a));
+  const tarn__stamp later = tarn__order_stamp(a);
+  assert_ok(tarn_stream_wait(b, fence));
+  assert_true(tarn__order_is_covered(b, stamp));
+  assert_false(tarn__order_is_covered(b, later));
+  assert_ok(tarn_fence_synchronize(fence));
+  assert_true(tarn__order_is_seen(stamp));
+  assert_false(tarn__order_is_seen(later));
+  work(a);
+  assert_ok(tarn_stream_synchronize(a));
+  assert_true(tarn__order_is_seen(later));
+  tarn_fence_destroy(fence);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+}
+
+static void an_edge_teaches_without_a_call(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  tarn_stream *c = make_stream();
+  const tarn__stamp first = tarn__order_stamp(a);
+  manual_called = (manual_calls){0};
+  assert_ok(tarn_stream_edge(a, b));
+  assert_true(tarn__order_is_covered(b, first));
+  assert_false(tarn__order_is_covered(b, tarn__order_stamp(a)));
+  assert_ok(tarn_stream_edge(b, c));
+  assert_true(tarn__order_is_covered(c, first)); /* what b knew goes along */
+  assert_int_equal(manual_called.records + manual_called.waits + manual_called.queries, 0);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_stream_release(c);
+}
+
+static void a_failed_record_teaches_nothing(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  tarn__order_cost cost = {0};
+  work(a);
+  const tarn__stamp stamp = tarn__order_stamp(a);
+  manual_fail_records = 1;
+  assert_status(tarn__order_behind(b, stamp, &cost), TARN_DEVICE_ERROR);
+  assert_false(tarn__order_is_covered(b, stamp));
+  assert_ok(tarn__order_behind(b, stamp, &cost));
+  assert_true(tarn__order_is_covered(b, stamp));
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+}
+
+static void a_retired_stream_is_waited_for_by_its_final_fence(void **state) {
+  (void)state;
+  tarn_stream *worker = NULL;
+  assert_ok(tarn_worker_stream_create(&worker));
+  assert_ok(tarn_stream_call(worker, do_nothing, NULL));
+  const tarn__stamp stamp = tarn__order_stamp(worker);
+  tarn_stream_release(worker);
+  tarn__order_cost cost = {0};
+  assert_ok(tarn__order_behind(NULL, stamp, &cost));
+  assert_true(tarn__order_is_seen(stamp));
+  assert_int_equal(cost.fence_count, 0); /* it was recorded when the stream went */
+}
+
+static void a_stream_that_cannot_record_is_waited_for_when_it_goes(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  work(a);
+  const tarn__stamp stamp = tarn__order_stamp(a);
+  manual_called = (manual_calls){0};
+  manual_fail_records = 1;
+  tarn_stream_release(a);
+  assert_int_equal(manual_called.synchronizes, 1);
+  assert_true(tarn__order_is_seen(stamp));
+}
+
+static void timelines_are_reused_and_stamps_never_mean_anything_else(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  work(a);
+  const tarn__stamp old = tarn__order_stamp(a);
+  tarn_stream_release(a); /* a manual stream ends its work as it goes */
+  tarn_stream *b = make_stream();
+  assert_int_equal(tarn__order_slot(b), old.slot);
+  assert_true(tarn__order_stamp(b).ticket > old.ticket);
+  assert_true(tarn__order_is_seen(old));
+  assert_false(tarn__order_is_seen(tarn__order_stamp(b)));
+  tarn_stream_release(b);
+}
+
+static void streams_beyond_the_most_are_refused_and_come_back(void **state) {
+  (void)state;
+  static tarn_stream *streams[TARN_STREAMS_MAX + 1];
+  int made = 0;
+  tarn_status status = TARN_OK;
+  while (made <= TARN_STREAMS_MAX) {
+    status = manual_stream_create(&streams[made]);
+    if (status != TARN_OK) break;
+    made++;
+  }
+  assert_int_equal(made, TARN_STREAMS_MAX);
+  assert_int_equal(status, TARN_NOT_SUPPORTED);
+  for (int index = 0; index < made; index++) tarn_stream_release(streams[index]);
+  tarn_stream *again = make_stream();
+  tarn_stream_release(again);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_stamp_is_covered_for_its_own_stream_only),
+      cmocka_unit_test(one_fence_covers_all_earlier_stamps_and_no_later_one),
+      cmocka_unit_test(a_wait_teaches_what_the_fence_knew_when_it_was_recorded),
+      cmocka_unit_test(the_host_sees_by_asking_and_by_waiting),
+      cmocka_unit_test(seeing_a_fence_is_seeing_all_that_it_lay_behind),
+      cmocka_unit_test(public_fences_and_synchronize_teach_too),
+      cmocka_unit_test(an_edge_teaches_without_a_call),
+      cmocka_unit_test(a_failed_record_teaches_nothing),
+      cmocka_unit_test(a_retired_stream_is_waited_for_by_its_final_fence),
+      cmocka_unit_test(a_stream_that_cannot_record_is_waited_for_when_it_goes),
+      cmocka_unit_test(timelines_are_reused_and_stamps_never_mean_anything_else),
+      cmocka_unit_test(streams_beyond_the_most_are_refused_and_come_back),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,122 @@
+/* test_provider.c: the provider seam: what an implementation must bring, and who owns it. */
+#include "tests/support/test.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/tarn_provider.h"
+
+static int destroyed_count;
+
+static tarn_status plain_attributes(void *context, tarn_provider_attributes *attributes) {
+  (void)context;
+  attributes->device = tarn_device_make(TARN_DEVICE_CPU, 0);
+  attributes->granularity_bytes = 4096;
+  attributes->alignment_bytes = 16;
+  return TARN_OK;
+}
+
+static tarn_status bad_attributes(void *context, tarn_provider_attributes *attributes) {
+  const tarn_status status = plain_attributes(context, attributes);
+  attributes->granularity_bytes = 1000;
+  return status;
+}
+
+static tarn_status boastful_attributes(void *context, tarn_provider_attributes *attributes) {
+  const tarn_status status = plain_attributes(context, attributes);
+  attributes->flags = TARN_PROVIDER_RESERVES;
+  return status;
+}
+
+static tarn_status plain_alloc(void *context, size_t size_bytes, void **address) {
+  (void)context;
+  *address = malloc(size_bytes);
+  return *address != NULL ? TARN_OK : tarn_fail(TARN_OUT_OF_MEMORY, "malloc");
+}
+
+static tarn_status plain_release(void *context, void *address, size_t size_bytes) {
+  (void)context;
+  (void)size_bytes;
+  free(address);
+  return TARN_OK;
+}
+
+static tarn_status plain_range(void *context, void *address, size_t size_bytes) {
+  (void)context;
+  (void)address;
+  (void)size_bytes;
+  return TARN_OK;
+}
+
+static void count_destroy(void *context) {
+  (void)context;
+  destroyed_count++;
+}
+
+static tarn_provider_ops plain_ops(void) {
+  return (tarn_provider_ops){.struct_size = sizeof(tarn_provider_ops),
+                             .name = "plain",
+                             .attributes = plain_attributes,
+                             .alloc = plain_alloc,
+                             .release = plain_release,
+                             .destroy = count_destroy};
+}
+
+static void a_provider_of_ones_own_works_and_is_destroyed_once(void **state) {
+  (void)state;
+  char name[] = "plain";
+  tarn_provider_ops ops = plain_ops();
+  ops.name = name;
+  tarn_provider *provider = NULL;
+  destroyed_count = 0;
+  assert_ok(tarn_provider_create(&ops, NULL, &provider));
+  memset(&ops, 0, sizeof ops); /* copied, the name too */
+  memset(name, 0, sizeof name);
+  assert_string_equal(tarn_provider_name(provider), "plain");
+  assert_int_equal(tarn_provider_attributes_of(provider)->node, -1);
+  void *block = NULL;
+  assert_ok(tarn_provider_alloc(provider, 8192, &block));
+  assert_ok(tarn_provider_free(provider, block, 8192));
+  tarn_provider_retain(provider);
+  tarn_provider_release(provider);
+  assert_int_equal(destroyed_count, 0);
+  tarn_provider_release(provider);
+  assert_int_equal(destroyed_count, 1);
+  tarn_provider_release(NULL);
+}
+
+static void incomplete_operations_are_refused_by_name(void **state) {
+  (void)state;
+  destroyed_count = 0;
+  tarn_provider *provider = NULL;
+  tarn_provider_ops ops = plain_ops();
+  ops.alloc = NULL;
+  assert_status(tarn_provider_create(&ops, NULL, &provider), TARN_INVALID_ARGUMENT);
+  assert_non_null(strstr(tarn_last_error()->message, "alloc"));
+  ops = plain_ops();
+  ops.struct_size = 8;
+  assert_status(tarn_provider_create(&ops, NULL, &provider), TARN_INVALID_ARGUMENT);
+  ops = plain_ops();
+  ops.commit = plain_range;
+  assert_status(tarn_provider_create(&ops, NULL, &provider), TARN_INVALID_ARGUMENT);
+  assert_non_null(strstr(tarn_last_error()->message, "not all"));
+  ops = plain_ops();
+  ops.attributes = bad_attributes;
+  assert_status(tarn_provider_create(&ops, NULL, &provider), TARN_INVALID_ARGUMENT);
+  assert_non_null(strstr(tarn_last_error()->message, "1000"));
+  ops = plain_ops();
+  ops.attributes = boastful_attributes;
+  assert_status(tarn_provider_create(&ops, NULL, &provider), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_provider_create(NULL, NULL, &provider), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_provider_create(&ops, NULL, NULL), TARN_INVALID_ARGUMENT);
+  assert_null(provider);
+  assert_int_equal(destroyed_count, 0); /* the context stays the caller's on failure */
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_provider_of_ones_own_works_and_is_destroyed_once),
+      cmocka_unit_test(incomplete_operations_are_refused_by_name),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
