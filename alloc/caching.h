@@ -1,0 +1,51 @@
+/* caching.h: what the caching pool's files share: its state, and what is asked of it.
+ *
+ * Every function is called with the lock held and returns with it held; those that say so leave it in
+ * between, for no provider and no stream is called under it. */
+#ifndef TARN_CACHING_H
+#define TARN_CACHING_H
+
+#include <pthread.h>
+
+#include "alloc/heap.h"
+#include "alloc/tarn_caching_pool.h"
+
+typedef struct tarn__caching {
+  tarn_provider *provider; /* a reference */
+  const tarn_provider_attributes *machine;
+  size_t alignment_bytes;
+  size_t limit_bytes;
+  size_t segment_bytes;
+  size_t range_bytes;
+  pthread_mutex_t lock;
+  tarn__heap heap;
+  tarn_pool_stats stats; /* peaks and counts; sizes are the heap's */
+  uint64_t change_count;
+} tarn__caching;
+
+/* What is asked for; the same through all tiers. */
+typedef struct tarn__request {
+  tarn_stream *stream;
+  size_t requested_bytes;
+  size_t size_bytes;      /* rounded to the heap's granule */
+  size_t search_bytes;    /* with room to align */
+  size_t alignment_bytes; /* power of two */
+} tarn__request;
+
+/* Peaks, and the heap's validator in a debug build: after every change. */
+void tarn__caching_note_change(tarn__caching *self);
+void tarn__caching_add_cost(tarn__caching *self, const tarn__order_cost *cost);
+
+/* Lends a CLAIMED block. NULL, and the block free, where no record for a cut is to be had. */
+void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__request *asked);
+
+/* caching_grow.c: lends fresh memory of the provider's, or says why not. Leaves the lock. */
+void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status);
+
+/* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left; and waits for
+ * the last users of every free block, so that it becomes idle. Both leave the lock. */
+tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
+                                       size_t *released_bytes);
+void tarn__caching_wait_for_pending(tarn__caching *self);
+
+#endif

@@ -1,0 +1,211 @@
+/* caching_grow.c: how a caching pool grows: a segment more, or a range in place. */
+#include "alloc/caching.h"
+
+static size_t larger(size_t a, size_t b) {
+  return a > b ? a : b;
+}
+
+static bool is_within_limit(const tarn__caching *self, size_t more_bytes) {
+  return self->limit_bytes == 0 || (self->heap.reserved_bytes <= self->limit_bytes &&
+                                    more_bytes <= self->limit_bytes - self->heap.reserved_bytes);
+}
+
+static tarn_status refuse_limit(const tarn__caching *self, size_t more_bytes) {
+  return tarn_fail(TARN_OUT_OF_MEMORY,
+                   "pool over %s: %zu bytes more than the %zu reserved exceed its limit of %zu",
+                   tarn_provider_name(self->provider), more_bytes, self->heap.reserved_bytes,
+                   self->limit_bytes);
+}
+
+/* Tier 2 over a provider that does not reserve: a segment more. */
+static void *grow_segment(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+  size_t exact_bytes = 0;
+  if (!tarn_size_round_up(asked->search_bytes, self->machine->granularity_bytes, &exact_bytes)) {
+    *status = tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
+    return NULL;
+  }
+  size_t size_bytes = larger(exact_bytes, self->segment_bytes);
+  if (!is_within_limit(self, size_bytes)) size_bytes = exact_bytes;
+  if (!is_within_limit(self, size_bytes)) {
+    *status = refuse_limit(self, size_bytes);
+    return NULL;
+  }
+  /* Claimed before the lock is left, so that threads that grow at once respect the limit. */
+  self->heap.reserved_bytes += size_bytes;
+  self->stats.provider_calls++;
+  pthread_mutex_unlock(&self->lock);
+  void *memory = NULL;
+  *status = tarn_provider_alloc(self->provider, size_bytes, &memory);
+  pthread_mutex_lock(&self->lock);
+  self->heap.reserved_bytes -= size_bytes;
+  if (*status != TARN_OK) return NULL;
+  tarn__block *block = tarn__heap_add_segment(&self->heap, memory, size_bytes, TARN__BLOCK_FREE);
+  if (block == NULL) {
+    pthread_mutex_unlock(&self->lock);
+    const tarn_status freed = tarn_provider_free(self->provider, memory, size_bytes);
+    (void)freed; /* nothing is left to try, and the failure below is the one to report */
+    *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a segment's records");
+    pthread_mutex_lock(&self->lock);
+    return NULL;
+  }
+  tarn__heap_claim(block);
+  return tarn__caching_lend(self, block, asked);
+}
+
+/* A fresh address range with no memory in it. Smaller ones are tried where the address space is
+ * limited. */
+static tarn_status reserve_range(tarn__caching *self, size_t least_bytes) {
+  size_t size_bytes = larger(self->range_bytes, least_bytes);
+  void *address = NULL;
+  pthread_mutex_unlock(&self->lock);
+  uint64_t calls = 1;
+  tarn_status status = tarn_provider_reserve(self->provider, size_bytes, &address);
+  while (status == TARN_OUT_OF_MEMORY && size_bytes > least_bytes) {
+    size_bytes = larger(size_bytes / 2 & ~(self->machine->granularity_bytes - 1), least_bytes);
+    status = tarn_provider_reserve(self->provider, size_bytes, &address);
+    calls++;
+  }
+  pthread_mutex_lock(&self->lock);
+  self->stats.provider_calls += calls;
+  if (status != TARN_OK) return status;
+  if (tarn__heap_add_segment(&self->heap, address, size_bytes, TARN__BLOCK_HOLE) != NULL) {
+    return TARN_OK;
+  }
+  pthread_mutex_unlock(&self->lock);
+  status = tarn_provider_free(self->provider, address, size_bytes);
+  status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a range's records");
+  pthread_mutex_lock(&self->lock);
+  return status;
+}
+
+/* Where a range grows: memory for the front of a hole, or for all of it, so that together with the
+ * free blocks on its two sides the request fits:
+ *
+ *     | LIVE |  front  |     hole     |  back  | LIVE |
+ *            ^-------- the request ------^
+ */
+typedef struct growth {
+  tarn__block *front; /* NULL: the request starts at the hole */
+  tarn__block *hole;
+  tarn__block *back; /* NULL: the hole is enough */
+  size_t commit_bytes;
+} growth;
+
+static bool is_usable(const tarn__block *block, const tarn_stream *stream) {
+  return block != NULL && block->state == TARN__BLOCK_FREE &&
+         tarn__stamps_are_covered(&block->stamps, stream);
+}
+
+static bool plan_at(const tarn__caching *self, const tarn__request *asked, tarn__block *hole,
+                    growth *plan) {
+  *plan = (growth){.hole = hole};
+  size_t missing_bytes = asked->search_bytes;
+  if (is_usable(hole->left, asked->stream) && hole->left->size_bytes < missing_bytes) {
+    plan->front = hole->left;
+    missing_bytes -= plan->front->size_bytes;
+  }
+  if (!tarn_size_round_up(missing_bytes, self->machine->granularity_bytes, &plan->commit_bytes)) {
+    return false;
+  }
+  if (plan->commit_bytes <= hole->size_bytes) return true;
+  if (!is_usable(hole->right, asked->stream)) return false;
+  plan->back = hole->right;
+  plan->commit_bytes = hole->size_bytes;
+  return missing_bytes <= hole->size_bytes + plan->back->size_bytes;
+}
+
+/* The smallest hole that will do; many small ones are not worth looking at one by one. */
+static bool plan_growth(tarn__caching *self, const tarn__request *asked, growth *plan) {
+  enum { PROBE_COUNT_MAX = 32 };
+  tarn__block *hole = tarn__tree_at_least(self->heap.holes, 0, NULL);
+  for (int count = 0; hole != NULL && count < PROBE_COUNT_MAX; count++) {
+    if (plan_at(self, asked, hole, plan)) return true;
+    hole = tarn__tree_next(hole);
+  }
+  hole = tarn__tree_at_least(self->heap.holes, asked->search_bytes, NULL);
+  return hole != NULL && plan_at(self, asked, hole, plan);
+}
+
+/* Claims the plan's blocks and cuts the hole. False where there is no memory for the record. */
+static bool claim_growth(tarn__caching *self, const growth *plan) {
+  tarn__heap_claim(plan->hole);
+  if (plan->hole->size_bytes > plan->commit_bytes) {
+    tarn__block *rest = tarn__block_split(plan->hole, plan->commit_bytes);
+    if (rest == NULL) {
+      tarn__heap_put_hole(&self->heap, plan->hole);
+      return false;
+    }
+    tarn__heap_put_hole(&self->heap, rest);
+  }
+  if (plan->front != NULL) tarn__heap_claim(plan->front);
+  if (plan->back != NULL) tarn__heap_claim(plan->back);
+  self->heap.reserved_bytes += plan->commit_bytes;
+  return true;
+}
+
+static void abandon_growth(tarn__caching *self, const growth *plan) {
+  self->heap.reserved_bytes -= plan->commit_bytes;
+  tarn__heap_put_hole(&self->heap, plan->hole);
+  if (plan->front != NULL) tarn__heap_put_free(&self->heap, plan->front);
+  if (plan->back != NULL) tarn__heap_put_free(&self->heap, plan->back);
+}
+
+/* Makes one CLAIMED block of the plan's, now that its hole has memory. NULL, and all of it free,
+ * where stamps cannot be joined for want of memory. */
+static tarn__block *join_growth(tarn__caching *self, const growth *plan) {
+  tarn__block *whole = plan->hole;
+  if (plan->back != NULL && !tarn__block_merge_right(whole)) {
+    tarn__heap_put_free(&self->heap, plan->back);
+    if (plan->front != NULL) tarn__heap_put_free(&self->heap, plan->front);
+    tarn__heap_put_free(&self->heap, whole);
+    return NULL;
+  }
+  if (plan->front == NULL) return whole;
+  if (tarn__block_merge_right(plan->front)) return plan->front;
+  tarn__heap_put_free(&self->heap, plan->front);
+  tarn__heap_put_free(&self->heap, whole);
+  return NULL;
+}
+
+/* Tier 2 over a provider that reserves. */
+static void *grow_in_place(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+  growth plan;
+  if (!plan_growth(self, asked, &plan)) {
+    size_t least_bytes = 0;
+    if (!tarn_size_round_up(asked->search_bytes, self->machine->granularity_bytes, &least_bytes)) {
+      *status = tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
+      return NULL;
+    }
+    *status = reserve_range(self, least_bytes);
+    if (*status != TARN_OK) return NULL;
+    if (!plan_growth(self, asked, &plan)) { /* other threads were faster */
+      *status = tarn_fail(TARN_OUT_OF_MEMORY, "a fresh range of addresses is used up already");
+      return NULL;
+    }
+  }
+  if (!is_within_limit(self, plan.commit_bytes)) {
+    *status = refuse_limit(self, plan.commit_bytes);
+    return NULL;
+  }
+  if (!claim_growth(self, &plan)) {
+    *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
+    return NULL;
+  }
+  self->stats.provider_calls++;
+  pthread_mutex_unlock(&self->lock);
+  *status = tarn_provider_commit(self->provider, plan.hole->address, plan.commit_bytes);
+  pthread_mutex_lock(&self->lock);
+  if (*status != TARN_OK) {
+    abandon_growth(self, &plan);
+    return NULL;
+  }
+  tarn__block *whole = join_growth(self, &plan);
+  if (whole != NULL) return tarn__caching_lend(self, whole, asked);
+  *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory to join a block's stamps");
+  return NULL;
+}
+
+void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+  const bool reserves = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0;
+  return reserves ? grow_in_place(self, asked, status) : grow_segment(self, asked, status);
+}

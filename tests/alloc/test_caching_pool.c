@@ -1,0 +1,563 @@
+/* test_caching_pool.c: the tiers of the caching pool, one by one and under random legal programs. */
+#include "tests/support/test.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_fixed.h"
+#include "alloc/tarn_pages.h"
+#include "tests/support/manual_stream.h"
+
+enum { MIB = 1 << 20 };
+
+/* --- a provider that counts, fails on demand, and hands out addresses only --- */
+
+typedef struct counting {
+  int alloc_count;
+  int release_count;
+  int fail_allocs; /* the next so many allocations are out of memory */
+  size_t live_bytes;
+} counting;
+
+static counting provided;
+
+static tarn_status counting_attributes(void *context, tarn_provider_attributes *attributes) {
+  (void)context;
+  attributes->device = tarn_device_make(TARN_DEVICE_CUDA, 0);
+  attributes->granularity_bytes = 2 * MIB;
+  attributes->alignment_bytes = 2 * MIB;
+  return TARN_OK;
+}
+
+static tarn_status counting_alloc(void *context, size_t size_bytes, void **address) {
+  counting *self = context;
+  if (self->fail_allocs > 0) {
+    self->fail_allocs--;
+    return tarn_fail(TARN_OUT_OF_MEMORY, "the test lets this allocation fail");
+  }
+  *address = aligned_alloc(2 * MIB, size_bytes);
+  if (*address == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "aligned_alloc");
+  self->alloc_count++;
+  self->live_bytes += size_bytes;
+  return TARN_OK;
+}
+
+static tarn_status counting_release(void *context, void *address, size_t size_bytes) {
+  counting *self = context;
+  self->release_count++;
+  self->live_bytes -= size_bytes;
+  free(address);
+  return TARN_OK;
+}
+
+static tarn_pool *make_segment_pool(size_t limit_bytes) {
+  static const tarn_provider_ops ops = {.struct_size = sizeof ops,
+                                        .name = "counting",
+                                        .attributes = counting_attributes,
+                                        .alloc = counting_alloc,
+                                        .release = counting_release};
+  provided = (counting){0};
+  const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_provider_create(&ops, &provided, &provider));
+  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  tarn_provider_release(provider);
+  return pool;
+}
+
+static tarn_pool *make_range_pool(size_t limit_bytes) {
+  const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_pages_provider_create(NULL, &provider));
+  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  tarn_provider_release(provider);
+  return pool;
+}
+
+static tarn_pool_stats stats_of(tarn_pool *pool) {
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  assert_ok(tarn_pool_stats_of(pool, &stats));
+  return stats;
+}
+
+static void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream) {
+  void *address = NULL;
+  assert_ok(tarn_pool_alloc(pool, size_bytes, stream, &address));
+  return address;
+}
+
+static void give(tarn_pool *pool, void *address, tarn_stream *stream) {
+  assert_ok(tarn_pool_free(pool, address, stream));
+}
+
+static tarn_stream *make_stream(void) {
+  tarn_stream *stream = NULL;
+  assert_ok(manual_stream_create_on(tarn_device_make(TARN_DEVICE_CUDA, 0), &stream));
+  return stream;
+}
+
+static void do_nothing(void *argument) {
+  (void)argument;
+}
+
+static void work(tarn_stream *stream) {
+  assert_ok(tarn_stream_call(stream, do_nothing, NULL));
+}
+
+/* --- tier 0 --- */
+
+static void a_freed_block_is_reused_on_its_stream_without_a_call(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *stream = make_stream();
+  manual_called = (manual_calls){0};
+  void *first = take(pool, 3 * MIB, stream);
+  for (int round = 0; round < 100; round++) {
+    work(stream);
+    give(pool, first, stream);
+    assert_ptr_equal(take(pool, 3 * MIB, stream), first);
+  }
+  give(pool, first, stream);
+  assert_int_equal(manual_called.records + manual_called.waits + manual_called.queries, 0);
+  assert_int_equal(provided.alloc_count, 1);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+  assert_int_equal(provided.live_bytes, 0);
+}
+
+static void the_best_fit_is_taken_and_the_rest_stays_free(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  void *small = take(pool, 64 * 1024, NULL);
+  void *wall = take(pool, 256, NULL);
+  void *large = take(pool, 512 * 1024, NULL);
+  void *end = take(pool, 256, NULL);
+  give(pool, large, NULL);
+  give(pool, small, NULL);
+  assert_ptr_equal(take(pool, 60 * 1024, NULL), small);
+  assert_ptr_equal(take(pool, 256 * 1024, NULL), large);
+  assert_ptr_equal(take(pool, 256 * 1024, NULL), (char *)large + 256 * 1024);
+  give(pool, small, NULL);
+  give(pool, wall, NULL);
+  give(pool, large, NULL);
+  give(pool, (char *)large + 256 * 1024, NULL);
+  give(pool, end, NULL);
+  /* All joined again: one block serves the whole. */
+  assert_ptr_equal(take(pool, 2 * MIB, NULL), small);
+  give(pool, small, NULL);
+  tarn_pool_release(pool);
+}
+
+/* --- tier 1 --- */
+
+static void a_block_whose_fence_has_passed_is_reused_across_streams(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  void *block = take(pool, 3 * MIB, a);
+  work(a);
+  give(pool, block, a);
+  void *other = take(pool, 3 * MIB, b); /* still pending: a new segment, and a fence to ask later */
+  assert_ptr_not_equal(other, block);
+  manual_stream_advance(a, 1);
+  assert_ptr_equal(take(pool, 3 * MIB, b), block);
+  assert_int_equal(stats_of(pool).wait_count, 0);
+  give(pool, block, b);
+  give(pool, other, b);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_pool_release(pool);
+}
+
+static void an_edge_lets_another_stream_reuse_at_once(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  void *block = take(pool, 3 * MIB, a);
+  work(a);
+  give(pool, block, a);
+  assert_ok(tarn_stream_edge(a, b));
+  manual_called = (manual_calls){0};
+  assert_ptr_equal(take(pool, 3 * MIB, b), block);
+  assert_int_equal(manual_called.records + manual_called.waits + manual_called.queries, 0);
+  give(pool, block, b);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_pool_release(pool);
+}
+
+/* --- tiers 2 and 3 --- */
+
+static void at_the_limit_a_stream_is_ordered_behind_the_last_user(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  void *block = take(pool, 4 * MIB, a);
+  work(a);
+  give(pool, block, a);
+  assert_ptr_equal(take(pool, 4 * MIB, b), block);
+  assert_int_equal(manual_stream_pending(a), 1); /* the host did not wait */
+  assert_int_equal(manual_stream_pending(b), 1); /* b did: its step is the wait */
+  assert_int_equal(manual_stream_advance(b, 1), 0);
+  manual_stream_advance(a, 1);
+  assert_int_equal(manual_stream_advance(b, 1), 1);
+  assert_int_equal(stats_of(pool).reserved_bytes_peak, 4 * MIB);
+  give(pool, block, b);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_pool_release(pool);
+}
+
+static void at_the_limit_the_host_waits_for_the_last_user(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_stream *a = make_stream();
+  void *block = take(pool, 4 * MIB, a);
+  work(a);
+  give(pool, block, a);
+  assert_ptr_equal(take(pool, 4 * MIB, NULL), block);
+  assert_int_equal(manual_stream_pending(a), 0);
+  give(pool, block, NULL);
+  tarn_stream_release(a);
+  tarn_pool_release(pool);
+}
+
+static void a_noted_stream_is_waited_for_too(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_stream *a = make_stream();
+  tarn_stream *side = make_stream();
+  void *block = take(pool, 4 * MIB, a);
+  work(side);
+  assert_ok(tarn_pool_note_use(pool, (char *)block + MIB, side)); /* through a view */
+  give(pool, block, a);
+  assert_ptr_equal(take(pool, 4 * MIB, a), block);
+  assert_int_equal(manual_stream_advance(a, 1), 0); /* a now waits for the side stream */
+  manual_stream_advance(side, 1);
+  assert_int_equal(manual_stream_advance(a, 1), 1);
+  give(pool, block, a);
+  tarn_stream_release(a);
+  tarn_stream_release(side);
+  tarn_pool_release(pool);
+}
+
+static void a_wait_that_fails_leaves_the_block_where_it_was(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  void *block = take(pool, 4 * MIB, a);
+  work(a);
+  give(pool, block, a);
+  const tarn_pool_stats before = stats_of(pool);
+  manual_fail_records = 100;
+  void *address = &address;
+  assert_status(tarn_pool_alloc(pool, 4 * MIB, b, &address), TARN_OUT_OF_MEMORY);
+  assert_null(address);
+  manual_fail_records = 0;
+  assert_int_equal(stats_of(pool).allocated_bytes, before.allocated_bytes);
+  assert_int_equal(stats_of(pool).reserved_bytes, before.reserved_bytes);
+  assert_ptr_equal(take(pool, 4 * MIB, b), block);
+  give(pool, block, b);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_pool_release(pool);
+}
+
+/* --- tier 4 --- */
+
+static void neighbours_of_different_streams_are_joined_when_needed(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  void *whole = take(pool, 4 * MIB, a);
+  give(pool, whole, a);
+  void *left = take(pool, 2 * MIB, a);
+  void *right = take(pool, 2 * MIB, a);
+  work(a);
+  work(b);
+  assert_ok(tarn_pool_note_use(pool, right, b));
+  give(pool, left, a);
+  give(pool, right, a);
+  tarn_stream *c = make_stream();
+  assert_ptr_equal(take(pool, 4 * MIB, c), whole);
+  /* Both stamps survived the join: c runs only behind a and b. */
+  manual_stream_advance(a, 1);
+  while (manual_stream_advance(c, 1) == 1) {
+  }
+  assert_int_not_equal(manual_stream_pending(c), 0);
+  manual_stream_advance(b, 1);
+  while (manual_stream_advance(c, 1) == 1) {
+  }
+  assert_int_equal(manual_stream_pending(c), 0);
+  give(pool, whole, c);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_stream_release(c);
+  tarn_pool_release(pool);
+}
+
+/* --- tier 5 --- */
+
+static void idle_segments_are_given_back_for_one_that_fits(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(8 * MIB);
+  void *blocks[4];
+  for (int index = 0; index < 4; index++) blocks[index] = take(pool, 2 * MIB, NULL);
+  for (int index = 0; index < 4; index++) give(pool, blocks[index], NULL);
+  assert_int_equal(provided.alloc_count, 4);
+  void *large = take(pool, 8 * MIB, NULL); /* no two segments lie side by side for the pool */
+  assert_int_equal(provided.release_count, 4);
+  assert_int_equal(provided.live_bytes, 8 * MIB);
+  give(pool, large, NULL);
+  tarn_pool_release(pool);
+}
+
+static void a_provider_out_of_memory_is_asked_again_after_reclaim(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *stream = make_stream();
+  void *block = take(pool, 2 * MIB, stream);
+  work(stream);
+  give(pool, block, stream);
+  provided.fail_allocs = 1;
+  void *large = take(pool, 6 * MIB, stream);
+  assert_int_equal(provided.release_count, 1);
+  assert_int_equal(manual_stream_pending(stream), 0); /* waited for before it was given back */
+  give(pool, large, stream);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+static void half_the_memory_twice_fails_and_works_once_one_is_free(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(16 * MIB);
+  void *first = take(pool, 10 * MIB, NULL);
+  void *second = &second;
+  assert_status(tarn_pool_alloc(pool, 10 * MIB, NULL, &second), TARN_OUT_OF_MEMORY);
+  assert_null(second);
+  assert_non_null(strstr(tarn_last_error()->message, "10485760 bytes asked for"));
+  assert_non_null(strstr(tarn_last_error()->message, "limit 16777216"));
+  assert_int_equal(stats_of(pool).out_of_memory_count, 1);
+  give(pool, first, NULL);
+  second = take(pool, 10 * MIB, NULL);
+  give(pool, second, NULL);
+  tarn_pool_release(pool);
+}
+
+static void a_hundred_pending_blocks_are_reclaimed_in_one_call(void **state) {
+  (void)state;
+  enum { COUNT = 100 };
+  tarn_pool *pool = make_segment_pool((size_t)COUNT * 2 * MIB);
+  tarn_stream *side = make_stream();
+  void *blocks[COUNT];
+  for (int index = 0; index < COUNT; index++) {
+    blocks[index] = take(pool, 2 * MIB, side);
+    work(side);
+  }
+  for (int index = 0; index < COUNT; index++) give(pool, blocks[index], side);
+  tarn_stream *main_stream = make_stream();
+  void *large = take(pool, (size_t)COUNT * 2 * MIB, main_stream);
+  assert_int_equal(provided.live_bytes, (size_t)COUNT * 2 * MIB);
+  assert_int_equal(stats_of(pool).fence_count, 1); /* one fence for a hundred frees */
+  give(pool, large, main_stream);
+  tarn_stream_release(side);
+  tarn_stream_release(main_stream);
+  tarn_pool_release(pool);
+}
+
+/* --- growing in place --- */
+
+static void a_range_grows_in_place_and_holes_are_committed_again(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  char *first = take(pool, 1 * MIB, NULL);
+  char *second = take(pool, 3 * MIB, NULL); /* 1 MiB is left over: 2 MiB more will do */
+  assert_ptr_equal(second, first + 1 * MIB);
+  assert_int_equal(stats_of(pool).reserved_bytes, 4 * MIB);
+  char *third = take(pool, 8 * MIB, NULL);
+  give(pool, second, NULL);
+  size_t released = 0;
+  assert_ok(tarn_pool_trim(pool, 0, &released));
+  assert_int_equal(released, 2 * MIB); /* the one whole granule inside the free 3 MiB */
+  assert_int_equal(stats_of(pool).reserved_bytes, 10 * MIB);
+  char *again = take(pool, 3 * MIB, NULL); /* the hole, and the free piece in front of it */
+  assert_ptr_equal(again, first + 1 * MIB);
+  memset(again, 1, 3 * MIB);
+  give(pool, again, NULL);
+  give(pool, third, NULL);
+  give(pool, first, NULL);
+  assert_ok(tarn_pool_trim(pool, 0, &released));
+  assert_int_equal(stats_of(pool).reserved_bytes, 0);
+  tarn_pool_release(pool);
+}
+
+static void trim_keeps_what_it_is_told_and_what_is_pending(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *stream = make_stream();
+  void *blocks[4];
+  for (int index = 0; index < 4; index++) blocks[index] = take(pool, 2 * MIB, stream);
+  work(stream);
+  give(pool, blocks[0], stream);
+  for (int index = 1; index < 4; index++) give(pool, blocks[index], NULL);
+  size_t released = 0;
+  assert_ok(tarn_pool_trim(pool, 6 * MIB, &released));
+  assert_int_equal(released, 2 * MIB);
+  assert_ok(tarn_pool_trim(pool, 0, &released));
+  assert_int_equal(released, 4 * MIB);
+  assert_int_equal(stats_of(pool).reserved_bytes, 2 * MIB);
+  assert_int_equal(stats_of(pool).active_bytes, 2 * MIB);
+  assert_ok(tarn_stream_synchronize(stream));
+  assert_ok(tarn_pool_trim(pool, 0, &released));
+  assert_int_equal(stats_of(pool).reserved_bytes, 0);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+static void bad_options_are_refused(void **state) {
+  (void)state;
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_pages_provider_create(NULL, &provider));
+  tarn_caching_options options = {.struct_size = 3};
+  assert_status(tarn_caching_pool_create(provider, &options, &pool), TARN_INVALID_ARGUMENT);
+  options = (tarn_caching_options){.struct_size = sizeof options, .range_bytes = SIZE_MAX};
+  assert_status(tarn_caching_pool_create(provider, &options, &pool), TARN_TOO_LARGE);
+  assert_status(tarn_caching_pool_create(NULL, NULL, &pool), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_caching_pool_create(provider, NULL, NULL), TARN_INVALID_ARGUMENT);
+  assert_null(pool);
+  options = (tarn_caching_options){.struct_size = sizeof options, .name = "weights"};
+  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  assert_string_equal(tarn_pool_name(pool), "weights");
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
+}
+
+/* --- random legal programs ---
+ *
+ * Every buffer is used on its own stream, and on side streams that are noted; each use writes the
+ * buffer's tag over it and checks the tag later, when the adversary lets the stream run. Any reuse
+ * that is not ordered behind the last use shows as a foreign tag. */
+
+enum { PROGRAM_STREAMS = 4, PROGRAM_BUFFERS = 24, PROGRAM_STEPS = 3000 };
+
+typedef struct buffer {
+  uint32_t *words;
+  size_t word_count;
+  uint32_t tag;
+  int stream;
+} buffer;
+
+typedef struct tag_use {
+  uint32_t *words;
+  size_t word_count;
+  uint32_t tag;
+  bool is_check;
+} tag_use;
+
+static int wrong_tag_count;
+
+static void run_tag_use(void *argument) {
+  tag_use *use = argument;
+  /* Ends and middle: enough to see an overlap of 256-byte granules, and quick. */
+  for (size_t index = 0; index < use->word_count; index += 32) {
+    if (use->is_check && use->words[index] != use->tag) wrong_tag_count++;
+    use->words[index] = use->tag;
+  }
+  free(use);
+}
+
+static void enqueue_use(tarn_stream *stream, const buffer *on, bool is_check) {
+  tag_use *use = malloc(sizeof *use);
+  assert_non_null(use);
+  *use = (tag_use){on->words, on->word_count, on->tag, is_check};
+  assert_ok(tarn_stream_call(stream, run_tag_use, use));
+}
+
+static void free_buffer(tarn_pool *pool, tarn_stream **streams, buffer *gone) {
+  enqueue_use(streams[gone->stream], gone, /*is_check=*/true);
+  give(pool, gone->words, streams[gone->stream]);
+  *gone = (buffer){0};
+}
+
+static void run_program(tarn_pool *pool, uint64_t seed) {
+  tarn_stream *streams[PROGRAM_STREAMS];
+  buffer buffers[PROGRAM_BUFFERS] = {{0}};
+  for (int index = 0; index < PROGRAM_STREAMS; index++) streams[index] = make_stream();
+  uint64_t random = seed;
+  for (uint32_t step = 1; step <= PROGRAM_STEPS; step++) {
+    buffer *picked = &buffers[test_random(&random) % PROGRAM_BUFFERS];
+    const int stream = (int)(test_random(&random) % PROGRAM_STREAMS);
+    if (picked->words == NULL) {
+      const size_t size =
+          256 + test_random(&random) % ((size_t)1 << (8 + test_random(&random) % 13));
+      void *address = NULL;
+      if (tarn_pool_alloc(pool, size, streams[stream], &address) != TARN_OK) continue;
+      *picked = (buffer){address, size / sizeof(uint32_t), step, stream};
+      enqueue_use(streams[stream], picked, /*is_check=*/false);
+    } else if (stream == picked->stream || test_random(&random) % 2 == 0) {
+      free_buffer(pool, streams, picked);
+    } else {
+      /* A use on a side stream: ordered behind the owner by a fence, noted, and not waited for. */
+      tarn_fence *fence = NULL;
+      assert_ok(tarn_fence_create(streams[picked->stream], &fence));
+      assert_ok(tarn_fence_record(fence, streams[picked->stream]));
+      assert_ok(tarn_stream_wait(streams[stream], fence));
+      tarn_fence_destroy(fence);
+      enqueue_use(streams[stream], picked, /*is_check=*/true);
+      assert_ok(tarn_pool_note_use(pool, picked->words, streams[stream]));
+    }
+    manual_stream_advance(streams[test_random(&random) % PROGRAM_STREAMS],
+                          (int)(test_random(&random) % 4));
+    if (test_random(&random) % 500 == 0) assert_ok(tarn_pool_trim(pool, 0, NULL));
+  }
+  for (int index = 0; index < PROGRAM_BUFFERS; index++) {
+    if (buffers[index].words != NULL) free_buffer(pool, streams, &buffers[index]);
+  }
+  for (int index = 0; index < PROGRAM_STREAMS; index++) tarn_stream_release(streams[index]);
+  if (wrong_tag_count != 0) fail_msg("seed %llu: a tag was overwritten", (unsigned long long)seed);
+  assert_int_equal(stats_of(pool).requested_bytes, 0);
+}
+
+static void random_programs_never_see_a_foreign_tag(void **state) {
+  (void)state;
+  static const size_t limits[] = {0, 24 * MIB, 6 * MIB, 4 * MIB};
+  wrong_tag_count = 0;
+  for (uint64_t seed = 1; seed <= 24; seed++) {
+    const size_t limit = limits[seed % COUNT_OF(limits)];
+    tarn_pool *pool = seed % 2 == 0 ? make_segment_pool(limit) : make_range_pool(limit);
+    run_program(pool, seed);
+    tarn_pool_release(pool);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_freed_block_is_reused_on_its_stream_without_a_call),
+      cmocka_unit_test(the_best_fit_is_taken_and_the_rest_stays_free),
+      cmocka_unit_test(a_block_whose_fence_has_passed_is_reused_across_streams),
+      cmocka_unit_test(an_edge_lets_another_stream_reuse_at_once),
+      cmocka_unit_test(at_the_limit_a_stream_is_ordered_behind_the_last_user),
+      cmocka_unit_test(at_the_limit_the_host_waits_for_the_last_user),
+      cmocka_unit_test(a_noted_stream_is_waited_for_too),
+      cmocka_unit_test(a_wait_that_fails_leaves_the_block_where_it_was),
+      cmocka_unit_test(neighbours_of_different_streams_are_joined_when_needed),
+      cmocka_unit_test(idle_segments_are_given_back_for_one_that_fits),
+      cmocka_unit_test(a_provider_out_of_memory_is_asked_again_after_reclaim),
+      cmocka_unit_test(half_the_memory_twice_fails_and_works_once_one_is_free),
+      cmocka_unit_test(a_hundred_pending_blocks_are_reclaimed_in_one_call),
+      cmocka_unit_test(a_range_grows_in_place_and_holes_are_committed_again),
+      cmocka_unit_test(trim_keeps_what_it_is_told_and_what_is_pending),
+      cmocka_unit_test(bad_options_are_refused),
+      cmocka_unit_test(random_programs_never_see_a_foreign_tag),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
