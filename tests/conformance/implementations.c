@@ -7,6 +7,7 @@
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
+#include "numa/tarn_numa.h"
 
 /* --- providers --- */
 
@@ -25,10 +26,29 @@ static tarn_status make_fixed(tarn_provider **provider) {
   return tarn_fixed_provider_create(range, sizeof range, NULL, provider);
 }
 
+/* The first node of this machine, as a provider or as a pool. */
+static tarn_status make_on_node(tarn_provider **provider, tarn_pool **pool) {
+  tarn_topology *topology = NULL;
+  tarn_node_info info = {.struct_size = sizeof info};
+  tarn_status status = tarn_topology_create(NULL, &topology);
+  if (status == TARN_OK) status = tarn_topology_node(topology, 0, &info);
+  if (status == TARN_OK) {
+    status = provider != NULL ? tarn_node_provider_create(topology, info.node, NULL, provider)
+                              : tarn_node_pool_create(topology, info.node, pool);
+  }
+  tarn_topology_release(topology);
+  return status;
+}
+
+static tarn_status make_node(tarn_provider **provider) {
+  return make_on_node(provider, NULL);
+}
+
 const implementation provider_implementations[] = {
     {.name = "pages", .make_provider = make_pages},
     {.name = "base pages", .make_provider = make_base_pages},
     {.name = "fixed", .make_provider = make_fixed},
+    {.name = "node", .make_provider = make_node},
     {.name = NULL},
 };
 
@@ -54,10 +74,20 @@ static tarn_status make_caching_fixed(tarn_pool **pool) {
   return make_caching_over(make_fixed, pool);
 }
 
+static tarn_status make_caching_node(tarn_pool **pool) {
+  return make_caching_over(make_node, pool);
+}
+
+static tarn_status make_jemalloc_node(tarn_pool **pool) {
+  return make_on_node(NULL, pool);
+}
+
 const implementation pool_implementations[] = {
     {.name = "caching over pages", .make_pool = make_caching_pages},
     {.name = "caching over base pages", .make_pool = make_caching_base_pages},
     {.name = "caching over fixed", .make_pool = make_caching_fixed},
+    {.name = "caching over node", .make_pool = make_caching_node},
+    {.name = "jemalloc node", .make_pool = make_jemalloc_node},
     {.name = NULL},
 };
 
