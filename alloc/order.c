@@ -57,7 +57,8 @@ static bool is_host(const tarn_stream *stream) {
 
 /* --- registering and retiring --- */
 
-/* Under the lock: a timeline that nobody uses any more, or NULL. Hands out its old fence. */
+/* Under the lock: a timeline that nobody uses any more, or NULL. Hands out its old fence. What its
+ * stream knew may stay: its final fence was seen, and so was all that lay before that. */
 static tarn__timeline *find_unused(tarn_fence **old_fence) {
   const uint32_t count = atomic_load(&timeline_count);
   for (uint32_t slot = 0; slot < count; slot++) {
@@ -106,8 +107,6 @@ tarn_status tarn__order_register(tarn_stream *stream, tarn__timeline **timeline)
   if (found != NULL) {
     found->state = TIMELINE_ALIVE;
     found->stream = stream;
-    for (uint32_t slot = 0; slot < TARN_STREAMS_MAX; slot++) atomic_store(&found->known[slot], 0);
-    memset(found->snapshot, 0, sizeof found->snapshot);
   }
   pthread_mutex_unlock(&order_lock);
 

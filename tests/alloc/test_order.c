@@ -225,23 +225,6 @@ static void timelines_are_reused_and_stamps_never_mean_anything_else(void **stat
   tarn_stream_release(b);
 }
 
-static void a_new_stream_knows_nothing_of_what_its_timeline_knew_before(void **state) {
-  (void)state;
-  tarn_stream *a = make_stream();
-  tarn_stream *b = make_stream();
-  work(a);
-  const tarn__stamp pending = tarn__order_stamp(a);
-  assert_ok(tarn_stream_edge(a, b));
-  assert_true(tarn__order_is_covered(b, pending));
-  const uint32_t slot = tarn__order_slot(b);
-  tarn_stream_release(b);
-  tarn_stream *c = make_stream();
-  assert_int_equal(tarn__order_slot(c), slot);
-  assert_false(tarn__order_is_covered(c, pending));
-  tarn_stream_release(a);
-  tarn_stream_release(c);
-}
-
 static void streams_beyond_the_most_are_refused_and_come_back(void **state) {
   (void)state;
   static tarn_stream *streams[TARN_STREAMS_MAX + 1];
@@ -272,7 +255,6 @@ int main(void) {
       cmocka_unit_test(a_retired_stream_is_waited_for_by_its_final_fence),
       cmocka_unit_test(a_stream_that_cannot_record_is_waited_for_when_it_goes),
       cmocka_unit_test(timelines_are_reused_and_stamps_never_mean_anything_else),
-      cmocka_unit_test(a_new_stream_knows_nothing_of_what_its_timeline_knew_before),
       cmocka_unit_test(streams_beyond_the_most_are_refused_and_come_back),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
