@@ -1,0 +1,127 @@
+/* cusim.h: steering and watching the simulated CUDA driver.
+ *
+ * The simulator is a libcuda.so.1 on host memory. A program finds it through LD_LIBRARY_PATH, or
+ * opens it by path, and runs as on a GPU: streams are queues, device memory is memory that the CPU
+ * cannot reach by its device address, and copies move real bytes. What a GPU leaves open, the
+ * simulator decides against the program: a seeded scheduler runs queued work as late, as early or as
+ * shuffled as CUDA's rules allow. The same seed gives the same order.
+ *
+ * From the environment, read by cuInit:
+ *     CUSIM_SEED=n                  seed of everything random (1)
+ *     CUSIM_POLICY=random|lazy|eager  (random)
+ *     CUSIM_DEVICES=n               1 to 4 (1)
+ *     CUSIM_CAPACITY=bytes          memory of each device (4 GiB)
+ *     CUSIM_PINNED_CAPACITY=bytes   most page-locked memory (no limit)
+ *     CUSIM_IDLE_MS=n               see cusim_set_idle_ms (250)
+ *
+ * Policies. random: every call that enqueues or asks runs nought to two ready operations of any
+ * queue. lazy: nothing runs before somebody waits for it or asks for it, and then no more than that
+ * needs; an answer comes before the step it causes, so a loop that asks comes to an end. eager: all
+ * that can run has run when a call returns.
+ *
+ * Stricter than a GPU may be, never looser:
+ *   - the calling thread needs a current context, for enqueuing the stream's own;
+ *   - host functions run on the driver's thread, and any call to the driver from one is refused;
+ *   - freeing memory that enqueued work still uses breaks the context (CUDA_ERROR_ILLEGAL_ADDRESS):
+ *     cuMemFree waits for nothing. Fresh memory is filled with 0xCD;
+ *   - a copy past the end of an allocation is refused;
+ *   - destroyed handles come back at once as other objects; cuStreamGetId never repeats;
+ *   - device memory is aligned to 256 bytes and to no more.
+ *
+ * Copies with pageable memory: to a device, the bytes are staged when the call is made, or, under
+ * random, the call may instead wait for the copy; from a device, and between host addresses, the
+ * call returns when the copy is done. A copy between two page-locked addresses may be left under way,
+ * though the manual calls it synchronous.
+ *
+ * Left out: kernels, modules, graphs and capture, virtual memory, memory pools, managed memory,
+ * arrays, peer attributes, IPC, timing, per-thread default streams, contexts other than primary ones.
+ * cuGetProcAddress knows what there is; the attributes say no for the rest.
+ *
+ * The functions below may be called from any thread at any time, also before cuInit; those that set
+ * something override the environment.
+ */
+#ifndef CUSIM_H
+#define CUSIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CUSIM_API __attribute__((visibility("default")))
+
+/* 1. That the function exists says the same: no CUDA driver exports it. */
+CUSIM_API int cusim_is_simulated(void);
+
+typedef enum cusim_policy { CUSIM_RANDOM = 0, CUSIM_LAZY = 1, CUSIM_EAGER = 2 } cusim_policy;
+
+CUSIM_API void cusim_set_policy(cusim_policy policy);
+CUSIM_API cusim_policy cusim_get_policy(void);
+/* Starts the random numbers afresh. */
+CUSIM_API void cusim_set_seed(uint64_t seed);
+CUSIM_API uint64_t cusim_get_seed(void);
+
+/* Queued work runs on by itself when no call has come for so long, as on a GPU; 0: never. What ran
+ * so is not repeatable: cusim_idle_steps counts it. */
+CUSIM_API void cusim_set_idle_ms(unsigned idle_ms);
+CUSIM_API uint64_t cusim_idle_steps(void);
+/* How long a call that happened to start a host function waits for its end (50), so that the order
+ * stays repeatable, before it leaves it running. Calls that wait for the stream wait for good. */
+CUSIM_API void cusim_set_patience_ms(unsigned patience_ms);
+
+/* Least memory is what is allocated already. */
+CUSIM_API void cusim_set_capacity(int device, size_t bytes);
+CUSIM_API void cusim_set_pinned_capacity(size_t bytes);
+
+/* Runs one ready operation, or all; answers how many ran. */
+CUSIM_API uint64_t cusim_step(void);
+CUSIM_API uint64_t cusim_drain(void);
+
+/* The n-th call from now (1: the next) of the function "cuMemAlloc", or of any function but
+ * cuGetErrorName and cuGetErrorString where `call` is NULL, does nothing and returns `result`.
+ * Once; a later cusim_fail_call for the same name replaces an earlier one. 0 for an unknown name. */
+CUSIM_API int cusim_fail_call(const char *call, uint64_t nth, int result);
+CUSIM_API void cusim_fail_nothing(void);
+CUSIM_API uint64_t cusim_failures(void); /* how many calls have been failed so far */
+/* The name of the call that was failed last; "" before. */
+CUSIM_API const char *cusim_failed_call(void);
+
+/* Every call that needs the device's context returns `result` from now on, until the last release
+ * of the primary context: the error that sticks after a fault on a GPU. */
+CUSIM_API void cusim_break_context(int device, int result);
+/* What broke the context last, in words; "" where nothing did. */
+CUSIM_API const char *cusim_fault(void);
+
+/* cuGetProcAddress denies the name; NULL denies none again. */
+CUSIM_API void cusim_hide(const char *name);
+
+/* Calls so far of the function, or of all where `call` is NULL; failed ones count too. */
+CUSIM_API uint64_t cusim_calls(const char *call);
+
+/* What is alive. */
+typedef struct cusim_counts {
+  size_t device_blocks;
+  size_t device_bytes;
+  size_t pinned_blocks; /* cuMemHostAlloc and cuMemHostRegister */
+  size_t pinned_bytes;
+  size_t streams; /* created and not destroyed */
+  size_t events;
+  size_t context_retains; /* over all devices */
+  size_t pending_operations;
+  /* Objects that were alive when their context went: leaks of the program, counted for ever. */
+  size_t abandoned;
+} cusim_counts;
+
+CUSIM_API void cusim_get_counts(cusim_counts *counts);
+
+/* A number that two runs share where the same operations ran in the same order on the same queues
+ * since the last cusim_set_seed; and how many operations that were. */
+CUSIM_API uint64_t cusim_trace_hash(void);
+CUSIM_API uint64_t cusim_trace_length(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

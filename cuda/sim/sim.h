@@ -1,0 +1,337 @@
+/* sim.h: what the files of the simulated driver share: its state, under one lock.
+ *
+ *     context --- legacy queue                     mark: "this operation is done", counted
+ *     stream ---> queue: [op] -> [op] -> [op]             ^   ^
+ *                          |___ mark _________________ ___|   |
+ *     event  ---------------- mark of its latest record ______|
+ *
+ * An operation waits for the one before it in its queue and, a WAIT, for one mark more. Marks point
+ * backwards in time only, so there is always an operation that can run. A queue outlives its stream
+ * until it is empty; a mark outlives both.
+ *
+ * Everything here is read and written with sim.lock held. Host functions run without it.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include "cuda/sim/cusim.h"
+
+#include <cuda.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+  SIM_DEVICES_MAX = 4,
+  SIM_STREAMS_MAX = 4096,
+  SIM_EVENTS_MAX = 65536,
+  SIM_CONTEXT_DEPTH_MAX = 32,
+  SIM_DEVICE_ALIGNMENT = 256,
+  SIM_PITCH_MAX = INT32_MAX,
+};
+
+/* Every entry point, by the name that programs and cusim.h call it. */
+#define SIM_CALLS(X)            \
+  X(cuInit)                     \
+  X(cuDriverGetVersion)         \
+  X(cuGetProcAddress)           \
+  X(cuGetErrorName)             \
+  X(cuGetErrorString)           \
+  X(cuDeviceGetCount)           \
+  X(cuDeviceGet)                \
+  X(cuDeviceGetName)            \
+  X(cuDeviceGetUuid)            \
+  X(cuDeviceGetAttribute)       \
+  X(cuDeviceTotalMem)           \
+  X(cuDeviceGetPCIBusId)        \
+  X(cuDevicePrimaryCtxRetain)   \
+  X(cuDevicePrimaryCtxRelease)  \
+  X(cuDevicePrimaryCtxGetState) \
+  X(cuCtxGetCurrent)            \
+  X(cuCtxSetCurrent)            \
+  X(cuCtxPushCurrent)           \
+  X(cuCtxPopCurrent)            \
+  X(cuCtxGetDevice)             \
+  X(cuCtxSynchronize)           \
+  X(cuMemGetInfo)               \
+  X(cuMemAlloc)                 \
+  X(cuMemFree)                  \
+  X(cuMemGetAddressRange)       \
+  X(cuMemHostAlloc)             \
+  X(cuMemFreeHost)              \
+  X(cuMemHostRegister)          \
+  X(cuMemHostUnregister)        \
+  X(cuMemHostGetDevicePointer)  \
+  X(cuPointerGetAttribute)      \
+  X(cuMemcpyAsync)              \
+  X(cuMemcpyHtoDAsync)          \
+  X(cuMemcpyDtoHAsync)          \
+  X(cuMemcpyDtoDAsync)          \
+  X(cuMemcpy2DAsync)            \
+  X(cuMemcpy)                   \
+  X(cuMemcpyHtoD)               \
+  X(cuMemcpyDtoH)               \
+  X(cuMemsetD8Async)            \
+  X(cuStreamCreate)             \
+  X(cuStreamCreateWithPriority) \
+  X(cuStreamDestroy)            \
+  X(cuStreamQuery)              \
+  X(cuStreamSynchronize)        \
+  X(cuStreamWaitEvent)          \
+  X(cuStreamGetId)              \
+  X(cuStreamGetCtx)             \
+  X(cuStreamGetFlags)           \
+  X(cuLaunchHostFunc)           \
+  X(cuEventCreate)              \
+  X(cuEventDestroy)             \
+  X(cuEventRecord)              \
+  X(cuEventQuery)               \
+  X(cuEventSynchronize)
+
+typedef enum sim_call {
+#define SIM_CALL_NUMBER(name) CALL_##name,
+  SIM_CALLS(SIM_CALL_NUMBER)
+#undef SIM_CALL_NUMBER
+      CALL_COUNT
+} sim_call;
+
+typedef struct sim_op sim_op;
+typedef struct sim_queue sim_queue;
+
+typedef struct sim_mark {
+  size_t reference_count;
+  bool is_done;
+  sim_op *op; /* NULL once it is done */
+} sim_mark;
+
+typedef enum sim_kind { KIND_COPY, KIND_FILL, KIND_CALL, KIND_RECORD, KIND_WAIT } sim_kind;
+
+/* Memory as an operation saw it when it was enqueued. */
+typedef struct sim_place {
+  uintptr_t address;
+  uint64_t range_id; /* the allocation; 0: pageable */
+  size_t pitch;
+  bool is_device;
+} sim_place;
+
+struct sim_op {
+  sim_op *next;
+  sim_queue *queue;
+  sim_mark *mark; /* a reference */
+  sim_kind kind;
+  union {
+    struct {
+      sim_place dst;
+      sim_place src;
+      size_t row_bytes;
+      size_t row_count;
+      void *staged; /* owned; the source's rows without gaps, where it was pageable */
+    } copy;
+    struct {
+      sim_place dst;
+      size_t size_bytes;
+      uint8_t value;
+    } fill;
+    struct {
+      CUhostFn function;
+      void *argument;
+    } call;
+    sim_mark *wait_for; /* a reference */
+  } as;
+};
+
+struct sim_queue {
+  sim_queue *next; /* all queues, oldest first */
+  sim_queue *previous;
+  sim_op *first;
+  sim_op *last;
+  sim_mark *tail; /* of the operation enqueued last; a reference; NULL: none ever */
+  uint64_t id;    /* never repeated */
+  uint64_t executed_count;
+  int device;
+  unsigned flags;   /* CU_STREAM_* */
+  bool is_legacy;   /* the default stream of a context */
+  bool is_running;  /* its first operation is a host function under way */
+  bool is_detached; /* the stream is gone: free the queue when it is empty */
+};
+
+/* What handles point to. A free one is the next to be handed out. */
+struct CUstream_st {
+  sim_queue *queue; /* NULL: free */
+  struct CUstream_st *next_free;
+};
+
+struct CUevent_st {
+  bool is_alive;
+  int device;
+  sim_mark *latest; /* NULL: never recorded */
+  struct CUevent_st *next_free;
+};
+
+struct CUctx_st {
+  int device;
+  size_t retain_count; /* 0: the context does not exist */
+  CUresult error;      /* sticks until the context goes */
+  sim_queue *legacy;
+};
+
+typedef enum sim_range_kind { RANGE_DEVICE, RANGE_PINNED, RANGE_REGISTERED } sim_range_kind;
+
+typedef struct sim_range {
+  uintptr_t start;
+  size_t size_bytes;
+  sim_range_kind kind;
+  int device; /* of the context that made it */
+  unsigned flags;
+  uint64_t id; /* never repeated, never 0 */
+} sim_range;
+
+typedef struct sim_device {
+  struct CUctx_st context;
+  size_t capacity_bytes;
+  size_t used_bytes;
+} sim_device;
+
+typedef struct sim_failure {
+  uint64_t countdown; /* 0: none planned */
+  CUresult result;
+} sim_failure;
+
+typedef struct sim_state {
+  pthread_mutex_t lock;
+  pthread_cond_t progressed; /* a host function ended */
+  bool is_initialised;
+  /* What cusim.h has set stays, whatever the environment says. */
+  bool is_seed_set;
+  bool is_policy_set;
+  bool is_capacity_set;
+  bool is_pinned_capacity_set;
+  bool is_idle_set;
+  int device_count;
+  sim_device devices[SIM_DEVICES_MAX];
+
+  cusim_policy policy;
+  uint64_t seed;
+  uint64_t random_state;
+  uint64_t trace_hash;
+  uint64_t trace_length;
+
+  sim_queue *queues; /* sentinel-free doubly linked list */
+  sim_queue *queues_last;
+  uint64_t queue_ids;
+  size_t pending_count; /* operations enqueued and not done */
+  size_t stream_count;
+  size_t event_count;
+  size_t abandoned_count;
+
+  sim_op *host_op; /* given to the driver's thread; NULL: it is free */
+  unsigned idle_ms;
+  unsigned patience_ms;
+  uint64_t idle_steps;
+  uint64_t last_call_ns;
+
+  sim_range *ranges; /* by address */
+  size_t range_count;
+  size_t range_room;
+  uint64_t range_ids;
+  size_t pinned_capacity_bytes;
+  size_t pinned_bytes;
+
+  uint64_t calls[CALL_COUNT];
+  sim_failure failures[CALL_COUNT + 1]; /* the last one: any call */
+  uint64_t failure_count;
+  const char *failed_call;
+  char fault[256];
+  char hidden[64];
+} sim_state;
+
+extern sim_state sim;
+
+/* --- sim_boot.c --- */
+enum { SIM_NEEDS_NOTHING = 0, SIM_NEEDS_INIT = 1, SIM_NEEDS_CONTEXT = 2 };
+
+/* The head of every entry point: counts, fails on demand, refuses host functions and forked
+ * children, checks what the call needs. On CUDA_SUCCESS the lock is held until sim_leave. */
+CUresult sim_enter(sim_call call, int needs);
+CUresult sim_leave(CUresult result);
+#define SIM_ENTER(name, needs)                                \
+  do {                                                        \
+    const CUresult refused = sim_enter(CALL_##name, (needs)); \
+    if (refused != CUDA_SUCCESS) return refused;              \
+  } while (0)
+/* For calls that are no entry point's business (cusim.h). */
+void sim_lock(void);
+void sim_unlock(void);
+const char *sim_call_name(sim_call call);
+sim_call sim_call_find(const char *name); /* CALL_COUNT: unknown */
+uint64_t sim_now_ns(void);
+
+/* --- sim_device.c --- */
+CUcontext sim_current(void); /* of the calling thread, or NULL */
+CUresult sim_context_error(int device);
+void sim_break(int device, CUresult result, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* --- sim_window.c: device addresses and the memory behind them --- */
+bool sim_window_open(void);
+bool sim_window_holds(uintptr_t address);
+/* Room for a device block at an address that the CPU faults on; 0: none. Lowest address first, so
+ * what was freed comes back. Fills the memory behind it. */
+uintptr_t sim_window_take(size_t size_bytes);
+void sim_window_give(uintptr_t address, size_t size_bytes);
+/* Where the bytes of a device address are. */
+void *sim_window_view(uintptr_t address);
+
+/* --- sim_memory.c --- */
+/* The range that holds the address, or NULL. */
+sim_range *sim_range_find(uintptr_t address);
+/* The first range that ends behind the address, or NULL; ranges follow each other in memory. */
+sim_range *sim_range_after(uintptr_t address);
+void sim_memory_abandon(int device);
+
+/* --- sim_copy.c --- */
+/* Moves the bytes, or breaks the context where a block is gone. */
+void sim_copy_run(sim_op *op);
+void sim_fill_run(sim_op *op);
+
+/* --- sim_stream.c --- */
+sim_queue *sim_queue_create(int device, unsigned flags, bool is_legacy);
+/* Frees the queue when it is empty. */
+void sim_queue_detach(sim_queue *queue);
+/* The queue that a handle names, checked for a caller that enqueues: the stream's own context is
+ * current, and it is sound. */
+CUresult sim_queue_to_enqueue(CUstream stream, sim_queue **queue);
+/* The same for callers that only ask. */
+CUresult sim_queue_of(CUstream stream, sim_queue **queue);
+void sim_streams_abandon(int device);
+
+/* --- sim_event.c --- */
+void sim_events_abandon(int device);
+
+/* --- sim_schedule.c --- */
+void sim_mark_release(sim_mark *mark);
+sim_mark *sim_mark_retain(sim_mark *mark);
+uint64_t sim_random(void);
+/* A new operation of the queue, not enqueued yet; NULL: no memory. */
+sim_op *sim_op_create(sim_queue *queue, sim_kind kind);
+void sim_op_discard(sim_op *op);
+/* Takes the operation, and lets the policy run what it likes. Waits of the default stream's rules
+ * come before it; without memory for them the operation is not enqueued but discarded. */
+CUresult sim_op_enqueue(sim_op *op);
+/* Takes it out of its queue, done. */
+void sim_op_finish(sim_op *op);
+/* Runs until the mark is passed. */
+void sim_wait_for(sim_mark *mark);
+/* Whether the mark is passed, as the policy wants it seen. NULL is. */
+bool sim_ask(sim_mark *mark);
+/* Runs one ready operation of any queue; false where there is none. */
+bool sim_step(void);
+
+/* --- sim_host.c: the driver's own thread --- */
+/* Hands the host function over and waits for a while. With one under way, none may be. */
+void sim_host_run(sim_op *op);
+bool sim_on_host_thread(void);
+/* Work was enqueued: the thread looks after it when nobody else does. */
+void sim_host_watch(void);
+
+#endif

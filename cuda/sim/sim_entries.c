@@ -1,0 +1,175 @@
+/* sim_entries.c: cuGetProcAddress: which entry serves which ABI version; and the errors' names. */
+#include "cuda/sim/sim.h"
+
+#include <limits.h>
+#include <string.h>
+
+/* cuda.h renames what has variants to the newest one. That is wanted everywhere below but here. */
+#undef cuGetProcAddress
+
+typedef void (*any_function)(void);
+
+typedef struct entry {
+  const char *name;
+  int since; /* the ABI version of this variant */
+  int until; /* the version of the next variant, which is another function */
+  any_function function;
+} entry;
+
+#define ENTRY(name, since, until) \
+  { #name, since, until, (any_function)name }
+
+/* The drivers before 12.0 answered without a reason. */
+CUSIM_API CUresult cuGetProcAddress(const char *name, void **function, int version,
+                                    cuuint64_t flags);
+
+static const entry entries[] = {
+    ENTRY(cuInit, 2000, INT_MAX),
+    ENTRY(cuDriverGetVersion, 2020, INT_MAX),
+    ENTRY(cuGetProcAddress, 11030, 12000),
+    {"cuGetProcAddress", 12000, INT_MAX, (any_function)cuGetProcAddress_v2},
+    ENTRY(cuGetErrorName, 6000, INT_MAX),
+    ENTRY(cuGetErrorString, 6000, INT_MAX),
+    ENTRY(cuDeviceGetCount, 2000, INT_MAX),
+    ENTRY(cuDeviceGet, 2000, INT_MAX),
+    ENTRY(cuDeviceGetName, 2000, INT_MAX),
+    ENTRY(cuDeviceGetUuid, 11040, INT_MAX),
+    ENTRY(cuDeviceGetAttribute, 2000, INT_MAX),
+    ENTRY(cuDeviceTotalMem, 3020, INT_MAX),
+    ENTRY(cuDeviceGetPCIBusId, 4010, INT_MAX),
+    ENTRY(cuDevicePrimaryCtxRetain, 7000, INT_MAX),
+    ENTRY(cuDevicePrimaryCtxRelease, 11000, INT_MAX),
+    ENTRY(cuDevicePrimaryCtxGetState, 7000, INT_MAX),
+    ENTRY(cuCtxGetCurrent, 4000, INT_MAX),
+    ENTRY(cuCtxSetCurrent, 4000, INT_MAX),
+    ENTRY(cuCtxPushCurrent, 4000, INT_MAX),
+    ENTRY(cuCtxPopCurrent, 4000, INT_MAX),
+    ENTRY(cuCtxGetDevice, 2000, 13000),
+    ENTRY(cuCtxSynchronize, 2000, 13000),
+    ENTRY(cuMemGetInfo, 3020, INT_MAX),
+    ENTRY(cuMemAlloc, 3020, INT_MAX),
+    ENTRY(cuMemFree, 3020, INT_MAX),
+    ENTRY(cuMemGetAddressRange, 3020, INT_MAX),
+    ENTRY(cuMemHostAlloc, 2020, INT_MAX),
+    ENTRY(cuMemFreeHost, 2000, INT_MAX),
+    ENTRY(cuMemHostRegister, 6050, INT_MAX),
+    ENTRY(cuMemHostUnregister, 4000, INT_MAX),
+    ENTRY(cuMemHostGetDevicePointer, 3020, INT_MAX),
+    ENTRY(cuPointerGetAttribute, 4000, INT_MAX),
+    ENTRY(cuMemcpyAsync, 4000, INT_MAX),
+    ENTRY(cuMemcpyHtoDAsync, 3020, INT_MAX),
+    ENTRY(cuMemcpyDtoHAsync, 3020, INT_MAX),
+    ENTRY(cuMemcpyDtoDAsync, 3020, INT_MAX),
+    ENTRY(cuMemcpy2DAsync, 3020, INT_MAX),
+    ENTRY(cuMemcpy, 4000, INT_MAX),
+    ENTRY(cuMemcpyHtoD, 3020, INT_MAX),
+    ENTRY(cuMemcpyDtoH, 3020, INT_MAX),
+    ENTRY(cuMemsetD8Async, 3020, INT_MAX),
+    ENTRY(cuStreamCreate, 2000, INT_MAX),
+    ENTRY(cuStreamCreateWithPriority, 5050, INT_MAX),
+    ENTRY(cuStreamDestroy, 4000, INT_MAX),
+    ENTRY(cuStreamQuery, 2000, INT_MAX),
+    ENTRY(cuStreamSynchronize, 2000, INT_MAX),
+    ENTRY(cuStreamWaitEvent, 3020, INT_MAX),
+    ENTRY(cuStreamGetId, 12000, INT_MAX),
+    ENTRY(cuStreamGetCtx, 9020, 12050),
+    ENTRY(cuStreamGetFlags, 5050, INT_MAX),
+    ENTRY(cuLaunchHostFunc, 10000, INT_MAX),
+    ENTRY(cuEventCreate, 2000, INT_MAX),
+    ENTRY(cuEventDestroy, 4000, INT_MAX),
+    ENTRY(cuEventRecord, 2000, INT_MAX),
+    ENTRY(cuEventQuery, 2000, INT_MAX),
+    ENTRY(cuEventSynchronize, 2000, INT_MAX),
+};
+
+/* --- finding --- */
+
+static CUdriverProcAddressQueryResult find_entry(const char *name, int version, void **function) {
+  CUdriverProcAddressQueryResult found = CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
+  if (strcmp(name, sim.hidden) == 0) return found;
+  for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+    if (strcmp(entries[i].name, name) != 0) continue;
+    if (version < entries[i].since) {
+      if (found == CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND) {
+        found = CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT;
+      }
+    } else if (version < entries[i].until) {
+      memcpy(function, &entries[i].function, sizeof *function);
+      return CU_GET_PROC_ADDRESS_SUCCESS;
+    }
+  }
+  return found;
+}
+
+/* Per-thread default streams are not simulated; their variants are not found. */
+static CUresult answer(const char *name, void **function, int version, cuuint64_t flags,
+                       CUdriverProcAddressQueryResult *reason) {
+  if (name == NULL || function == NULL) return CUDA_ERROR_INVALID_VALUE;
+  *function = NULL;
+  const bool is_per_thread = (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0;
+  const CUdriverProcAddressQueryResult found =
+      is_per_thread ? CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND : find_entry(name, version, function);
+  if (reason != NULL) *reason = found;
+  return found == CU_GET_PROC_ADDRESS_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+}
+
+CUresult cuGetProcAddress_v2(const char *name, void **function, int version, cuuint64_t flags,
+                             CUdriverProcAddressQueryResult *reason) {
+  SIM_ENTER(cuGetProcAddress, SIM_NEEDS_NOTHING);
+  /* With somewhere to put the reason, an unknown name is an answer and no error. */
+  const CUresult result = answer(name, function, version, flags, reason);
+  return sim_leave(result == CUDA_ERROR_NOT_FOUND && reason != NULL ? CUDA_SUCCESS : result);
+}
+
+CUresult cuGetProcAddress(const char *name, void **function, int version, cuuint64_t flags) {
+  SIM_ENTER(cuGetProcAddress, SIM_NEEDS_NOTHING);
+  return sim_leave(answer(name, function, version, flags, NULL));
+}
+
+/* --- errors --- */
+
+/* Those that the simulator returns or that tests ask it for. */
+#define ERRORS(X)                                                         \
+  X(CUDA_SUCCESS, "no error")                                             \
+  X(CUDA_ERROR_INVALID_VALUE, "invalid argument")                         \
+  X(CUDA_ERROR_OUT_OF_MEMORY, "out of memory")                            \
+  X(CUDA_ERROR_NOT_INITIALIZED, "the driver is not initialised")          \
+  X(CUDA_ERROR_DEINITIALIZED, "the driver is shutting down")              \
+  X(CUDA_ERROR_NO_DEVICE, "no device was found")                          \
+  X(CUDA_ERROR_INVALID_DEVICE, "there is no such device")                 \
+  X(CUDA_ERROR_INVALID_CONTEXT, "no valid context is current")            \
+  X(CUDA_ERROR_ECC_UNCORRECTABLE, "an uncorrectable ECC error")           \
+  X(CUDA_ERROR_OPERATING_SYSTEM, "a call to the operating system failed") \
+  X(CUDA_ERROR_INVALID_HANDLE, "a handle is not valid")                   \
+  X(CUDA_ERROR_NOT_FOUND, "the name was not found")                       \
+  X(CUDA_ERROR_NOT_READY, "the work is not done yet")                     \
+  X(CUDA_ERROR_ILLEGAL_ADDRESS, "work used memory that is not allocated") \
+  X(CUDA_ERROR_CONTEXT_IS_DESTROYED, "the context was destroyed")         \
+  X(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "already registered")      \
+  X(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "not registered")              \
+  X(CUDA_ERROR_LAUNCH_FAILED, "a launch failed")                          \
+  X(CUDA_ERROR_NOT_PERMITTED, "not permitted from a host function")       \
+  X(CUDA_ERROR_NOT_SUPPORTED, "the simulated driver does not do that")    \
+  X(CUDA_ERROR_UNKNOWN, "unknown error")
+
+/* Neither refuses anybody: a message is wanted most where nothing else works any more. */
+
+CUresult cuGetErrorName(CUresult error, const char **name) {
+  SIM_ENTER(cuGetErrorName, SIM_NEEDS_NOTHING);
+  *name = NULL;
+#define NAME(code, text) \
+  if (error == code) *name = #code;
+  ERRORS(NAME)
+#undef NAME
+  return sim_leave(*name != NULL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE);
+}
+
+CUresult cuGetErrorString(CUresult error, const char **text) {
+  SIM_ENTER(cuGetErrorString, SIM_NEEDS_NOTHING);
+  *text = NULL;
+#define TEXT(code, words) \
+  if (error == code) *text = words;
+  ERRORS(TEXT)
+#undef TEXT
+  return sim_leave(*text != NULL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE);
+}

@@ -1,0 +1,111 @@
+/* sim_event.c: events: a handle on the mark of its latest record. */
+#include "cuda/sim/sim.h"
+
+static struct CUevent_st events[SIM_EVENTS_MAX];
+static struct CUevent_st *free_events; /* the one freed last comes first */
+static size_t used_events;             /* of the array, ever */
+
+static bool is_event(CUevent event) {
+  const uintptr_t address = (uintptr_t)event;
+  const uintptr_t start = (uintptr_t)events;
+  if (address < start || address >= start + sizeof events) return false;
+  return (address - start) % sizeof events[0] == 0 && event->is_alive;
+}
+
+/* Work that was enqueued with the event goes on with the mark. */
+static void give_back(CUevent event) {
+  sim_mark_release(event->latest);
+  event->latest = NULL;
+  event->is_alive = false;
+  event->next_free = free_events;
+  free_events = event;
+  sim.event_count--;
+}
+
+void sim_events_abandon(int device) {
+  for (size_t i = 0; i < used_events; i++) {
+    if (!events[i].is_alive || events[i].device != device) continue;
+    give_back(&events[i]);
+    sim.abandoned_count++;
+  }
+}
+
+CUresult cuEventCreate(CUevent *event, unsigned flags) {
+  SIM_ENTER(cuEventCreate, SIM_NEEDS_CONTEXT);
+  const unsigned known = CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING;
+  if (event == NULL || (flags & ~known) != 0) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  CUevent made = free_events;
+  if (made != NULL) {
+    free_events = made->next_free;
+  } else if (used_events < SIM_EVENTS_MAX) {
+    made = &events[used_events++];
+  } else {
+    return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  }
+  made->is_alive = true;
+  made->device = sim_current()->device;
+  made->latest = NULL;
+  sim.event_count++;
+  *event = made;
+  return sim_leave(CUDA_SUCCESS);
+}
+
+CUresult cuEventDestroy(CUevent event) {
+  SIM_ENTER(cuEventDestroy, SIM_NEEDS_CONTEXT);
+  if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  give_back(event);
+  return sim_leave(CUDA_SUCCESS);
+}
+
+CUresult cuEventRecord(CUevent event, CUstream stream) {
+  SIM_ENTER(cuEventRecord, SIM_NEEDS_CONTEXT);
+  sim_queue *queue;
+  if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  const CUresult result = sim_queue_to_enqueue(stream, &queue);
+  if (result != CUDA_SUCCESS) return sim_leave(result);
+  if (event->device != queue->device) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  sim_op *op = sim_op_create(queue, KIND_RECORD);
+  if (op == NULL) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  sim_mark *mark = sim_mark_retain(op->mark);
+  sim_mark *earlier = event->latest;
+  event->latest = mark; /* before anything can run: other threads may come in between */
+  const CUresult enqueued = sim_op_enqueue(op);
+  if (enqueued != CUDA_SUCCESS) {
+    event->latest = earlier;
+    earlier = mark;
+  }
+  sim_mark_release(earlier);
+  return sim_leave(enqueued);
+}
+
+/* Binds what the event marks now: recording it again later changes nothing for this wait. */
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
+  SIM_ENTER(cuStreamWaitEvent, SIM_NEEDS_CONTEXT);
+  sim_queue *queue;
+  if (flags != CU_EVENT_WAIT_DEFAULT) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  const CUresult result = sim_queue_to_enqueue(stream, &queue);
+  if (result != CUDA_SUCCESS) return sim_leave(result);
+  if (event->latest == NULL) return sim_leave(CUDA_SUCCESS); /* never recorded */
+  sim_op *op = sim_op_create(queue, KIND_WAIT);
+  if (op == NULL) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  op->as.wait_for = sim_mark_retain(event->latest);
+  return sim_leave(sim_op_enqueue(op));
+}
+
+CUresult cuEventQuery(CUevent event) {
+  SIM_ENTER(cuEventQuery, SIM_NEEDS_CONTEXT);
+  if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  const int device = event->device;
+  const bool is_done = sim_ask(event->latest);
+  if (sim_context_error(device) != CUDA_SUCCESS) return sim_leave(sim_context_error(device));
+  return sim_leave(is_done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY);
+}
+
+CUresult cuEventSynchronize(CUevent event) {
+  SIM_ENTER(cuEventSynchronize, SIM_NEEDS_CONTEXT);
+  if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  const int device = event->device;
+  sim_wait_for(event->latest);
+  return sim_leave(sim_context_error(device));
+}

@@ -1,0 +1,260 @@
+/* sim_memory.c: device memory, page-locked memory, and what an address is. */
+#include "cuda/sim/sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* --- ranges, sorted by address, none overlapping --- */
+
+/* Index of the first range that ends behind the address. */
+static size_t find_index(uintptr_t address) {
+  size_t low = 0;
+  size_t high = sim.range_count;
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    if (sim.ranges[middle].start + sim.ranges[middle].size_bytes <= address) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+sim_range *sim_range_after(uintptr_t address) {
+  const size_t index = find_index(address);
+  return index < sim.range_count ? &sim.ranges[index] : NULL;
+}
+
+sim_range *sim_range_find(uintptr_t address) {
+  sim_range *range = sim_range_after(address);
+  return range != NULL && range->start <= address ? range : NULL;
+}
+
+static sim_range *find_start(uintptr_t address, sim_range_kind kind) {
+  sim_range *range = sim_range_find(address);
+  return range != NULL && range->start == address && range->kind == kind ? range : NULL;
+}
+
+static bool make_room(void) {
+  if (sim.range_count < sim.range_room) return true;
+  const size_t room = sim.range_room == 0 ? 64 : sim.range_room * 2;
+  sim_range *grown = realloc(sim.ranges, room * sizeof *grown);
+  if (grown == NULL) return false;
+  sim.ranges = grown;
+  sim.range_room = room;
+  return true;
+}
+
+/* Room was made before. */
+static void insert(sim_range range) {
+  const size_t index = find_index(range.start);
+  memmove(&sim.ranges[index + 1], &sim.ranges[index],
+          (sim.range_count - index) * sizeof sim.ranges[0]);
+  range.id = ++sim.range_ids;
+  sim.ranges[index] = range;
+  sim.range_count++;
+}
+
+static size_t page_rounded(size_t size_bytes) {
+  return (size_bytes + 4095) & ~(size_t)4095;
+}
+
+/* Gives the memory back and forgets the range. */
+static void drop(sim_range *range) {
+  switch (range->kind) {
+    case RANGE_DEVICE:
+      sim_window_give(range->start, range->size_bytes);
+      sim.devices[range->device].used_bytes -= range->size_bytes;
+      break;
+    case RANGE_PINNED:
+      munmap((void *)range->start, page_rounded(range->size_bytes));
+      sim.pinned_bytes -= range->size_bytes;
+      break;
+    case RANGE_REGISTERED:
+      sim.pinned_bytes -= range->size_bytes;
+      break;
+  }
+  const size_t index = (size_t)(range - sim.ranges);
+  sim.range_count--;
+  memmove(range, range + 1, (sim.range_count - index) * sizeof *range);
+}
+
+void sim_memory_abandon(int device) {
+  for (size_t i = sim.range_count; i-- > 0;) {
+    if (sim.ranges[i].device != device) continue;
+    sim.abandoned_count++;
+    drop(&sim.ranges[i]);
+  }
+}
+
+/* --- device memory --- */
+
+CUresult cuMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
+  SIM_ENTER(cuMemGetInfo, SIM_NEEDS_CONTEXT);
+  if (free_bytes == NULL || total_bytes == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  const sim_device *device = &sim.devices[sim_current()->device];
+  *total_bytes = device->capacity_bytes;
+  *free_bytes =
+      device->capacity_bytes > device->used_bytes ? device->capacity_bytes - device->used_bytes : 0;
+  return sim_leave(CUDA_SUCCESS);
+}
+
+CUresult cuMemAlloc(CUdeviceptr *address, size_t size_bytes) {
+  SIM_ENTER(cuMemAlloc, SIM_NEEDS_CONTEXT);
+  if (address == NULL || size_bytes == 0) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  sim_device *device = &sim.devices[sim_current()->device];
+  if (size_bytes > device->capacity_bytes ||
+      device->used_bytes > device->capacity_bytes - size_bytes || !make_room()) {
+    return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  }
+  const uintptr_t start = sim_window_take(size_bytes);
+  if (start == 0) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  insert((sim_range){.start = start,
+                     .size_bytes = size_bytes,
+                     .kind = RANGE_DEVICE,
+                     .device = device->context.device});
+  device->used_bytes += size_bytes;
+  *address = start;
+  return sim_leave(CUDA_SUCCESS);
+}
+
+CUresult cuMemFree(CUdeviceptr address) {
+  SIM_ENTER(cuMemFree, SIM_NEEDS_CONTEXT);
+  if (address == 0) return sim_leave(CUDA_SUCCESS);
+  sim_range *range = find_start(address, RANGE_DEVICE);
+  if (range == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  drop(range);
+  return sim_leave(CUDA_SUCCESS);
+}
+
+CUresult cuMemGetAddressRange(CUdeviceptr *start, size_t *size_bytes, CUdeviceptr address) {
+  SIM_ENTER(cuMemGetAddressRange, SIM_NEEDS_CONTEXT);
+  const sim_range *range = sim_range_find(address);
+  if (range == NULL) return sim_leave(CUDA_ERROR_NOT_FOUND);
+  if (start != NULL) *start = range->start;
+  if (size_bytes != NULL) *size_bytes = range->size_bytes;
+  return sim_leave(CUDA_SUCCESS);
+}
+
+/* --- page-locked memory --- */
+
+static bool may_pin(size_t size_bytes) {
+  return size_bytes <= sim.pinned_capacity_bytes &&
+         sim.pinned_bytes <= sim.pinned_capacity_bytes - size_bytes;
+}
+
+CUresult cuMemHostAlloc(void **address, size_t size_bytes, unsigned flags) {
+  SIM_ENTER(cuMemHostAlloc, SIM_NEEDS_CONTEXT);
+  const unsigned known =
+      CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED;
+  if (address == NULL || size_bytes == 0 || (flags & ~known) != 0) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  if (!may_pin(size_bytes) || size_bytes > SIZE_MAX / 2 || !make_room()) {
+    return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  }
+  void *pages = mmap(NULL, page_rounded(size_bytes), PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  memset(pages, 0xCD, size_bytes);
+  insert((sim_range){.start = (uintptr_t)pages,
+                     .size_bytes = size_bytes,
+                     .kind = RANGE_PINNED,
+                     .device = sim_current()->device,
+                     .flags = flags});
+  sim.pinned_bytes += size_bytes;
+  *address = pages;
+  return sim_leave(CUDA_SUCCESS);
+}
+
+CUresult cuMemFreeHost(void *address) {
+  SIM_ENTER(cuMemFreeHost, SIM_NEEDS_CONTEXT);
+  sim_range *range = find_start((uintptr_t)address, RANGE_PINNED);
+  if (range == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  drop(range);
+  return sim_leave(CUDA_SUCCESS);
+}
+
+CUresult cuMemHostRegister(void *address, size_t size_bytes, unsigned flags) {
+  SIM_ENTER(cuMemHostRegister, SIM_NEEDS_CONTEXT);
+  const unsigned known = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP;
+  const uintptr_t start = (uintptr_t)address;
+  if (address == NULL || size_bytes == 0 || size_bytes > UINTPTR_MAX - start ||
+      sim_window_holds(start) || (flags & ~known) != 0) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  const sim_range *next = sim_range_after(start);
+  if (next != NULL && next->start < start + size_bytes) {
+    return sim_leave(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
+  }
+  if (!may_pin(size_bytes) || !make_room()) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  insert((sim_range){.start = start,
+                     .size_bytes = size_bytes,
+                     .kind = RANGE_REGISTERED,
+                     .device = sim_current()->device,
+                     .flags = flags});
+  sim.pinned_bytes += size_bytes;
+  return sim_leave(CUDA_SUCCESS);
+}
+
+CUresult cuMemHostUnregister(void *address) {
+  SIM_ENTER(cuMemHostUnregister, SIM_NEEDS_CONTEXT);
+  sim_range *range = find_start((uintptr_t)address, RANGE_REGISTERED);
+  if (range == NULL) return sim_leave(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
+  drop(range);
+  return sim_leave(CUDA_SUCCESS);
+}
+
+CUresult cuMemHostGetDevicePointer(CUdeviceptr *device_address, void *address, unsigned flags) {
+  SIM_ENTER(cuMemHostGetDevicePointer, SIM_NEEDS_CONTEXT);
+  const sim_range *range = sim_range_find((uintptr_t)address);
+  if (device_address == NULL || flags != 0 || range == NULL || range->kind == RANGE_DEVICE) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  *device_address = (uintptr_t)address; /* unified addressing */
+  return sim_leave(CUDA_SUCCESS);
+}
+
+/* --- what an address is --- */
+
+CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address) {
+  SIM_ENTER(cuPointerGetAttribute, SIM_NEEDS_INIT);
+  const sim_range *range = sim_range_find(address);
+  if (data == NULL || range == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  const bool is_device = range->kind == RANGE_DEVICE;
+  switch ((int)attribute) {
+    case CU_POINTER_ATTRIBUTE_CONTEXT:
+      *(CUcontext *)data = &sim.devices[range->device].context;
+      break;
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+      *(unsigned *)data = is_device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
+      break;
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+      *(CUdeviceptr *)data = address;
+      break;
+    case CU_POINTER_ATTRIBUTE_HOST_POINTER:
+      if (is_device) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+      *(void **)data = (void *)(uintptr_t)address;
+      break;
+    case CU_POINTER_ATTRIBUTE_BUFFER_ID:
+      *(unsigned long long *)data = range->id;
+      break;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+      *(unsigned *)data = 0;
+      break;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+      *(int *)data = range->device;
+      break;
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+      *(CUdeviceptr *)data = range->start;
+      break;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+      *(size_t *)data = range->size_bytes;
+      break;
+    default:
+      return sim_leave(CUDA_ERROR_NOT_SUPPORTED);
+  }
+  return sim_leave(CUDA_SUCCESS);
+}

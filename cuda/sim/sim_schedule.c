@@ -1,0 +1,236 @@
+/* sim_schedule.c: which queued operation runs next: seeded, and as adverse as the policy says. */
+#include "cuda/sim/sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- chance --- */
+
+/* splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014). */
+uint64_t sim_random(void) {
+  uint64_t value = (sim.random_state += 0x9E3779B97F4A7C15u);
+  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
+  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
+  return value ^ (value >> 31);
+}
+
+/* --- marks and operations --- */
+
+sim_mark *sim_mark_retain(sim_mark *mark) {
+  if (mark != NULL) mark->reference_count++;
+  return mark;
+}
+
+void sim_mark_release(sim_mark *mark) {
+  if (mark != NULL && --mark->reference_count == 0) free(mark);
+}
+
+sim_op *sim_op_create(sim_queue *queue, sim_kind kind) {
+  sim_op *op = calloc(1, sizeof *op);
+  sim_mark *mark = calloc(1, sizeof *mark);
+  if (op == NULL || mark == NULL) {
+    free(op);
+    free(mark);
+    return NULL;
+  }
+  mark->reference_count = 1;
+  mark->op = op;
+  op->mark = mark;
+  op->queue = queue;
+  op->kind = kind;
+  return op;
+}
+
+void sim_op_discard(sim_op *op) {
+  if (op->kind == KIND_WAIT) sim_mark_release(op->as.wait_for);
+  if (op->kind == KIND_COPY) free(op->as.copy.staged);
+  op->mark->op = NULL;
+  sim_mark_release(op->mark);
+  free(op);
+}
+
+static void append(sim_op *op) {
+  sim_queue *queue = op->queue;
+  if (queue->last != NULL) {
+    queue->last->next = op;
+  } else {
+    queue->first = op;
+  }
+  queue->last = op;
+  sim_mark_release(queue->tail);
+  queue->tail = sim_mark_retain(op->mark);
+  sim.pending_count++;
+}
+
+/* FNV-1a over what ran where. */
+static void trace(const sim_queue *queue, sim_kind kind) {
+  const uint64_t words[] = {queue->id, queue->executed_count, (uint64_t)kind};
+  uint64_t hash = sim.trace_length == 0 ? 0xCBF29CE484222325u : sim.trace_hash;
+  for (size_t i = 0; i < sizeof words; i++) {
+    hash = (hash ^ ((const unsigned char *)words)[i]) * 0x100000001B3u;
+  }
+  sim.trace_hash = hash;
+  sim.trace_length++;
+}
+
+void sim_op_finish(sim_op *op) {
+  sim_queue *queue = op->queue;
+  queue->first = op->next;
+  if (queue->first == NULL) queue->last = NULL;
+  queue->is_running = false;
+  trace(queue, op->kind);
+  queue->executed_count++;
+  sim.pending_count--;
+  op->mark->is_done = true;
+  sim_op_discard(op);
+  if (queue->is_detached && queue->first == NULL) sim_queue_detach(queue);
+}
+
+/* --- running --- */
+
+static bool is_ready(const sim_queue *queue) {
+  const sim_op *op = queue->first;
+  if (op == NULL || queue->is_running) return false;
+  if (op->kind == KIND_WAIT) return op->as.wait_for->is_done;
+  return op->kind != KIND_CALL || sim.host_op == NULL;
+}
+
+/* A context that is broken passes over its work, host functions too. */
+static void run(sim_op *op) {
+  const bool is_broken = sim_context_error(op->queue->device) != CUDA_SUCCESS;
+  if (!is_broken && op->kind == KIND_CALL) {
+    sim_host_run(op);
+    return;
+  }
+  if (!is_broken && op->kind == KIND_COPY) sim_copy_run(op);
+  if (!is_broken && op->kind == KIND_FILL) sim_fill_run(op);
+  sim_op_finish(op);
+}
+
+bool sim_step(void) {
+  size_t ready_count = 0;
+  for (sim_queue *queue = sim.queues; queue != NULL; queue = queue->next) {
+    ready_count += is_ready(queue);
+  }
+  if (ready_count == 0) return false;
+  size_t chosen = (size_t)(sim_random() % ready_count);
+  for (sim_queue *queue = sim.queues; queue != NULL; queue = queue->next) {
+    if (is_ready(queue) && chosen-- == 0) {
+      run(queue->first);
+      break;
+    }
+  }
+  return true;
+}
+
+/* Runs one operation that the mark needs; false where what it needs is under way. */
+static bool step_towards(const sim_mark *mark) {
+  while (!mark->is_done) {
+    sim_queue *queue = mark->op->queue;
+    if (is_ready(queue)) {
+      run(queue->first);
+      return true;
+    }
+    if (queue->is_running || queue->first->kind != KIND_WAIT) return false;
+    mark = queue->first->as.wait_for;
+  }
+  return false;
+}
+
+/* --- when --- */
+
+static void drain(void) {
+  while (sim_step()) {
+  }
+}
+
+static void step_at_random(void) {
+  for (uint64_t count = sim_random() % 3; count > 0; count--) sim_step();
+}
+
+static void let_policy_run(void) {
+  switch (sim.policy) {
+    case CUSIM_RANDOM:
+      step_at_random();
+      break;
+    case CUSIM_LAZY:
+      break;
+    case CUSIM_EAGER:
+      drain();
+      break;
+  }
+}
+
+/* Enqueues a wait for `mark` where it is not passed; false without memory. */
+static bool append_wait(sim_queue *queue, sim_mark *mark) {
+  if (mark == NULL || mark->is_done) return true;
+  sim_op *wait = sim_op_create(queue, KIND_WAIT);
+  if (wait == NULL) return false;
+  wait->as.wait_for = sim_mark_retain(mark);
+  append(wait);
+  return true;
+}
+
+/* The default stream waits for all blocking streams of its context, and they for it. */
+static bool append_implicit_waits(sim_queue *queue) {
+  if ((queue->flags & CU_STREAM_NON_BLOCKING) != 0) return true;
+  if (!queue->is_legacy) {
+    return append_wait(queue, sim.devices[queue->device].context.legacy->tail);
+  }
+  for (sim_queue *other = sim.queues; other != NULL; other = other->next) {
+    const bool is_blocking = (other->flags & CU_STREAM_NON_BLOCKING) == 0;
+    if (other == queue || other->device != queue->device || !is_blocking) continue;
+    if (!append_wait(queue, other->tail)) return false;
+  }
+  return true;
+}
+
+CUresult sim_op_enqueue(sim_op *op) {
+  if (!append_implicit_waits(op->queue)) {
+    sim_op_discard(op);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  }
+  append(op);
+  sim_host_watch();
+  let_policy_run();
+  return CUDA_SUCCESS;
+}
+
+void sim_wait_for(sim_mark *mark) {
+  if (mark == NULL) return;
+  sim_mark_retain(mark);
+  while (!mark->is_done) {
+    const bool has_run = sim.policy == CUSIM_RANDOM ? sim_step() : step_towards(mark);
+    if (has_run || mark->is_done) continue;
+    if (sim.host_op == NULL) {
+      /* Waits point backwards in time only, so this is a fault of the simulator itself. */
+      fprintf(stderr, "cusim: nothing can run, and somebody waits (seed %llu)\n",
+              (unsigned long long)sim.seed);
+      abort();
+    }
+    pthread_cond_wait(&sim.progressed, &sim.lock);
+  }
+  sim_mark_release(mark);
+}
+
+bool sim_ask(sim_mark *mark) {
+  if (mark == NULL || mark->is_done) return true;
+  sim_mark_retain(mark);
+  bool is_done = false;
+  switch (sim.policy) {
+    case CUSIM_RANDOM:
+      step_at_random();
+      is_done = mark->is_done;
+      break;
+    case CUSIM_LAZY:
+      /* The answer first, then a step, so that asking again gets further. */
+      step_towards(mark);
+      break;
+    case CUSIM_EAGER:
+      drain();
+      is_done = mark->is_done;
+      break;
+  }
+  sim_mark_release(mark);
+  return is_done;
+}
