@@ -1,0 +1,79 @@
+/* cuda_absent.c: tarn_cuda.h in a build without CUDA: nothing can be opened, and the message says so. */
+#include "cuda/tarn_cuda.h"
+
+static tarn_status refuse(void) {
+  return tarn_fail(TARN_NOT_SUPPORTED,
+                   "this build of tarn has no CUDA: it was configured with TARN_CUDA=OFF, or "
+                   "without the toolkit's headers cuda.h and cudaTypedefs.h");
+}
+
+tarn_status tarn_cuda_open(const tarn_cuda_options *options, tarn_cuda **cuda) {
+  (void)options;
+  if (cuda != NULL) *cuda = NULL;
+  return refuse();
+}
+
+/* No tarn_cuda exists here, so only NULL arrives below. */
+
+void tarn_cuda_retain(tarn_cuda *cuda) {
+  (void)cuda;
+}
+
+void tarn_cuda_release(tarn_cuda *cuda) {
+  (void)cuda;
+}
+
+bool tarn_cuda_is_simulated(const tarn_cuda *cuda) {
+  (void)cuda;
+  return false;
+}
+
+int32_t tarn_cuda_driver_version(const tarn_cuda *cuda) {
+  (void)cuda;
+  return 0;
+}
+
+int32_t tarn_cuda_device_count(const tarn_cuda *cuda) {
+  (void)cuda;
+  return 0;
+}
+
+tarn_status tarn_cuda_device_info_of(tarn_cuda *cuda, int32_t device, tarn_cuda_device_info *info) {
+  (void)cuda, (void)device;
+  if (info != NULL && info->struct_size == sizeof *info) {
+    *info = (tarn_cuda_device_info){.struct_size = sizeof *info};
+  }
+  return refuse();
+}
+
+tarn_status tarn_cuda_stream_create(tarn_cuda *cuda, int32_t device, tarn_stream **stream) {
+  (void)cuda, (void)device;
+  if (stream != NULL) *stream = NULL;
+  return refuse();
+}
+
+tarn_status tarn_cuda_stream_wrap(tarn_cuda *cuda, int32_t device, void *native_stream,
+                                  tarn_stream **stream) {
+  (void)cuda, (void)device, (void)native_stream;
+  if (stream != NULL) *stream = NULL;
+  return refuse();
+}
+
+tarn_status tarn_cuda_stream_native(const tarn_stream *stream, void **native_stream) {
+  (void)stream;
+  if (native_stream != NULL) *native_stream = NULL;
+  return refuse();
+}
+
+tarn_status tarn_cuda_device_provider_create(tarn_cuda *cuda, int32_t device,
+                                             tarn_provider **provider) {
+  (void)cuda, (void)device;
+  if (provider != NULL) *provider = NULL;
+  return refuse();
+}
+
+tarn_status tarn_cuda_pinned_provider_create(tarn_cuda *cuda, tarn_provider **provider) {
+  (void)cuda;
+  if (provider != NULL) *provider = NULL;
+  return refuse();
+}

@@ -1,0 +1,52 @@
+/* cuda_device.h: an opened driver, its devices and their primary contexts. */
+#ifndef TARN_CUDA_DEVICE_H
+#define TARN_CUDA_DEVICE_H
+
+#include "cuda/cuda_status.h"
+#include "cuda/tarn_cuda.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* An event that waits to be used again. */
+typedef struct tarn__cuda_event {
+  struct tarn__cuda_event *next;
+  CUevent native;
+} tarn__cuda_event;
+
+typedef struct tarn__cuda_device {
+  CUdevice native;
+  /* The primary context, retained at first use; NULL before. Two threads may race to retain it: the
+   * one that comes second gives its retain back. Release pairs with acquire. */
+  _Atomic(CUcontext) context;
+  size_t pitch_bytes_max;     /* of a two-dimensional copy */
+  pthread_mutex_t event_lock; /* a leaf: guards idle_events, no driver call under it */
+  tarn__cuda_event *idle_events;
+} tarn__cuda_device;
+
+struct tarn_cuda {
+  atomic_size_t reference_count;
+  tarn__driver driver;
+  int32_t driver_version;
+  int32_t device_count;
+  tarn__cuda_device devices[];
+};
+
+/* A stretch of driver calls with a device's context current: enter, call, leave. */
+typedef struct tarn__cuda_scope {
+  tarn_cuda *cuda;
+  CUcontext previous;
+  bool is_pushed;
+} tarn__cuda_scope;
+
+/* The device's primary context, retained now where it was not yet. TARN_INVALID_ARGUMENT where
+ * there is no such device. */
+TARN_NODISCARD tarn_status tarn__cuda_context(tarn_cuda *cuda, int32_t device, CUcontext *context);
+
+/* Makes the context current in the calling thread. Needs no leave where it failed. */
+TARN_NODISCARD tarn_status tarn__cuda_enter(tarn_cuda *cuda, CUcontext context,
+                                            tarn__cuda_scope *scope);
+/* Makes the thread's earlier context current again. */
+void tarn__cuda_leave(tarn__cuda_scope *scope);
+
+#endif

@@ -1,0 +1,337 @@
+/* cuda_stream.c: a CUDA stream behind the stream seam.
+ *
+ * Page-locked and device memory moves in the stream's order. Pageable memory (TARN_DEVICE_CPU) is
+ * never left to a copy that is still under way: the call waits for the stream before it returns.
+ */
+#include "cuda/cuda_device.h"
+#include "cuda/cuda_fence.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct cuda_stream {
+  tarn_cuda *cuda; /* retained */
+  int32_t device;
+  CUcontext context;
+  CUstream native;
+  bool is_owned; /* created here, so destroyed here */
+} cuda_stream;
+
+/* --- what is enqueued --- */
+
+static CUdeviceptr device_address(const void *address) {
+  return (CUdeviceptr)(uintptr_t)address;
+}
+
+static tarn_status check_reach(const cuda_stream *self, tarn_device device) {
+  if (device.type == TARN_DEVICE_CPU || device.type == TARN_DEVICE_CUDA_HOST) return TARN_OK;
+  if ((device.type == TARN_DEVICE_CUDA || device.type == TARN_DEVICE_CUDA_MANAGED) &&
+      device.index >= 0 && device.index < self->cuda->device_count) {
+    return TARN_OK;
+  }
+  return tarn_fail(TARN_NOT_SUPPORTED,
+                   "a stream of CUDA device %d does not reach device type %d index %d",
+                   (int)self->device, (int)device.type, (int)device.index);
+}
+
+static bool is_pageable(tarn_device device) {
+  return device.type == TARN_DEVICE_CPU;
+}
+
+static tarn_status wait_for_stream(const cuda_stream *self, const char *what) {
+  const CUresult result = self->cuda->driver.StreamSynchronize(self->native);
+  return tarn__cuda_status(&self->cuda->driver, result, "cuStreamSynchronize",
+                           "%s on CUDA device %d", what, (int)self->device);
+}
+
+static tarn_status copy_line(const cuda_stream *self, void *dst, const void *src,
+                             size_t size_bytes) {
+  const CUresult result = self->cuda->driver.MemcpyAsync(device_address(dst), device_address(src),
+                                                         size_bytes, self->native);
+  return tarn__cuda_status(&self->cuda->driver, result, "cuMemcpyAsync",
+                           "a copy of %zu bytes from %p to %p on CUDA device %d", size_bytes, src,
+                           dst, (int)self->device);
+}
+
+static void set_source(CUDA_MEMCPY2D *copy, const tarn_copy_rows *rows) {
+  copy->srcPitch = rows->src_pitch_bytes;
+  if (rows->src_device.type == TARN_DEVICE_CPU || rows->src_device.type == TARN_DEVICE_CUDA_HOST) {
+    copy->srcMemoryType = CU_MEMORYTYPE_HOST;
+    copy->srcHost = rows->src;
+  } else {
+    copy->srcMemoryType =
+        rows->src_device.type == TARN_DEVICE_CUDA ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_UNIFIED;
+    copy->srcDevice = device_address(rows->src);
+  }
+}
+
+static void set_destination(CUDA_MEMCPY2D *copy, const tarn_copy_rows *rows) {
+  copy->dstPitch = rows->dst_pitch_bytes;
+  if (rows->dst_device.type == TARN_DEVICE_CPU || rows->dst_device.type == TARN_DEVICE_CUDA_HOST) {
+    copy->dstMemoryType = CU_MEMORYTYPE_HOST;
+    copy->dstHost = rows->dst;
+  } else {
+    copy->dstMemoryType =
+        rows->dst_device.type == TARN_DEVICE_CUDA ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_UNIFIED;
+    copy->dstDevice = device_address(rows->dst);
+  }
+}
+
+static tarn_status copy_rectangle(const cuda_stream *self, const tarn_copy_rows *rows) {
+  CUDA_MEMCPY2D copy = {.WidthInBytes = rows->row_bytes, .Height = rows->row_count};
+  set_source(&copy, rows);
+  set_destination(&copy, rows);
+  const CUresult result = self->cuda->driver.Memcpy2DAsync(&copy, self->native);
+  return tarn__cuda_status(&self->cuda->driver, result, "cuMemcpy2DAsync",
+                           "a copy of %zu rows of %zu bytes, pitches %zu and %zu, from %p to %p on "
+                           "CUDA device %d",
+                           rows->row_count, rows->row_bytes, rows->src_pitch_bytes,
+                           rows->dst_pitch_bytes, rows->src, rows->dst, (int)self->device);
+}
+
+/* Pitches beyond what the driver takes. Where a row fails, those before it stay enqueued: the
+ * destination is the copy's to write anyway. */
+static tarn_status copy_row_by_row(const cuda_stream *self, const tarn_copy_rows *rows) {
+  tarn_status status = TARN_OK;
+  for (size_t row = 0; row < rows->row_count && status == TARN_OK; row++) {
+    status = copy_line(self, (char *)rows->dst + row * rows->dst_pitch_bytes,
+                       (const char *)rows->src + row * rows->src_pitch_bytes, rows->row_bytes);
+  }
+  return status;
+}
+
+static tarn_status enqueue_copy(const cuda_stream *self, const tarn_copy_rows *rows) {
+  const bool is_contiguous = rows->row_count == 1 || (rows->dst_pitch_bytes == rows->row_bytes &&
+                                                      rows->src_pitch_bytes == rows->row_bytes);
+  size_t total_bytes;
+  if (!tarn_size_mul(rows->row_bytes, rows->row_count, &total_bytes)) {
+    return tarn_fail(TARN_TOO_LARGE, "a copy of %zu rows of %zu bytes", rows->row_count,
+                     rows->row_bytes);
+  }
+  if (is_contiguous) return copy_line(self, rows->dst, rows->src, total_bytes);
+  const size_t pitch_bytes_max = self->cuda->devices[self->device].pitch_bytes_max;
+  if (rows->dst_pitch_bytes > pitch_bytes_max || rows->src_pitch_bytes > pitch_bytes_max) {
+    return copy_row_by_row(self, rows);
+  }
+  return copy_rectangle(self, rows);
+}
+
+static tarn_status stream_copy(void *context, const tarn_copy_rows *rows) {
+  const cuda_stream *self = context;
+  tarn_status status = check_reach(self, rows->dst_device);
+  if (status == TARN_OK) status = check_reach(self, rows->src_device);
+  if (status != TARN_OK) return status;
+  tarn__cuda_scope scope;
+  status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  status = enqueue_copy(self, rows);
+  if (status == TARN_OK && (is_pageable(rows->dst_device) || is_pageable(rows->src_device))) {
+    status = wait_for_stream(self, "the end of a copy with pageable memory");
+  }
+  tarn__cuda_leave(&scope);
+  return status;
+}
+
+static tarn_status stream_fill(void *context, void *dst, tarn_device dst_device, uint8_t value,
+                               size_t size_bytes) {
+  const cuda_stream *self = context;
+  tarn_status status = check_reach(self, dst_device);
+  if (status != TARN_OK) return status;
+  tarn__cuda_scope scope;
+  status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  if (is_pageable(dst_device)) {
+    /* No device writes there; in the stream's order all the same. */
+    status = wait_for_stream(self, "the work before a fill of pageable memory");
+    if (status == TARN_OK) memset(dst, value, size_bytes);
+  } else {
+    const CUresult result =
+        self->cuda->driver.MemsetD8Async(device_address(dst), value, size_bytes, self->native);
+    status = tarn__cuda_status(&self->cuda->driver, result, "cuMemsetD8Async",
+                               "a fill of %zu bytes at %p on CUDA device %d", size_bytes, dst,
+                               (int)self->device);
+  }
+  tarn__cuda_leave(&scope);
+  return status;
+}
+
+static tarn_status stream_call(void *context, tarn_host_function function, void *argument) {
+  const cuda_stream *self = context;
+  tarn__cuda_scope scope;
+  const tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  const CUresult result = self->cuda->driver.LaunchHostFunc(self->native, function, argument);
+  tarn__cuda_leave(&scope);
+  return tarn__cuda_status(&self->cuda->driver, result, "cuLaunchHostFunc",
+                           "a host function on CUDA device %d", (int)self->device);
+}
+
+static tarn_status stream_synchronize(void *context) {
+  const cuda_stream *self = context;
+  tarn__cuda_scope scope;
+  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  status = wait_for_stream(self, "a stream");
+  tarn__cuda_leave(&scope);
+  return status;
+}
+
+/* --- fences --- */
+
+static tarn_status stream_fence_create(void *context, void **fence) {
+  const cuda_stream *self = context;
+  *fence = NULL;
+  tarn__cuda_scope scope;
+  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  tarn__cuda_fence *made;
+  status = tarn__cuda_fence_create(self->cuda, self->device, &made);
+  tarn__cuda_leave(&scope);
+  if (status == TARN_OK) *fence = made;
+  return status;
+}
+
+static tarn_status stream_fence_record(void *context, void *fence) {
+  const cuda_stream *self = context;
+  tarn__cuda_scope scope;
+  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  status = tarn__cuda_fence_record(fence, self->cuda, self->device, self->native);
+  tarn__cuda_leave(&scope);
+  return status;
+}
+
+static tarn_status stream_fence_wait(void *context, void *fence) {
+  const cuda_stream *self = context;
+  tarn__cuda_scope scope;
+  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  status = tarn__cuda_fence_wait(fence, self->cuda, self->native);
+  tarn__cuda_leave(&scope);
+  return status;
+}
+
+static tarn_status fence_query(void *fence) {
+  return tarn__cuda_fence_query(fence);
+}
+
+static tarn_status fence_synchronize(void *fence) {
+  return tarn__cuda_fence_synchronize(fence);
+}
+
+static void fence_destroy(void *fence) {
+  tarn__cuda_fence_destroy(fence);
+}
+
+/* --- life --- */
+
+/* cuStreamDestroy returns at once; what is enqueued finishes. */
+static void destroy_native(tarn_cuda *cuda, CUcontext context, CUstream native) {
+  tarn__cuda_scope scope;
+  if (tarn__cuda_enter(cuda, context, &scope) != TARN_OK) return;
+  cuda->driver.StreamDestroy(native);
+  tarn__cuda_leave(&scope);
+}
+
+static void stream_destroy(void *context) {
+  cuda_stream *self = context;
+  if (self->is_owned) destroy_native(self->cuda, self->context, self->native);
+  tarn_cuda_release(self->cuda);
+  free(self);
+}
+
+static const tarn_stream_ops cuda_stream_ops = {
+    .struct_size = sizeof cuda_stream_ops,
+    .name = "cuda",
+    .copy = stream_copy,
+    .fill = stream_fill,
+    .call = stream_call,
+    .synchronize = stream_synchronize,
+    .destroy = stream_destroy,
+    .fence_create = stream_fence_create,
+    .fence_record = stream_fence_record,
+    .fence_wait = stream_fence_wait,
+    .fence_query = fence_query,
+    .fence_synchronize = fence_synchronize,
+    .fence_destroy = fence_destroy,
+};
+
+/* Puts `native` behind the seam; takes it, where it is owned, only from TARN_OK on. */
+static tarn_status make_stream(tarn_cuda *cuda, int32_t device, CUcontext context, CUstream native,
+                               bool is_owned, tarn_stream **stream) {
+  cuda_stream *made = calloc(1, sizeof *made);
+  if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a CUDA stream's handle");
+  *made = (cuda_stream){
+      .cuda = cuda, .device = device, .context = context, .native = native, .is_owned = is_owned};
+  const tarn_stream_options options = {.struct_size = sizeof options,
+                                       .device = tarn_device_make(TARN_DEVICE_CUDA, device)};
+  const tarn_status status = tarn_stream_create(&cuda_stream_ops, made, &options, stream);
+  if (status != TARN_OK) {
+    free(made);
+    return status;
+  }
+  tarn_cuda_retain(cuda);
+  return TARN_OK;
+}
+
+tarn_status tarn_cuda_stream_create(tarn_cuda *cuda, int32_t device, tarn_stream **stream) {
+  if (stream == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "stream is NULL");
+  *stream = NULL;
+  if (cuda == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "cuda is NULL");
+  CUcontext context;
+  tarn__cuda_scope scope;
+  tarn_status status = tarn__cuda_context(cuda, device, &context);
+  if (status == TARN_OK) status = tarn__cuda_enter(cuda, context, &scope);
+  if (status != TARN_OK) return status;
+  CUstream native = NULL;
+  const CUresult result = cuda->driver.StreamCreate(&native, CU_STREAM_NON_BLOCKING);
+  tarn__cuda_leave(&scope);
+  status = tarn__cuda_status(&cuda->driver, result, "cuStreamCreate", "a stream on CUDA device %d",
+                             (int)device);
+  if (status != TARN_OK) return status;
+  status = make_stream(cuda, device, context, native, /*is_owned=*/true, stream);
+  if (status != TARN_OK) destroy_native(cuda, context, native);
+  return status;
+}
+
+/* A stream of another context is refused here rather than at every use. */
+static tarn_status check_native(tarn_cuda *cuda, int32_t device, CUcontext context,
+                                CUstream native) {
+  if (cuda->driver.StreamGetCtx == NULL) return TARN_OK;
+  tarn__cuda_scope scope;
+  tarn_status status = tarn__cuda_enter(cuda, context, &scope);
+  if (status != TARN_OK) return status;
+  CUcontext owner = NULL;
+  const CUresult result = cuda->driver.StreamGetCtx(native, &owner);
+  tarn__cuda_leave(&scope);
+  status =
+      tarn__cuda_status(&cuda->driver, result, "cuStreamGetCtx", "the CUstream %p", (void *)native);
+  if (status != TARN_OK || owner == context) return status;
+  return tarn_fail(TARN_INVALID_ARGUMENT,
+                   "the CUstream %p does not belong to the primary context of CUDA device %d",
+                   (void *)native, (int)device);
+}
+
+tarn_status tarn_cuda_stream_wrap(tarn_cuda *cuda, int32_t device, void *native_stream,
+                                  tarn_stream **stream) {
+  if (stream == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "stream is NULL");
+  *stream = NULL;
+  if (cuda == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "cuda is NULL");
+  CUcontext context;
+  tarn_status status = tarn__cuda_context(cuda, device, &context);
+  if (status == TARN_OK) status = check_native(cuda, device, context, native_stream);
+  if (status != TARN_OK) return status;
+  return make_stream(cuda, device, context, native_stream, /*is_owned=*/false, stream);
+}
+
+tarn_status tarn_cuda_stream_native(const tarn_stream *stream, void **native_stream) {
+  if (native_stream == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "native_stream is NULL");
+  *native_stream = NULL;
+  const cuda_stream *self = tarn_stream_context(stream, &cuda_stream_ops);
+  if (self == NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a %s stream has no CUstream",
+                     tarn_stream_name(stream));
+  }
+  *native_stream = self->native;
+  return TARN_OK;
+}
