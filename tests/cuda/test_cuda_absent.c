@@ -1,0 +1,54 @@
+/* test_cuda_absent.c: a build without CUDA answers every call, and says why it cannot. */
+#include "cuda/tarn_cuda.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void every_call_says_that_cuda_was_left_out(void **state) {
+  (void)state;
+  tarn_cuda *cuda = (tarn_cuda *)&cuda;
+  assert_int_equal(tarn_cuda_open(NULL, &cuda), TARN_NOT_SUPPORTED);
+  assert_null(cuda);
+  assert_non_null(strstr(tarn_last_error()->message, "no CUDA"));
+
+  tarn_stream *stream = (tarn_stream *)&stream;
+  assert_int_equal(tarn_cuda_stream_create(NULL, 0, &stream), TARN_NOT_SUPPORTED);
+  assert_null(stream);
+  stream = (tarn_stream *)&stream;
+  assert_int_equal(tarn_cuda_stream_wrap(NULL, 0, NULL, &stream), TARN_NOT_SUPPORTED);
+  assert_null(stream);
+  void *native = &native;
+  assert_int_equal(tarn_cuda_stream_native(NULL, &native), TARN_NOT_SUPPORTED);
+  assert_null(native);
+
+  tarn_provider *provider = (tarn_provider *)&provider;
+  assert_int_equal(tarn_cuda_device_provider_create(NULL, 0, &provider), TARN_NOT_SUPPORTED);
+  assert_null(provider);
+  provider = (tarn_provider *)&provider;
+  assert_int_equal(tarn_cuda_pinned_provider_create(NULL, &provider), TARN_NOT_SUPPORTED);
+  assert_null(provider);
+
+  tarn_cuda_device_info info = {.struct_size = sizeof info, .total_bytes = 1};
+  assert_int_equal(tarn_cuda_device_info_of(NULL, 0, &info), TARN_NOT_SUPPORTED);
+  assert_int_equal(info.total_bytes, 0);
+}
+
+static void nothing_is_there_to_be_counted_or_released(void **state) {
+  (void)state;
+  tarn_cuda_retain(NULL);
+  tarn_cuda_release(NULL);
+  assert_int_equal(tarn_cuda_device_count(NULL), 0);
+  assert_int_equal(tarn_cuda_driver_version(NULL), 0);
+  assert_false(tarn_cuda_is_simulated(NULL));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_call_says_that_cuda_was_left_out),
+      cmocka_unit_test(nothing_is_there_to_be_counted_or_released),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,313 @@
+/* test_cuda_stream.c: copies, fills and calls of one CUDA stream, and whose stream it is. */
+#include "alloc/tarn_host_stream.h"
+#include "tests/cuda/cuda_fixture.h"
+
+#include <stdlib.h>
+
+enum { SIZE_BYTES = 100003 };
+
+static void fill_pattern(unsigned char *bytes, size_t size_bytes, unsigned seed) {
+  for (size_t i = 0; i < size_bytes; i++) bytes[i] = (unsigned char)((i * 31 + seed) >> (i % 3));
+}
+
+static void bytes_survive_the_way_to_the_device_and_back(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_block source = fixture_pinned_block(cuda, SIZE_BYTES);
+  fixture_block result = fixture_pinned_block(cuda, SIZE_BYTES);
+  fixture_block there = fixture_device_block(cuda, SIZE_BYTES);
+  fixture_block further = fixture_device_block(cuda, SIZE_BYTES);
+  fill_pattern(source.address, SIZE_BYTES, 7);
+  memset(result.address, 0, SIZE_BYTES);
+  fixture_copy(stream, &there, &source, SIZE_BYTES);
+  fixture_copy(stream, &further, &there, SIZE_BYTES);
+  fixture_copy(stream, &result, &further, SIZE_BYTES);
+  OK(tarn_stream_synchronize(stream));
+  assert_memory_equal(result.address, source.address, SIZE_BYTES);
+  fixture_free(&source);
+  fixture_free(&result);
+  fixture_free(&there);
+  fixture_free(&further);
+  tarn_stream_release(stream);
+}
+
+/* One rectangle up, one down, with different pitches and an offset; the gaps stay untouched. */
+static void copy_rectangles(tarn_cuda *cuda, size_t row_bytes, size_t row_count, size_t host_pitch,
+                            size_t device_pitch) {
+  tarn_stream *stream = fixture_stream(cuda);
+  const size_t host_bytes = host_pitch * row_count;
+  fixture_block source = fixture_pinned_block(cuda, host_bytes);
+  fixture_block result = fixture_pinned_block(cuda, host_bytes);
+  fixture_block device = fixture_device_block(cuda, device_pitch * row_count + 1);
+  fill_pattern(source.address, host_bytes, 3);
+  memset(result.address, 0xEE, host_bytes);
+  OK(tarn_stream_fill(stream, device.address, device.device, 0x11, device.size_bytes));
+  tarn_copy_rows rows = {.dst = device.address + 1,
+                         .src = source.address,
+                         .dst_pitch_bytes = device_pitch,
+                         .src_pitch_bytes = host_pitch,
+                         .row_bytes = row_bytes,
+                         .row_count = row_count,
+                         .dst_device = device.device,
+                         .src_device = source.device};
+  OK(tarn_stream_copy_rows(stream, &rows));
+  rows.src = device.address + 1;
+  rows.src_pitch_bytes = device_pitch;
+  rows.src_device = device.device;
+  rows.dst = result.address;
+  rows.dst_pitch_bytes = host_pitch;
+  rows.dst_device = result.device;
+  OK(tarn_stream_copy_rows(stream, &rows));
+  OK(tarn_stream_synchronize(stream));
+  for (size_t row = 0; row < row_count; row++) {
+    const unsigned char *got = result.address + row * host_pitch;
+    assert_memory_equal(got, source.address + row * host_pitch, row_bytes);
+    for (size_t i = row_bytes; i < host_pitch && row + 1 < row_count; i++) {
+      assert_int_equal(got[i], 0xEE);
+    }
+  }
+  fixture_free(&source);
+  fixture_free(&result);
+  fixture_free(&device);
+  tarn_stream_release(stream);
+}
+
+static void rectangles_keep_their_rows_and_their_gaps(void **state) {
+  copy_rectangles(*state, 100, 37, 128, 256);
+  copy_rectangles(*state, 1, 1000, 3, 2);
+  copy_rectangles(*state, 64, 64, 64, 64); /* no gaps: one line */
+  copy_rectangles(*state, 4096, 1, 4096, 8192);
+}
+
+static void pitches_beyond_the_driver_go_row_by_row(void **state) {
+  tarn_cuda *cuda = *state;
+  const size_t pitch_bytes_max = cuda->devices[0].pitch_bytes_max;
+  assert_true(pitch_bytes_max >= 1 << 20);
+  cuda->devices[0].pitch_bytes_max = 200;
+  copy_rectangles(cuda, 100, 37, 128, 256);
+  cuda->devices[0].pitch_bytes_max = pitch_bytes_max;
+}
+
+static void a_copy_with_pageable_memory_is_done_when_it_returns(void **state) {
+  tarn_cuda *cuda = *state;
+  const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_block device = fixture_device_block(cuda, SIZE_BYTES);
+  unsigned char *pageable = malloc(SIZE_BYTES);
+  unsigned char *expected = malloc(SIZE_BYTES);
+  fill_pattern(expected, SIZE_BYTES, 11);
+  memcpy(pageable, expected, SIZE_BYTES);
+  OK(tarn_stream_copy(stream, device.address, device.device, pageable, cpu, SIZE_BYTES));
+  memset(pageable, 0, SIZE_BYTES); /* the source is free again at once */
+  OK(tarn_stream_copy(stream, pageable, cpu, device.address, device.device, SIZE_BYTES));
+  assert_memory_equal(pageable, expected, SIZE_BYTES); /* without waiting */
+
+  memset(pageable, 0, SIZE_BYTES);
+  const tarn_copy_rows rows = {.dst = pageable,
+                               .src = device.address,
+                               .dst_pitch_bytes = 200,
+                               .src_pitch_bytes = 100,
+                               .row_bytes = 100,
+                               .row_count = 400,
+                               .dst_device = cpu,
+                               .src_device = device.device};
+  OK(tarn_stream_copy_rows(stream, &rows));
+  for (size_t row = 0; row < rows.row_count; row++) {
+    assert_memory_equal(pageable + row * 200, expected + row * 100, 100);
+  }
+  OK(tarn_stream_copy(stream, pageable, cpu, expected, cpu, SIZE_BYTES));
+  assert_memory_equal(pageable, expected, SIZE_BYTES);
+  free(pageable);
+  free(expected);
+  fixture_free(&device);
+  tarn_stream_release(stream);
+}
+
+static void a_fill_reaches_every_memory(void **state) {
+  tarn_cuda *cuda = *state;
+  const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_block device = fixture_device_block(cuda, 4096);
+  fixture_block pinned = fixture_pinned_block(cuda, 4096);
+  unsigned char pageable[64], expected[4096];
+  OK(tarn_stream_fill(stream, device.address, device.device, 0x5A, 4096));
+  OK(tarn_stream_fill(stream, device.address + 5, device.device, 0xA5, 3));
+  OK(tarn_stream_fill(stream, pinned.address, pinned.device, 0x77, 4096));
+  OK(tarn_stream_fill(stream, pageable, cpu, 0x33, sizeof pageable));
+  for (size_t i = 0; i < sizeof pageable; i++) assert_int_equal(pageable[i], 0x33);
+  OK(tarn_stream_synchronize(stream));
+  memset(expected, 0x77, 4096);
+  assert_memory_equal(pinned.address, expected, 4096);
+  fixture_copy(stream, &pinned, &device, 4096);
+  OK(tarn_stream_synchronize(stream));
+  memset(expected, 0x5A, 4096);
+  memset(expected + 5, 0xA5, 3);
+  assert_memory_equal(pinned.address, expected, 4096);
+  fixture_free(&device);
+  fixture_free(&pinned);
+  tarn_stream_release(stream);
+}
+
+typedef struct reading {
+  const unsigned char *address;
+  int found[3];
+  int count;
+} reading;
+
+static void read_first_byte(void *argument) {
+  reading *self = argument;
+  self->found[self->count++] = self->address[0];
+}
+
+static void calls_run_in_the_order_of_the_stream(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_block pinned = fixture_pinned_block(cuda, 4096);
+  reading seen = {.address = pinned.address};
+  for (uint8_t value = 1; value <= 3; value++) {
+    OK(tarn_stream_fill(stream, pinned.address, pinned.device, value, 1));
+    OK(tarn_stream_call(stream, read_first_byte, &seen));
+  }
+  OK(tarn_stream_synchronize(stream));
+  assert_int_equal(seen.count, 3);
+  for (int i = 0; i < 3; i++) assert_int_equal(seen.found[i], i + 1);
+  fixture_free(&pinned);
+  tarn_stream_release(stream);
+}
+
+static void memory_of_another_kind_of_device_is_not_reached(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_stream *stream = fixture_stream(cuda);
+  char byte = 0;
+  const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
+  const tarn_device strange[] = {tarn_device_make(8, 0), tarn_device_make(TARN_DEVICE_CUDA, -1),
+                                 tarn_device_make(TARN_DEVICE_CUDA, tarn_cuda_device_count(cuda))};
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(tarn_stream_copy(stream, &byte, strange[i], &byte, cpu, 1),
+                     TARN_NOT_SUPPORTED);
+    assert_int_equal(tarn_stream_copy(stream, &byte, cpu, &byte, strange[i], 1),
+                     TARN_NOT_SUPPORTED);
+    assert_int_equal(tarn_stream_fill(stream, &byte, strange[i], 0, 1), TARN_NOT_SUPPORTED);
+  }
+  tarn_stream_release(stream);
+}
+
+static void a_copy_past_the_end_of_a_block_is_refused(void **state) {
+  tarn_cuda *cuda = *state;
+  FIXTURE_NEEDS_SIM();
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_block device = fixture_device_block(cuda, 4096);
+  fixture_block pinned = fixture_pinned_block(cuda, device.size_bytes + 1);
+  assert_int_equal(tarn_stream_copy(stream, device.address, device.device, pinned.address,
+                                    pinned.device, device.size_bytes + 1),
+                   TARN_INVALID_ARGUMENT);
+  assert_string_equal(tarn_last_error()->native_call, "cuMemcpyAsync");
+  OK(tarn_stream_synchronize(stream)); /* nothing sticks */
+  fixture_free(&device);
+  fixture_free(&pinned);
+  tarn_stream_release(stream);
+}
+
+static void a_wrapped_stream_is_the_callers(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_stream *owner = fixture_stream(cuda);
+  void *native = NULL, *again = NULL;
+  OK(tarn_cuda_stream_native(owner, &native));
+  assert_non_null(native);
+  tarn_stream *wrapped = NULL;
+  OK(tarn_cuda_stream_wrap(cuda, 0, native, &wrapped));
+  OK(tarn_cuda_stream_native(wrapped, &again));
+  assert_ptr_equal(native, again);
+  assert_string_equal(tarn_stream_name(wrapped), "cuda");
+  assert_true(
+      tarn_device_equal(tarn_stream_device(wrapped), tarn_device_make(TARN_DEVICE_CUDA, 0)));
+  assert_false(tarn_stream_is_synchronous(wrapped));
+  tarn_stream_release(wrapped);
+
+  fixture_block pinned = fixture_pinned_block(cuda, 64);
+  OK(tarn_stream_fill(owner, pinned.address, pinned.device, 9, 64)); /* it is still there */
+  OK(tarn_stream_synchronize(owner));
+  assert_int_equal(pinned.address[63], 9);
+  fixture_free(&pinned);
+  tarn_stream_release(owner);
+}
+
+static void the_legacy_stream_can_be_wrapped(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_stream *legacy = NULL;
+  OK(tarn_cuda_stream_wrap(cuda, 0, NULL, &legacy));
+  void *native = &native;
+  OK(tarn_cuda_stream_native(legacy, &native));
+  assert_null(native);
+  fixture_block pinned = fixture_pinned_block(cuda, 64);
+  OK(tarn_stream_fill(legacy, pinned.address, pinned.device, 4, 64));
+  OK(tarn_stream_synchronize(legacy));
+  assert_int_equal(pinned.address[0], 4);
+  fixture_free(&pinned);
+  tarn_stream_release(legacy);
+}
+
+static void a_stream_that_is_none_of_the_device_is_not_wrapped(void **state) {
+  tarn_cuda *cuda = *state;
+  FIXTURE_NEEDS_SIM(); /* a GPU's driver trusts the handle */
+  tarn_stream *stream = (tarn_stream *)&stream;
+  assert_int_equal(tarn_cuda_stream_wrap(cuda, 0, (void *)&cuda, &stream), TARN_INVALID_ARGUMENT);
+  assert_null(stream);
+  if (tarn_cuda_device_count(cuda) < 2) return;
+  tarn_stream *first = fixture_stream(cuda);
+  void *native = NULL;
+  OK(tarn_cuda_stream_native(first, &native));
+  assert_int_equal(tarn_cuda_stream_wrap(cuda, 1, native, &stream), TARN_INVALID_ARGUMENT);
+  assert_non_null(strstr(tarn_last_error()->message, "primary context of CUDA device 1"));
+  tarn_stream_release(first);
+}
+
+static void other_kinds_of_streams_have_no_native_handle(void **state) {
+  (void)state;
+  tarn_stream *host = NULL;
+  OK(tarn_host_stream_create(&host));
+  void *native = &native;
+  assert_int_equal(tarn_cuda_stream_native(host, &native), TARN_INVALID_ARGUMENT);
+  assert_null(native);
+  assert_int_equal(tarn_cuda_stream_native(NULL, &native), TARN_INVALID_ARGUMENT);
+  tarn_stream_release(host);
+}
+
+static void a_stream_released_with_work_pending_finishes_it(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_block pinned = fixture_pinned_block(cuda, SIZE_BYTES);
+  memset(pinned.address, 0, SIZE_BYTES);
+  tarn_fence *fence = NULL;
+  OK(tarn_fence_create(stream, &fence));
+  fixture_gate gate;
+  fixture_hold(stream, &gate);
+  OK(tarn_stream_fill(stream, pinned.address, pinned.device, 0x42, SIZE_BYTES));
+  OK(tarn_fence_record(fence, stream));
+  tarn_stream_release(stream);
+  assert_int_equal(tarn_fence_query(fence), TARN_NOT_READY);
+  fixture_let_go(&gate);
+  OK(tarn_fence_synchronize(fence));
+  assert_int_equal(pinned.address[SIZE_BYTES - 1], 0x42);
+  tarn_fence_destroy(fence);
+  fixture_free(&pinned);
+}
+
+int run_cuda_stream_tests(void) {
+  const struct CMUnitTest stream_tests[] = {
+      cmocka_unit_test(bytes_survive_the_way_to_the_device_and_back),
+      cmocka_unit_test(rectangles_keep_their_rows_and_their_gaps),
+      cmocka_unit_test(pitches_beyond_the_driver_go_row_by_row),
+      cmocka_unit_test(a_copy_with_pageable_memory_is_done_when_it_returns),
+      cmocka_unit_test(a_fill_reaches_every_memory),
+      cmocka_unit_test(calls_run_in_the_order_of_the_stream),
+      cmocka_unit_test(memory_of_another_kind_of_device_is_not_reached),
+      cmocka_unit_test(a_copy_past_the_end_of_a_block_is_refused),
+      cmocka_unit_test(a_wrapped_stream_is_the_callers),
+      cmocka_unit_test(the_legacy_stream_can_be_wrapped),
+      cmocka_unit_test(a_stream_that_is_none_of_the_device_is_not_wrapped),
+      cmocka_unit_test(other_kinds_of_streams_have_no_native_handle),
+      cmocka_unit_test(a_stream_released_with_work_pending_finishes_it),
+  };
+  return cmocka_run_group_tests(stream_tests, fixture_setup, fixture_teardown);
+}
