@@ -1,0 +1,217 @@
+/* fake_device.c: two mappings of one memory, and queues of copies that wait. */
+#include "tests/tensor/fake_device.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_fixed.h"
+
+int fake_copy_calls;
+int fake_copies_to_fail = -1;
+
+static char *device_memory; /* no access */
+static char *window;        /* the same bytes */
+
+void fake_device_start(void) {
+  int file = memfd_create("fake_device", 0);
+  assert_true(file >= 0);
+  assert_int_equal(ftruncate(file, FAKE_DEVICE_BYTES), 0);
+  device_memory = mmap(NULL, FAKE_DEVICE_BYTES, PROT_NONE, MAP_SHARED, file, 0);
+  window = mmap(NULL, FAKE_DEVICE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  assert_true(device_memory != MAP_FAILED && window != MAP_FAILED);
+  close(file);
+}
+
+static bool is_device_address(const void *address) {
+  return (const char *)address >= device_memory &&
+         (const char *)address < device_memory + FAKE_DEVICE_BYTES;
+}
+
+void *fake_device_window(const void *address) {
+  assert_true(is_device_address(address));
+  return window + ((const char *)address - device_memory);
+}
+
+tarn_pool *fake_device_pool_create(void) {
+  tarn_provider *provider;
+  tarn_pool *pool;
+  const tarn_fixed_options options = {.struct_size = sizeof options,
+                                      .device = {TARN_DEVICE_CUDA, 0}};
+  assert_int_equal(
+      tarn_fixed_provider_create(device_memory, FAKE_DEVICE_BYTES, &options, &provider), TARN_OK);
+  assert_int_equal(tarn_caching_pool_create(provider, NULL, &pool), TARN_OK);
+  tarn_provider_release(provider);
+  return pool;
+}
+
+/* --- the stream --- */
+
+typedef struct work {
+  struct work *next;
+  tarn_copy_rows rows;
+  tarn_host_function function; /* NULL: a copy */
+  void *argument;
+} work;
+
+/* Fences count how much of their queue has to be done; owners are the stream and its fences. */
+typedef struct queue {
+  int owner_count;
+  long enqueued, done;
+  work *first, **last;
+} queue;
+
+typedef struct fence {
+  queue *queue; /* NULL: never recorded */
+  long position;
+} fence;
+
+static void run_rows(const tarn_copy_rows *rows) {
+  for (size_t row = 0; row < rows->row_count; row++) {
+    char *dst = (char *)rows->dst + row * rows->dst_pitch_bytes;
+    const char *src = (const char *)rows->src + row * rows->src_pitch_bytes;
+    if (is_device_address(dst)) dst = fake_device_window(dst);
+    if (is_device_address(src)) src = fake_device_window(src);
+    memcpy(dst, src, rows->row_bytes);
+  }
+}
+
+static void run_until(queue *self, long position) {
+  while (self->done < position) {
+    work *next = self->first;
+    self->first = next->next;
+    if (self->first == NULL) self->last = &self->first;
+    if (next->function != NULL) {
+      next->function(next->argument);
+    } else {
+      run_rows(&next->rows);
+    }
+    free(next);
+    self->done++;
+  }
+}
+
+static tarn_status enqueue(queue *self, work content) {
+  work *made = malloc(sizeof *made);
+  assert_non_null(made);
+  *made = content;
+  *self->last = made;
+  self->last = &made->next;
+  self->enqueued++;
+  return TARN_OK;
+}
+
+static void check_side(const void *address, tarn_device device, size_t last_byte) {
+  assert_int_equal(is_device_address(address), device.type == TARN_DEVICE_CUDA);
+  assert_int_equal(is_device_address((const char *)address + last_byte),
+                   device.type == TARN_DEVICE_CUDA);
+}
+
+static tarn_status fake_copy(void *context, const tarn_copy_rows *rows) {
+  queue *self = context;
+  if (fake_copies_to_fail >= 0 && fake_copies_to_fail-- == 0) {
+    return tarn_fail(TARN_DEVICE_ERROR, "the test lets this copy fail");
+  }
+  fake_copy_calls++;
+  assert_true(rows->row_count == 1 || (rows->dst_pitch_bytes >= rows->row_bytes &&
+                                       rows->src_pitch_bytes >= rows->row_bytes));
+  check_side(rows->dst, rows->dst_device,
+             (rows->row_count - 1) * rows->dst_pitch_bytes + rows->row_bytes - 1);
+  check_side(rows->src, rows->src_device,
+             (rows->row_count - 1) * rows->src_pitch_bytes + rows->row_bytes - 1);
+  tarn_status status = enqueue(self, (work){.rows = *rows});
+  if (rows->dst_device.type == TARN_DEVICE_CPU || rows->src_device.type == TARN_DEVICE_CPU) {
+    run_until(self, self->enqueued);
+  }
+  return status;
+}
+
+static tarn_status fake_call(void *context, tarn_host_function function, void *argument) {
+  return enqueue(context, (work){.function = function, .argument = argument});
+}
+
+static tarn_status fake_synchronize(void *context) {
+  queue *self = context;
+  run_until(self, self->enqueued);
+  return TARN_OK;
+}
+
+static void disown(queue *self) {
+  if (self != NULL && --self->owner_count == 0) free(self);
+}
+
+static void fake_destroy(void *context) {
+  queue *self = context;
+  run_until(self, self->enqueued);
+  disown(self);
+}
+
+static tarn_status fake_fence_create(void *context, void **made) {
+  (void)context;
+  *made = calloc(1, sizeof(fence));
+  assert_non_null(*made);
+  return TARN_OK;
+}
+
+static tarn_status fake_fence_record(void *context, void *native) {
+  fence *self = native;
+  queue *on = context;
+  on->owner_count++;
+  disown(self->queue);
+  *self = (fence){on, on->enqueued};
+  return TARN_OK;
+}
+
+static tarn_status fake_fence_synchronize(void *native) {
+  fence *self = native;
+  if (self->queue != NULL) run_until(self->queue, self->position);
+  return TARN_OK;
+}
+
+/* The other queue works first: an order that a real device may choose, too. */
+static tarn_status fake_fence_wait(void *context, void *native) {
+  (void)context;
+  return fake_fence_synchronize(native);
+}
+
+static tarn_status fake_fence_query(void *native) {
+  fence *self = native;
+  return self->queue == NULL || self->queue->done >= self->position ? TARN_OK : TARN_NOT_READY;
+}
+
+static void fake_fence_destroy(void *native) {
+  fence *self = native;
+  disown(self->queue);
+  free(self);
+}
+
+tarn_stream *fake_device_stream_create(void) {
+  static const tarn_stream_ops ops = {.struct_size = sizeof ops,
+                                      .name = "fake device",
+                                      .copy = fake_copy,
+                                      .call = fake_call,
+                                      .synchronize = fake_synchronize,
+                                      .destroy = fake_destroy,
+                                      .fence_create = fake_fence_create,
+                                      .fence_record = fake_fence_record,
+                                      .fence_wait = fake_fence_wait,
+                                      .fence_query = fake_fence_query,
+                                      .fence_synchronize = fake_fence_synchronize,
+                                      .fence_destroy = fake_fence_destroy};
+  const tarn_stream_options options = {.struct_size = sizeof options,
+                                       .device = {TARN_DEVICE_CUDA, 0}};
+  tarn_stream *stream;
+  queue *self = calloc(1, sizeof *self);
+  assert_non_null(self);
+  self->owner_count = 1;
+  self->last = &self->first;
+  assert_int_equal(tarn_stream_create(&ops, self, &options, &stream), TARN_OK);
+  return stream;
+}

@@ -1,0 +1,349 @@
+/* test_copy_device.c: tests of tensor/copy_device.c on a device that the CPU cannot touch. */
+#include "tests/support/test.h"
+
+#include <stdlib.h>
+
+#include "tensor/tarn_copy.h"
+#include "tests/tensor/fake_device.h"
+#include "tests/tensor/layout_model.h"
+
+enum { BUFFER_BYTES = 1 << 15 };
+
+static tarn_pool *pool;
+static tarn_stream *stream;
+
+static int start(void **state) {
+  (void)state;
+  fake_device_start();
+  pool = fake_device_pool_create();
+  stream = fake_device_stream_create();
+  return 0;
+}
+
+static int stop(void **state) {
+  (void)state;
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  assert_ok(tarn_pool_stats_of(pool, &stats));
+  assert_int_equal(stats.alloc_count, stats.free_count);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+  return 0;
+}
+
+static const tarn_device pageable = {TARN_DEVICE_CPU, 0};
+static const tarn_device pinned = {TARN_DEVICE_CUDA_HOST, 0};
+static const tarn_device device = {TARN_DEVICE_CUDA, 0};
+
+/* A tensor of any layout over `size_bytes`: of the device, or around `bytes` of the host. */
+static tarn_tensor place(tarn_device where, void *bytes, size_t size_bytes, tarn_dtype dtype,
+                         tarn_layout layout) {
+  tarn_tensor tensor = {.dtype = dtype, .layout = layout};
+  if (where.type == TARN_DEVICE_CUDA) {
+    assert_ok(tarn_storage_create(pool, size_bytes, stream, &tensor.storage));
+  } else {
+    tarn_blob blob = {
+        .struct_size = sizeof blob, .address = bytes, .size_bytes = size_bytes, .device = where};
+    assert_ok(tarn_storage_wrap(&blob, &tensor.storage));
+  }
+  return tensor;
+}
+
+/* The test's own view of a tensor's bytes. */
+static char *bytes_of(const tarn_tensor *tensor) {
+  const void *data = tarn_storage_data(tensor->storage);
+  if (tarn_device_is_host(tarn_tensor_device(tensor))) return (char *)(uintptr_t)data;
+  return fake_device_window(data);
+}
+
+static tarn_layout row_major(int32_t rank, const int64_t *shape) {
+  tarn_layout layout;
+  assert_ok(tarn_layout_init(&layout, rank, shape));
+  return layout;
+}
+#define ROW_MAJOR(...) \
+  row_major((int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+
+static tarn_copy_report copied(const tarn_tensor *dst, const tarn_tensor *src) {
+  tarn_copy_report report = {.struct_size = sizeof report};
+  fake_copy_calls = 0;
+  assert_ok(tarn_tensor_copy(dst, src, stream, &report));
+  return report;
+}
+
+/* --- any strides, any two sides --- */
+
+static const tarn_dtype dtypes[] = {{TARN_CODE_BOOL, 8, 1},
+                                    {TARN_CODE_FLOAT, 32, 1},
+                                    {TARN_CODE_INT, 64, 1},
+                                    {TARN_CODE_UINT, 8, 3}};
+
+static void copies_between(tarn_device to_device, tarn_device from_device, uint64_t seed) {
+  static char dst_bytes[BUFFER_BYTES], src_bytes[BUFFER_BYTES], expected[BUFFER_BYTES];
+  uint64_t random = seed;
+  size_t staged = 0, rows = 0, late = 0;
+  for (int round = 0; round < 1500; round++) {
+    int64_t shape[TARN_RANK_MAX];
+    tarn_dtype dtype = dtypes[random_in(&random, 0, COUNT_OF(dtypes) - 1)];
+    int32_t rank = random_shape(&random, round % 2 ? 6 : 20, round % 2 ? 300 : 1000, shape);
+    tarn_layout to = random_layout_of(&random, rank, shape, /*may_overlap=*/false);
+    tarn_layout from = random_layout_of(&random, rank, shape, /*may_overlap=*/true);
+    tarn_tensor dst = place(to_device, dst_bytes, BUFFER_BYTES, dtype, to);
+    tarn_tensor src = place(from_device, src_bytes, BUFFER_BYTES, dtype, from);
+    random_fill(&random, bytes_of(&src), 4096);
+    memset(bytes_of(&dst), 0, BUFFER_BYTES);
+    memset(expected, 0, sizeof expected);
+    model_copy(&to, expected, &from, bytes_of(&src), tarn_dtype_size_bytes(dtype));
+    tarn_copy_report report = copied(&dst, &src);
+    if (!report.was_synchronous) {
+      late += memcmp(bytes_of(&dst), expected, sizeof expected) != 0; /* not yet */
+      assert_ok(tarn_stream_synchronize(stream));
+    }
+    if (memcmp(bytes_of(&dst), expected, sizeof expected) != 0) {
+      fail_msg("round %d: %s", round, report.executor);
+    }
+    staged += strcmp(report.executor, "staged") == 0;
+    rows += strcmp(report.executor, "rows") == 0;
+    tarn_tensor_release(&dst);
+    tarn_tensor_release(&src);
+  }
+  assert_true(staged > 20 && rows > 200);
+  if (to_device.type != TARN_DEVICE_CPU && from_device.type != TARN_DEVICE_CPU) {
+    assert_true(late > 200);
+  } else {
+    assert_int_equal(late, 0);
+  }
+}
+
+static void copies_to_the_device_equal_the_model(void **state) {
+  (void)state;
+  copies_between(device, pageable, 51);
+  copies_between(device, pinned, 53);
+}
+
+static void copies_from_the_device_equal_the_model(void **state) {
+  (void)state;
+  copies_between(pageable, device, 57);
+  copies_between(pinned, device, 59);
+}
+
+static void copies_on_the_device_equal_the_model(void **state) {
+  (void)state;
+  copies_between(device, device, 61);
+}
+
+static void a_host_copy_in_a_device_stream_runs_in_its_order(void **state) {
+  (void)state;
+  static int32_t numbers[2][16], back[16];
+  tarn_tensor first = place(pinned, numbers[0], 64, TARN_I32, ROW_MAJOR(16));
+  tarn_tensor second = place(pinned, numbers[1], 64, TARN_I32, ROW_MAJOR(16));
+  tarn_tensor far = place(device, NULL, 64, TARN_I32, ROW_MAJOR(16));
+  for (int32_t i = 0; i < 16; i++) ((int32_t *)(void *)bytes_of(&far))[i] = 100 + i;
+  assert_false(copied(&first, &far).was_synchronous);
+  assert_false(copied(&second, &first).was_synchronous); /* host to host, behind the first */
+  assert_int_equal(numbers[1][3], 0);
+  assert_ok(tarn_stream_synchronize(stream));
+  for (int32_t i = 0; i < 16; i++) back[i] = 100 + i;
+  assert_memory_equal(numbers[1], back, sizeof back);
+  tarn_tensor_release(&first);
+  tarn_tensor_release(&second);
+  tarn_tensor_release(&far);
+}
+
+/* --- how many calls --- */
+
+static void rows_take_one_call(void **state) {
+  (void)state;
+  static char bytes[4096];
+  tarn_tensor near = place(pinned, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(32, 64));
+  tarn_tensor far = place(device, NULL, 4096, TARN_U8, ROW_MAJOR(32, 64));
+  assert_string_equal(copied(&far, &near).executor, "memcpy");
+  assert_int_equal(fake_copy_calls, 1);
+  assert_ok(tarn_tensor_narrow(&near, 1, 8, 16));
+  assert_ok(tarn_tensor_narrow(&far, 1, 0, 16));
+  tarn_copy_report report = copied(&far, &near);
+  assert_string_equal(report.executor, "rows");
+  assert_int_equal(report.run_count, 32);
+  assert_int_equal(fake_copy_calls, 1);
+  assert_false(report.was_synchronous);
+  tarn_tensor_release(&near);
+  tarn_tensor_release(&far);
+}
+
+static void pageable_memory_makes_the_call_synchronous(void **state) {
+  (void)state;
+  static char bytes[64];
+  tarn_tensor near = place(pageable, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(64));
+  tarn_tensor far = place(device, NULL, 64, TARN_U8, ROW_MAJOR(64));
+  memset(bytes_of(&far), 9, 64);
+  assert_true(copied(&near, &far).was_synchronous);
+  assert_int_equal(bytes[63], 9);
+  assert_true(copied(&far, &near).was_synchronous);
+  tarn_tensor_release(&near);
+  tarn_tensor_release(&far);
+}
+
+/* 100 columns turned into rows: 100 calls if it were done directly. */
+static void a_transpose_is_staged_in_the_devices_order(void **state) {
+  (void)state;
+  static char bytes[20000];
+  for (int to_device = 0; to_device < 2; to_device++) {
+    tarn_tensor near = place(pinned, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(100, 200));
+    tarn_tensor far = place(device, NULL, 20000, TARN_U8, ROW_MAJOR(200, 100));
+    assert_ok(tarn_tensor_transpose(&far, 0, 1));
+    tarn_copy_report report = to_device ? copied(&far, &near) : copied(&near, &far);
+    assert_string_equal(report.executor, "staged");
+    assert_true(report.was_synchronous);
+    assert_int_equal(fake_copy_calls, 1);
+    tarn_tensor_release(&near);
+    tarn_tensor_release(&far);
+  }
+}
+
+static void a_large_transpose_is_staged_in_pieces(void **state) {
+  (void)state;
+  enum { ROWS = 8192, COLUMNS = 8200 }; /* a little more than one staging buffer */
+  char *bytes = malloc((size_t)ROWS * COLUMNS);
+  assert_non_null(bytes);
+  for (size_t i = 0; i < (size_t)ROWS * COLUMNS; i++) bytes[i] = (char)(i * 7 + i / COLUMNS);
+  tarn_tensor near =
+      place(pageable, bytes, (size_t)ROWS * COLUMNS, TARN_U8, ROW_MAJOR(ROWS, COLUMNS));
+  tarn_tensor far = place(device, NULL, (size_t)ROWS * COLUMNS, TARN_U8, ROW_MAJOR(COLUMNS, ROWS));
+  assert_ok(tarn_tensor_transpose(&near, 0, 1));
+  assert_string_equal(copied(&far, &near).executor, "staged");
+  assert_int_equal(fake_copy_calls, 2);
+  const char *seen = bytes_of(&far);
+  for (size_t c = 0; c < COLUMNS; c += 13) {
+    for (size_t r = 0; r < ROWS; r++) {
+      if (seen[c * ROWS + r] != bytes[r * COLUMNS + c]) fail_msg("row %zu column %zu", r, c);
+    }
+  }
+  memset(bytes, 0, (size_t)ROWS * COLUMNS);
+  assert_string_equal(copied(&near, &far).executor, "staged");
+  assert_int_equal(fake_copy_calls, 2);
+  for (size_t i = 0; i < (size_t)ROWS * COLUMNS; i++) {
+    if (bytes[i] != (char)(i * 7 + i / COLUMNS)) fail_msg("byte %zu", i);
+  }
+  tarn_tensor_release(&near);
+  tarn_tensor_release(&far);
+  free(bytes);
+}
+
+/* --- overlap --- */
+
+static void overlapping_runs_on_the_device_move_as_memmove_does(void **state) {
+  (void)state;
+  static char expected[8192];
+  static const int64_t shifts[] = {1, 3, 100, 1000, 4000};
+  for (size_t i = 0; i < COUNT_OF(shifts); i++) {
+    for (int down = 0; down < 2; down++) {
+      tarn_tensor low = place(device, NULL, 8192, TARN_U8, ROW_MAJOR(8192)), high = low;
+      for (int at = 0; at < 8192; at++)
+        bytes_of(&low)[at] = expected[at] = (char)(at * 5 + at / 97);
+      assert_ok(tarn_tensor_narrow(&low, 0, 0, 8192 - shifts[i]));
+      assert_ok(tarn_tensor_narrow(&high, 0, shifts[i], 8192 - shifts[i]));
+      size_t size_bytes = (size_t)(8192 - shifts[i]);
+      memmove(down ? expected : expected + shifts[i], down ? expected + shifts[i] : expected,
+              size_bytes);
+      tarn_copy_report report = down ? copied(&low, &high) : copied(&high, &low);
+      assert_string_equal(report.executor, shifts[i] < 150 ? "staged" : "memcpy");
+      assert_ok(tarn_stream_synchronize(stream));
+      assert_memory_equal(bytes_of(&low), expected, 8192);
+      tarn_tensor_release(&low);
+    }
+  }
+}
+
+/* --- life and failure --- */
+
+static void device_memory_is_not_lent_out_before_the_copy_ran(void **state) {
+  (void)state;
+  static char bytes[4096];
+  tarn_stream *other_stream = fake_device_stream_create();
+  tarn_tensor near = place(pinned, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(4096));
+  tarn_tensor far, other;
+  assert_ok(tarn_tensor_create(pool, TARN_U8, 1, (int64_t[]){4096}, other_stream, &far));
+  memset(bytes_of(&far), 5, 4096);
+  assert_false(copied(&near, &far).was_synchronous); /* on another stream than its own */
+  tarn_tensor_release(&far);
+  assert_ok(tarn_tensor_create(pool, TARN_U8, 1, (int64_t[]){4096}, other_stream, &other));
+  memset(bytes_of(&other), 6, 4096); /* what other_stream would do at once */
+  assert_ok(tarn_stream_synchronize(stream));
+  for (int i = 0; i < 4096; i++) assert_int_equal(bytes[i], 5);
+  tarn_tensor_release(&other);
+  tarn_tensor_release(&near);
+  tarn_stream_release(other_stream);
+}
+
+static void poison(void *context) {
+  memset(context, 0xee, 4096);
+}
+
+/* 8 calls of which the 4th fails: the first 3 are still under way when the call returns. */
+static void a_copy_that_fails_half_way_keeps_both_sides_alive(void **state) {
+  (void)state;
+  static char bytes[4096];
+  tarn_blob blob = {.struct_size = sizeof blob,
+                    .address = bytes,
+                    .size_bytes = sizeof bytes,
+                    .device = pinned,
+                    .deleter = poison,
+                    .context = bytes};
+  tarn_tensor near, far = place(device, NULL, 4096, TARN_U8, ROW_MAJOR(8, 8, 64));
+  memset(bytes, 4, sizeof bytes);
+  memset(bytes_of(&far), 0, 4096);
+  assert_ok(tarn_tensor_wrap(&blob, TARN_U8, 3, (int64_t[]){8, 8, 64}, NULL, 0, &near));
+  assert_ok(tarn_tensor_transpose(&near, 0, 1));
+  tarn_copy_report report = {.struct_size = sizeof report};
+  fake_copy_calls = 0;
+  fake_copies_to_fail = 3;
+  assert_int_equal(tarn_tensor_copy(&far, &near, stream, &report), TARN_DEVICE_ERROR);
+  fake_copies_to_fail = -1;
+  assert_int_equal(fake_copy_calls, 3);
+  assert_int_equal(report.moved_bytes, 0);
+  tarn_tensor_release(&near); /* poisons, but only behind the three calls */
+  assert_ok(tarn_stream_synchronize(stream));
+  size_t arrived = 0;
+  for (int i = 0; i < 4096; i++) {
+    assert_true(bytes_of(&far)[i] == 0 || bytes_of(&far)[i] == 4);
+    arrived += bytes_of(&far)[i] == 4;
+  }
+  assert_int_equal(arrived, 3 * 512);
+  tarn_tensor_release(&far);
+}
+
+/* Every call of a staged copy fails once; nothing leaks (the sanitizers look) and all is reported. */
+static void every_failing_call_of_a_staged_copy_is_reported(void **state) {
+  (void)state;
+  tarn_tensor src = place(device, NULL, 20000, TARN_U8, ROW_MAJOR(100, 200));
+  tarn_tensor dst = place(device, NULL, 20000, TARN_U8, ROW_MAJOR(200, 100));
+  memset(bytes_of(&src), 3, 20000);
+  assert_ok(tarn_tensor_transpose(&dst, 0, 1));
+  assert_string_equal(copied(&dst, &src).executor, "staged");
+  int calls = fake_copy_calls;
+  assert_int_equal(calls, 2);
+  for (int failing = 0; failing < calls; failing++) {
+    fake_copies_to_fail = failing;
+    assert_int_equal(tarn_tensor_copy(&dst, &src, stream, NULL), TARN_DEVICE_ERROR);
+    assert_int_equal(fake_copies_to_fail, -1);
+  }
+  tarn_tensor_release(&src);
+  tarn_tensor_release(&dst);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(copies_to_the_device_equal_the_model),
+      cmocka_unit_test(copies_from_the_device_equal_the_model),
+      cmocka_unit_test(copies_on_the_device_equal_the_model),
+      cmocka_unit_test(a_host_copy_in_a_device_stream_runs_in_its_order),
+      cmocka_unit_test(rows_take_one_call),
+      cmocka_unit_test(pageable_memory_makes_the_call_synchronous),
+      cmocka_unit_test(a_transpose_is_staged_in_the_devices_order),
+      cmocka_unit_test(a_large_transpose_is_staged_in_pieces),
+      cmocka_unit_test(overlapping_runs_on_the_device_move_as_memmove_does),
+      cmocka_unit_test(device_memory_is_not_lent_out_before_the_copy_ran),
+      cmocka_unit_test(a_copy_that_fails_half_way_keeps_both_sides_alive),
+      cmocka_unit_test(every_failing_call_of_a_staged_copy_is_reported),
+  };
+  return cmocka_run_group_tests(tests, start, stop);
+}

@@ -1,0 +1,352 @@
+/* test_linear.c: tests of tensor/linear.c on host memory and on a device the CPU cannot touch. */
+#include "tests/support/test.h"
+
+#include <string.h>
+
+#include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_pages.h"
+#include "tensor/tarn_copy.h"
+#include "tensor/tarn_linear.h"
+#include "tests/support/manual_stream.h"
+#include "tests/tensor/fake_device.h"
+#include "tests/tensor/layout_model.h"
+
+static tarn_pool *pool, *device_pool;
+static tarn_stream *device_stream;
+
+static int start(void **state) {
+  (void)state;
+  tarn_provider *provider;
+  assert_ok(tarn_pages_provider_create(NULL, &provider));
+  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
+  tarn_provider_release(provider);
+  fake_device_start();
+  device_pool = fake_device_pool_create();
+  device_stream = fake_device_stream_create();
+  return 0;
+}
+
+static size_t live_blocks(tarn_pool *of) {
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  assert_ok(tarn_pool_stats_of(of, &stats));
+  return (size_t)(stats.alloc_count - stats.free_count);
+}
+
+static int stop(void **state) {
+  (void)state;
+  assert_int_equal(live_blocks(pool), 0);
+  assert_int_equal(live_blocks(device_pool), 0);
+  tarn_stream_release(device_stream);
+  tarn_pool_release(device_pool);
+  tarn_pool_release(pool);
+  return 0;
+}
+
+/* The host's, or the test's window on the device's. */
+static int32_t *numbers_of(const tarn_tensor *tensor) {
+  const void *data = tarn_storage_data(tensor->storage);
+  if (tarn_device_is_host(tarn_tensor_device(tensor))) return (int32_t *)(uintptr_t)data;
+  return fake_device_window(data);
+}
+
+/* 4 x 6 elements that count up from 0. */
+static tarn_tensor counting(tarn_pool *from, tarn_stream *stream) {
+  tarn_tensor tensor;
+  assert_ok(tarn_tensor_create(from, TARN_I32, 2, (int64_t[]){4, 6}, stream, &tensor));
+  for (int32_t i = 0; i < 24; i++) numbers_of(&tensor)[i] = i;
+  return tensor;
+}
+
+/* --- zero copy --- */
+
+static void a_contiguous_host_tensor_is_read_in_place(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL);
+  tarn_linear_span span;
+  assert_ok(tarn_tensor_select(&tensor, 0, 2));
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, NULL, NULL, &span));
+  assert_true(span.is_zero_copy);
+  assert_ptr_equal(span.data, tarn_tensor_data(&tensor));
+  assert_int_equal(span.size_bytes, 24);
+  assert_int_equal(tarn_storage_use_count(tensor.storage), 2);
+  assert_ok(tarn_linear_end(&span, NULL));
+  assert_int_equal(span.moved_bytes, 0);
+  assert_null(span.data);
+  assert_int_equal(tarn_storage_use_count(tensor.storage), 1);
+  tarn_tensor_release(&tensor);
+}
+
+static void a_write_in_place_is_the_tensors(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL);
+  tarn_linear_span span;
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_WRITE, NULL, NULL, &span));
+  ((int32_t *)span.data)[23] = -1;
+  assert_ok(tarn_linear_end(&span, NULL));
+  assert_int_equal(numbers_of(&tensor)[23], -1);
+  tarn_tensor_release(&tensor);
+}
+
+static void a_span_keeps_the_tensors_bytes(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL);
+  tarn_linear_span span;
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, NULL, NULL, &span));
+  tarn_tensor_release(&tensor);
+  assert_int_equal(((const int32_t *)span.data)[23], 23);
+  assert_int_equal(live_blocks(pool), 1);
+  assert_ok(tarn_linear_end(&span, NULL));
+  assert_int_equal(live_blocks(pool), 0);
+}
+
+static void a_tensor_without_elements_has_an_empty_span(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(device_pool, device_stream);
+  tarn_linear_span span;
+  assert_ok(tarn_tensor_narrow(&tensor, 1, 3, 0));
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, NULL, NULL, &span));
+  assert_null(span.data);
+  assert_int_equal(span.size_bytes, 0);
+  assert_true(span.is_zero_copy);
+  assert_ok(tarn_linear_end(&span, NULL));
+  tarn_tensor_release(&tensor);
+}
+
+static void reading_in_place_waits_for_the_stream(void **state) {
+  (void)state;
+  tarn_stream *stream;
+  assert_ok(manual_stream_create(&stream));
+  tarn_tensor src = counting(pool, NULL), dst = counting(pool, NULL);
+  memset(numbers_of(&dst), 0, 96);
+  assert_ok(tarn_tensor_copy(&dst, &src, stream, NULL));
+  tarn_linear_span span;
+  assert_ok(tarn_linear_begin(&dst, TARN_LINEAR_READ, NULL, stream, &span));
+  assert_true(span.is_zero_copy);
+  assert_int_equal(((const int32_t *)span.data)[23], 23);
+  assert_ok(tarn_linear_end(&span, stream));
+  tarn_tensor_release(&src);
+  tarn_tensor_release(&dst);
+  tarn_stream_release(stream);
+}
+
+/* --- gathered --- */
+
+/* On the host and on the device, with and without a stream that works late. */
+static void check_gather_and_scatter(tarn_pool *from, tarn_stream *stream) {
+  tarn_tensor tensor = counting(from, stream), turned = tensor;
+  tarn_linear_span span;
+  assert_ok(tarn_tensor_transpose(&turned, 0, 1));
+  assert_ok(tarn_linear_begin(&turned, TARN_LINEAR_READ | TARN_LINEAR_WRITE, pool, stream, &span));
+  assert_false(span.is_zero_copy);
+  assert_int_equal(span.size_bytes, 96);
+  assert_int_equal(span.moved_bytes, 96);
+  int32_t *numbers = span.data;
+  for (int32_t column = 0; column < 6; column++) {
+    for (int32_t row = 0; row < 4; row++) {
+      assert_int_equal(numbers[column * 4 + row], row * 6 + column);
+      numbers[column * 4 + row] = 1000 + row * 6 + column;
+    }
+  }
+  assert_int_equal(numbers_of(&tensor)[0], 0); /* not before the end */
+  assert_ok(tarn_linear_end(&span, stream));
+  assert_int_equal(span.moved_bytes, 192);
+  /* Staging memory that was given back may be lent out at once: to somebody behind the scatter. */
+  tarn_tensor other;
+  assert_ok(tarn_tensor_create(pool, TARN_I32, 1, (int64_t[]){24}, NULL, &other));
+  memset(tarn_tensor_data_mutable(&other), 0xee, 96);
+  assert_ok(tarn_stream_synchronize(stream));
+  for (int32_t i = 0; i < 24; i++) assert_int_equal(numbers_of(&tensor)[i], 1000 + i);
+  tarn_tensor_release(&other);
+  tarn_tensor_release(&tensor);
+}
+
+static void a_strided_host_tensor_is_gathered_and_scattered(void **state) {
+  (void)state;
+  check_gather_and_scatter(pool, NULL);
+}
+
+static void a_worker_stream_gathers_and_scatters(void **state) {
+  (void)state;
+  tarn_stream *stream;
+  assert_ok(tarn_worker_stream_create(&stream));
+  for (int round = 0; round < 50; round++) check_gather_and_scatter(pool, stream);
+  tarn_stream_release(stream);
+}
+
+static void a_late_stream_gathers_and_scatters(void **state) {
+  (void)state;
+  tarn_stream *stream;
+  assert_ok(manual_stream_create(&stream));
+  check_gather_and_scatter(pool, stream);
+  tarn_stream_release(stream);
+}
+
+static void a_device_tensor_is_gathered_and_scattered(void **state) {
+  (void)state;
+  check_gather_and_scatter(device_pool, device_stream);
+}
+
+static void a_contiguous_device_tensor_is_brought_over(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(device_pool, device_stream);
+  tarn_linear_span span;
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, pool, device_stream, &span));
+  assert_false(span.is_zero_copy);
+  for (int32_t i = 0; i < 24; i++) assert_int_equal(((const int32_t *)span.data)[i], i);
+  ((int32_t *)span.data)[0] = 77; /* lost: nobody asked to write */
+  assert_ok(tarn_linear_end(&span, device_stream));
+  assert_ok(tarn_stream_synchronize(device_stream));
+  assert_int_equal(numbers_of(&tensor)[0], 0);
+  tarn_tensor_release(&tensor);
+}
+
+static void writing_alone_reads_nothing(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(device_pool, device_stream);
+  tarn_linear_span span;
+  fake_copy_calls = 0;
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_WRITE, pool, device_stream, &span));
+  assert_int_equal(fake_copy_calls, 0);
+  assert_int_equal(span.moved_bytes, 0);
+  for (int32_t i = 0; i < 24; i++) ((int32_t *)span.data)[i] = -i;
+  assert_ok(tarn_linear_end(&span, device_stream));
+  assert_int_equal(span.moved_bytes, 96);
+  assert_ok(tarn_stream_synchronize(device_stream));
+  for (int32_t i = 0; i < 24; i++) assert_int_equal(numbers_of(&tensor)[i], -i);
+  tarn_tensor_release(&tensor);
+}
+
+static void random_tensors_read_as_the_model_lists_them(void **state) {
+  (void)state;
+  static int32_t numbers[4096];
+  static model all;
+  uint64_t random = 67;
+  size_t gathered = 0, in_place = 0;
+  for (int32_t i = 0; i < 4096; i++) numbers[i] = i;
+  for (int round = 0; round < 3000; round++) {
+    int64_t shape[TARN_RANK_MAX];
+    int32_t rank = random_shape(&random, 6, 300, shape);
+    tarn_layout layout = random_layout_of(&random, rank, shape, /*may_overlap=*/true);
+    tarn_blob blob = {.struct_size = sizeof blob, .address = numbers, .size_bytes = sizeof numbers};
+    tarn_tensor tensor = {.dtype = TARN_I32, .layout = layout};
+    tarn_linear_span span;
+    assert_ok(tarn_storage_wrap(&blob, &tensor.storage));
+    assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, pool, NULL, &span));
+    model_of(&layout, &all);
+    assert_int_equal(span.size_bytes, all.count * 4);
+    for (int64_t i = 0; i < all.count; i++) {
+      if (((const int32_t *)span.data)[i] != all.elements[i]) fail_msg("round %d", round);
+    }
+    gathered += !span.is_zero_copy;
+    in_place += span.is_zero_copy;
+    assert_ok(tarn_linear_end(&span, NULL));
+    tarn_tensor_release(&tensor);
+  }
+  assert_true(gathered > 500 && in_place > 500);
+}
+
+static void spans_may_be_open_side_by_side(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL), turned = tensor;
+  tarn_linear_span in_place, first, second;
+  assert_ok(tarn_tensor_transpose(&turned, 0, 1));
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, pool, NULL, &in_place));
+  assert_ok(tarn_linear_begin(&turned, TARN_LINEAR_READ, pool, NULL, &first));
+  assert_ok(tarn_linear_begin(&turned, TARN_LINEAR_READ, pool, NULL, &second));
+  assert_ptr_not_equal(first.data, second.data);
+  assert_memory_equal(first.data, second.data, 96);
+  assert_int_equal(tarn_storage_use_count(tensor.storage), 4);
+  assert_ok(tarn_linear_end(&first, NULL));
+  assert_int_equal(((const int32_t *)second.data)[1], 6);
+  assert_ok(tarn_linear_end(&in_place, NULL));
+  assert_ok(tarn_linear_end(&second, NULL));
+  tarn_tensor_release(&tensor);
+}
+
+/* --- failures --- */
+
+static void expect_refused(tarn_status expected, const tarn_tensor *tensor, uint32_t access,
+                           tarn_pool *from) {
+  tarn_linear_span span = {.size_bytes = 99};
+  size_t live = live_blocks(pool);
+  size_t uses = tensor->storage != NULL ? tarn_storage_use_count(tensor->storage) : 0;
+  assert_int_equal(tarn_linear_begin(tensor, access, from, device_stream, &span), expected);
+  assert_int_equal(span.size_bytes, 0);
+  assert_null(span.tensor.storage);
+  assert_int_equal(live_blocks(pool), live);
+  if (uses > 0) assert_int_equal(tarn_storage_use_count(tensor->storage), uses);
+  assert_ok(tarn_linear_end(&span, device_stream));
+}
+
+static void a_span_that_cannot_be_opened_leaves_nothing(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL), zeroed = {0}, turned = tensor, wide = tensor;
+  expect_refused(TARN_INVALID_ARGUMENT, &tensor, 0, pool);
+  expect_refused(TARN_INVALID_ARGUMENT, &tensor, 8, pool);
+  expect_refused(TARN_INVALID_ARGUMENT, &zeroed, TARN_LINEAR_READ, pool);
+  assert_ok(tarn_tensor_transpose(&turned, 0, 1));
+  expect_refused(TARN_INVALID_ARGUMENT, &turned, TARN_LINEAR_READ, NULL);
+  expect_refused(TARN_INVALID_ARGUMENT, &turned, TARN_LINEAR_READ, device_pool);
+  assert_ok(tarn_tensor_expand(&wide, 3, (int64_t[]){2, 4, 6}));
+  expect_refused(TARN_OVERLAP, &wide, TARN_LINEAR_WRITE, pool);
+  tarn_blob blob = {.struct_size = sizeof blob,
+                    .address = numbers_of(&tensor),
+                    .size_bytes = 96,
+                    .flags = TARN_STORAGE_READ_ONLY};
+  tarn_tensor locked;
+  assert_ok(tarn_tensor_wrap(&blob, TARN_I32, 1, (int64_t[]){24}, NULL, 0, &locked));
+  expect_refused(TARN_READ_ONLY, &locked, TARN_LINEAR_READ | TARN_LINEAR_WRITE, pool);
+  tarn_tensor_release(&locked);
+  tarn_tensor_release(&tensor);
+}
+
+static void a_failing_copy_closes_what_was_opened(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(device_pool, device_stream);
+  fake_copies_to_fail = 0;
+  expect_refused(TARN_DEVICE_ERROR, &tensor, TARN_LINEAR_READ, pool);
+  tarn_linear_span span;
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_WRITE, pool, device_stream, &span));
+  fake_copies_to_fail = 0;
+  assert_int_equal(tarn_linear_end(&span, device_stream), TARN_DEVICE_ERROR);
+  fake_copies_to_fail = -1;
+  assert_int_equal(span.moved_bytes, 0);
+  assert_int_equal(live_blocks(pool), 0);
+  assert_int_equal(tarn_storage_use_count(tensor.storage), 1);
+  tarn_tensor_release(&tensor);
+}
+
+static void ending_twice_is_ending_once(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL);
+  tarn_linear_span span;
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, pool, NULL, &span));
+  assert_ok(tarn_linear_end(&span, NULL));
+  assert_ok(tarn_linear_end(&span, NULL));
+  assert_ok(tarn_linear_end(NULL, NULL));
+  assert_int_equal(tarn_storage_use_count(tensor.storage), 1);
+  tarn_tensor_release(&tensor);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_contiguous_host_tensor_is_read_in_place),
+      cmocka_unit_test(a_write_in_place_is_the_tensors),
+      cmocka_unit_test(a_span_keeps_the_tensors_bytes),
+      cmocka_unit_test(a_tensor_without_elements_has_an_empty_span),
+      cmocka_unit_test(reading_in_place_waits_for_the_stream),
+      cmocka_unit_test(a_strided_host_tensor_is_gathered_and_scattered),
+      cmocka_unit_test(a_worker_stream_gathers_and_scatters),
+      cmocka_unit_test(a_late_stream_gathers_and_scatters),
+      cmocka_unit_test(a_device_tensor_is_gathered_and_scattered),
+      cmocka_unit_test(a_contiguous_device_tensor_is_brought_over),
+      cmocka_unit_test(writing_alone_reads_nothing),
+      cmocka_unit_test(random_tensors_read_as_the_model_lists_them),
+      cmocka_unit_test(spans_may_be_open_side_by_side),
+      cmocka_unit_test(a_span_that_cannot_be_opened_leaves_nothing),
+      cmocka_unit_test(a_failing_copy_closes_what_was_opened),
+      cmocka_unit_test(ending_twice_is_ending_once),
+  };
+  return cmocka_run_group_tests(tests, start, stop);
+}
