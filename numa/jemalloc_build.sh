@@ -98,12 +98,14 @@ build() {
   command -v bzip2 >/dev/null || fail "bzip2 is needed to unpack it"
   tar -xjf "$tarball" -C "$scratch"
   cd "$scratch/jemalloc-$version"
+  # By a relative name: its configure script splits flags at spaces, and our path may hold some.
+  cp "$here/jemalloc_sealed.h" ../
   # -fPIC without initial-exec TLS, so that dlopen never runs out of static TLS. Nothing of it is
   # exported, and it reads neither environment nor /etc. Large blocks begin on pages.
   if ! { ./configure --disable-shared --disable-cxx --disable-doc --disable-prof --disable-libdl \
     --disable-initial-exec-tls --disable-cache-oblivious --disable-fill --without-export \
     --with-jemalloc-prefix=je_ --with-private-namespace=tarn_ \
-    CC="$1" CFLAGS="-O2 -g1 -fPIC" CPPFLAGS="-include $here/jemalloc_sealed.h" &&
+    CC="$1" CFLAGS="-O2 -g1 -fPIC" CPPFLAGS="-include ../jemalloc_sealed.h" &&
     make -j "$2" build_lib_static; } >"$dir/build.log" 2>&1; then
     fail "its build failed, see $dir/build.log"
   fi
