@@ -19,6 +19,7 @@ typedef struct tarn__caching {
   size_t range_bytes;
   pthread_mutex_t lock;
   tarn__heap heap;
+  size_t growing_bytes;  /* of segments that are being asked for: counted against the limit */
   tarn_pool_stats stats; /* peaks and counts; sizes are the heap's */
   uint64_t change_count;
 } tarn__caching;

@@ -6,8 +6,9 @@ static size_t larger(size_t a, size_t b) {
 }
 
 static bool is_within_limit(const tarn__caching *self, size_t more_bytes) {
-  return self->limit_bytes == 0 || (self->heap.reserved_bytes <= self->limit_bytes &&
-                                    more_bytes <= self->limit_bytes - self->heap.reserved_bytes);
+  const size_t taken_bytes = self->heap.reserved_bytes + self->growing_bytes;
+  return self->limit_bytes == 0 ||
+         (taken_bytes <= self->limit_bytes && more_bytes <= self->limit_bytes - taken_bytes);
 }
 
 static tarn_status refuse_limit(const tarn__caching *self, size_t more_bytes) {
@@ -31,13 +32,13 @@ static void *grow_segment(tarn__caching *self, const tarn__request *asked, tarn_
     return NULL;
   }
   /* Claimed before the lock is left, so that threads that grow at once respect the limit. */
-  self->heap.reserved_bytes += size_bytes;
+  self->growing_bytes += size_bytes;
   self->stats.provider_calls++;
   pthread_mutex_unlock(&self->lock);
   void *memory = NULL;
   *status = tarn_provider_alloc(self->provider, size_bytes, &memory);
   pthread_mutex_lock(&self->lock);
-  self->heap.reserved_bytes -= size_bytes;
+  self->growing_bytes -= size_bytes;
   if (*status != TARN_OK) return NULL;
   tarn__block *block = tarn__heap_add_segment(&self->heap, memory, size_bytes, TARN__BLOCK_FREE);
   if (block == NULL) {

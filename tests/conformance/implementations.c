@@ -8,6 +8,7 @@
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
 #include "numa/tarn_numa.h"
+#include "tests/support/open_cuda.h"
 
 /* --- providers --- */
 
@@ -44,11 +45,29 @@ static tarn_status make_node(tarn_provider **provider) {
   return make_on_node(provider, NULL);
 }
 
+static tarn_status make_cuda_device(tarn_provider **provider) {
+  tarn_cuda *cuda = NULL;
+  tarn_status status = test_open_cuda(&cuda);
+  if (status == TARN_OK) status = tarn_cuda_device_provider_create(cuda, 0, provider);
+  tarn_cuda_release(cuda);
+  return status;
+}
+
+static tarn_status make_cuda_pinned(tarn_provider **provider) {
+  tarn_cuda *cuda = NULL;
+  tarn_status status = test_open_cuda(&cuda);
+  if (status == TARN_OK) status = tarn_cuda_pinned_provider_create(cuda, provider);
+  tarn_cuda_release(cuda);
+  return status;
+}
+
 const implementation provider_implementations[] = {
     {.name = "pages", .make_provider = make_pages},
     {.name = "base pages", .make_provider = make_base_pages},
     {.name = "fixed", .make_provider = make_fixed},
     {.name = "node", .make_provider = make_node},
+    {.name = "cuda device", .make_provider = make_cuda_device},
+    {.name = "cuda pinned", .make_provider = make_cuda_pinned},
     {.name = NULL},
 };
 
@@ -82,26 +101,46 @@ static tarn_status make_jemalloc_node(tarn_pool **pool) {
   return make_on_node(NULL, pool);
 }
 
+static tarn_status make_caching_cuda_device(tarn_pool **pool) {
+  return make_caching_over(make_cuda_device, pool);
+}
+
+static tarn_status make_caching_cuda_pinned(tarn_pool **pool) {
+  return make_caching_over(make_cuda_pinned, pool);
+}
+
 const implementation pool_implementations[] = {
     {.name = "caching over pages", .make_pool = make_caching_pages},
     {.name = "caching over base pages", .make_pool = make_caching_base_pages},
     {.name = "caching over fixed", .make_pool = make_caching_fixed},
     {.name = "caching over node", .make_pool = make_caching_node},
     {.name = "jemalloc node", .make_pool = make_jemalloc_node},
+    {.name = "caching over cuda device", .make_pool = make_caching_cuda_device},
+    {.name = "caching over cuda pinned", .make_pool = make_caching_cuda_pinned},
     {.name = NULL},
 };
 
 /* --- streams --- */
 
+static tarn_status make_cuda_stream(tarn_stream **stream) {
+  tarn_cuda *cuda = NULL;
+  tarn_status status = test_open_cuda(&cuda);
+  if (status == TARN_OK) status = tarn_cuda_stream_create(cuda, 0, stream);
+  tarn_cuda_release(cuda);
+  return status;
+}
+
 const implementation stream_implementations[] = {
     {.name = "host", .make_stream = tarn_host_stream_create},
     {.name = "worker", .make_stream = tarn_worker_stream_create},
+    {.name = "cuda", .make_stream = make_cuda_stream},
     {.name = NULL},
 };
 
 tarn_stream *make_stream_for(const tarn_pool *pool) {
-  (void)pool;
+  const int32_t type = tarn_pool_attributes_of(pool)->device.type;
+  const bool is_cuda = type == TARN_DEVICE_CUDA || type == TARN_DEVICE_CUDA_HOST;
   tarn_stream *stream = NULL;
-  assert_ok(tarn_worker_stream_create(&stream));
+  assert_ok(is_cuda ? make_cuda_stream(&stream) : tarn_worker_stream_create(&stream));
   return stream;
 }

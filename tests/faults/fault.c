@@ -1,0 +1,92 @@
+/* fault.c: malloc and its family, wrapped by the linker. */
+#include "tests/faults/fault.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { SITES_MAX = 1024 };
+
+static atomic_bool is_armed;
+static atomic_long counted;
+static long failing;
+static atomic_bool has_failed;
+static atomic_long live_count;
+static void *sites[SITES_MAX];
+static size_t site_count;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *block, size_t size);
+void __real_free(void *block);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *block, size_t size);
+void __wrap_free(void *block);
+
+void fault_arm(long fail_at) {
+  failing = fail_at;
+  atomic_store(&counted, 0);
+  atomic_store(&has_failed, false);
+  atomic_store(&is_armed, true);
+}
+
+bool fault_disarm(void) {
+  atomic_store(&is_armed, false);
+  return atomic_load(&has_failed);
+}
+
+long fault_live_count(void) {
+  return atomic_load(&live_count);
+}
+
+size_t fault_site_count(void) {
+  return site_count;
+}
+
+void fault_print_sites(void) {
+  for (size_t index = 0; index < site_count; index++) printf("site %p\n", sites[index]);
+}
+
+static void note_site(void *site) {
+  for (size_t index = 0; index < site_count; index++) {
+    if (sites[index] == site) return;
+  }
+  if (site_count < SITES_MAX) sites[site_count++] = site;
+}
+
+/* One allocation fails at a time, so one thread at a time notes a site. */
+static bool fails_now(void *site) {
+  if (!atomic_load(&is_armed)) return false;
+  if (atomic_fetch_add(&counted, 1) + 1 != failing) return false;
+  note_site(site);
+  atomic_store(&has_failed, true);
+  return true;
+}
+
+void *__wrap_malloc(size_t size) {
+  if (fails_now(__builtin_return_address(0))) return NULL;
+  void *block = __real_malloc(size);
+  if (block != NULL) atomic_fetch_add(&live_count, 1);
+  return block;
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+  if (fails_now(__builtin_return_address(0))) return NULL;
+  void *block = __real_calloc(count, size);
+  if (block != NULL) atomic_fetch_add(&live_count, 1);
+  return block;
+}
+
+void *__wrap_realloc(void *block, size_t size) {
+  if (fails_now(__builtin_return_address(0))) return NULL;
+  void *moved = __real_realloc(block, size);
+  if (block == NULL && moved != NULL) atomic_fetch_add(&live_count, 1);
+  return moved;
+}
+
+void __wrap_free(void *block) {
+  if (block != NULL) atomic_fetch_sub(&live_count, 1);
+  __real_free(block);
+}
