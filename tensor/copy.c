@@ -1,4 +1,4 @@
-/* copy.c: the one copy: checks, broadcasts, plans, chooses who runs it, and keeps both sides alive. */
+/* copy.c: the one copy: checks, broadcasts, plans, chooses who runs it, keeps both sides alive. */
 #include "tensor/tarn_copy.h"
 
 #include <inttypes.h>

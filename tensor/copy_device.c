@@ -68,9 +68,9 @@ static tarn_status copy_rows(const tarn__copy_plan *plan, const tarn__copy_side 
   int32_t row_dim = tarn__copy_plan_row_dim(plan);
   tarn_copy_rows rows = rows_of(plan, row_dim, dst, src);
   do {
+    outcome->issued_count++; /* one that fails may have got some of its rows on their way */
     tarn_status status = tarn_stream_copy_rows(stream, &rows);
     if (status != TARN_OK) return status;
-    outcome->issued_count++;
   } while (step_rows(plan, row_dim, index, &rows));
   return TARN_OK;
 }
@@ -146,6 +146,12 @@ static tarn_status push(const tarn__copy_side *dst, const tarn__copy_side *stagi
   return copy_rows(&plan, dst, staging, stream, outcome);
 }
 
+/* A call with pageable memory is done when it returns; but one that failed may have left some of
+ * its rows under way. Memory that cannot be waited for is not freed. */
+static void drop_staging(char *staging, tarn_status status, tarn_stream *stream) {
+  if (status == TARN_OK || tarn_stream_synchronize(stream) == TARN_OK) free(staging);
+}
+
 /* The last two hops: the CPU brings `host` into the order of the destination, which is then the
  * host's itself or takes it in rows. */
 static tarn_status deliver(const tarn__copy_side *dst, const tarn__copy_side *host,
@@ -162,7 +168,7 @@ static tarn_status deliver(const tarn__copy_side *dst, const tarn__copy_side *ho
   }
   copy_on_host(&staging, host, element_bytes);
   tarn_status status = push(dst, &staging, element_bytes, stream, outcome);
-  free(staging.base);
+  drop_staging(staging.base, status, stream);
   return status;
 }
 
@@ -178,7 +184,7 @@ static tarn_status copy_staged_piece(const tarn__copy_side *dst, const tarn__cop
   }
   tarn_status status = pull(&staging, src, element_bytes, stream, outcome);
   if (status == TARN_OK) status = deliver(dst, &staging, element_bytes, stream, outcome);
-  free(staging.base);
+  drop_staging(staging.base, status, stream);
   return status;
 }
 
@@ -251,6 +257,7 @@ static tarn_status copy_moved(const tarn__copy_plan *plan, const tarn__copy_side
     }
   }
   for (size_t done = 0; done < total && status == TARN_OK; done += piece) {
+    outcome->issued_count++;
     size_t size = total - done < piece ? total - done : piece;
     size_t at = to < from ? done : total - done - size; /* up or down, away from what is unread */
     if (staging == NULL) {
@@ -261,11 +268,10 @@ static tarn_status copy_moved(const tarn__copy_plan *plan, const tarn__copy_side
         status = tarn_stream_copy(stream, to + at, dst->device, staging, host, size);
       }
     }
-    if (status == TARN_OK) outcome->issued_count++;
   }
   outcome->executor = staging != NULL ? "staged" : "memcpy";
   outcome->is_done = staging != NULL;
-  free(staging);
+  drop_staging(staging, status, stream);
   return status;
 }
 

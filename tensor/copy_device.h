@@ -15,12 +15,12 @@ typedef struct tarn__copy_side {
 typedef struct tarn__copy_outcome {
   const char *executor;  /* a literal: "memcpy", "rows", "staged" */
   bool is_done;          /* whatever the stream */
-  uint64_t issued_count; /* calls that the stream accepted, also where a later one failed */
+  uint64_t issued_count; /* calls of the stream, failed ones too: with 0 it has nothing to do */
 } tarn__copy_outcome;
 
-/* `plan` is the plan of the two layouts; the sides share a byte only where `is_overlapping`, and then
- * the plan is one run. A failure may leave the destination partly written, and issued_count says
- * whether the stream still works on the two sides. */
+/* `plan` is the plan of the two layouts; the sides share a byte only where `is_overlapping`, and
+ * then the plan is one run. A failure may leave the destination partly written, and issued_count
+ * says whether the stream still works on the two sides. */
 tarn_status tarn__copy_device_run(const tarn__copy_side *dst, const tarn__copy_side *src,
                                   size_t element_bytes, const tarn__copy_plan *plan,
                                   bool is_overlapping, tarn_stream *stream,

@@ -1,9 +1,9 @@
 /* copy_host.c: strided copies by the CPU: two dimensions at a time, in tiles where they are turned.
  *
- * The innermost loop follows the destination's narrowest stride. Where the source is narrowest along
- * another dimension, a plain loop would touch a new cache line of the source for each element and
- * forget it before the next one is wanted; so these two dimensions are walked in square tiles whose
- * lines stay in the first-level cache:
+ * The innermost loop follows the destination's narrowest stride. Where the source is narrowest
+ * along another dimension, a plain loop would touch a new cache line of the source for each element
+ * and forget it before the next one is wanted; so these two dimensions are walked in square tiles
+ * whose lines stay in the first-level cache:
  *
  *        dst                src
  *      ->->->->           |  |  |  |       a tile reads TILE_BYTES of each of its lines
@@ -131,7 +131,7 @@ static walk take_plane(tarn__copy_plan *plan) {
   return taken;
 }
 
-/* Steps the index of the dimensions that are left, the last one first; false after the last step. */
+/* Steps the index of the dimensions that are left, the last one first; false after the last. */
 static bool step_index(const tarn__copy_plan *plan, int64_t *index, char **dst, const char **src) {
   for (int32_t d = plan->rank - 1; d >= 0; d--) {
     if (++index[d] < plan->shape[d]) {

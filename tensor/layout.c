@@ -1,9 +1,9 @@
 /* layout.c: making layouts, and what can be said of one: bounds, contiguity, equality.
  *
  * Two promises hold for every layout that init, init_strided and the views made, and let the views
- * calculate without checks: the product of all sizes, a size of 0 counted as 1, fits int64_t; and so
- * does offset + the sum of (size - 1) * stride over any choice of dimensions with a size above 0, and
- * one more than that.
+ * calculate without checks: the product of all sizes, a size of 0 counted as 1, fits int64_t; and
+ * so does offset + the sum of (size - 1) * stride over any choice of dimensions with a size above
+ * 0, and one more than that.
  */
 #include "tensor/tarn_layout.h"
 #include "tensor/layout.h"

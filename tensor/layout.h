@@ -29,8 +29,8 @@ bool tarn__layout_view_strides(const tarn_layout *layout, int32_t rank, const in
                                int64_t strides[TARN_RANK_MAX]);
 
 /* True where an element of `a` and one of `b` share a byte. `distance_bytes` is the address of b's
- * element number 0 minus the address of a's; elements of both are element_bytes long. Exact; cost as
- * tarn_layout_overlaps_itself. */
+ * element number 0 minus the address of a's; elements of both are element_bytes long. Exact; cost
+ * as tarn_layout_overlaps_itself. */
 bool tarn__layouts_meet(const tarn_layout *a, const tarn_layout *b, int64_t distance_bytes,
                         size_t element_bytes);
 

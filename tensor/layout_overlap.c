@@ -1,4 +1,4 @@
-/* layout_overlap.c: whether a layout reaches an element twice, and whether two layouts share a byte.
+/* layout_overlap.c: whether a layout reaches an element twice, whether two layouts share a byte.
  *
  * Both are one question about sums: are there whole numbers x[k] in [0, last[k]] with
  *

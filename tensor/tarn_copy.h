@@ -5,8 +5,8 @@
  *
  * 1. The call notes `stream` on both storages, so either tensor may be released right after it: no
  *    byte is reused, and no deleter runs, before the stream has passed the copy.
- * 2. Pageable host memory never goes into an asynchronous device copy behind the caller's back: such
- *    a call is synchronous, and the report says so.
+ * 2. Pageable host memory never goes into an asynchronous device copy behind the caller's back:
+ *    such a call is synchronous, and the report says so.
  * 3. Tensors that overlap are copied exactly where that is possible (the same bytes through equal
  *    layouts: nothing to do; two contiguous ranges: as memmove), else TARN_OVERLAP. A destination
  *    that overlaps itself is TARN_OVERLAP.
@@ -24,8 +24,8 @@ typedef struct tarn_copy_report {
   size_t struct_size;
   size_t moved_bytes; /* of the destination */
   uint64_t run_count; /* contiguous runs after reduction */
-  /* A literal: "none"; "memcpy", one run; "rows", by calls of the stream or a loop over evenly spaced
-   * runs; "strided", by the CPU; "staged", by way of packed host memory. */
+  /* A literal: "none"; "memcpy", one run; "rows", by calls of the stream or a loop over evenly
+   * spaced runs; "strided", by the CPU; "staged", by way of packed host memory. */
   const char *executor;
   bool was_synchronous; /* the copy is done, whatever the stream */
 } tarn_copy_report;
@@ -35,10 +35,10 @@ typedef struct tarn_copy_report {
  * host memory. TARN_READ_ONLY where dst's storage is. `report` may be NULL; the caller sets its
  * struct_size.
  *
- * With a device, evenly spaced rows go to the stream in one call, other strides in a few; where that
- * would be many small calls, the copy is staged in pageable host memory and synchronous, and only
- * the elements themselves are moved, never the gaps between them. A failure in the middle of several
- * calls leaves dst partly written; every other failure leaves it as it was. */
+ * With a device, evenly spaced rows go to the stream in one call, other strides in a few; where
+ * that would be many small calls, the copy is staged in pageable host memory and synchronous, and
+ * only the elements themselves are moved, never the gaps between them. A failure in the middle of
+ * several calls leaves dst partly written; every other failure leaves it as it was. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src,
                                                      tarn_stream *stream, tarn_copy_report *report);
 

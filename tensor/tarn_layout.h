@@ -53,8 +53,9 @@ TARN_API bool tarn_layout_same_shape(const tarn_layout *a, const tarn_layout *b)
 /* Fixes dimension `dim` at `index` (negative: from the end) and removes it. */
 TARN_API TARN_NODISCARD tarn_status tarn_layout_select(tarn_layout *layout, int32_t dim,
                                                        int64_t index);
-/* NumPy's start:stop:step along `dim`: negative start and stop count from the end, both are clamped,
- * step may be negative and is never 0. TARN_SLICE_OPEN stands for a start or stop left out. */
+/* NumPy's start:stop:step along `dim`: negative start and stop count from the end, both are
+ * clamped, step may be negative and is never 0. TARN_SLICE_OPEN stands for a start or stop left
+ * out. */
 #define TARN_SLICE_OPEN INT64_MIN
 TARN_API TARN_NODISCARD tarn_status tarn_layout_slice(tarn_layout *layout, int32_t dim,
                                                       int64_t start, int64_t stop, int64_t step);

@@ -31,13 +31,13 @@ typedef struct tarn_linear_span {
 } tarn_linear_span;
 
 /* Opens `tensor` for linear access: `access` is READ, WRITE or both. The CPU may follow `data` at
- * once: where that is the tensor's own memory, or its elements are read, begin waits for all that is
- * enqueued on `stream` (NULL where nothing is pending, then begin is free); earlier work on other
- * streams is the caller's to order. `pool` lends the staging memory, is host memory, and may be NULL
- * where the caller knows that none is needed (TARN_INVALID_ARGUMENT if it was). The span retains the
- * tensor's storage until end; spans may be open side by side, and each end writes all its elements.
- * A WRITE without READ must write every element. TARN_READ_ONLY and TARN_OVERLAP for a WRITE to a
- * read-only storage, and to a tensor that reaches an element twice. */
+ * once: where that is the tensor's own memory, or its elements are read, begin waits for all that
+ * is enqueued on `stream` (NULL where nothing is pending, then begin is free); earlier work on
+ * other streams is the caller's to order. `pool` lends the staging memory, is host memory, and may
+ * be NULL where the caller knows that none is needed (TARN_INVALID_ARGUMENT if it was). The span
+ * retains the tensor's storage until end; spans may be open side by side, and each end writes all
+ * its elements. A WRITE without READ must write every element. TARN_READ_ONLY and TARN_OVERLAP for
+ * a WRITE to a read-only storage, and to a tensor that reaches an element twice. */
 TARN_API TARN_NODISCARD tarn_status tarn_linear_begin(const tarn_tensor *tensor, uint32_t access,
                                                       tarn_pool *pool, tarn_stream *stream,
                                                       tarn_linear_span *span);

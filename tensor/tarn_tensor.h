@@ -41,9 +41,9 @@ TARN_API TARN_NODISCARD tarn_status tarn_tensor_of_storage(tarn_storage *storage
  * behind blob->address; blob->size_bytes 0 with a non-NULL address: computed from the layout, which
  * then must not reach in front of the address. Takes the blob's deleter on success.
  *
- * An address that is not aligned to one value of the dtype (8 bytes for complex128, 4 for float32x4)
- * is TARN_INVALID_ARGUMENT, here and in tarn_tensor_of_storage: no C code may load through it. Wrap
- * such bytes as uint8 and copy them. */
+ * An address that is not aligned to one value of the dtype (8 bytes for complex128, 4 for
+ * float32x4) is TARN_INVALID_ARGUMENT, here and in tarn_tensor_of_storage: no C code may load
+ * through it. Wrap such bytes as uint8 and copy them. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_wrap(const tarn_blob *blob, tarn_dtype dtype,
                                                      int32_t rank, const int64_t *shape,
                                                      const int64_t *strides, size_t offset_bytes,
@@ -107,8 +107,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_tensor_as_strided(tarn_tensor *tensor, 
 
 /* `view` where that is possible, and then *reshaped borrows nothing but retains the same storage;
  * else a packed copy from `pool` made in the order of `stream`. The caller owns *reshaped either
- * way, and *copied (may be NULL) says which. `pool` may be NULL where the caller knows that no copy is
- * needed. *reshaped is another variable than *tensor. */
+ * way, and *copied (may be NULL) says which. `pool` may be NULL where the caller knows that no copy
+ * is needed. *reshaped is another variable than *tensor. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_reshape(const tarn_tensor *tensor, int32_t rank,
                                                         const int64_t *shape, tarn_pool *pool,
                                                         tarn_stream *stream, tarn_tensor *reshaped,

@@ -7,7 +7,7 @@
 #include "tensor/tarn_copy.h"
 
 /* What a load of one value wants of its address: the width of a lane, for a complex number that of
- * its parts, rounded down to a power of two. Elements of several lanes and opaque ones ask no more. */
+ * its parts. More lanes ask no more, and opaque elements nothing at all. */
 static size_t alignment_of(tarn_dtype dtype) {
   size_t value_bytes = dtype.bits / 8u;
   if (dtype.code == TARN_CODE_COMPLEX) value_bytes /= 2;

@@ -1,8 +1,8 @@
 /* fake_device.h: a device whose memory the CPU cannot touch, and a stream that works late.
  *
  * The device's addresses are mapped without access, so that the library faults where it follows one
- * itself; the stream's copies go through a second mapping of the same memory. Every copy checks that
- * its addresses lie on the devices that it names. Not for several threads at once.
+ * itself; the stream's copies go through a second mapping of the same memory. Every copy checks
+ * that its addresses lie on the devices that it names. Not for several threads at once.
  */
 #ifndef TESTS_FAKE_DEVICE_H
 #define TESTS_FAKE_DEVICE_H

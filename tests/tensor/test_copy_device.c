@@ -311,7 +311,7 @@ static void a_copy_that_fails_half_way_keeps_both_sides_alive(void **state) {
   tarn_tensor_release(&far);
 }
 
-/* Every call of a staged copy fails once; nothing leaks (the sanitizers look) and all is reported. */
+/* Every call of a staged copy fails once; nothing leaks (sanitizers look) and all is reported. */
 static void every_failing_call_of_a_staged_copy_is_reported(void **state) {
   (void)state;
   tarn_tensor src = place(device, NULL, 20000, TARN_U8, ROW_MAJOR(100, 200));

@@ -70,8 +70,8 @@ static void every_name_parses_back_to_its_dtype(void **state) {
   }
 }
 
-/* Every width of every code, and of some beyond, with some lanes: what is supported has a size and a name of its
- * own that parses back; what is not has neither. */
+/* Every width of every code, and of some beyond, with some lanes: what is supported has a size and
+ * a name of its own that parses back; what is not has neither. */
 static void names_and_sizes_agree_with_check_everywhere(void **state) {
   (void)state;
   static const uint16_t lane_counts[] = {0, 1, 2, 3, 4, 8, 65535};

@@ -81,13 +81,13 @@ static int32_t maybe_negative(uint64_t *random, int32_t dim, int32_t rank) {
   return random_in(random, 0, 1) ? dim : dim - rank;
 }
 
-/* A random index list into a dimension of `size`, made by walking, not by the formula under test. */
+/* A random slice of view->dim; its length is found by walking, not by the formula under test. */
 static tarn_status random_slice(uint64_t *random, tarn_layout *layout, view_step *view) {
   int64_t size = layout->shape[view->dim];
   int64_t step = random_in(random, 1, 3) * (random_in(random, 0, 1) ? 1 : -1);
   view->step = step;
   view->start = size > 0 ? random_in(random, 0, size - 1) : 0;
-  view->stop = random_in(random, 0, size + 2) * (step > 0 ? 1 : 1);
+  view->stop = random_in(random, 0, size + 2);
   int64_t length = 0;
   for (int64_t at = view->start; at >= 0 && at < size; at += step) {
     if (step > 0 ? at >= view->stop : at <= view->stop) break;
@@ -341,8 +341,8 @@ static void known_views_have_known_strides(void **state) {
 
 /* --- slice --- */
 
-/* What Python's slice.indices says for every pair of these bounds, start by start: each character is
- * length * 4 + first index, in base 32. */
+/* What Python's slice.indices says for every pair of these bounds, start by start: each character
+ * is length * 4 + first index, in base 32. */
 #define NONE TARN_SLICE_OPEN
 static const int64_t bounds[] = {NONE, -6, -4, -1, 0, 2, 4, 6};
 enum { BOUND_COUNT = sizeof bounds / sizeof bounds[0] };

@@ -1,0 +1,236 @@
+/* test_copy_cuda.c: copies and linear access through a CUDA driver, a GPU's or the simulated one.
+ *
+ * usage: test_copy_cuda [path of a libcuda.so.1]; without one the machine's own, and exit status 77
+ * where there is none.
+ */
+#include "tests/support/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_pages.h"
+#include "cuda/tarn_cuda.h"
+#include "tensor/tarn_copy.h"
+#include "tensor/tarn_linear.h"
+#include "tests/tensor/layout_model.h"
+
+enum { BUFFER_BYTES = 1 << 15, PLACES = 3 };
+
+static const char *driver_path;
+static tarn_cuda *cuda;
+static tarn_stream *stream;
+static tarn_pool *pools[PLACES]; /* pageable, pinned, device */
+enum { PAGEABLE, PINNED, DEVICE };
+
+static tarn_pool *pool_over(tarn_provider *provider) {
+  tarn_pool *pool;
+  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
+  tarn_provider_release(provider);
+  return pool;
+}
+
+static int start(void **state) {
+  (void)state;
+  tarn_provider *provider;
+  assert_ok(tarn_cuda_stream_create(cuda, 0, &stream));
+  assert_ok(tarn_pages_provider_create(NULL, &provider));
+  pools[PAGEABLE] = pool_over(provider);
+  assert_ok(tarn_cuda_pinned_provider_create(cuda, &provider));
+  pools[PINNED] = pool_over(provider);
+  assert_ok(tarn_cuda_device_provider_create(cuda, 0, &provider));
+  pools[DEVICE] = pool_over(provider);
+  return 0;
+}
+
+static int stop(void **state) {
+  (void)state;
+  tarn_stream_release(stream);
+  for (int place = 0; place < PLACES; place++) {
+    tarn_pool_stats stats = {.struct_size = sizeof stats};
+    assert_ok(tarn_pool_stats_of(pools[place], &stats));
+    assert_int_equal(stats.alloc_count, stats.free_count);
+    tarn_pool_release(pools[place]);
+  }
+  return 0;
+}
+
+/* The order in which a place's memory is to be used: the CPU's for memory that the CPU fills. */
+static tarn_stream *order_of(int place) {
+  return place == DEVICE ? stream : NULL;
+}
+
+/* Puts the test's bytes into a storage, or gets them, by the one copy that needs no planning. */
+static void transfer(tarn_storage *storage, char *bytes, bool is_upload) {
+  size_t size_bytes = tarn_storage_size_bytes(storage);
+  const void *address = tarn_storage_data(storage);
+  tarn_device where = tarn_storage_device(storage), host = {TARN_DEVICE_CPU, 0};
+  if (is_upload) {
+    assert_ok(tarn_stream_copy(stream, (void *)(uintptr_t)address, where, bytes, host, size_bytes));
+  } else {
+    assert_ok(tarn_stream_copy(stream, bytes, host, address, where, size_bytes));
+  }
+  assert_ok(tarn_stream_synchronize(stream));
+}
+
+static void a_round(uint64_t *random, int to_place, int from_place, size_t *executors) {
+  static char zeros[BUFFER_BYTES], seen[BUFFER_BYTES], pattern[BUFFER_BYTES];
+  static char expected[BUFFER_BYTES];
+  static const tarn_dtype dtypes[] = {
+      {TARN_CODE_BOOL, 8, 1}, {TARN_CODE_FLOAT, 32, 1}, {TARN_CODE_COMPLEX, 128, 1}};
+  int64_t shape[TARN_RANK_MAX];
+  bool is_large = random_in(random, 0, 1);
+  int32_t rank = random_shape(random, is_large ? 20 : 6, is_large ? 1000 : 300, shape);
+  tarn_tensor dst = {.dtype = dtypes[random_in(random, 0, 2)]}, src = dst;
+  dst.layout = random_layout_of(random, rank, shape, /*may_overlap=*/false);
+  src.layout = random_layout_of(random, rank, shape, /*may_overlap=*/true);
+  assert_ok(tarn_storage_create(pools[to_place], BUFFER_BYTES, order_of(to_place), &dst.storage));
+  assert_ok(
+      tarn_storage_create(pools[from_place], BUFFER_BYTES, order_of(from_place), &src.storage));
+  random_fill(random, pattern, 16384);
+  transfer(src.storage, pattern, true);
+  transfer(dst.storage, zeros, true);
+  memset(expected, 0, sizeof expected);
+  model_copy(&dst.layout, expected, &src.layout, pattern, tarn_dtype_size_bytes(dst.dtype));
+  tarn_copy_report report = {.struct_size = sizeof report};
+  assert_ok(tarn_tensor_copy(&dst, &src, stream, &report));
+  tarn_tensor_release(&src);
+  transfer(dst.storage, seen, false);
+  if (memcmp(seen, expected, sizeof seen) != 0) {
+    fail_msg("from place %d to %d: %s", from_place, to_place, report.executor);
+  }
+  tarn_tensor_release(&dst);
+  (*executors) |= strcmp(report.executor, "staged") == 0    ? 1u
+                  : strcmp(report.executor, "rows") == 0    ? 2u
+                  : strcmp(report.executor, "memcpy") == 0  ? 4u
+                  : strcmp(report.executor, "strided") == 0 ? 8u
+                                                            : 16u;
+}
+
+static void copies_between_all_places_equal_the_model(void **state) {
+  (void)state;
+  uint64_t random = 71;
+  for (int to_place = 0; to_place < PLACES; to_place++) {
+    for (int from_place = 0; from_place < PLACES; from_place++) {
+      size_t executors = 0;
+      for (int round = 0; round < 300; round++) a_round(&random, to_place, from_place, &executors);
+      bool has_device = to_place == DEVICE || from_place == DEVICE;
+      assert_int_equal(executors & 15u, has_device ? 7u : 14u);
+    }
+  }
+}
+
+/* The source goes back to its pool while the copy may still be queued, and is lent out again. */
+static void a_pinned_source_may_be_released_at_once(void **state) {
+  (void)state;
+  enum { BYTES = 1 << 20 };
+  static char seen[BYTES];
+  for (int round = 0; round < 20; round++) {
+    tarn_tensor near, far, other;
+    assert_ok(tarn_tensor_create(pools[PINNED], TARN_U8, 1, (int64_t[]){BYTES}, NULL, &near));
+    assert_ok(tarn_tensor_create(pools[DEVICE], TARN_U8, 1, (int64_t[]){BYTES}, stream, &far));
+    memset(tarn_tensor_data_mutable(&near), round + 1, BYTES);
+    tarn_copy_report report = {.struct_size = sizeof report};
+    assert_ok(tarn_tensor_copy(&far, &near, stream, &report));
+    assert_false(report.was_synchronous);
+    tarn_tensor_release(&near);
+    assert_ok(tarn_tensor_create(pools[PINNED], TARN_U8, 1, (int64_t[]){BYTES}, NULL, &other));
+    memset(tarn_tensor_data_mutable(&other), 0xee, BYTES);
+    transfer(far.storage, seen, false);
+    for (int i = 0; i < BYTES; i++) {
+      if (seen[i] != (char)(round + 1)) fail_msg("round %d byte %d", round, i);
+    }
+    tarn_tensor_release(&other);
+    tarn_tensor_release(&far);
+  }
+}
+
+static void runs_on_the_device_move_as_memmove_does(void **state) {
+  (void)state;
+  static char bytes[8192], seen[8192];
+  static const int64_t shifts[] = {1, 100, 1000, 4000};
+  for (size_t i = 0; i < 2 * COUNT_OF(shifts); i++) {
+    int64_t shift = shifts[i / 2];
+    size_t size_bytes = (size_t)(8192 - shift);
+    tarn_tensor low, high;
+    assert_ok(tarn_tensor_create(pools[DEVICE], TARN_U8, 1, (int64_t[]){8192}, stream, &low));
+    for (int at = 0; at < 8192; at++) bytes[at] = (char)(at * 5 + at / 97);
+    transfer(low.storage, bytes, true);
+    high = low;
+    assert_ok(tarn_tensor_narrow(&low, 0, 0, 8192 - shift));
+    assert_ok(tarn_tensor_narrow(&high, 0, shift, 8192 - shift));
+    bool is_down = i % 2 == 1;
+    memmove(is_down ? bytes : bytes + shift, is_down ? bytes + shift : bytes, size_bytes);
+    assert_ok(tarn_tensor_copy(is_down ? &low : &high, is_down ? &high : &low, stream, NULL));
+    transfer(low.storage, seen, false);
+    assert_memory_equal(seen, bytes, sizeof seen);
+    tarn_tensor_release(&low);
+  }
+}
+
+/* Reads a turned device tensor on the host, changes it there, and reads it again. */
+static void linear_access_goes_there_and_back(void **state) {
+  (void)state;
+  static int32_t numbers[40 * 60], seen[40 * 60];
+  for (int round = 0; round < 10; round++) {
+    int staging = round % 2 ? PINNED : PAGEABLE;
+    tarn_tensor tensor, turned;
+    tarn_linear_span span;
+    assert_ok(tarn_tensor_create(pools[DEVICE], TARN_I32, 2, (int64_t[]){40, 60}, stream, &tensor));
+    for (int32_t i = 0; i < 40 * 60; i++) numbers[i] = i * (round + 1);
+    transfer(tensor.storage, (char *)numbers, true);
+    turned = tensor;
+    assert_ok(tarn_tensor_transpose(&turned, 0, 1));
+    assert_ok(tarn_linear_begin(&turned, TARN_LINEAR_READ | TARN_LINEAR_WRITE, pools[staging],
+                                stream, &span));
+    assert_false(span.is_zero_copy);
+    int32_t *linear = span.data;
+    for (int32_t i = 0; i < 40 * 60; i++) {
+      int32_t turned_place = i % 40 * 60 + i / 40;
+      assert_int_equal(linear[i], numbers[turned_place]);
+      linear[i] += 7;
+    }
+    assert_ok(tarn_linear_end(&span, stream));
+    transfer(tensor.storage, (char *)seen, false);
+    for (int32_t i = 0; i < 40 * 60; i++) assert_int_equal(seen[i], numbers[i] + 7);
+    tarn_tensor_release(&tensor);
+  }
+}
+
+static void a_pinned_tensor_is_read_in_place_behind_the_stream(void **state) {
+  (void)state;
+  static char bytes[4096];
+  tarn_tensor far, near;
+  tarn_linear_span span;
+  assert_ok(tarn_tensor_create(pools[DEVICE], TARN_U8, 1, (int64_t[]){4096}, stream, &far));
+  assert_ok(tarn_tensor_create(pools[PINNED], TARN_U8, 1, (int64_t[]){4096}, NULL, &near));
+  memset(bytes, 42, sizeof bytes);
+  transfer(far.storage, bytes, true);
+  assert_ok(tarn_tensor_copy(&near, &far, stream, NULL));
+  assert_ok(tarn_linear_begin(&near, TARN_LINEAR_READ, NULL, stream, &span));
+  assert_true(span.is_zero_copy);
+  assert_memory_equal(span.data, bytes, sizeof bytes);
+  assert_ok(tarn_linear_end(&span, stream));
+  tarn_tensor_release(&far);
+  tarn_tensor_release(&near);
+}
+
+int main(int argument_count, char **arguments) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(copies_between_all_places_equal_the_model),
+      cmocka_unit_test(a_pinned_source_may_be_released_at_once),
+      cmocka_unit_test(runs_on_the_device_move_as_memmove_does),
+      cmocka_unit_test(linear_access_goes_there_and_back),
+      cmocka_unit_test(a_pinned_tensor_is_read_in_place_behind_the_stream),
+  };
+  driver_path = argument_count > 1 ? arguments[1] : NULL;
+  const tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = driver_path};
+  tarn_status status = tarn_cuda_open(&options, &cuda);
+  if (status != TARN_OK) {
+    printf("%s: %s\n", tarn_status_name(status), tarn_last_error()->message);
+    return driver_path == NULL ? 77 : 1;
+  }
+  int failed = cmocka_run_group_tests(tests, start, stop);
+  tarn_cuda_release(cuda);
+  return failed;
+}
