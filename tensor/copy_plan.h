@@ -15,8 +15,10 @@ typedef enum tarn__copy_kind {
   TARN__COPY_STRIDED, /* anything else */
 } tarn__copy_kind;
 
-/* Addresses are relative: the run at index (i0, i1, ...) goes from  src_offset + i0 * src_strides[0]
- * + ...  to  dst_offset + i0 * dst_strides[0] + ...  Everything is in bytes.
+/* Addresses are relative, in bytes. The run at index (i0, i1, ...) goes
+ *
+ *     from  src_offset + i0 * src_strides[0] + i1 * src_strides[1] + ...
+ *     to    dst_offset + i0 * dst_strides[0] + i1 * dst_strides[1] + ...
  *
  * Dimensions are in the order of the destination, the widest stride first; destination strides are
  * positive (a flipped dimension is walked backwards on both sides), source strides are any. No two
