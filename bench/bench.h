@@ -1,0 +1,43 @@
+/* bench.h: what the four benches share: the run, its filter, its place and its results. */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+#include "alloc/tarn_pool.h"
+#include "bench/options.h"
+#include "bench/report.h"
+#include "bench/where.h"
+
+typedef struct bench_run {
+  const command_options *options;
+  where_place where; /* open, unless the cases are only listed */
+  report_table *report;
+  int case_count; /* that the filter let through */
+} bench_run;
+
+/* Names a case. True where it is to be run; --list prints it instead, --filter may drop it. */
+bool bench_wants(bench_run *bench, const char *name);
+
+/* Measures the subjects in turn and adds the row `name`: the first subject is tarn's. */
+TARN_NODISCARD tarn_status bench_measure(bench_run *bench, const char *name, const char *unit,
+                                         const measure_subject *subjects, int subject_count,
+                                         const measure_options *options);
+
+/* Like tarn_fail, for a result that is wrong: TARN_DEVICE_ERROR with the case's name. */
+tarn_status bench_wrong(const char *name, const char *what);
+
+/* Memory of the place that the CPU may touch: its own, or the pinned memory beside a device. */
+tarn_provider *bench_host_memory(const bench_run *bench);
+
+/* "64B", "1KiB", "16MiB": for names. */
+typedef struct size_name {
+  char text[24];
+} size_name;
+size_name bench_size_name(size_t size_bytes);
+
+/* Each runs all of its cases that are wanted. */
+TARN_NODISCARD tarn_status bench_alloc(bench_run *bench);
+TARN_NODISCARD tarn_status bench_view(bench_run *bench);
+TARN_NODISCARD tarn_status bench_copy(bench_run *bench);
+TARN_NODISCARD tarn_status bench_transfer(bench_run *bench);
+
+#endif

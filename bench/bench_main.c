@@ -1,0 +1,193 @@
+/* bench_main.c: `tarn bench`: its arguments, its cases and its table. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/bench.h"
+#include "bench/command.h"
+#include "bench/progress.h"
+
+const char bench_help[] =
+    "usage: tarn bench alloc|view|copy|transfer... [--on WHERE] [--filter S] [--list] "
+    "[--json FILE]\n"
+    "\n"
+    "Measures tarn beside its rivals, in turn in one process, and verifies the results.\n"
+    "\n"
+    "  alloc     allocate and free of one size, churn over many, storages; against malloc and a\n"
+    "            private jemalloc (host memory)\n"
+    "  view      views of a tensor value and a wrapped blob; against copying the value\n"
+    "  copy      strided copies of host memory in the calling thread; against memcpy of as many\n"
+    "            bytes\n"
+    "  transfer  copies through a stream: between host and device against the driver's own calls,\n"
+    "            or in host memory through a worker thread against memcpy\n"
+    "\n"
+    "  --on WHERE   " WHERE_VALUES
+    "\n"
+    "               (default: host; transfer: cuda:0 where there is a GPU). view and copy use\n"
+    "               memory of the CPU: with a device, the pinned memory beside it\n"
+    "  --filter S   only cases whose name contains S\n"
+    "  --list       name the cases and measure nothing\n"
+    "  --json FILE  also write the figures as JSON\n"
+    "\n"
+    "Each figure is a median of 11 samples of at least 2 ms, after a warm-up, with the least and "
+    "the\n"
+    "95th percentile; the ratio is tarn's median over the baseline's. ns: less is better. GB/s "
+    "(1e9\n"
+    "bytes of the destination per second): more is better. With a simulated driver every figure "
+    "is\n"
+    "the simulation's and says nothing of a GPU.\n"
+    "\n"
+    "Exit status: 0 done; 1 it failed, or a result was wrong; 2 wrong arguments.\n";
+
+typedef struct bench_row {
+  const char *name;
+  tarn_status (*run)(bench_run *bench);
+} bench_row;
+
+static const bench_row bench_rows[] = {
+    {"alloc", bench_alloc},
+    {"view", bench_view},
+    {"copy", bench_copy},
+    {"transfer", bench_transfer},
+};
+
+static const bench_row *find_bench(const char *name) {
+  for (size_t i = 0; i < sizeof bench_rows / sizeof bench_rows[0]; i++) {
+    if (strcmp(bench_rows[i].name, name) == 0) return &bench_rows[i];
+  }
+  return NULL;
+}
+
+bool bench_wants(bench_run *bench, const char *name) {
+  if (bench->options->filter != NULL && strstr(name, bench->options->filter) == NULL) return false;
+  bench->case_count++;
+  if (bench->options->list) {
+    puts(name);
+    return false;
+  }
+  progress_show("measuring %s", name);
+  return true;
+}
+
+tarn_status bench_measure(bench_run *bench, const char *name, const char *unit,
+                          const measure_subject *subjects, int subject_count,
+                          const measure_options *options) {
+  measure_stats stats[MEASURE_SUBJECTS_MAX];
+  const tarn_status status = measure_interleaved(subjects, subject_count, options, stats);
+  if (status != TARN_OK) return status;
+  report_row row = {.unit = unit, .stats = stats[0], .baseline_count = subject_count - 1};
+  snprintf(row.name, sizeof row.name, "%s", name);
+  for (int i = 1; i < subject_count; i++) {
+    row.baselines[i - 1] = (report_baseline){subjects[i].name, stats[i].median};
+  }
+  return report_add(bench->report, &row);
+}
+
+tarn_provider *bench_host_memory(const bench_run *bench) {
+  return where_is_device(&bench->where) ? bench->where.host_pages : bench->where.provider;
+}
+
+tarn_status bench_wrong(const char *name, const char *what) {
+  return tarn_fail(TARN_DEVICE_ERROR, "%s: wrong result: %s", name, what);
+}
+
+size_name bench_size_name(size_t size_bytes) {
+  size_name name;
+  if (size_bytes >= 1 << 20 && size_bytes % (1 << 20) == 0) {
+    snprintf(name.text, sizeof name.text, "%zuMiB", size_bytes >> 20);
+  } else if (size_bytes >= 1 << 10 && size_bytes % (1 << 10) == 0) {
+    snprintf(name.text, sizeof name.text, "%zuKiB", size_bytes >> 10);
+  } else {
+    snprintf(name.text, sizeof name.text, "%zuB", size_bytes);
+  }
+  return name;
+}
+
+/* Where `name` runs without --on: a transfer on a GPU if there is one. */
+static const char *default_where(const char *name) {
+  if (strcmp(name, "transfer") != 0) return "host";
+  tarn_cuda *cuda = NULL;
+  if (tarn_cuda_open(NULL, &cuda) != TARN_OK) return "host";
+  const bool has_gpu = tarn_cuda_device_count(cuda) > 0;
+  tarn_cuda_release(cuda);
+  return has_gpu ? "cuda:0" : "host";
+}
+
+static tarn_status run_one(bench_run *bench, const bench_row *row, machine_info *machine) {
+  const command_options *options = bench->options;
+  const char *on = options->on != NULL ? options->on : default_where(row->name);
+  if (!where_parse(on, &bench->where)) return tarn_fail(TARN_INVALID_ARGUMENT, "--on %s", on);
+  if (options->list) return row->run(bench);
+  tarn_status status = where_open(&bench->where);
+  if (status != TARN_OK) return status;
+  const int first_row = bench->report->row_count;
+  machine->is_simulated = machine->is_simulated || bench->where.is_simulated;
+  if (strstr(machine->on, bench->where.name) == NULL) {
+    const size_t length = strlen(machine->on);
+    snprintf(machine->on + length, sizeof machine->on - length, "%s%s", length == 0 ? "" : ", ",
+             bench->where.name);
+  }
+  status = row->run(bench);
+  progress_clear();
+  if (bench->report->row_count > first_row) {
+    printf("%s on %s%s\n", row->name, bench->where.name,
+           bench->where.is_simulated ? " (simulated: no figure here is a GPU's)" : "");
+    report_print(bench->report, first_row);
+  }
+  where_close(&bench->where);
+  return status;
+}
+
+static int run_all(const command_options *options, machine_info *machine, report_table *report) {
+  bench_run bench = {.options = options, .report = report};
+  if (report_init(report, options->json) != TARN_OK) {
+    return run_error("bench", "%s", tarn_last_error()->message);
+  }
+  machine_read(machine);
+  char cause[TARN_ERROR_MESSAGE_BYTES] = "";
+  tarn_status status = TARN_OK;
+  for (int i = 0; status == TARN_OK && i < options->operand_count; i++) {
+    status = run_one(&bench, find_bench(options->operands[i]), machine);
+  }
+  if (status != TARN_OK) memcpy(cause, tarn_last_error()->message, sizeof cause);
+  const tarn_status written = report_write_json(report, machine);
+  if (status == TARN_OK && written != TARN_OK) {
+    memcpy(cause, tarn_last_error()->message, sizeof cause);
+    status = written;
+  }
+  if (status != TARN_OK) return run_error("bench", "%s", cause);
+  if (bench.case_count == 0) {
+    return run_error("bench", "no case's name contains '%s' (--list names them)", options->filter);
+  }
+  return EXIT_FINE;
+}
+
+int bench_main(int argc, char **argv) {
+  command_options options;
+  const int code =
+      options_parse("bench", OPTION_ON | OPTION_FILTER | OPTION_LIST, argc, argv, &options);
+  if (code != EXIT_FINE) return code;
+  if (options.help) {
+    fputs(bench_help, stdout);
+    return EXIT_FINE;
+  }
+  if (options.operand_count == 0) {
+    return usage_error("bench", "say what to measure: alloc, view, copy or transfer");
+  }
+  for (int i = 0; i < options.operand_count; i++) {
+    if (find_bench(options.operands[i]) != NULL) continue;
+    return usage_error("bench", "'%s' is not one of alloc, view, copy, transfer",
+                       options.operands[i]);
+  }
+  where_place where;
+  if (!where_parse(options.on, &where)) {
+    return usage_error("bench", "--on is '%s' and not one of " WHERE_VALUES, options.on);
+  }
+  report_table report = {.rows = NULL};
+  machine_info *machine = malloc(sizeof *machine);
+  if (machine == NULL) return run_error("bench", "no memory");
+  const int result = run_all(&options, machine, &report);
+  report_deinit(&report);
+  free(machine);
+  return result;
+}

@@ -1,0 +1,14 @@
+/* jemalloc_baseline.h: a jemalloc beside the process's own malloc, to measure against. */
+#ifndef BENCH_JEMALLOC_BASELINE_H
+#define BENCH_JEMALLOC_BASELINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* False in a build that found no archive of jemalloc: the other two then return NULL and do
+ * nothing. */
+bool jemalloc_baseline_exists(void);
+void *jemalloc_baseline_malloc(size_t size_bytes);
+void jemalloc_baseline_free(void *address);
+
+#endif

@@ -1,0 +1,145 @@
+/* where.c: opens the memory that --on names. */
+#include "bench/where.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_pages.h"
+
+#ifndef BENCH_SIM_INSTALLED
+#error "the build says where, seen from the command, an installed simulated driver lies"
+#endif
+
+static bool parse_index(const char *text, int32_t *index) {
+  char *end = NULL;
+  if (text[0] < '0' || text[0] > '9') return false;
+  const long value = strtol(text, &end, 10);
+  if (*end != '\0' || value > 65535) return false;
+  *index = (int32_t)value;
+  return true;
+}
+
+bool where_parse(const char *text, where_place *where) {
+  memset(where, 0, sizeof *where);
+  if (text == NULL) text = "host";
+  snprintf(where->name, sizeof where->name, "%s", text);
+  static const struct {
+    const char *text;
+    where_kind kind;
+  } names[] = {
+      {"host", WHERE_HOST},
+      {"pinned", WHERE_PINNED},
+      {"sim", WHERE_SIM},
+      {"sim:pinned", WHERE_SIM_PINNED},
+  };
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (strcmp(text, names[i].text) != 0) continue;
+    where->kind = names[i].kind;
+    return true;
+  }
+  if (strncmp(text, "node:", 5) == 0) {
+    where->kind = WHERE_NODE;
+    return parse_index(text + 5, &where->index);
+  }
+  if (strncmp(text, "cuda:", 5) == 0) {
+    where->kind = WHERE_CUDA;
+    return parse_index(text + 5, &where->index);
+  }
+  return false;
+}
+
+char *where_find_sim(void) {
+  static const char *const places[] = {"sim/libcuda.so.1", "../sim/libcuda.so.1",
+                                       BENCH_SIM_INSTALLED "/libcuda.so.1"};
+  char command[4096];
+  const ssize_t length = readlink("/proc/self/exe", command, sizeof command - 1);
+  if (length <= 0) return NULL;
+  command[length] = '\0';
+  char *slash = strrchr(command, '/');
+  if (slash == NULL) return NULL;
+  slash[1] = '\0';
+  for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+    char *path = NULL;
+    if (asprintf(&path, "%s%s", command, places[i]) < 0) return NULL;
+    if (access(path, R_OK) == 0) return path;
+    free(path);
+  }
+  return NULL;
+}
+
+static bool is_sim_kind(where_kind kind) {
+  return kind == WHERE_SIM || kind == WHERE_SIM_PINNED;
+}
+
+static tarn_status open_host(where_place *where) {
+  tarn_status status = TARN_OK;
+  if (where->kind == WHERE_NODE) {
+    status = tarn_topology_create(NULL, &where->topology);
+    if (status != TARN_OK) return status;
+    status = tarn_node_provider_create(where->topology, where->index, NULL, &where->provider);
+  } else {
+    status = tarn_pages_provider_create(NULL, &where->provider);
+  }
+  if (status != TARN_OK) return status;
+  return tarn_pages_provider_create(NULL, &where->host_pages);
+}
+
+static tarn_status open_driver(where_place *where) {
+  if (is_sim_kind(where->kind)) {
+    where->driver_path = where_find_sim();
+    if (where->driver_path == NULL) {
+      return tarn_fail(TARN_UNAVAILABLE,
+                       "no simulated driver (sim/libcuda.so.1) near this command");
+    }
+  }
+  const tarn_cuda_options options = {.struct_size = sizeof options,
+                                     .driver_path = where->driver_path};
+  tarn_status status = tarn_cuda_open(&options, &where->cuda);
+  if (status != TARN_OK) return status;
+  where->is_simulated = tarn_cuda_is_simulated(where->cuda);
+  if (where->index >= tarn_cuda_device_count(where->cuda)) {
+    return tarn_fail(TARN_UNAVAILABLE, "there is no GPU %d, the driver names %d", where->index,
+                     tarn_cuda_device_count(where->cuda));
+  }
+  status = tarn_cuda_pinned_provider_create(where->cuda, &where->host_pages);
+  if (status != TARN_OK) return status;
+  if (where->kind == WHERE_PINNED || where->kind == WHERE_SIM_PINNED) {
+    return tarn_cuda_pinned_provider_create(where->cuda, &where->provider);
+  }
+  return tarn_cuda_device_provider_create(where->cuda, where->index, &where->provider);
+}
+
+tarn_status where_open(where_place *where) {
+  const tarn_status status = where_is_host(where) ? open_host(where) : open_driver(where);
+  if (status != TARN_OK) where_close(where);
+  return status;
+}
+
+void where_close(where_place *where) {
+  tarn_provider_release(where->provider);
+  tarn_provider_release(where->host_pages);
+  if (where->topology != NULL) tarn_topology_release(where->topology);
+  if (where->cuda != NULL) tarn_cuda_release(where->cuda);
+  free(where->driver_path);
+  where->provider = NULL;
+  where->host_pages = NULL;
+  where->topology = NULL;
+  where->cuda = NULL;
+  where->driver_path = NULL;
+}
+
+tarn_status where_stream_create(const where_place *where, tarn_stream **stream) {
+  if (where->cuda == NULL) return tarn_worker_stream_create(stream);
+  return tarn_cuda_stream_create(where->cuda, where->index, stream);
+}
+
+bool where_is_host(const where_place *where) {
+  return where->kind == WHERE_HOST || where->kind == WHERE_NODE;
+}
+
+bool where_is_device(const where_place *where) {
+  return where->kind == WHERE_CUDA || where->kind == WHERE_SIM;
+}
