@@ -1,0 +1,345 @@
+# test_command.py: the built command `tarn`, as people call it: help, errors, exit statuses, JSON.
+#
+# usage: test_command.py COMMAND TRACES_FOLDER
+import gzip
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+COMMAND = ""
+TRACES = ""
+
+SMALL = "op,id,bytes\na,1,4096\na,2,1000000\na,3,1\nf,1,4096\na,4,0\na,5,700\nf,3,1\nf,2,1000000\n"
+SMALL_PEAK_LIVE = 4096 + 1000000 + 1
+
+
+def run(*arguments, **keywords):
+    return subprocess.run([COMMAND, *map(str, arguments)], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=300, **keywords)
+
+
+def many_streams():
+    """A trace whose blocks go to and fro between four streams, 1 B to 300 KB each."""
+    lines = ["op,id,bytes,stream"]
+    live = []
+    for i in range(3000):
+        size = 1 + i * 7919 % 300_000
+        lines.append(f"a,{i},{size},{i % 4}")
+        live.append((i, size))
+        if len(live) > 20:
+            old, old_size = live.pop(i * 31 % 20)
+            lines.append(f"f,{old},{old_size},{(i + i // 7) % 4}")
+    return "\n".join(lines) + "\n"
+
+
+def peak_live(text):
+    """The most bytes that a trace asks for at once, counted anew."""
+    header, *lines = text.split()
+    columns = header.split(",")
+    live = peak = 0
+    for line in lines:
+        event = dict(zip(columns, line.split(",")))
+        live += int(event["bytes"]) if event["op"] == "a" else -int(event["bytes"])
+        peak = max(peak, live)
+    return peak
+
+
+class CommandTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="tarn_command_")
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def expect_fine(self, done):
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done)
+
+    def expect_error(self, done, code, *words):
+        """One line on standard error with all the words; nothing on standard output."""
+        self.assertEqual(done.returncode, code, done)
+        self.assertEqual(done.stdout, "")
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertTrue(done.stderr.startswith("tarn"), done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def replay(self, path, *arguments):
+        """Replays one trace; its figures by short name, and the machine."""
+        report = self.folder / "report.json"
+        done = run("replay", path, "--json", report, *arguments)
+        self.expect_fine(done)
+        written = json.loads(report.read_text(encoding="utf-8"))
+        figures = {}
+        for result in written["results"]:
+            self.assertLessEqual({"name", "unit", "median", "min", "p95", "samples", "baseline",
+                                  "ratio"}, set(result))
+            replay, stem, figure = result["name"].split(".")
+            self.assertEqual((replay, stem), ("replay", path.name.split(".")[0]))
+            figures[figure] = result
+        return figures, written["machine"], done.stdout
+
+    # --- help and arguments ---
+
+    def test_help_explains_each_subcommand(self):
+        for arguments in (["--help"], ["help"], ["-h"]):
+            done = run(*arguments)
+            self.expect_fine(done)
+            for name in ("info", "replay", "bench"):
+                self.assertIn(name, done.stdout)
+        for name in ("info", "replay", "bench"):
+            done = run(name, "--help")
+            self.expect_fine(done)
+            self.assertIn(f"usage: tarn {name}", done.stdout)
+            self.assertEqual(run("help", name).stdout, done.stdout)
+
+    def test_version_is_told(self):
+        done = run("--version")
+        self.expect_fine(done)
+        self.assertRegex(done.stdout, r"^tarn \d+\.\d+\.\d+\n$")
+
+    def test_wrong_arguments_exit_with_2_and_one_line(self):
+        trace = self.write("small.csv", SMALL)
+        for arguments, word in (
+                ([], "say what to do"),
+                (["nonsense"], "nonsense"),
+                (["--nonsense"], "--nonsense"),
+                (["help", "nonsense"], "nonsense"),
+                (["info", "--on", "host"], "--on"),
+                (["info", "x"], "'x'"),
+                (["replay"], "name at least one trace"),
+                (["replay", trace, "--filter", "x"], "--filter"),
+                (["replay", trace, "--on"], "--on needs a value"),
+                (["replay", trace, "--on", "moon"], "moon"),
+                (["replay", trace, "--on", "node:"], "node:"),
+                (["replay", trace, "--on", "cuda:-1"], "cuda:-1"),
+                (["replay", trace, "--streams", "0"], "--streams"),
+                (["replay", trace, "--streams", "2x"], "2x"),
+                (["replay", trace, "--streams", "1025"], "1025"),
+                (["replay", trace, "--verify=yes"], "--verify takes no value"),
+                (["replay", trace, "--json="], "--json"),
+                (["bench"], "alloc, view, copy or transfer"),
+                (["bench", "speed"], "speed"),
+                (["bench", "view", "--verify"], "--verify")):
+            with self.subTest(arguments=arguments):
+                self.expect_error(run(*arguments), 2, word)
+
+    # --- info ---
+
+    def test_info_tells_the_machine_and_why_not(self):
+        report = self.folder / "info.json"
+        done = run("info", "--json", report)
+        self.expect_fine(done)
+        written = json.loads(report.read_text(encoding="utf-8"))
+        machine = written["machine"]
+        self.assertEqual(written["results"], [])
+        self.assertEqual(machine["cpu_count"], os.cpu_count())
+        self.assertGreater(machine["memory_bytes"], 1 << 20)
+        self.assertGreaterEqual(len(machine["nodes"]), 1)
+        self.assertGreaterEqual(len(machine["capabilities"]), 8)
+        for capability in machine["capabilities"]:
+            self.assertIn(capability["name"], done.stdout)
+            if capability["available"]:
+                self.assertIsNone(capability["reason"])
+            else:
+                self.assertGreater(len(capability["reason"]), 10, capability)
+                self.assertIn(capability["reason"], done.stdout)
+
+    # --- replay ---
+
+    def check_small(self, *arguments):
+        path = self.write("small.csv", SMALL)
+        figures, machine, text = self.replay(path, "--verify", *arguments)
+        self.assertEqual(figures["mismatches"]["median"], 0)
+        self.assertIn("0 mismatches", text)
+        self.assertEqual(figures["events"]["median"], SMALL.count("\n") - 1)
+        self.assertEqual(figures["peak_live_bytes"]["median"], SMALL_PEAK_LIVE)
+        reserved = figures["peak_reserved_bytes"]["median"]
+        self.assertGreaterEqual(reserved, SMALL_PEAK_LIVE)
+        self.assertAlmostEqual(figures["reserved_over_live"]["median"],
+                               reserved / SMALL_PEAK_LIVE, places=6)
+        self.assertGreaterEqual(figures["provider_calls"]["median"], 1)
+        self.assertGreaterEqual(figures["moved_bytes"]["median"], 4096 + 1000000 + 1 + 700)
+        time = figures["ns_per_event"]
+        self.assertGreaterEqual(time["samples"], 7)
+        self.assertTrue(0 < time["min"] <= time["median"] <= time["p95"])
+        return figures, machine
+
+    def test_small_trace_is_verified_on_host(self):
+        figures, machine = self.check_small()
+        self.assertEqual((machine["on"], machine["simulated"]), ("host", False))
+        self.assertEqual(figures["ns_per_event"]["baseline"]["name"], "malloc")
+        self.check_small("--streams", "3")
+
+    def test_small_trace_is_verified_on_a_node(self):
+        report = self.folder / "info.json"
+        self.expect_fine(run("info", "--json", report))
+        node = json.loads(report.read_text(encoding="utf-8"))["machine"]["nodes"][0]["node"]
+        self.check_small("--on", f"node:{node}")
+
+    def test_small_trace_is_verified_on_the_simulated_driver(self):
+        path = self.write("small.csv", SMALL)
+        done = run("replay", path, "--on", "sim")
+        if done.returncode != 0:
+            self.expect_error(done, 1, "tarn replay: ")
+            self.skipTest(done.stderr)
+        for place in ("sim", "sim:pinned"):
+            _, machine = self.check_small("--on", place)
+            self.assertEqual((machine["on"], machine["simulated"]), (place, True))
+
+    def test_streams_that_share_memory_keep_their_bytes(self):
+        text = many_streams()
+        path = self.write("streams.csv", text)
+        places = ["host"]
+        if run("replay", self.write("small.csv", SMALL), "--on", "sim").returncode == 0:
+            places.append("sim")
+        for place in places:
+            for streams in ([], ["--streams", "2"]):
+                with self.subTest(place=place, streams=streams):
+                    figures, _, _ = self.replay(path, "--verify", "--on", place, *streams)
+                    self.assertEqual(figures["mismatches"]["median"], 0)
+                    self.assertEqual(figures["peak_live_bytes"]["median"], peak_live(text))
+
+    def test_recorded_traces_have_the_peak_that_is_in_them(self):
+        for path in sorted(pathlib.Path(TRACES).glob("*.csv.gz")):
+            with gzip.open(path, "rt") as file:
+                expected = peak_live(file.read())
+            figures, _, _ = self.replay(path)
+            self.assertEqual(figures["peak_live_bytes"]["median"], expected)
+            self.assertLess(figures["reserved_over_live"]["median"], 1.5)
+            self.assertNotIn("mismatches", figures)
+
+    def test_several_traces_make_one_report(self):
+        first = self.write("first.csv", SMALL)
+        second = self.write("sec\"ond\xe4.csv", SMALL)
+        report = self.folder / "report.json"
+        self.expect_fine(run("replay", first, second, "--json", report))
+        names = [r["name"] for r in json.loads(report.read_text(encoding="utf-8"))["results"]]
+        self.assertIn("replay.first.peak_live_bytes", names)
+        self.assertIn("replay.sec\"ond\xe4.peak_live_bytes", names)
+
+    def test_malformed_traces_name_file_and_line(self):
+        packed = gzip.compress(many_streams().encode())
+        cases = {
+            "negative.csv": (b"op,id,bytes\na,0,8\na,1,-8\n", ":3: bytes is negative"),
+            "twice.csv": (b"op,id,bytes\na,0,8\na,0,8\n", ":3: id 0 is allocated again"),
+            "unknown.csv": (b"op,id,bytes\na,0,8\nf,1,8\n", ":3: id 1 is freed and was never"),
+            "double.csv": (b"op,id,bytes\na,0,8\nf,0,8\nf,0,8\n", ":4: id 0 is freed again"),
+            "huge.csv": (b"op,id,bytes\na,0,1000000000000000000\n",
+                         ":2: bytes is 1000000000000000000, more than"),
+            "headless.csv": (b"a,0,8\nf,0,8\n", ":1: no header"),
+            "wide.csv": (b"op,id,bytes\na,0,8,8\n", ":2: 4 fields where the header names 3"),
+            "words.csv": (b"op,id,bytes\na,zero,8\n", ":2: id is not a whole number"),
+            "empty.csv": (b"", ":1: the file is empty"),
+            "long.csv": (b"op,id,bytes\na,0," + b"1" * 100_000, ":2: the line is longer than"),
+            "plain.csv.gz": (SMALL.encode(), ":1: not gzip data"),
+            "cut.csv.gz": (packed[:len(packed) // 2], ": the gzip data ends too early"),
+            "damaged.csv.gz": (packed[:-6] + b"\0\1\2\3\4\5", ": the gzip data is damaged"),
+        }
+        good = self.write("good.csv", SMALL)
+        for name, (content, message) in cases.items():
+            with self.subTest(name=name):
+                path = self.folder / name
+                path.write_bytes(content)
+                self.expect_error(run("replay", path), 1, f"{path}:", message)
+                # Told before anything is replayed, wherever it stands in the row.
+                self.expect_error(run("replay", good, path, "--verify"), 1, message)
+
+    def test_memory_that_is_not_there_is_told_with_the_line(self):
+        path = self.write("large.csv", "op,id,bytes\na,0,4096\na,1,140737488355328\n")
+        self.expect_error(run("replay", path), 1, f"{path}:3: allocation of id 1")
+
+    def test_missing_file_and_place_exit_with_1(self):
+        self.expect_error(run("replay", self.folder / "none.csv"), 1, "none.csv", "No such file")
+        path = self.write("small.csv", SMALL)
+        self.expect_error(run("replay", path, "--on", "node:999"), 1, "999")
+        self.expect_error(run("replay", path, "--on", "cuda:999"), 1, "tarn replay: ")
+        self.expect_error(run("replay", path, "--json", self.folder / "no" / "where"), 1, "cannot")
+
+    # --- bench ---
+
+    def test_list_names_cases_without_measuring(self):
+        done = run("bench", "alloc", "view", "copy", "transfer", "--list")
+        self.expect_fine(done)
+        names = done.stdout.split()
+        self.assertEqual(len(names), len(set(names)))
+        for name in ("alloc.pair.64B", "alloc.churn", "view.select", "copy.transpose_8192_f32"):
+            self.assertIn(name, names)
+        listed = run("bench", "transfer", "--on", "sim", "--list").stdout.split()
+        self.assertIn("transfer.h2d.pinned.1MiB", listed)
+
+    def check_bench(self, *arguments):
+        report = self.folder / "bench.json"
+        done = run("bench", *arguments, "--json", report)
+        self.expect_fine(done)
+        written = json.loads(report.read_text(encoding="utf-8"))
+        self.assertGreaterEqual(len(written["results"]), 1)
+        for result in written["results"]:
+            self.assertGreaterEqual(result["samples"], 7)
+            self.assertTrue(0 < result["min"] <= result["median"] <= result["p95"], result)
+            if result["baseline"] is not None:
+                self.assertAlmostEqual(result["ratio"],
+                                       result["median"] / result["baseline"]["median"], places=3)
+        return written, done.stdout
+
+    def test_each_bench_measures_beside_its_baseline(self):
+        for arguments, baseline in (
+                (["alloc", "--filter", "pair.64B"], "malloc"),
+                (["alloc", "--filter", "churn"], "malloc"),
+                (["alloc", "--filter", "storage.1KiB"], "malloc"),
+                (["view"], "copy of the value"),
+                (["copy", "--filter", "small"], "memcpy"),
+                (["copy", "--filter", "256"], "memcpy"),
+                (["transfer", "--on", "host", "--filter", "64KiB"], "memcpy")):
+            with self.subTest(arguments=arguments):
+                written, text = self.check_bench(*arguments)
+                for result in written["results"]:
+                    self.assertEqual(result["baseline"]["name"], baseline)
+                    self.assertIn(result["name"], text)
+
+    def test_simulated_figures_say_so(self):
+        if run("replay", self.write("small.csv", SMALL), "--on", "sim").returncode != 0:
+            self.skipTest("no simulated driver in this build")
+        for name in ("alloc", "copy", "transfer"):
+            written, text = self.check_bench(name, "--on", "sim", "--filter",
+                                             {"copy": "small"}.get(name, "64KiB"))
+            self.assertTrue(written["machine"]["simulated"])
+            self.assertIn("simulated", text.split("\n")[0])
+
+    def test_filter_that_fits_nothing_is_an_error(self):
+        self.expect_error(run("bench", "view", "--filter", "zebra"), 1, "zebra")
+
+    # --- pipes ---
+
+    def test_reader_that_goes_away_ends_the_command_silently(self):
+        process = subprocess.Popen([COMMAND, "bench", "copy", "--list"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        process.stdout.close()
+        self.assertEqual(process.stderr.read(), b"")
+        process.stderr.close()
+        self.assertIn(process.wait(timeout=60), (0, -signal.SIGPIPE))
+
+    def test_full_device_is_an_error(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full")
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([COMMAND, "--help"], stdout=full, stderr=subprocess.PIPE,
+                                  text=True, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cannot write", done.stderr)
+        done = run("info", "--json", "/dev/full")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cannot write /dev/full", done.stderr)
+
+
+if __name__ == "__main__":
+    COMMAND, TRACES = sys.argv[1:3]
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
