@@ -116,8 +116,8 @@ typedef struct cusim_counts {
 
 CUSIM_API void cusim_get_counts(cusim_counts *counts);
 
-/* A number that two runs share where the same operations ran in the same order on the same queues
- * since the last cusim_set_seed; and how many operations that were. */
+/* A number that two runs share where the same operations ran in the same order on streams created in
+ * the same order, since the last cusim_set_seed; and how many operations that were. */
 CUSIM_API uint64_t cusim_trace_hash(void);
 CUSIM_API uint64_t cusim_trace_length(void);
 

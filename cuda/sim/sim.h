@@ -215,6 +215,7 @@ typedef struct sim_state {
   uint64_t random_state;
   uint64_t trace_hash;
   uint64_t trace_length;
+  uint64_t trace_base; /* queue ids are told from here, so that runs in one process compare */
 
   sim_queue *queues; /* sentinel-free doubly linked list */
   sim_queue *queues_last;

@@ -29,6 +29,7 @@ void cusim_set_seed(uint64_t seed) {
   sim.seed = sim.random_state = seed;
   sim.trace_hash = 0;
   sim.trace_length = 0;
+  sim.trace_base = sim.queue_ids;
   sim.is_seed_set = true;
   sim_unlock();
 }

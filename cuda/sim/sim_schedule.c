@@ -64,7 +64,7 @@ static void append(sim_op *op) {
 
 /* FNV-1a over what ran where. */
 static void trace(const sim_queue *queue, sim_kind kind) {
-  const uint64_t words[] = {queue->id, queue->executed_count, (uint64_t)kind};
+  const uint64_t words[] = {queue->id - sim.trace_base, queue->executed_count, (uint64_t)kind};
   uint64_t hash = sim.trace_length == 0 ? 0xCBF29CE484222325u : sim.trace_hash;
   for (size_t i = 0; i < sizeof words; i++) {
     hash = (hash ^ ((const unsigned char *)words)[i]) * 0x100000001B3u;

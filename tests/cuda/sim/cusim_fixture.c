@@ -1,0 +1,66 @@
+/* cusim_fixture.c: the state in which each test of the simulated driver begins and ends. */
+#include "tests/cuda/sim/cusim_fixture.h"
+
+static size_t abandoned_before;
+
+int cusim_setup(void **state) {
+  CUcontext context = NULL;
+  CU(cuInit(0));
+  cusim_set_idle_ms(0);
+  cusim_set_patience_ms(2000); /* the order must not hang on how busy the machine is */
+  cusim_set_policy(CUSIM_LAZY);
+  cusim_set_seed(1);
+  abandoned_before = cusim_fixture_counts().abandoned;
+  CU(cuDevicePrimaryCtxRetain(&context, 0));
+  CU(cuCtxPushCurrent(context));
+  *state = context;
+  return 0;
+}
+
+int cusim_teardown(void **state) {
+  (void)state;
+  cusim_fail_nothing();
+  CU(cuCtxPopCurrent(NULL));
+  CU(cuDevicePrimaryCtxRelease(0));
+  const cusim_counts counts = cusim_fixture_counts();
+  assert_int_equal(counts.device_blocks, 0);
+  assert_int_equal(counts.device_bytes, 0);
+  assert_int_equal(counts.pinned_blocks, 0);
+  assert_int_equal(counts.pinned_bytes, 0);
+  assert_int_equal(counts.streams, 0);
+  assert_int_equal(counts.events, 0);
+  assert_int_equal(counts.context_retains, 0);
+  assert_int_equal(counts.pending_operations, 0);
+  assert_int_equal(counts.abandoned, abandoned_before);
+  return 0;
+}
+
+cusim_counts cusim_fixture_counts(void) {
+  cusim_counts counts;
+  cusim_get_counts(&counts);
+  return counts;
+}
+
+CUstream cusim_fixture_stream(void) {
+  CUstream stream = NULL;
+  CU(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+  return stream;
+}
+
+CUevent cusim_fixture_event(void) {
+  CUevent event = NULL;
+  CU(cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+  return event;
+}
+
+unsigned char *cusim_fixture_pinned(size_t size_bytes) {
+  void *address = NULL;
+  CU(cuMemHostAlloc(&address, size_bytes, CU_MEMHOSTALLOC_PORTABLE));
+  return address;
+}
+
+CUdeviceptr cusim_fixture_device(size_t size_bytes) {
+  CUdeviceptr address = 0;
+  CU(cuMemAlloc(&address, size_bytes));
+  return address;
+}

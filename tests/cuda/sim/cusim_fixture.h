@@ -1,0 +1,46 @@
+/* cusim_fixture.h: what the tests of the simulated driver share. */
+#ifndef TARN_CUSIM_FIXTURE_H
+#define TARN_CUSIM_FIXTURE_H
+
+#include "cuda/sim/cusim.h"
+
+#include <cuda.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define CU(call) assert_int_equal((call), CUDA_SUCCESS)
+
+/* What cusim_setup finds in the environment; test_cusim_main.c puts it there. */
+enum { CUSIM_TEST_DEVICES = 2, CUSIM_TEST_SEED = 77, CUSIM_TEST_CAPACITY = 256 << 20 };
+
+/* Before each test: the first device's context is current, the seed is 1, the policy lazy, nothing
+ * runs by itself. After: all of it gone, nothing of the test alive, no context broken. */
+int cusim_setup(void **state);
+int cusim_teardown(void **state);
+#define CUSIM_TEST(name) cmocka_unit_test_setup_teardown(name, cusim_setup, cusim_teardown)
+
+cusim_counts cusim_fixture_counts(void);
+CUstream cusim_fixture_stream(void); /* non-blocking */
+CUevent cusim_fixture_event(void);
+unsigned char *cusim_fixture_pinned(size_t size_bytes);
+CUdeviceptr cusim_fixture_device(size_t size_bytes);
+
+/* The address as a copy takes it. */
+static inline CUdeviceptr at(const void *address) {
+  return (CUdeviceptr)(uintptr_t)address;
+}
+
+int run_cusim_boot_tests(void);
+int run_cusim_schedule_tests(void);
+int run_cusim_host_tests(void);
+int run_cusim_stream_tests(void);
+int run_cusim_event_tests(void);
+int run_cusim_memory_tests(void);
+int run_cusim_copy_tests(void);
+int run_cusim_control_tests(void);
+
+#endif

@@ -1,0 +1,145 @@
+/* test_cusim_boot.c: starting the simulated driver, finding its entries, contexts of a thread. */
+#include "tests/cuda/sim/cusim_fixture.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void nothing_works_before_cuInit(void **state) {
+  (void)state;
+  int count = 0;
+  CUcontext context = NULL;
+  assert_int_equal(cuDeviceGetCount(&count), CUDA_ERROR_NOT_INITIALIZED);
+  assert_int_equal(cuDevicePrimaryCtxRetain(&context, 0), CUDA_ERROR_NOT_INITIALIZED);
+  assert_int_equal(cuMemAlloc(&(CUdeviceptr){0}, 1), CUDA_ERROR_NOT_INITIALIZED);
+}
+
+static void the_environment_is_heard(void **state) {
+  (void)state;
+  assert_int_equal(cuInit(1), CUDA_ERROR_INVALID_VALUE);
+  CU(cuInit(0));
+  CU(cuInit(0));
+  int count = 0, version = 0;
+  size_t bytes = 0;
+  CU(cuDeviceGetCount(&count));
+  CU(cuDeviceTotalMem(&bytes, 0));
+  CU(cuDriverGetVersion(&version));
+  assert_int_equal(count, CUSIM_TEST_DEVICES);
+  assert_int_equal(bytes, CUSIM_TEST_CAPACITY);
+  assert_int_equal(cusim_get_seed(), CUSIM_TEST_SEED);
+  assert_int_equal(cusim_get_policy(), CUSIM_EAGER);
+  assert_int_equal(version, 13000);
+  assert_int_equal(cusim_is_simulated(), 1);
+}
+
+static void an_entry_is_found_by_the_version_of_its_abi(void **state) {
+  (void)state;
+  CUdriverProcAddressQueryResult reason;
+  void *found = NULL;
+  CU(cuGetProcAddress("cuMemAlloc", &found, 3020, 0, &reason));
+  assert_int_equal(reason, CU_GET_PROC_ADDRESS_SUCCESS);
+  assert_non_null(found);
+  /* Asked for by an older ABI than there is, by a newer one with other arguments, and not at all. */
+  CU(cuGetProcAddress("cuMemAlloc", &found, 2000, 0, &reason));
+  assert_int_equal(reason, CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
+  assert_null(found);
+  CU(cuGetProcAddress("cuCtxSynchronize", &found, 12000, 0, &reason));
+  assert_non_null(found);
+  CU(cuGetProcAddress("cuCtxSynchronize", &found, 13000, 0, &reason));
+  assert_null(found);
+  CU(cuGetProcAddress("cuNothing", &found, 13000, 0, &reason));
+  assert_int_equal(reason, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
+  assert_null(found);
+  assert_int_equal(cuGetProcAddress("cuNothing", &found, 13000, 0, NULL), CUDA_ERROR_NOT_FOUND);
+  CU(cuGetProcAddress("cuMemcpyAsync", &found, 4000, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM,
+                      &reason));
+  assert_null(found);
+}
+
+static void it_says_no_to_what_it_cannot_do(void **state) {
+  (void)state;
+  const CUdevice_attribute attributes[] = {
+      CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+      CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
+      CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED};
+  for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++) {
+    int value = -1;
+    CU(cuDeviceGetAttribute(&value, attributes[i], 0));
+    /* Registering works. */
+    assert_int_equal(value, attributes[i] == CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED);
+  }
+  int value = 0;
+  assert_int_equal(cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_MAX, 0),
+                   CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_MAX_PITCH, CUSIM_TEST_DEVICES),
+                   CUDA_ERROR_INVALID_DEVICE);
+}
+
+static void a_thread_has_a_stack_of_contexts(void **state) {
+  CUcontext first = *state, second = NULL, found = NULL;
+  CU(cuDevicePrimaryCtxRetain(&second, 1));
+  CU(cuCtxPushCurrent(second));
+  CU(cuCtxGetCurrent(&found));
+  assert_ptr_equal(found, second);
+  CU(cuCtxPopCurrent(&found));
+  assert_ptr_equal(found, second);
+  CU(cuCtxGetCurrent(&found));
+  assert_ptr_equal(found, first);
+  CU(cuCtxSetCurrent(second)); /* in its place */
+  CU(cuCtxSetCurrent(NULL));   /* away */
+  CU(cuCtxGetCurrent(&found));
+  assert_null(found);
+  assert_int_equal(cuCtxPopCurrent(&found), CUDA_ERROR_INVALID_CONTEXT);
+  assert_int_equal(cuMemAlloc(&(CUdeviceptr){0}, 1), CUDA_ERROR_INVALID_CONTEXT);
+  assert_int_equal(cuCtxPushCurrent((CUcontext)&found), CUDA_ERROR_INVALID_CONTEXT);
+  CU(cuCtxPushCurrent(second));
+  CU(cuDevicePrimaryCtxRelease(1));
+  assert_int_equal(cuMemAlloc(&(CUdeviceptr){0}, 1), CUDA_ERROR_CONTEXT_IS_DESTROYED);
+  assert_int_equal(cuDevicePrimaryCtxRelease(1), CUDA_ERROR_INVALID_CONTEXT);
+  CU(cuCtxSetCurrent(first));
+}
+
+static void a_context_takes_its_objects_with_it_and_counts_them(void **state) {
+  (void)state;
+  CUcontext second = NULL;
+  CU(cuDevicePrimaryCtxRetain(&second, 1));
+  CU(cuCtxPushCurrent(second));
+  const cusim_counts before = cusim_fixture_counts();
+  const CUdeviceptr block = cusim_fixture_device(1000);
+  CU(cuMemsetD8Async(block, 1, 1000, cusim_fixture_stream()));
+  cusim_fixture_pinned(1000);
+  cusim_fixture_event();
+  CU(cuDevicePrimaryCtxRelease(1));
+  CU(cuCtxPopCurrent(NULL));
+  const cusim_counts after = cusim_fixture_counts();
+  assert_int_equal(after.abandoned, before.abandoned + 4);
+  assert_int_equal(after.device_bytes, before.device_bytes);
+  assert_int_equal(after.pinned_bytes, before.pinned_bytes);
+  assert_int_equal(after.streams, before.streams);
+  assert_int_equal(after.events, before.events);
+  assert_int_equal(after.pending_operations, 0);
+}
+
+static void a_forked_child_is_refused(void **state) {
+  (void)state;
+  const pid_t child = fork();
+  if (child == 0) {
+    int count = 0;
+    _exit(cuDeviceGetCount(&count) == CUDA_ERROR_NOT_INITIALIZED ? 0 : 1);
+  }
+  int ended = -1;
+  assert_int_equal(waitpid(child, &ended, 0), child);
+  assert_true(WIFEXITED(ended) && WEXITSTATUS(ended) == 0);
+}
+
+int run_cusim_boot_tests(void) {
+  const struct CMUnitTest boot_tests[] = {
+      cmocka_unit_test(nothing_works_before_cuInit),
+      cmocka_unit_test(the_environment_is_heard),
+      cmocka_unit_test(an_entry_is_found_by_the_version_of_its_abi),
+      cmocka_unit_test(it_says_no_to_what_it_cannot_do),
+      CUSIM_TEST(a_thread_has_a_stack_of_contexts),
+      cmocka_unit_test(a_context_takes_its_objects_with_it_and_counts_them),
+      cmocka_unit_test(a_forked_child_is_refused),
+  };
+  return cmocka_run_group_tests(boot_tests, NULL, NULL);
+}

@@ -1,0 +1,178 @@
+/* test_cusim_copy.c: simulated copies: what is refused, staged, waited for, and left under way. */
+#include "tests/cuda/sim/cusim_fixture.h"
+
+static void copies_past_an_allocation_are_refused(void **state) {
+  (void)state;
+  const CUdeviceptr block = cusim_fixture_device(1000);
+  unsigned char *pinned = cusim_fixture_pinned(1000);
+  const CUresult refused = CUDA_ERROR_INVALID_VALUE;
+  assert_int_equal(cuMemcpyAsync(block, at(pinned), 1001, NULL), refused);
+  assert_int_equal(cuMemcpyAsync(block + 1, at(pinned), 1000, NULL), refused);
+  assert_int_equal(cuMemcpyAsync(block - 1, at(pinned), 10, NULL), refused);
+  assert_int_equal(cuMemcpyAsync(block + 1000, at(pinned), 1, NULL), refused);
+  assert_int_equal(cuMemcpyAsync(0, at(pinned), 1, NULL), refused);
+  assert_int_equal(cuMemcpyAsync(block, at(pinned), SIZE_MAX, NULL), refused);
+  assert_int_equal(cuMemsetD8Async(block, 0, 1001, NULL), refused);
+  assert_int_equal(cuMemsetD8Async(at(&refused), 0, 1, NULL), refused); /* pageable */
+  assert_int_equal(cuMemcpyHtoDAsync(block, (void *)(uintptr_t)block, 1, NULL), refused);
+  assert_int_equal(cuMemcpyDtoHAsync((void *)(uintptr_t)block, block, 1, NULL), refused);
+  assert_int_equal(cusim_fixture_counts().pending_operations, 0);
+  CU(cuMemcpyAsync(0, 0, 0, NULL));
+  CU(cuMemFree(block));
+  CU(cuMemFreeHost(pinned));
+}
+
+static void pageable_bytes_are_read_before_the_call_returns(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  const CUdeviceptr block = cusim_fixture_device(64);
+  unsigned char *pinned = cusim_fixture_pinned(64);
+  const cusim_policy policies[] = {CUSIM_LAZY, CUSIM_EAGER, CUSIM_RANDOM};
+  for (int i = 0; i < 30; i++) {
+    unsigned char bytes[64];
+    cusim_set_policy(policies[i % 3]);
+    memset(bytes, i, sizeof bytes);
+    CU(cuMemcpyHtoDAsync(block, bytes, 64, stream));
+    memset(bytes, 0xFF, sizeof bytes);
+    CU(cuMemcpyDtoHAsync(pinned, block, 64, stream));
+    CU(cuStreamSynchronize(stream));
+    for (int k = 0; k < 64; k++) assert_int_equal(pinned[k], i);
+  }
+  CU(cuMemFree(block));
+  CU(cuMemFreeHost(pinned));
+  CU(cuStreamDestroy(stream));
+}
+
+static void random_stages_or_waits(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  const CUdeviceptr block = cusim_fixture_device(64);
+  unsigned char bytes[64] = {0};
+  cusim_set_policy(CUSIM_RANDOM);
+  int waited = 0, left = 0;
+  for (int i = 0; i < 200; i++) {
+    CU(cuMemsetD8Async(block, 1, 64, stream));
+    CU(cuMemsetD8Async(block, 2, 64, stream));
+    CU(cuMemcpyHtoDAsync(block, bytes, 64, stream));
+    if (cusim_fixture_counts().pending_operations == 0) {
+      waited++;
+    } else {
+      left++;
+    }
+    CU(cuStreamSynchronize(stream));
+  }
+  assert_true(waited > 20 && left > 20);
+  CU(cuMemFree(block));
+  CU(cuStreamDestroy(stream));
+}
+
+static void a_copy_to_pageable_memory_is_done_on_return(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  const CUdeviceptr block = cusim_fixture_device(64);
+  unsigned char bytes[64] = {0}, again[64] = {0};
+  CU(cuMemsetD8Async(block, 5, 64, stream));
+  CU(cuMemcpyDtoHAsync(bytes, block, 64, stream));
+  for (int i = 0; i < 64; i++) assert_int_equal(bytes[i], 5);
+  CU(cuMemcpyAsync(at(again), at(bytes), 64, stream)); /* between host addresses, too */
+  assert_memory_equal(again, bytes, 64);
+  CU(cuMemFree(block));
+  CU(cuStreamDestroy(stream));
+}
+
+static void page_locked_copies_are_left_under_way(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  const CUdeviceptr block = cusim_fixture_device(64);
+  unsigned char *source = cusim_fixture_pinned(64), *result = cusim_fixture_pinned(64);
+  memset(source, 1, 64);
+  CU(cuMemcpyHtoDAsync(block, source, 64, stream));
+  CU(cuMemcpyDtoHAsync(result, block, 64, stream));
+  assert_int_equal(result[0], 0xCD);
+  memset(source, 2, 64); /* too early, and it shows */
+  CU(cuStreamSynchronize(stream));
+  assert_int_equal(result[0], 2);
+  CU(cuMemFree(block));
+  CU(cuMemFreeHost(source));
+  CU(cuMemFreeHost(result));
+  CU(cuStreamDestroy(stream));
+}
+
+static void rectangles_have_corners_and_pitches(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  const CUdeviceptr block = cusim_fixture_device(100);
+  unsigned char source[100], result[100] = {0};
+  for (unsigned char i = 0; i < 100; i++) source[i] = i;
+  CUDA_MEMCPY2D copy = {.srcMemoryType = CU_MEMORYTYPE_HOST,
+                        .srcHost = source,
+                        .srcPitch = 10,
+                        .srcXInBytes = 3,
+                        .srcY = 2,
+                        .dstMemoryType = CU_MEMORYTYPE_DEVICE,
+                        .dstDevice = block,
+                        .dstPitch = 5,
+                        .WidthInBytes = 4,
+                        .Height = 6};
+  CU(cuMemcpy2DAsync(&copy, stream));
+  const CUDA_MEMCPY2D back = {.srcMemoryType = CU_MEMORYTYPE_UNIFIED,
+                              .srcDevice = block,
+                              .srcPitch = 5,
+                              .dstMemoryType = CU_MEMORYTYPE_UNIFIED,
+                              .dstDevice = at(result),
+                              .dstPitch = 4,
+                              .WidthInBytes = 4,
+                              .Height = 6};
+  CU(cuMemcpy2DAsync(&back, stream));
+  for (int row = 0; row < 6; row++) {
+    assert_memory_equal(result + row * 4, source + (row + 2) * 10 + 3, 4);
+  }
+  copy.dstPitch = 3; /* narrower than a row */
+  assert_int_equal(cuMemcpy2DAsync(&copy, stream), CUDA_ERROR_INVALID_VALUE);
+  copy.dstPitch = 20; /* the last row ends at 104 */
+  assert_int_equal(cuMemcpy2DAsync(&copy, stream), CUDA_ERROR_INVALID_VALUE);
+  copy.dstPitch = (size_t)1 << 31;
+  copy.Height = 1;
+  assert_int_equal(cuMemcpy2DAsync(&copy, stream), CUDA_ERROR_INVALID_VALUE);
+  copy.dstPitch = 5;
+  copy.dstDevice = at(result); /* pageable is no device memory */
+  assert_int_equal(cuMemcpy2DAsync(&copy, stream), CUDA_ERROR_INVALID_VALUE);
+  copy.dstMemoryType = CU_MEMORYTYPE_ARRAY;
+  assert_int_equal(cuMemcpy2DAsync(&copy, stream), CUDA_ERROR_NOT_SUPPORTED);
+  CU(cuStreamSynchronize(stream));
+  CU(cuMemFree(block));
+  CU(cuStreamDestroy(stream));
+}
+
+static void copies_reach_across_devices(void **state) {
+  (void)state;
+  CUcontext second = NULL;
+  CUdeviceptr there = 0;
+  const CUdeviceptr here = cusim_fixture_device(64);
+  CU(cuDevicePrimaryCtxRetain(&second, 1));
+  CU(cuCtxPushCurrent(second));
+  CU(cuMemAlloc(&there, 64));
+  CU(cuCtxPopCurrent(NULL));
+  unsigned char bytes[64], back[64] = {0};
+  memset(bytes, 9, sizeof bytes);
+  CU(cuMemcpyHtoD(here, bytes, 64));
+  CU(cuMemcpyDtoDAsync(there, here, 64, NULL));
+  CU(cuMemcpyDtoH(back, there, 64));
+  assert_memory_equal(back, bytes, 64);
+  CU(cuMemFree(there));
+  CU(cuMemFree(here));
+  CU(cuDevicePrimaryCtxRelease(1));
+}
+
+int run_cusim_copy_tests(void) {
+  const struct CMUnitTest cusim_copy_tests[] = {
+      CUSIM_TEST(copies_past_an_allocation_are_refused),
+      CUSIM_TEST(pageable_bytes_are_read_before_the_call_returns),
+      CUSIM_TEST(random_stages_or_waits),
+      CUSIM_TEST(a_copy_to_pageable_memory_is_done_on_return),
+      CUSIM_TEST(page_locked_copies_are_left_under_way),
+      CUSIM_TEST(rectangles_have_corners_and_pitches),
+      CUSIM_TEST(copies_reach_across_devices),
+  };
+  return cmocka_run_group_tests(cusim_copy_tests, NULL, NULL);
+}

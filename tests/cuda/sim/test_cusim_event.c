@@ -1,0 +1,150 @@
+/* test_cusim_event.c: simulated events, exactly as the manual has them. */
+#include "tests/cuda/sim/cusim_fixture.h"
+
+static void an_event_never_recorded_is_complete_and_holds_nobody(void **state) {
+  (void)state;
+  CUevent event = cusim_fixture_event();
+  CUstream stream = cusim_fixture_stream();
+  unsigned char *pinned = cusim_fixture_pinned(1);
+  CU(cuEventQuery(event));
+  CU(cuEventSynchronize(event));
+  CU(cuStreamWaitEvent(stream, event, 0));
+  assert_int_equal(cusim_fixture_counts().pending_operations, 0);
+  CU(cuMemsetD8Async(at(pinned), 1, 1, stream));
+  CU(cuStreamSynchronize(stream));
+  CU(cuEventDestroy(event));
+  CU(cuStreamDestroy(stream));
+  CU(cuMemFreeHost(pinned));
+}
+
+static void an_event_covers_what_was_enqueued_before_it(void **state) {
+  (void)state;
+  CUevent event = cusim_fixture_event();
+  CUstream stream = cusim_fixture_stream();
+  unsigned char *pinned = cusim_fixture_pinned(2);
+  memset(pinned, 0, 2);
+  CU(cuMemsetD8Async(at(pinned), 1, 1, stream));
+  CU(cuEventRecord(event, stream));
+  CU(cuMemsetD8Async(at(pinned) + 1, 1, 1, stream));
+  assert_int_equal(cuEventQuery(event), CUDA_ERROR_NOT_READY);
+  CU(cuEventSynchronize(event));
+  CU(cuEventQuery(event));
+  assert_memory_equal(pinned, "\1\0", 2);
+  CU(cuStreamSynchronize(stream));
+  CU(cuEventDestroy(event));
+  CU(cuStreamDestroy(stream));
+  CU(cuMemFreeHost(pinned));
+}
+
+static void a_wait_binds_the_record_it_finds(void **state) {
+  (void)state;
+  CUevent event = cusim_fixture_event();
+  CUstream writer = cusim_fixture_stream(), reader = cusim_fixture_stream();
+  unsigned char *pinned = cusim_fixture_pinned(3);
+  memset(pinned, 0, 3);
+  CU(cuMemsetD8Async(at(pinned), 1, 1, writer));
+  CU(cuEventRecord(event, writer));
+  CU(cuStreamWaitEvent(reader, event, 0));
+  CU(cuMemsetD8Async(at(pinned) + 2, 1, 1, reader));
+  CU(cuMemsetD8Async(at(pinned) + 1, 1, 1, writer));
+  CU(cuEventRecord(event, writer)); /* the wait above does not see this */
+  CU(cuStreamSynchronize(reader));
+  assert_memory_equal(pinned, "\1\0\1", 3);
+  assert_int_equal(cuEventQuery(event), CUDA_ERROR_NOT_READY); /* the event itself does */
+  CU(cuEventSynchronize(event));
+  assert_int_equal(pinned[1], 1);
+  CU(cuEventDestroy(event));
+  CU(cuStreamDestroy(writer));
+  CU(cuStreamDestroy(reader));
+  CU(cuMemFreeHost(pinned));
+}
+
+static void a_wait_before_the_record_is_no_wait(void **state) {
+  (void)state;
+  CUevent event = cusim_fixture_event();
+  CUstream writer = cusim_fixture_stream(), reader = cusim_fixture_stream();
+  unsigned char *pinned = cusim_fixture_pinned(2);
+  memset(pinned, 0, 2);
+  CU(cuStreamWaitEvent(reader, event, 0));
+  CU(cuMemsetD8Async(at(pinned), 1, 1, writer));
+  CU(cuEventRecord(event, writer));
+  CU(cuMemsetD8Async(at(pinned) + 1, 1, 1, reader));
+  CU(cuStreamSynchronize(reader));
+  assert_memory_equal(pinned, "\0\1", 2);
+  CU(cuStreamSynchronize(writer));
+  CU(cuEventDestroy(event));
+  CU(cuStreamDestroy(writer));
+  CU(cuStreamDestroy(reader));
+  CU(cuMemFreeHost(pinned));
+}
+
+static void a_destroyed_event_still_orders_and_its_handle_comes_back(void **state) {
+  (void)state;
+  CUevent event = cusim_fixture_event();
+  CUstream writer = cusim_fixture_stream(), reader = cusim_fixture_stream();
+  unsigned char *pinned = cusim_fixture_pinned(2);
+  memset(pinned, 0, 2);
+  CU(cuMemsetD8Async(at(pinned), 1, 1, writer));
+  CU(cuEventRecord(event, writer));
+  CU(cuStreamWaitEvent(reader, event, 0));
+  CU(cuEventDestroy(event));
+  assert_int_equal(cuEventQuery(event), CUDA_ERROR_INVALID_HANDLE);
+  assert_int_equal(cuEventDestroy(event), CUDA_ERROR_INVALID_HANDLE);
+  CUevent again = cusim_fixture_event();
+  assert_ptr_equal(again, event);
+  CU(cuEventQuery(again)); /* a new event: never recorded */
+  CU(cuMemcpyAsync(at(pinned) + 1, at(pinned), 1, reader));
+  CU(cuStreamSynchronize(reader));
+  assert_memory_equal(pinned, "\1\1", 2);
+  CU(cuEventDestroy(again));
+  CU(cuStreamDestroy(writer));
+  CU(cuStreamDestroy(reader));
+  CU(cuMemFreeHost(pinned));
+}
+
+static void an_event_is_recorded_on_its_own_device_but_waited_for_on_any(void **state) {
+  (void)state;
+  CUcontext second = NULL;
+  CUstream there = NULL, here = cusim_fixture_stream();
+  CUevent event = cusim_fixture_event();
+  unsigned char *pinned = cusim_fixture_pinned(2);
+  memset(pinned, 0, 2);
+  CU(cuMemsetD8Async(at(pinned), 5, 1, here));
+  CU(cuEventRecord(event, here));
+  CU(cuDevicePrimaryCtxRetain(&second, 1));
+  CU(cuCtxPushCurrent(second));
+  CU(cuStreamCreate(&there, CU_STREAM_NON_BLOCKING));
+  assert_int_equal(cuEventRecord(event, there), CUDA_ERROR_INVALID_HANDLE);
+  CU(cuStreamWaitEvent(there, event, 0));
+  CU(cuMemcpyAsync(at(pinned) + 1, at(pinned), 1, there));
+  CU(cuStreamSynchronize(there));
+  assert_memory_equal(pinned, "\5\5", 2);
+  CU(cuStreamDestroy(there));
+  CU(cuCtxPopCurrent(NULL));
+  CU(cuDevicePrimaryCtxRelease(1));
+  CU(cuEventDestroy(event));
+  CU(cuStreamDestroy(here));
+  CU(cuMemFreeHost(pinned));
+}
+
+static void events_with_timing_are_made_but_unknown_flags_are_not(void **state) {
+  (void)state;
+  CUevent event = NULL;
+  CU(cuEventCreate(&event, CU_EVENT_DEFAULT));
+  CU(cuEventDestroy(event));
+  assert_int_equal(cuEventCreate(&event, CU_EVENT_INTERPROCESS | CU_EVENT_DISABLE_TIMING),
+                   CUDA_ERROR_INVALID_VALUE);
+}
+
+int run_cusim_event_tests(void) {
+  const struct CMUnitTest cusim_event_tests[] = {
+      CUSIM_TEST(an_event_never_recorded_is_complete_and_holds_nobody),
+      CUSIM_TEST(an_event_covers_what_was_enqueued_before_it),
+      CUSIM_TEST(a_wait_binds_the_record_it_finds),
+      CUSIM_TEST(a_wait_before_the_record_is_no_wait),
+      CUSIM_TEST(a_destroyed_event_still_orders_and_its_handle_comes_back),
+      CUSIM_TEST(an_event_is_recorded_on_its_own_device_but_waited_for_on_any),
+      CUSIM_TEST(events_with_timing_are_made_but_unknown_flags_are_not),
+  };
+  return cmocka_run_group_tests(cusim_event_tests, NULL, NULL);
+}
