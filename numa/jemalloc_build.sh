@@ -104,7 +104,7 @@ build() {
   # exported, and it reads neither environment nor /etc. Large blocks begin on pages.
   if ! { ./configure --disable-shared --disable-cxx --disable-doc --disable-prof --disable-libdl \
     --disable-initial-exec-tls --disable-cache-oblivious --disable-fill --without-export \
-    --with-jemalloc-prefix=je_ --with-private-namespace=tarn_ \
+    --with-jemalloc-prefix=je_ --with-private-namespace=tarn__ \
     CC="$1" CFLAGS="-O2 -g1 -fPIC" CPPFLAGS="-include ../jemalloc_sealed.h" &&
     make -j "$2" build_lib_static; } >"$dir/build.log" 2>&1; then
     fail "its build failed, see $dir/build.log"

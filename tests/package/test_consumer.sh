@@ -1,0 +1,57 @@
+#!/bin/sh
+# test_consumer.sh: installs a build, then builds and runs a program against it, found both ways.
+#
+#   test_consumer.sh BUILD CONSUMER WORK CC [CFLAGS]
+set -eu
+build=$1 consumer=$2 work=$3 cc=$4 cflags=${5:-}
+
+rm -rf "$work"
+mkdir -p "$work"
+cmake --install "$build" --prefix "$work/first" >"$work/install.log"
+mv "$work/first" "$work/prefix" # an installed tree may be moved
+libdir=$(dirname "$(find "$work/prefix" -name libtarn.a)")
+
+say_fine() {
+  test "$("$@")" = "consumer: fine" || {
+    echo "$1 did not say that it is fine" >&2
+    exit 1
+  }
+}
+
+# 1. find_package
+cp -r "$consumer" "$work/source"
+cmake -G Ninja -S "$work/source" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$work/prefix" \
+  -DCMAKE_C_COMPILER="$cc" -DCMAKE_C_FLAGS="$cflags" >"$work/configure.log"
+cmake --build "$work/cmake" >"$work/build.log" || {
+  cat "$work/build.log" >&2
+  exit 1
+}
+say_fine "$work/cmake/consumer_shared"
+say_fine "$work/cmake/consumer_static"
+
+# 2. pkg-config
+command -v pkg-config >/dev/null || {
+  echo "pkg-config is missing" >&2
+  exit 77
+}
+export PKG_CONFIG_PATH="$libdir/pkgconfig"
+cd "$work"
+# shellcheck disable=SC2046,SC2086 # words are meant
+$cc $cflags source/consumer.c -o shared $(pkg-config --cflags --libs tarn) -Wl,-rpath,"$libdir"
+# shellcheck disable=SC2046,SC2086
+$cc $cflags source/consumer.c -o static $(pkg-config --cflags --libs tarn-static)
+say_fine ./shared
+say_fine ./static
+
+for program in cmake/consumer_shared shared; do
+  readelf -d "$program" | grep -q 'NEEDED.*libtarn.so.0' || {
+    echo "$program does not use the shared library" >&2
+    exit 1
+  }
+done
+for program in cmake/consumer_static static; do
+  if readelf -d "$program" | grep -q 'NEEDED.*libtarn'; then
+    echo "$program uses the shared library" >&2
+    exit 1
+  fi
+done
