@@ -185,3 +185,20 @@ tarn__held_block *tarn__held_blocks_take_all(tarn__held_blocks *held) {
   destroy_lines(unused);
   return all;
 }
+
+void tarn__held_blocks_lock(tarn__held_blocks *held) {
+  pthread_mutex_lock(&held->lock);
+}
+
+void tarn__held_blocks_unlock(tarn__held_blocks *held) {
+  pthread_mutex_unlock(&held->lock);
+}
+
+void tarn__held_blocks_unlock_in_child(tarn__held_blocks *held) {
+  for (tarn__held_block *block = held->blocks; block != NULL; block = block->next) {
+    block->block.uses = NULL;
+  }
+  held->lines = NULL;
+  pthread_cond_init(&held->line_is_idle, NULL); /* it may remember threads that wait */
+  pthread_mutex_unlock(&held->lock);
+}

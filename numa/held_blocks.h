@@ -46,4 +46,10 @@ tarn__held_block *tarn__held_blocks_reap(tarn__held_blocks *held, bool waits);
 /* All that is left, passed or not: for the end of a pool, after a reap that waited. */
 tarn__held_block *tarn__held_blocks_take_all(tarn__held_blocks *held);
 
+/* Around a fork. The child has none of the threads that streams work with, and a copy of the memory
+ * that nothing works on: what is held there has passed. Its streams are left alone. */
+void tarn__held_blocks_lock(tarn__held_blocks *held);
+void tarn__held_blocks_unlock(tarn__held_blocks *held);
+void tarn__held_blocks_unlock_in_child(tarn__held_blocks *held);
+
 #endif

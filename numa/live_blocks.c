@@ -129,6 +129,14 @@ void tarn__live_blocks_deinit(tarn__live_blocks *live) {
   }
 }
 
+void tarn__live_blocks_lock(tarn__live_blocks *live) {
+  for (size_t i = 0; i < TARN__LIVE_SHARDS; ++i) pthread_mutex_lock(&live->shards[i].lock);
+}
+
+void tarn__live_blocks_unlock(tarn__live_blocks *live) {
+  for (size_t i = 0; i < TARN__LIVE_SHARDS; ++i) pthread_mutex_unlock(&live->shards[i].lock);
+}
+
 bool tarn__live_blocks_add(tarn__live_blocks *live, const tarn__live_block *block) {
   TARN_ASSERT(((uintptr_t)block->address & (TARN__LIVE_STEP_BYTES - 1)) == 0);
   if (!add_entry(live, (uintptr_t)block->address, block)) return false;

@@ -67,6 +67,10 @@ bool tarn__live_blocks_remove(tarn__live_blocks *live, const void *address,
 tarn_status tarn__live_blocks_note_use(tarn__live_blocks *live, const void *address,
                                        tarn_stream *stream);
 
+/* Around a fork, so that the child finds no lock closed by a thread that it does not have. */
+void tarn__live_blocks_lock(tarn__live_blocks *live);
+void tarn__live_blocks_unlock(tarn__live_blocks *live);
+
 /* Adds `stream` to the list unless it is in it; false where there is no memory. */
 bool tarn__block_uses_add(tarn__block_use **uses, tarn_stream *stream);
 void tarn__block_uses_free(tarn__block_use *uses);

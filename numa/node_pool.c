@@ -13,7 +13,9 @@ typedef struct peak_counter {
   atomic_size_t peak;
 } peak_counter;
 
-typedef struct node_pool {
+typedef struct node_pool node_pool;
+struct node_pool {
+  node_pool *next; /* of all pools */
   tarn__arena *arena;
   int32_t node;
   tarn__live_blocks live;
@@ -24,7 +26,56 @@ typedef struct node_pool {
   atomic_uint_fast64_t alloc_count;
   atomic_uint_fast64_t free_count;
   atomic_uint_fast64_t out_of_memory_count;
-} node_pool;
+};
+
+/* All pools of the process, for fork. Ranks before the locks of the pools. */
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static node_pool *all_pools;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void before_fork(void) {
+  pthread_mutex_lock(&all_lock);
+  for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
+    tarn__live_blocks_lock(&pool->live);
+    tarn__held_blocks_lock(&pool->held);
+  }
+}
+
+static void after_fork(void) {
+  for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
+    tarn__held_blocks_unlock(&pool->held);
+    tarn__live_blocks_unlock(&pool->live);
+  }
+  pthread_mutex_unlock(&all_lock);
+}
+
+static void after_fork_in_child(void) {
+  for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
+    tarn__held_blocks_unlock_in_child(&pool->held);
+    tarn__live_blocks_unlock(&pool->live);
+  }
+  pthread_mutex_unlock(&all_lock);
+}
+
+static void watch_forks(void) {
+  (void)pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+
+static void add_to_all(node_pool *self) {
+  pthread_once(&once, watch_forks);
+  pthread_mutex_lock(&all_lock);
+  self->next = all_pools;
+  all_pools = self;
+  pthread_mutex_unlock(&all_lock);
+}
+
+static void remove_from_all(node_pool *self) {
+  pthread_mutex_lock(&all_lock);
+  node_pool **link = &all_pools;
+  while (*link != self) link = &(*link)->next;
+  *link = self->next;
+  pthread_mutex_unlock(&all_lock);
+}
 
 static void counter_add(peak_counter *counter, size_t bytes) {
   const size_t now = atomic_fetch_add_explicit(&counter->now, bytes, memory_order_relaxed) + bytes;
@@ -191,6 +242,7 @@ static tarn_status pool_stats(void *context, tarn_pool_stats *stats) {
 
 static void pool_destroy(void *context) {
   node_pool *self = context;
+  remove_from_all(self);
   reap(self, /*waits=*/true);
   /* What is left belongs to a stream that failed: no work of it runs any more. */
   free_held(self, tarn__held_blocks_take_all(&self->held));
@@ -219,6 +271,7 @@ tarn_status tarn_node_pool_create(tarn_topology *topology, int32_t node, tarn_po
   self->node = node;
   tarn__live_blocks_init(&self->live);
   tarn__held_blocks_init(&self->held);
+  add_to_all(self);
 
   char name[24];
   snprintf(name, sizeof name, "jemalloc:%d", node);

@@ -238,6 +238,34 @@ static int use_in_child(tarn_pool *pool, void *block) {
   return tarn_pool_trim(pool, 0, NULL) == TARN_OK ? 0 : 4;
 }
 
+static void a_forked_child_waits_for_no_stream_of_its_parents(void **state) {
+  (void)state;
+#if defined(__SANITIZE_THREAD__)
+  skip(); /* as below */
+#endif
+  tarn_pool *pool = make_pool();
+  tarn_stream *stream = NULL;
+  assert_int_equal(tarn_worker_stream_create(&stream), TARN_OK);
+  pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&gate);
+  assert_int_equal(tarn_stream_call(stream, pass_gate, &gate), TARN_OK);
+  void *block = NULL;
+  assert_int_equal(tarn_pool_alloc(pool, 1 << 20, stream, &block), TARN_OK);
+  assert_int_equal(tarn_pool_free(pool, block, stream), TARN_OK);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    _exit(stats_of(pool).active_bytes == 0 && tarn_pool_trim(pool, 0, NULL) == TARN_OK ? 0 : 1);
+  }
+  int result = -1;
+  assert_true(child > 0 && waitpid(child, &result, 0) == child);
+  assert_int_equal(result, 0);
+  assert_int_equal(stats_of(pool).active_bytes, 1 << 20); /* the parent still waits */
+  pthread_mutex_unlock(&gate);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
 static void a_forked_child_may_use_the_pool(void **state) {
   (void)state;
 #if defined(__SANITIZE_THREAD__)
@@ -283,6 +311,7 @@ int main(void) {
       cmocka_unit_test(a_held_block_is_lent_again_once_its_stream_has_passed),
       cmocka_unit_test(a_pool_may_go_while_blocks_are_held),
       cmocka_unit_test(a_block_may_be_freed_by_another_thread),
+      cmocka_unit_test(a_forked_child_waits_for_no_stream_of_its_parents),
       cmocka_unit_test(a_forked_child_may_use_the_pool),
   };
   return cmocka_run_group_tests(tests, load_topology, release_topology);
