@@ -50,8 +50,8 @@ bool tarn__block_merge_right(tarn__block *block) {
 
 /* --- trees --- */
 
-/* A heap order over a hash of the record's address: what a block's priority is does not matter, only
- * that it has nothing to do with its key. */
+/* A heap order over a hash of the record's address: what a block's priority is does not matter,
+ * only that it has nothing to do with its key. */
 static uint64_t priority(const tarn__block *block) {
   uint64_t hash = (uint64_t)(uintptr_t)block;
   hash = (hash ^ (hash >> 33)) * UINT64_C(0xff51afd7ed558ccd); /* finaliser of MurmurHash3 */

@@ -39,7 +39,8 @@ tarn__block *tarn__block_create(void);
 void tarn__block_destroy(tarn__block *block);
 
 /* Cuts `block` after size_bytes; the rest becomes a new block to its right, with the same state and
- * the same stamps, in no tree. NULL, and nothing changed, where there is no memory for the record. */
+ * the same stamps, in no tree. NULL, and nothing changed, where there is no memory for the
+ * record. */
 tarn__block *tarn__block_split(tarn__block *block, size_t size_bytes);
 /* Makes `block` and its right neighbour one; both in no tree. False, and nothing changed but
  * perhaps more stamps on `block`, where their stamps cannot be joined for want of memory. */

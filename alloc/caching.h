@@ -1,7 +1,7 @@
 /* caching.h: what the caching pool's files share: its state, and what is asked of it.
  *
- * Every function is called with the lock held and returns with it held; those that say so leave it in
- * between, for no provider and no stream is called under it. */
+ * Every function is called with the lock held and returns with it held; those that say so leave it
+ * in between, for no provider and no stream is called under it. */
 #ifndef TARN_CACHING_H
 #define TARN_CACHING_H
 
@@ -43,8 +43,8 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
 /* caching_grow.c: lends fresh memory of the provider's, or says why not. Leaves the lock. */
 void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status);
 
-/* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left; and waits for
- * the last users of every free block, so that it becomes idle. Both leave the lock. */
+/* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left; and waits
+ * for the last users of every free block, so that it becomes idle. Both leave the lock. */
 tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
                                        size_t *released_bytes);
 void tarn__caching_wait_for_pending(tarn__caching *self);

@@ -1,7 +1,7 @@
 /* heap.h: the bookkeeping of a caching pool: segments, free blocks by stream, best fit.
  *
- * Pure: no lock, no provider, no driver. The pool holds its lock around every call, and takes blocks
- * out as CLAIMED for whatever has to happen outside of the lock.
+ * Pure: no lock, no provider, no driver. The pool holds its lock around every call, and takes
+ * blocks out as CLAIMED for whatever has to happen outside of the lock.
  *
  * A free block stands in one of these trees, keyed by size, so that a request finds what it may use
  * at once without looking at what it may not:

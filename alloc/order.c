@@ -185,7 +185,8 @@ void tarn__order_retire(tarn__timeline *timeline) {
   tarn_status status = record_fence(timeline, stream, &cost);
   if (status != TARN_OK) {
     /* No fence to be had: waiting is the one way left to know that the work is done. A stream that
-     * cannot even be waited for has lost its device, and with it all that could still be running. */
+     * cannot even be waited for has lost its device, and with it all that could still be
+     * running. */
     const tarn__stamp last = tarn__order_close_ticket(stream);
     status = stream->ops->synchronize(stream->context);
     tarn__order_saw(last);
@@ -251,7 +252,8 @@ void tarn__order_edge(const tarn_stream *earlier, const tarn_stream *later) {
 
 /* --- ordering --- */
 
-/* A published fence as one thread found it: what it covers, with the knowledge that goes with it. */
+/* A published fence as one thread found it: what it covers, with the knowledge that goes with
+ * it. */
 typedef struct published {
   tarn_fence *fence;   /* a reference; NULL where the wanted stamp is not covered by a fence */
   tarn_stream *stream; /* a reference, to record a fence on, where fence is NULL */

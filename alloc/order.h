@@ -10,11 +10,11 @@
  *
  * A stamp is *covered* for stream d where ticket <= max(H, K_d) of its timeline, or it is d's own.
  *
- * Why closing a ticket is enough: a stamp taken by a thread after it enqueued work carries T. A fence
- * takes `covered = T++` and is recorded after that, so whoever still read the old T had enqueued its
- * work before the record. Results are published only when the record has returned. Invariant: a
- * fence and the snapshot of K taken before its record are published together, so a wait raises K_d
- * to no more than what the fence covered when it was recorded.
+ * Why closing a ticket is enough: a stamp taken by a thread after it enqueued work carries T. A
+ * fence takes `covered = T++` and is recorded after that, so whoever still read the old T had
+ * enqueued its work before the record. Results are published only when the record has returned.
+ * Invariant: a fence and the snapshot of K taken before its record are published together, so a
+ * wait raises K_d to no more than what the fence covered when it was recorded.
  *
  * Timelines are reused after their stream is gone and its last work was seen; tickets go on
  * counting, so a pair {timeline, ticket} never comes back with another meaning.

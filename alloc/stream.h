@@ -19,8 +19,9 @@ struct tarn_fence {
   atomic_size_t reference_count;
   const tarn_stream_ops *ops; /* NULL: of a synchronous stream, always passed */
   void *native;
-  /* The mark: ticket * TARN_STREAMS_MAX + slot of the last record, 0 where there is none. Zero while
-   * a record is under way, so that two equal reads around a native wait prove what it waited for. */
+  /* The mark: ticket * TARN_STREAMS_MAX + slot of the last record, 0 where there is none. Zero
+   * while a record is under way, so that two equal reads around a native wait prove what it waited
+   * for. */
   _Atomic uint64_t mark;
 };
 

@@ -1,8 +1,9 @@
 /* tarn_caching_pool.h: tarn's own pool: keeps freed blocks and lends them out in stream order.
  *
  * Over a provider that reserves (pages, a NUMA node) the pool grows one address range in place;
- * over any other it collects segments. Inside, blocks are cut by best fit and joined with their free
- * neighbours. Metadata lies apart from the memory, which is never touched: device memory will do.
+ * over any other it collects segments. Inside, blocks are cut by best fit and joined with their
+ * free neighbours. Metadata lies apart from the memory, which is never touched: device memory will
+ * do.
  */
 #ifndef TARN_CACHING_POOL_H
 #define TARN_CACHING_POOL_H

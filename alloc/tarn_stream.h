@@ -96,7 +96,8 @@ TARN_API void tarn_stream_release(tarn_stream *stream);
 TARN_API const char *tarn_stream_name(const tarn_stream *stream); /* "now" for NULL */
 TARN_API tarn_device tarn_stream_device(const tarn_stream *stream);
 TARN_API bool tarn_stream_is_synchronous(const tarn_stream *stream); /* true for NULL */
-/* For an implementation of streams: the context it gave, where `stream` is of its kind; else NULL. */
+/* For an implementation of streams: the context it gave, where `stream` is of its kind; else
+ * NULL. */
 TARN_API void *tarn_stream_context(const tarn_stream *stream, const tarn_stream_ops *kind);
 
 /* Enqueues. Both sides stay alive, and the source unchanged, until `stream` has passed the copy.

@@ -25,8 +25,8 @@ typedef struct tarn__arena_counts {
   uint64_t provider_calls;
 } tarn__arena_counts;
 
-/* Retains `provider`, which must reserve, in granules of one page. TARN_NOT_SUPPORTED where jemalloc
- * has no more arenas (4094 in a process). */
+/* Retains `provider`, which must reserve, in granules of one page. TARN_NOT_SUPPORTED where
+ * jemalloc has no more arenas (4094 in a process). */
 tarn_status tarn__arena_create(tarn_provider *provider, tarn__arena **arena);
 /* No block is live, and no thread is inside of a call. NULL does nothing. */
 void tarn__arena_destroy(tarn__arena *arena);

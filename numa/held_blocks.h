@@ -37,7 +37,8 @@ static inline bool tarn__held_blocks_any(const tarn__held_blocks *held) {
   return atomic_load_explicit(&held->block_count, memory_order_acquire) != 0;
 }
 
-/* Takes the block and its uses, at least one. False, with nothing taken, where there is no memory. */
+/* Takes the block and its uses, at least one. False, with nothing taken, where there is no
+ * memory. */
 bool tarn__held_blocks_add(tarn__held_blocks *held, const tarn__live_block *block);
 
 /* The blocks that their streams have passed; the caller frees each with its uses. `waits` waits for

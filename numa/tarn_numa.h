@@ -58,14 +58,15 @@ TARN_API TARN_NODISCARD tarn_status tarn_node_provider_create(tarn_topology *top
                                                               const tarn_pages_options *pages,
                                                               tarn_provider **provider);
 
-/* A jemalloc arena whose extents come from `node`, as a pool. Host memory for small and many blocks:
- * jemalloc's speed and packing. A block freed in the order of a stream that has not passed yet is
- * held back until it has. The jemalloc is tarn's own; the process's malloc is not touched. */
+/* A jemalloc arena whose extents come from `node`, as a pool. Host memory for small and many
+ * blocks: jemalloc's speed and packing. A block freed in the order of a stream that has not passed
+ * yet is held back until it has. The jemalloc is tarn's own; the process's malloc is not
+ * touched. */
 TARN_API TARN_NODISCARD tarn_status tarn_node_pool_create(tarn_topology *topology, int32_t node,
                                                           tarn_pool **pool);
 
-/* Counts how many of the pages of [address, address + size_bytes) lie on `node`, lie on another, and
- * were never touched, by asking the kernel (move_pages). Any of the three may be NULL. */
+/* Counts how many of the pages of [address, address + size_bytes) lie on `node`, lie on another,
+ * and were never touched, by asking the kernel (move_pages). Any of the three may be NULL. */
 TARN_API TARN_NODISCARD tarn_status tarn_node_verify(const void *address, size_t size_bytes,
                                                      int32_t node, size_t *on_node_pages,
                                                      size_t *elsewhere_pages,

@@ -36,7 +36,8 @@ void tarn__cached_arena_deinit(tarn__cached_arena *arena);
 void tarn__cached_arena_flush(tarn__cached_arena *arena);
 
 /* The calling thread's cache for the arena, taken; NULL where there is none (jemalloc has 4094 in a
- * process, memory is short, the thread is about to end) or somebody flushes it: go uncached then. */
+ * process, memory is short, the thread is about to end) or somebody flushes it: go uncached
+ * then. */
 tarn__thread_cache *tarn__thread_cache_take(tarn__cached_arena *arena);
 void tarn__thread_cache_put(tarn__thread_cache *cache);
 

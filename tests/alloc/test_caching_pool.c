@@ -1,4 +1,5 @@
-/* test_caching_pool.c: the tiers of the caching pool, one by one and under random legal programs. */
+/* test_caching_pool.c: the tiers of the caching pool, one by one and under random legal
+ * programs. */
 #include "tests/support/test.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* test_order.c: tickets, lazy fences and knowledge, step by step on streams that the test drives. */
+/* test_order.c: tickets, lazy fences and knowledge, step by step on streams that the test
+ * drives. */
 #include "tests/support/test.h"
 
 #include "alloc/order.h"

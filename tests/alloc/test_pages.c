@@ -80,8 +80,8 @@ static void huge_page_advice_reaches_the_kernel(void **state) {
   }
 }
 
-/* Whether the kernel lets anybody read there, without a fault: mincore answers ENOMEM for no mapping
- * and write(2) EFAULT for no access. */
+/* Whether the kernel lets anybody read there, without a fault: mincore answers ENOMEM for no
+ * mapping and write(2) EFAULT for no access. */
 static bool is_readable(const void *address) {
   int ends[2];
   assert_int_equal(pipe(ends), 0);

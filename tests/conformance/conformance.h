@@ -9,8 +9,8 @@
 #include "alloc/tarn_stream.h"
 #include "tests/support/test.h"
 
-/* Makes what a suite runs on. TARN_UNAVAILABLE and TARN_NOT_SUPPORTED skip the implementation on this
- * machine or in this build; any other failure fails the test. */
+/* Makes what a suite runs on. TARN_UNAVAILABLE and TARN_NOT_SUPPORTED skip the implementation on
+ * this machine or in this build; any other failure fails the test. */
 typedef struct implementation {
   const char *name;
   tarn_status (*make_provider)(tarn_provider **provider);

@@ -1,4 +1,5 @@
-/* implementations.c: every provider, pool and stream of tarn, as the conformance suites make them. */
+/* implementations.c: every provider, pool and stream of tarn, as the conformance suites make
+ * them. */
 #include "tests/conformance/conformance.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* test_pool_conformance.c: what every pool must do, on its own memory and in the order of streams. */
+/* test_pool_conformance.c: what every pool must do, on its own memory and in the order of
+ * streams. */
 #include "tests/conformance/conformance.h"
 
 #include <pthread.h>

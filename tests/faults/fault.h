@@ -1,7 +1,7 @@
 /* fault.h: makes the n-th allocation of the program fail, and knows what is still allocated.
  *
- * Works by the linker: a test is linked with --wrap for malloc and its family, so that every call of
- * the library's own goes through here; those of shared libraries do not. */
+ * Works by the linker: a test is linked with --wrap for malloc and its family, so that every call
+ * of the library's own goes through here; those of shared libraries do not. */
 #ifndef TARN_FAULT_H
 #define TARN_FAULT_H
 

@@ -1,4 +1,5 @@
-/* manual_stream.h: a stream that works only when the test says so, and counts what is asked of it. */
+/* manual_stream.h: a stream that works only when the test says so, and counts what is asked of
+ * it. */
 #ifndef TARN_MANUAL_STREAM_H
 #define TARN_MANUAL_STREAM_H
 

@@ -1,0 +1,95 @@
+/* test_base.c: sizes that do not fit, devices, and the end that a broken belief makes. */
+#include "tests/support/test.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "alloc/tarn_base.h"
+
+static void sizes_that_do_not_fit_are_told(void **state) {
+  (void)state;
+  size_t size = 0;
+  assert_true(tarn_size_add(SIZE_MAX - 1, 1, &size));
+  assert_true(size == SIZE_MAX);
+  assert_false(tarn_size_add(SIZE_MAX, 1, &size));
+  assert_true(tarn_size_mul(SIZE_MAX / 2, 2, &size));
+  assert_true(size == SIZE_MAX - 1);
+  assert_false(tarn_size_mul(SIZE_MAX / 2 + 1, 2, &size));
+  int64_t count = 0;
+  assert_false(tarn_int64_add(INT64_MAX, 1, &count));
+  assert_false(tarn_int64_add(INT64_MIN, -1, &count));
+  assert_false(tarn_int64_mul(INT64_MIN, -1, &count));
+  assert_true(tarn_int64_mul(INT64_MAX, -1, &count));
+  assert_true(count == -INT64_MAX);
+}
+
+static void rounding_up_reaches_the_last_multiple_and_no_further(void **state) {
+  (void)state;
+  size_t size = 1;
+  assert_true(tarn_size_round_up(0, 256, &size));
+  assert_true(size == 0);
+  assert_true(tarn_size_round_up(257, 256, &size));
+  assert_true(size == 512);
+  assert_true(tarn_size_round_up(SIZE_MAX - 255, 256, &size));
+  assert_true(size == SIZE_MAX - 255);
+  assert_false(tarn_size_round_up(SIZE_MAX - 254, 256, &size));
+}
+
+static void powers_of_two_are_told_from_the_rest(void **state) {
+  (void)state;
+  assert_false(tarn_is_power_of_two(0));
+  assert_true(tarn_is_power_of_two(1));
+  assert_false(tarn_is_power_of_two(3));
+  assert_true(tarn_is_power_of_two((SIZE_MAX >> 1) + 1));
+  assert_false(tarn_is_power_of_two(SIZE_MAX));
+}
+
+static void devices_are_equal_by_type_and_index(void **state) {
+  (void)state;
+  const tarn_device gpu = tarn_device_make(TARN_DEVICE_CUDA, 1);
+  assert_true(tarn_device_equal(gpu, tarn_device_make(TARN_DEVICE_CUDA, 1)));
+  assert_false(tarn_device_equal(gpu, tarn_device_make(TARN_DEVICE_CUDA, 0)));
+  assert_false(tarn_device_equal(gpu, tarn_device_make(TARN_DEVICE_CPU, 1)));
+  assert_false(tarn_device_is_host(gpu));
+  assert_true(tarn_device_is_host(tarn_device_make(TARN_DEVICE_CPU, 0)));
+  assert_true(tarn_device_is_host(tarn_device_make(TARN_DEVICE_CUDA_HOST, 0)));
+  assert_true(tarn_device_is_host(tarn_device_make(TARN_DEVICE_CUDA_MANAGED, 0)));
+}
+
+static void a_broken_belief_names_its_place_and_ends_the_process(void **state) {
+  (void)state;
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  const pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    signal(SIGABRT, SIG_DFL);
+    dup2(ends[1], STDERR_FILENO);
+    tarn_assert_failed("water is dry", "lake.c", 7);
+    _exit(0);
+  }
+  close(ends[1]);
+  char said[256] = "";
+  const ssize_t said_bytes = read(ends[0], said, sizeof said - 1);
+  close(ends[0]);
+  int status = 0;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(said_bytes > 0);
+  assert_non_null(strstr(said, "lake.c:7: "));
+  assert_non_null(strstr(said, "water is dry"));
+  assert_true(WIFSIGNALED(status));
+  assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(sizes_that_do_not_fit_are_told),
+      cmocka_unit_test(rounding_up_reaches_the_last_multiple_and_no_further),
+      cmocka_unit_test(powers_of_two_are_told_from_the_rest),
+      cmocka_unit_test(devices_are_equal_by_type_and_index),
+      cmocka_unit_test(a_broken_belief_names_its_place_and_ends_the_process),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
