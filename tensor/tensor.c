@@ -25,6 +25,7 @@ static tarn_status check_alignment(const void *address, tarn_dtype dtype) {
 
 /* Bytes in whole elements: an offset that is none is refused, so that a layout can count it. */
 static tarn_status offset_in_elements(size_t offset_bytes, tarn_dtype dtype, int64_t *offset) {
+  *offset = 0;
   size_t element_bytes = tarn_dtype_size_bytes(dtype);
   if (offset_bytes % element_bytes != 0) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
