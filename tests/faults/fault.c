@@ -12,18 +12,15 @@ static atomic_bool is_armed;
 static atomic_long counted;
 static long failing;
 static atomic_bool has_failed;
-static atomic_long live_count;
 static void *sites[SITES_MAX];
 static size_t site_count;
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *block, size_t size);
-void __real_free(void *block);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *block, size_t size);
-void __wrap_free(void *block);
 
 void fault_arm(long fail_at) {
   failing = fail_at;
@@ -35,14 +32,6 @@ void fault_arm(long fail_at) {
 bool fault_disarm(void) {
   atomic_store(&is_armed, false);
   return atomic_load(&has_failed);
-}
-
-long fault_live_count(void) {
-  return atomic_load(&live_count);
-}
-
-size_t fault_site_count(void) {
-  return site_count;
 }
 
 void fault_print_sites(void) {
@@ -66,27 +55,13 @@ static bool fails_now(void *site) {
 }
 
 void *__wrap_malloc(size_t size) {
-  if (fails_now(__builtin_return_address(0))) return NULL;
-  void *block = __real_malloc(size);
-  if (block != NULL) atomic_fetch_add(&live_count, 1);
-  return block;
+  return fails_now(__builtin_return_address(0)) ? NULL : __real_malloc(size);
 }
 
 void *__wrap_calloc(size_t count, size_t size) {
-  if (fails_now(__builtin_return_address(0))) return NULL;
-  void *block = __real_calloc(count, size);
-  if (block != NULL) atomic_fetch_add(&live_count, 1);
-  return block;
+  return fails_now(__builtin_return_address(0)) ? NULL : __real_calloc(count, size);
 }
 
 void *__wrap_realloc(void *block, size_t size) {
-  if (fails_now(__builtin_return_address(0))) return NULL;
-  void *moved = __real_realloc(block, size);
-  if (block == NULL && moved != NULL) atomic_fetch_add(&live_count, 1);
-  return moved;
-}
-
-void __wrap_free(void *block) {
-  if (block != NULL) atomic_fetch_sub(&live_count, 1);
-  __real_free(block);
+  return fails_now(__builtin_return_address(0)) ? NULL : __real_realloc(block, size);
 }

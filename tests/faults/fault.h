@@ -1,4 +1,4 @@
-/* fault.h: makes the n-th allocation of the program fail, and knows what is still allocated.
+/* fault.h: makes the n-th allocation of the program fail, and remembers where.
  *
  * Works by the linker: a test is linked with --wrap for malloc and its family, so that every call
  * of the library's own goes through here; those of shared libraries do not. */
@@ -13,8 +13,7 @@ void fault_arm(long fail_at);
 /* Stops counting; true where an allocation failed since fault_arm. */
 bool fault_disarm(void);
 
-long fault_live_count(void);   /* allocated and not freed, since the program began */
-size_t fault_site_count(void); /* different places in the code that were made to fail */
-void fault_print_sites(void);  /* their addresses, for addr2line */
+/* The different places in the code that were made to fail: return addresses, for addr2line. */
+void fault_print_sites(void);
 
 #endif

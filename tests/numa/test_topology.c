@@ -1,5 +1,6 @@
 /* test_topology.c: what tarn tells of machines with one, two and four nodes, and of this one. */
 #include "numa/tarn_numa.h"
+#include "tests/support/saved_machine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -98,49 +99,10 @@ static void distances_are_the_firmwares_or_unavailable(void **state) {
   tarn_topology_release(topology);
 }
 
-/* Two nodes as a machine with HMAT and SLIT tables tells them: the second has no processor. */
-static const char saved_machine[] =
-    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-    "<!DOCTYPE topology SYSTEM \"hwloc2.dtd\">\n"
-    "<topology version=\"2.0\">\n"
-    " <object type=\"Machine\" os_index=\"0\" cpuset=\"0x3\" complete_cpuset=\"0x3\""
-    "  allowed_cpuset=\"0x3\" nodeset=\"0x21\" complete_nodeset=\"0x21\" allowed_nodeset=\"0x21\""
-    "  gp_index=\"1\">\n"
-    "  <object type=\"NUMANode\" os_index=\"0\" cpuset=\"0x3\" complete_cpuset=\"0x3\""
-    "   nodeset=\"0x1\" complete_nodeset=\"0x1\" gp_index=\"5\" local_memory=\"1073741824\"/>\n"
-    "  <object type=\"NUMANode\" os_index=\"5\" cpuset=\"0x0\" complete_cpuset=\"0x0\""
-    "   nodeset=\"0x20\" complete_nodeset=\"0x20\" gp_index=\"6\" local_memory=\"2147483648\"/>\n"
-    "  <object type=\"PU\" os_index=\"0\" cpuset=\"0x1\" complete_cpuset=\"0x1\" nodeset=\"0x21\""
-    "   complete_nodeset=\"0x21\" gp_index=\"2\"/>\n"
-    "  <object type=\"PU\" os_index=\"1\" cpuset=\"0x2\" complete_cpuset=\"0x2\" nodeset=\"0x21\""
-    "   complete_nodeset=\"0x21\" gp_index=\"3\"/>\n"
-    " </object>\n"
-    " <distances2 type=\"NUMANode\" nbobjs=\"2\" kind=\"5\" indexing=\"os\" name=\"NUMALatency\">\n"
-    "  <indexes length=\"4\">0 5 </indexes>\n"
-    "  <u64values length=\"12\">10 21 17 10 </u64values>\n"
-    " </distances2>\n"
-    " <memattr name=\"Bandwidth\" flags=\"5\">\n"
-    "  <memattr_value target_obj_gp_index=\"5\" target_obj_type=\"NUMANode\" value=\"90000\""
-    "   initiator_cpuset=\"0x3\"/>\n"
-    "  <memattr_value target_obj_gp_index=\"6\" target_obj_type=\"NUMANode\" value=\"20000\""
-    "   initiator_cpuset=\"0x3\"/>\n"
-    " </memattr>\n"
-    " <memattr name=\"Latency\" flags=\"6\">\n"
-    "  <memattr_value target_obj_gp_index=\"5\" target_obj_type=\"NUMANode\" value=\"80\""
-    "   initiator_cpuset=\"0x3\"/>\n"
-    "  <memattr_value target_obj_gp_index=\"6\" target_obj_type=\"NUMANode\" value=\"210\""
-    "   initiator_cpuset=\"0x3\"/>\n"
-    " </memattr>\n"
-    "</topology>\n";
-
 static void a_saved_machine_keeps_its_tables(void **state) {
   (void)state;
-  char path[] = "/tmp/tarn-topology-XXXXXX";
-  const int file = mkstemp(path);
-  assert_true(file >= 0);
-  assert_int_equal(write(file, saved_machine, sizeof saved_machine - 1),
-                   (ssize_t)(sizeof saved_machine - 1));
-  close(file);
+  char path[] = SAVED_MACHINE_TEMPLATE;
+  assert_true(save_machine(path));
   const tarn_topology_options options = {.struct_size = sizeof options, .xml_path = path};
   tarn_topology *topology = NULL;
   const tarn_status status = tarn_topology_create(&options, &topology);
