@@ -1,4 +1,4 @@
-/* cuda_absent.c: tarn_cuda.h in a build without CUDA: nothing can be opened, and the message says so. */
+/* cuda_absent.c: tarn_cuda.h in a build without CUDA: nothing opens, and the message says why. */
 #include "cuda/tarn_cuda.h"
 
 static tarn_status refuse(void) {

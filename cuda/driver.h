@@ -1,8 +1,8 @@
 /* driver.h: the CUDA driver as a table of functions, filled in at run time.
  *
- * Every entry is asked for by name and by the version of its own ABI: the version that a PFN type of
- * cudaTypedefs.h carries, never the toolkit's. That pair picks one exported variant for good, whatever
- * the driver is.
+ * Every entry is asked for by name and by the version of its own ABI: the version that a PFN type
+ * of cudaTypedefs.h carries, never the toolkit's. That pair picks one exported variant for good,
+ * whatever the driver is.
  */
 #ifndef TARN_DRIVER_H
 #define TARN_DRIVER_H

@@ -1,12 +1,13 @@
 /* tarn_cuda.h: GPUs through the CUDA driver, loaded at run time: streams, device and pinned memory.
  *
  * Nothing here needs a GPU to build or to link. tarn_cuda_open looks for the driver; without one it
- * answers TARN_UNAVAILABLE and says why. A build without CUDA answers TARN_NOT_SUPPORTED. The driver
- * may also be tarn's simulated one (cuda/sim), which moves real bytes on the host in the order that
- * CUDA's rules allow; tarn_cuda_is_simulated tells.
+ * answers TARN_UNAVAILABLE and says why. A build without CUDA answers TARN_NOT_SUPPORTED. The
+ * driver may also be tarn's simulated one (cuda/sim), which moves real bytes on the host in the
+ * order that CUDA's rules allow; tarn_cuda_is_simulated tells.
  *
- * tarn works in each device's primary context, retained while the tarn_cuda lives, and leaves the
- * calling thread's current context as it found it.
+ * tarn works in each device's primary context, retained at the device's first use and for as long
+ * as the tarn_cuda lives, and leaves the calling thread's current context as it found it. In a
+ * child of fork every call that needs the driver answers TARN_UNAVAILABLE, as CUDA itself does.
  */
 #ifndef TARN_CUDA_H
 #define TARN_CUDA_H
@@ -25,7 +26,10 @@ typedef struct tarn_cuda_options {
   const char *driver_path; /* what to dlopen; NULL: libcuda.so.1 */
 } tarn_cuda_options;
 
-/* Loads the driver and initialises it. Shared; streams and providers retain it. */
+/* Loads the driver and initialises it; `options` may be NULL. Shared; streams, fences and providers
+ * retain it. TARN_UNAVAILABLE where there is no driver, only the toolkit's stub for linking, a
+ * driver that lacks what tarn needs, or no device: the message says which. The library's code stays
+ * mapped after the last release. */
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_open(const tarn_cuda_options *options,
                                                    tarn_cuda **cuda);
 TARN_API void tarn_cuda_retain(tarn_cuda *cuda);
@@ -49,16 +53,19 @@ typedef struct tarn_cuda_device_info {
   bool has_memory_pools;   /* cuMemAllocAsync and its family work */
 } tarn_cuda_device_info;
 
-/* The caller sets info->struct_size. */
+/* The caller sets info->struct_size. Retains the device's context, because free_bytes needs one. */
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_device_info_of(tarn_cuda *cuda, int32_t device,
                                                              tarn_cuda_device_info *info);
 
-/* A new non-blocking CUDA stream. Copies from and to pinned and device memory are asynchronous; a
- * copy with pageable memory has been done when the call returns. */
+/* A new non-blocking CUDA stream. Copies from and to pinned and device memory are asynchronous,
+ * those to another device too; a copy or fill of pageable memory waits for the stream, and has been
+ * done when the call returns. A fence of one CUDA stream may be recorded on any other of the same
+ * driver, on any device. */
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_create(tarn_cuda *cuda, int32_t device,
                                                             tarn_stream **stream);
 /* Wraps a CUstream that somebody else made and destroys: it must outlive the tarn_stream. 0 is the
- * legacy default stream. */
+ * legacy default stream. TARN_INVALID_ARGUMENT where it is a stream of another context than the
+ * device's primary one, as far as the driver can tell. */
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_wrap(tarn_cuda *cuda, int32_t device,
                                                           void *native_stream,
                                                           tarn_stream **stream);
@@ -66,8 +73,9 @@ TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_wrap(tarn_cuda *cuda, int32
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_native(const tarn_stream *stream,
                                                             void **native_stream);
 
-/* Memory of a device: cuMemAlloc and cuMemFree, blocks in multiples of 2 MiB. Releasing a block waits
- * for nothing by itself: a pool gives back only what no stream uses. */
+/* Memory of a device: cuMemAlloc and cuMemFree, blocks in multiples of 2 MiB, aligned to 256 bytes.
+ * Releasing a block waits for no work that uses it (though a driver may): a pool gives back only
+ * what no stream uses. Out of memory does not stick: the next call may succeed. */
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_device_provider_create(tarn_cuda *cuda,
                                                                      int32_t device,
                                                                      tarn_provider **provider);

@@ -3,8 +3,8 @@
  * The simulator is a libcuda.so.1 on host memory. A program finds it through LD_LIBRARY_PATH, or
  * opens it by path, and runs as on a GPU: streams are queues, device memory is memory that the CPU
  * cannot reach by its device address, and copies move real bytes. What a GPU leaves open, the
- * simulator decides against the program: a seeded scheduler runs queued work as late, as early or as
- * shuffled as CUDA's rules allow. The same seed gives the same order.
+ * simulator decides against the program: a seeded scheduler runs queued work as late, as early or
+ * as shuffled as CUDA's rules allow. The same seed gives the same order.
  *
  * From the environment, read by cuInit:
  *     CUSIM_SEED=n                  seed of everything random (1)
@@ -30,12 +30,12 @@
  *
  * Copies with pageable memory: to a device, the bytes are staged when the call is made, or, under
  * random, the call may instead wait for the copy; from a device, and between host addresses, the
- * call returns when the copy is done. A copy between two page-locked addresses may be left under way,
- * though the manual calls it synchronous.
+ * call returns when the copy is done. A copy between two page-locked addresses may be left under
+ * way, though the manual calls it synchronous.
  *
  * Left out: kernels, modules, graphs and capture, virtual memory, memory pools, managed memory,
- * arrays, peer attributes, IPC, timing, per-thread default streams, contexts other than primary ones.
- * cuGetProcAddress knows what there is; the attributes say no for the rest.
+ * arrays, peer attributes, IPC, timing, per-thread default streams, contexts other than primary
+ * ones. cuGetProcAddress knows what there is; the attributes say no for the rest.
  *
  * The functions below may be called from any thread at any time, also before cuInit; those that set
  * something override the environment.
@@ -81,7 +81,7 @@ CUSIM_API uint64_t cusim_drain(void);
 
 /* The n-th call from now (1: the next) of the function "cuMemAlloc", or of any function but
  * cuGetErrorName and cuGetErrorString where `call` is NULL, does nothing and returns `result`.
- * Once; a later cusim_fail_call for the same name replaces an earlier one. 0 for an unknown name. */
+ * Once; a later plan for the same name replaces an earlier one. 0 for an unknown name. */
 CUSIM_API int cusim_fail_call(const char *call, uint64_t nth, int result);
 CUSIM_API void cusim_fail_nothing(void);
 CUSIM_API uint64_t cusim_failures(void); /* how many calls have been failed so far */
@@ -116,8 +116,8 @@ typedef struct cusim_counts {
 
 CUSIM_API void cusim_get_counts(cusim_counts *counts);
 
-/* A number that two runs share where the same operations ran in the same order on streams created in
- * the same order, since the last cusim_set_seed; and how many operations that were. */
+/* A number that two runs share where the same operations ran in the same order on streams created
+ * in the same order, since the last cusim_set_seed; and how many operations that were. */
 CUSIM_API uint64_t cusim_trace_hash(void);
 CUSIM_API uint64_t cusim_trace_length(void);
 

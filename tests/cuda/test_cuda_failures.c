@@ -99,6 +99,23 @@ static void creating_a_stream_survives_every_failure(void **state) {
   assert_true(fail_each_call(&create, cuda) >= 4);
 }
 
+/* The seam refuses a stream too many after the driver has made it. */
+static void a_stream_beyond_the_limit_is_given_back_to_the_driver(void **state) {
+  FIXTURE_NEEDS_SIM();
+  tarn_cuda *cuda = *state;
+  static tarn_stream *wrapped[TARN_STREAMS_MAX + 1];
+  size_t count = 0;
+  while (tarn_cuda_stream_wrap(cuda, 0, NULL, &wrapped[count]) == TARN_OK) count++;
+  assert_true(count > 0 && count <= TARN_STREAMS_MAX);
+  cusim_counts before;
+  fixture_sim_control()->get_counts(&before);
+  tarn_stream *stream = (tarn_stream *)&stream;
+  assert_int_equal(tarn_cuda_stream_create(cuda, 0, &stream), TARN_NOT_SUPPORTED);
+  assert_null(stream);
+  assert_same_counts(&before, /*with_events=*/true);
+  while (count > 0) tarn_stream_release(wrapped[--count]);
+}
+
 static tarn_status create_device_provider(void *subject, void **made) {
   tarn_provider *provider = (tarn_provider *)&provider;
   const tarn_status status = tarn_cuda_device_provider_create(subject, 0, &provider);
@@ -270,6 +287,7 @@ int run_cuda_failure_tests(void) {
   const struct CMUnitTest failure_tests[] = {
       cmocka_unit_test(opening_survives_every_failure),
       cmocka_unit_test(creating_a_stream_survives_every_failure),
+      cmocka_unit_test(a_stream_beyond_the_limit_is_given_back_to_the_driver),
       cmocka_unit_test(creating_the_first_object_survives_every_failure),
       cmocka_unit_test(allocating_survives_every_failure),
       cmocka_unit_test(enqueuing_tells_every_failure),

@@ -168,6 +168,26 @@ static void a_fence_of_another_kind_is_refused_but_can_be_waited_for(void **stat
   tarn_stream_release(worker);
 }
 
+static void a_fence_of_another_driver_is_refused_but_can_be_waited_for(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_cuda *other = NULL;
+  const tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = SECOND_DRIVER};
+  OK(tarn_cuda_open(&options, &other));
+  tarn_stream *stream = fixture_stream(cuda), *foreign = fixture_stream(other);
+  fixture_block pinned = fixture_pinned_block(cuda, SIZE_BYTES);
+  tarn_fence *fence = make_fence(stream);
+  assert_int_equal(tarn_fence_record(fence, foreign), TARN_INVALID_ARGUMENT);
+  OK(tarn_stream_fill(stream, pinned.address, pinned.device, 3, SIZE_BYTES));
+  OK(tarn_fence_record(fence, stream));
+  OK(tarn_stream_wait(foreign, fence)); /* no driver waits for another's event: the thread does */
+  assert_int_equal(pinned.address[SIZE_BYTES - 1], 3);
+  tarn_fence_destroy(fence);
+  fixture_free(&pinned);
+  tarn_stream_release(stream);
+  tarn_stream_release(foreign);
+  tarn_cuda_release(other);
+}
+
 static void events_are_used_again(void **state) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
@@ -294,6 +314,7 @@ int run_cuda_order_tests(void) {
       cmocka_unit_test(a_fence_outlives_its_stream_and_its_cuda),
       cmocka_unit_test(a_fence_moves_between_devices),
       cmocka_unit_test(a_fence_of_another_kind_is_refused_but_can_be_waited_for),
+      cmocka_unit_test(a_fence_of_another_driver_is_refused_but_can_be_waited_for),
       cmocka_unit_test(events_are_used_again),
       cmocka_unit_test(a_long_chain_of_streams_loses_no_byte),
       cmocka_unit_test(threads_with_a_stream_each_do_not_disturb_each_other),

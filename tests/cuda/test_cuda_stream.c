@@ -99,6 +99,11 @@ static void a_copy_with_pageable_memory_is_done_when_it_returns(void **state) {
   memcpy(pageable, expected, SIZE_BYTES);
   OK(tarn_stream_copy(stream, device.address, device.device, pageable, cpu, SIZE_BYTES));
   memset(pageable, 0, SIZE_BYTES); /* the source is free again at once */
+  if (fixture_sim_control() != NULL) {
+    cusim_counts counts; /* and the bytes are not on their way but there */
+    fixture_sim_control()->get_counts(&counts);
+    assert_int_equal(counts.pending_operations, 0);
+  }
   OK(tarn_stream_copy(stream, pageable, cpu, device.address, device.device, SIZE_BYTES));
   assert_memory_equal(pageable, expected, SIZE_BYTES); /* without waiting */
 

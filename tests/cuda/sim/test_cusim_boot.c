@@ -38,7 +38,7 @@ static void an_entry_is_found_by_the_version_of_its_abi(void **state) {
   CU(cuGetProcAddress("cuMemAlloc", &found, 3020, 0, &reason));
   assert_int_equal(reason, CU_GET_PROC_ADDRESS_SUCCESS);
   assert_non_null(found);
-  /* Asked for by an older ABI than there is, by a newer one with other arguments, and not at all. */
+  /* By an older ABI than there is, by a newer one with other arguments, and a name of nothing. */
   CU(cuGetProcAddress("cuMemAlloc", &found, 2000, 0, &reason));
   assert_int_equal(reason, CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
   assert_null(found);

@@ -99,6 +99,28 @@ static void work_goes_on_beside_a_host_function_under_way(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
+static void host_functions_run_one_at_a_time(void **state) {
+  (void)state;
+  CUstream held = cusim_fixture_stream(), other = cusim_fixture_stream();
+  locked_counter counter = {.lock = PTHREAD_MUTEX_INITIALIZER};
+  sem_t gate;
+  sem_init(&gate, 0, 0);
+  cusim_set_patience_ms(1);
+  cusim_set_policy(CUSIM_EAGER);
+  CU(cuLaunchHostFunc(held, wait_for, &gate)); /* under way when it returns */
+  CU(cuLaunchHostFunc(other, count_under_lock, &counter));
+  assert_int_equal(cuStreamQuery(other), CUDA_ERROR_NOT_READY);
+  assert_int_equal(cusim_fixture_counts().pending_operations, 2);
+  sem_post(&gate);
+  CU(cuStreamSynchronize(other));
+  CU(cuStreamSynchronize(held));
+  assert_int_equal(counter.count, 1);
+  sem_destroy(&gate);
+  pthread_mutex_destroy(&counter.lock);
+  CU(cuStreamDestroy(held));
+  CU(cuStreamDestroy(other));
+}
+
 /* No call to the driver follows: as on a GPU, the work runs all the same. */
 static void work_runs_on_when_nobody_asks(void **state) {
   (void)state;
@@ -151,6 +173,7 @@ int run_cusim_host_tests(void) {
       CUSIM_TEST(host_functions_run_elsewhere_and_may_not_call_the_driver),
       CUSIM_TEST(a_lock_held_while_enqueuing_does_not_hang),
       CUSIM_TEST(work_goes_on_beside_a_host_function_under_way),
+      CUSIM_TEST(host_functions_run_one_at_a_time),
       CUSIM_TEST(work_runs_on_when_nobody_asks),
       cmocka_unit_test_setup_teardown(a_broken_context_calls_no_host_function, cusim_setup,
                                       teardown_without_the_stream),
