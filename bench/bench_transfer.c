@@ -1,7 +1,7 @@
-/* bench_transfer.c: `tarn bench transfer`: copies in the order of a stream, as a program makes them.
+/* bench_transfer.c: `tarn bench transfer`: copies in the order of a stream, as programs make them.
  *
- * A sample enqueues many copies, waits once, and is timed by the host's clock: what a caller feels.
- * Every copy takes the next stretch of two large buffers, so that no cache serves it twice in a row.
+ * A sample enqueues many copies, waits once, and is timed by the host's clock.
+ * Every copy takes the next stretch of two large buffers, so that no cache serves it twice.
  */
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* trace.c: the parser of recorded allocations: checks every line, and that the story makes sense. */
+/* trace.c: the parser of recorded allocations: checks each line, and that they make sense. */
 #include "bench/trace.h"
 
 #include <inttypes.h>
