@@ -9,6 +9,10 @@
 #include "bench/meter.h"
 #include "bench/progress.h"
 
+#ifndef BENCH_MALLOC_IS_PLAIN
+#error "the build says whether malloc is the C library's or a sanitizer's"
+#endif
+
 typedef struct replay_state {
   const recorded_trace *trace;
   const where_place *where;
@@ -291,7 +295,8 @@ static tarn_status run_passes(const replay_state *replay, replay_outcome *outcom
   double tarn_ns[REPLAY_SAMPLES];
   double malloc_ns[REPLAY_SAMPLES];
   double warm_up_ns = 0;
-  outcome->has_malloc = where_is_host(replay->where);
+  /* A sanitizer's malloc is no baseline, and takes minutes over large blocks. */
+  outcome->has_malloc = BENCH_MALLOC_IS_PLAIN && where_is_host(replay->where);
   tarn_status status = run_timed(replay, outcome, &warm_up_ns);
   for (int i = 0; status == TARN_OK && i < REPLAY_SAMPLES; i++) {
     progress_show("%s: timing, pass %d of %d", replay->options->name, i + 1, REPLAY_SAMPLES);
