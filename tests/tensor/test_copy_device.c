@@ -199,6 +199,24 @@ static void a_transpose_is_staged_in_the_devices_order(void **state) {
   }
 }
 
+/* What the stream is still to bring to the host's side is there before the CPU reads it. */
+static void a_staged_copy_comes_behind_earlier_work_of_the_stream(void **state) {
+  (void)state;
+  static char bytes[20000];
+  tarn_tensor first = place(device, NULL, 20000, TARN_U8, ROW_MAJOR(100, 200));
+  tarn_tensor near = place(pinned, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(100, 200));
+  tarn_tensor far = place(device, NULL, 20000, TARN_U8, ROW_MAJOR(200, 100));
+  memset(bytes_of(&first), 8, 20000);
+  assert_ok(tarn_tensor_transpose(&far, 0, 1));
+  assert_false(copied(&near, &first).was_synchronous);
+  assert_int_equal(bytes[0], 0);
+  assert_string_equal(copied(&far, &near).executor, "staged");
+  for (int i = 0; i < 20000; i++) assert_int_equal(bytes_of(&far)[i], 8);
+  tarn_tensor_release(&first);
+  tarn_tensor_release(&near);
+  tarn_tensor_release(&far);
+}
+
 static void a_large_transpose_is_staged_in_pieces(void **state) {
   (void)state;
   enum { ROWS = 8192, COLUMNS = 8200 }; /* a little more than one staging buffer */
@@ -339,6 +357,7 @@ int main(void) {
       cmocka_unit_test(rows_take_one_call),
       cmocka_unit_test(pageable_memory_makes_the_call_synchronous),
       cmocka_unit_test(a_transpose_is_staged_in_the_devices_order),
+      cmocka_unit_test(a_staged_copy_comes_behind_earlier_work_of_the_stream),
       cmocka_unit_test(a_large_transpose_is_staged_in_pieces),
       cmocka_unit_test(overlapping_runs_on_the_device_move_as_memmove_does),
       cmocka_unit_test(device_memory_is_not_lent_out_before_the_copy_ran),
