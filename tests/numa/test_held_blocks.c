@@ -88,6 +88,7 @@ static void a_block_of_two_streams_waits_for_the_later(void **state) {
   tarn__held_blocks_init(&held);
   hold(&held, 64, early.stream, late.stream);
   hold(&held, 128, early.stream, NULL);
+  assert_null(tarn__held_blocks_reap(&held, /*waits=*/false)); /* the fences are recorded here */
   gated_open(&early);
   tarn__held_block *first = tarn__held_blocks_reap(&held, /*waits=*/false);
   assert_non_null(first);
