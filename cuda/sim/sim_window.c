@@ -73,7 +73,8 @@ uintptr_t sim_window_take(size_t size_bytes) {
 
 void sim_window_give(uintptr_t address, size_t size_bytes) {
   void *pages = sim_window_view(address - SIM_DEVICE_ALIGNMENT);
-  /* A fresh mapping in its place gives the memory back and takes the access away at once. */
-  mmap(pages, pages_bytes(size_bytes), PROT_NONE,
-       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  /* A fresh mapping in its place gives the memory back and takes the access away at once. Where the
+   * kernel refuses, the memory stays: no caller could do better. */
+  (void)mmap(pages, pages_bytes(size_bytes), PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }

@@ -1,6 +1,8 @@
 /* test_driver.c: finding the driver, and saying precisely why there is none. */
 #include "tests/cuda/cuda_fixture.h"
 
+#include <unistd.h>
+
 static tarn_status open_path(const char *path) {
   tarn_cuda *cuda = (tarn_cuda *)&cuda;
   const tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = path};
@@ -34,7 +36,7 @@ static void a_library_that_is_no_driver_is_unavailable(void **state) {
 
 static void the_stub_of_the_toolkit_is_no_driver(void **state) {
   (void)state;
-  if (STUB_DRIVER[0] == '\0') {
+  if (access(STUB_DRIVER, R_OK) != 0) {
     print_message("skipped: the toolkit's stub of libcuda is not installed\n");
     skip();
   }

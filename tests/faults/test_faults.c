@@ -1,11 +1,11 @@
 /* test_faults.c: every allocation of the library fails once; nothing breaks and nothing is lost.
  *
  * Each scenario uses a part of the library from its creation to its end. It is run again and again,
- * with the first allocation failing, then the second, until a run meets no failure. A run may fail or
- * succeed (where the library has another way); either way it gives back all that it made, and
+ * with the first allocation failing, then the second, until a run meets no failure. A run may fail
+ * or succeed (where the library has another way); either way it gives back all that it made, and
  * LeakSanitizer looks whether anything is left.
- * With the argument --sites the program prints where allocations failed; check_sites.py compares them
- * with the library's sources. */
+ * With the argument --sites the program prints where allocations failed; check_sites.py compares
+ * them with the library's sources. */
 #include "tests/support/test.h"
 
 #include <stdio.h>

@@ -7,6 +7,7 @@
 #     OUT/tests/      the test programs, stripped
 #     OUT/suite.sh    a line for each test, as ctest would run it
 #     OUT/lib/        libtarn.so and the shared libraries that such a machine may lack
+#     OUT/sim/        the simulated driver, where no search path finds it by accident
 #     OUT/traces/     the recorded traces, gzipped
 import json
 import os
@@ -20,6 +21,8 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD, OUT = (os.path.abspath(path) for path in sys.argv[1:])
 # What every Linux with a new enough glibc has, and what belongs to the GPU's own machine.
 PROVIDED = re.compile(r"(ld-linux.*|linux-vdso|lib(c|m|dl|rt|pthread|resolv|util|cuda))\.so")
+# The simulated driver and what stands in front of it; programs find them beside themselves.
+SIMULATED = ("sim/libcuda.so.1", "tests/libold_driver.so", "tests/libsecond_driver.so")
 SIZE_BYTES_MAX = 60 << 20
 
 
@@ -34,26 +37,20 @@ def is_inside(path, folder):
     return os.path.isabs(path) and os.path.commonpath([path, folder]) == folder
 
 
-def is_library(path):
-    return re.search(r"\.so(\.\d+)*$", path) is not None
-
-
 def carried(argument):
     """The argument as it reads over there; a file it names comes along."""
     if not (is_inside(argument, BUILD) or is_inside(argument, ROOT)):
         return argument
     if not os.path.isfile(argument):
         raise SystemExit(f"pack.py: a test gets {argument}, which cannot be carried")
-    if is_library(argument):
-        target = os.path.join("lib", os.path.basename(argument))
-    elif argument.endswith(".csv.gz"):
+    if argument.endswith(".csv.gz"):
         target = os.path.join("traces", os.path.basename(argument))
     elif is_inside(argument, BUILD):
         target = os.path.relpath(argument, BUILD)
     else:
         target = os.path.join("files", os.path.relpath(argument, ROOT))
     copy(argument, os.path.join(OUT, target), strip=os.access(argument, os.X_OK))
-    return target
+    return os.path.join(".", target)
 
 
 def compiled_tests():
@@ -65,7 +62,9 @@ def compiled_tests():
     for test in json.loads(listing)["tests"]:
         command = test.get("command") or [""]
         properties = {entry["name"]: entry["value"] for entry in test.get("properties", [])}
-        if is_inside(command[0], os.path.join(BUILD, "tests")):
+        # A test that is judged by what it prints is judged here, not over there.
+        is_judged_by_status = not any(name.endswith("_REGULAR_EXPRESSION") for name in properties)
+        if is_inside(command[0], os.path.join(BUILD, "tests")) and is_judged_by_status:
             yield (
                 test["name"],
                 command,
@@ -74,54 +73,52 @@ def compiled_tests():
             )
 
 
-def needed_libraries(programs):
-    found = {}
-    for program in programs:
-        output = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-        for name, path in re.findall(r"^\s*(\S+) => (/\S+)", output, re.MULTILINE):
-            if not PROVIDED.match(name):
-                found[name] = path
-        if "not found" in output:
-            raise SystemExit(f"pack.py: {program} lacks a library:\n{output}")
-    return found
+def needed_libraries(program):
+    """Name and path of each shared library that the program is linked to."""
+    output = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    if "not found" in output:
+        raise SystemExit(f"pack.py: {program} lacks a library:\n{output}")
+    return dict(re.findall(r"^\s*(\S+) => (/.*) \(0x", output, re.MULTILINE))
 
 
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     os.makedirs(OUT)
-    programs = [os.path.join(BUILD, "tarn")]
-    lines = []
+    lines, libraries = [], needed_libraries(os.path.join(BUILD, "tarn"))
     for name, command, environment, limit_s in compiled_tests():
-        programs.append(command[0])
+        needed = needed_libraries(command[0])
         words = [f"{key}={carried(value)}" for key, value in (e.split("=", 1) for e in environment)]
-        words = ["env", *words] if words else []
+        if is_inside(needed.get("libcuda.so.1", ""), BUILD):
+            words.append("LD_LIBRARY_PATH=sim:lib")  # linked to the simulated driver
+        if words:
+            words.insert(0, "env")
         words += [carried(word) for word in command]
         lines.append(shlex.join(["run_test", name, str(limit_s), *words]))
+        libraries.update(needed)
     if not lines:
         raise SystemExit("pack.py: this build has no test programs")
 
     copy(os.path.join(BUILD, "tarn"), os.path.join(OUT, "tarn"), strip=True)
-    libraries = needed_libraries(programs)
-    for name in os.listdir(BUILD):
-        # The library under its three names, and the simulated driver beside it.
-        if is_library(name):
-            libraries[name] = os.path.join(BUILD, name)
     for name, path in libraries.items():
-        copy(os.path.realpath(path), os.path.join(OUT, "lib", name), strip=True)
+        if not PROVIDED.match(name):
+            copy(os.path.realpath(path), os.path.join(OUT, "lib", name), strip=True)
+    for place in SIMULATED:
+        if os.path.exists(os.path.join(BUILD, place)):
+            copy(os.path.join(BUILD, place), os.path.join(OUT, place), strip=True)
     traces = os.path.join(ROOT, "bench", "traces")
     for name in os.listdir(traces):
         if name.endswith(".csv.gz"):
             copy(os.path.join(traces, name), os.path.join(OUT, "traces", name))
     copy(os.path.join(ROOT, "tests", "gpu", "run.sh"), os.path.join(OUT, "run.sh"))
+    lines.insert(0, "# suite.sh: the tests of this build; run.sh reads it.")
     with open(os.path.join(OUT, "suite.sh"), "w", encoding="utf-8") as file:
-        file.write("# suite.sh: the tests of this build; run.sh reads it.\n" + "\n".join(lines) + "\n")
+        file.writelines(line + "\n" for line in lines)
 
-    size_bytes = sum(
-        os.path.getsize(os.path.join(where, name)) for where, _, names in os.walk(OUT) for name in names
-    )
-    print(f"{OUT}: {len(lines)} tests, {size_bytes / (1 << 20):.1f} MiB")
+    files = [os.path.join(where, name) for where, _, names in os.walk(OUT) for name in names]
+    size_bytes = sum(map(os.path.getsize, files))
+    print(f"{OUT}: {len(lines) - 1} tests, {size_bytes / (1 << 20):.1f} MiB")
     if size_bytes > SIZE_BYTES_MAX:
-        raise SystemExit(f"pack.py: that is more than {SIZE_BYTES_MAX >> 20} MiB, too much to carry")
+        raise SystemExit(f"pack.py: more than {SIZE_BYTES_MAX >> 20} MiB is too much to carry")
 
 
 main()

@@ -32,7 +32,10 @@ run_test() {
   status=$?
   case $status in
     0) passed=$((passed + 1)) ;;
-    77) skipped=$((skipped + 1)); echo "skipped $name: $(tail -n 1 "$OUT/log/$name.log")" ;;
+    77)
+      echo "skipped $name: $(tail -n 1 "$OUT/log/$name.log")"
+      skipped=$((skipped + 1))
+      ;;
     *)
       failed=$((failed + 1))
       echo "FAILED $name (exit status $status)"

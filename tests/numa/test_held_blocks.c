@@ -1,4 +1,4 @@
-/* test_held_blocks.c: a freed block comes back when every stream has passed its free, not before. */
+/* test_held_blocks.c: a freed block comes back when each stream has passed its free, not before. */
 #include "numa/held_blocks.h"
 
 #include <setjmp.h>
