@@ -18,9 +18,11 @@ WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wundef", "-Werror"]
 
 def compile_alone(header, language, standard, folder=ROOT):
     """What the compiler says about a file that holds nothing but this include; '' for nothing."""
-    command = [COMPILER, "-x", language, f"-std={standard}", *WARNINGS, "-fsyntax-only", "-I", folder]
+    command = [COMPILER, "-x", language, f"-std={standard}", *WARNINGS, "-fsyntax-only"]
     source = f'#include "{header}"\n'
-    result = subprocess.run([*command, "-"], input=source, capture_output=True, text=True)
+    result = subprocess.run(
+        [*command, "-I", folder, "-"], input=source, capture_output=True, text=True
+    )
     return "" if result.returncode == 0 else result.stderr or "failed without a word"
 
 
