@@ -57,20 +57,18 @@ static bool is_host(const tarn_stream *stream) {
 
 /* --- registering and retiring --- */
 
-/* Under the lock: a timeline that nobody uses any more, or NULL. Hands out its old fence. What its
- * stream knew may stay: its final fence was seen, and so was all that lay before that. */
-static tarn__timeline *find_unused(tarn_fence **old_fence) {
-  const uint32_t count = atomic_load(&timeline_count);
-  for (uint32_t slot = 0; slot < count; slot++) {
-    tarn__timeline *timeline = timeline_of(slot);
-    const bool is_passed =
-        timeline->state == TIMELINE_RETIRED && load(&timeline->seen) >= timeline->covered;
-    if (timeline->state != TIMELINE_FREE && !is_passed) continue;
-    *old_fence = timeline->fence;
+/* Drops the fence of a retired timeline whose last work was seen; the timeline may then serve
+ * another stream. What its stream knew may stay: it was seen with the final fence. */
+static void forget_passed(tarn__timeline *timeline) {
+  tarn_fence *passed = NULL;
+  pthread_mutex_lock(&order_lock);
+  if (timeline->state == TIMELINE_RETIRED && load(&timeline->seen) >= timeline->covered) {
+    timeline->state = TIMELINE_FREE;
+    passed = timeline->fence;
     timeline->fence = NULL;
-    return timeline;
   }
-  return NULL;
+  pthread_mutex_unlock(&order_lock);
+  tarn_fence_destroy(passed);
 }
 
 static void observe_retired(void) {
@@ -84,6 +82,7 @@ static void observe_retired(void) {
     pthread_mutex_unlock(&order_lock);
     tarn__order_cost cost = {0};
     if (is_pending) tarn__order_observe(last, &cost);
+    forget_passed(timeline);
   }
 }
 
@@ -91,11 +90,13 @@ tarn_status tarn__order_register(tarn_stream *stream, tarn__timeline **timeline)
   observe_retired();
   tarn__timeline *fresh = calloc(1, sizeof *fresh);
   if (fresh == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a stream's timeline");
-  tarn_fence *old_fence = NULL;
 
   pthread_mutex_lock(&order_lock);
-  tarn__timeline *found = find_unused(&old_fence);
   const uint32_t count = atomic_load(&timeline_count);
+  tarn__timeline *found = NULL;
+  for (uint32_t slot = 0; slot < count && found == NULL; slot++) {
+    if (timeline_of(slot)->state == TIMELINE_FREE) found = timeline_of(slot);
+  }
   if (found == NULL && count < TARN_STREAMS_MAX) {
     found = fresh;
     fresh = NULL;
@@ -111,7 +112,6 @@ tarn_status tarn__order_register(tarn_stream *stream, tarn__timeline **timeline)
   pthread_mutex_unlock(&order_lock);
 
   free(fresh);
-  tarn_fence_destroy(old_fence);
   *timeline = found;
   if (found != NULL) return TARN_OK;
   return tarn_fail(TARN_NOT_SUPPORTED, "%d asynchronous streams are alive, and no more can be",
@@ -197,8 +197,12 @@ void tarn__order_retire(tarn__timeline *timeline) {
 
   pthread_mutex_lock(&order_lock);
   timeline->state = TIMELINE_RETIRED;
+  const tarn__stamp last = {timeline->slot, timeline->covered};
   pthread_cond_broadcast(&order_retired);
   pthread_mutex_unlock(&order_lock);
+  /* Most streams are idle when they go: then nothing is kept for them. */
+  tarn__order_observe(last, &cost);
+  forget_passed(timeline);
 }
 
 /* --- stamps and coverage --- */
