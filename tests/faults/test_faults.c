@@ -350,7 +350,7 @@ done:
   return status;
 }
 
-static tarn_status use_cuda_tensors(void) {
+static tarn_status copy_cuda_tensors(void) {
   tarn_provider *device = NULL;
   tarn_provider *pinned = NULL;
   tarn_pool *device_pool = NULL;
@@ -373,14 +373,32 @@ done:
   return status;
 }
 
-static tarn_status use_cuda(void) {
+static tarn_status with_cuda(tarn_status (*use)(void)) {
   tarn_status status = test_open_cuda(&opened);
   if (status != TARN_OK) return status;
-  status = use_pool(make_device, make_cuda_stream, 4 << 20);
-  if (status == TARN_OK) status = use_pool(make_pinned, make_cuda_stream, 4 << 20);
-  if (status == TARN_OK) status = use_cuda_tensors();
+  status = use();
   tarn_cuda_release(opened);
   return status;
+}
+
+static tarn_status share_device_pool(void) {
+  return use_pool(make_device, make_cuda_stream, 4 << 20);
+}
+
+static tarn_status share_pinned_pool(void) {
+  return use_pool(make_pinned, make_cuda_stream, 4 << 20);
+}
+
+static tarn_status use_cuda_device(void) {
+  return with_cuda(share_device_pool);
+}
+
+static tarn_status use_cuda_pinned(void) {
+  return with_cuda(share_pinned_pool);
+}
+
+static tarn_status use_cuda_tensors(void) {
+  return with_cuda(copy_cuda_tensors);
 }
 
 /* --- running --- */
@@ -392,8 +410,8 @@ static void fail_each_allocation_of(tarn_status (*scenario)(void), const char *n
     skip();
   }
   if (plain != TARN_OK) fail_msg("%s: %s", name, tarn_last_error()->message);
-  /* How many allocations a run makes depends a little on how threads and the simulated driver's dice
-   * fall, so several runs must go by without a failure before the end is believed. */
+  /* How many allocations a run makes depends a little on its threads, so several runs must go by
+   * without a failure before the end is believed. */
   int quiet_count = 0;
   for (long fail_at = 1; quiet_count < QUIET_RUNS; fail_at++) {
     if (fail_at > RUNS_MAX) fail_msg("%s allocates without end", name);
@@ -435,9 +453,13 @@ SCENARIO(host_tensors)
 SCENARIO(node)
 SCENARIO(synthetic_topology)
 SCENARIO(saved_topology)
-SCENARIO(cuda)
+SCENARIO(cuda_device)
+SCENARIO(cuda_pinned)
+SCENARIO(cuda_tensors)
 
 int main(int argc, char **argv) {
+  /* No dice in the simulated driver: the n-th allocation is the same one every time. */
+  setenv("CUSIM_POLICY", "eager", /*overwrite=*/0);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(cold_caches_fail),
       cmocka_unit_test(fixed_provider_survives),
@@ -449,7 +471,9 @@ int main(int argc, char **argv) {
       cmocka_unit_test(node_survives),
       cmocka_unit_test(synthetic_topology_survives),
       cmocka_unit_test(saved_topology_survives),
-      cmocka_unit_test(cuda_survives),
+      cmocka_unit_test(cuda_device_survives),
+      cmocka_unit_test(cuda_pinned_survives),
+      cmocka_unit_test(cuda_tensors_survives),
   };
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   if (argc > 1 && strcmp(argv[1], "--sites") == 0) fault_print_sites();
