@@ -16,8 +16,7 @@ typedef struct subcommand {
 } subcommand;
 
 static const subcommand subcommands[] = {
-    {"info", "what this machine_info has, and what this build can do with it", info_help,
-     info_main},
+    {"info", "what this machine has, and what this build can do with it", info_help, info_main},
     {"replay", "replay recorded allocations through a pool, and verify the bytes", replay_help,
      replay_main},
     {"bench", "measure allocation, views, copies and transfers", bench_help, bench_main},

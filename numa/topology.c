@@ -19,25 +19,28 @@ struct tarn_topology {
 
 /* The best value that any initiator has to the node: what the firmware tells of its local access.
  * 0 where it tells nothing. */
-static uint64_t best_attribute(hwloc_topology_t hwloc, hwloc_memattr_id_t attribute,
-                               hwloc_obj_t node, bool higher_is_better) {
+static tarn_status best_attribute(hwloc_topology_t hwloc, hwloc_memattr_id_t attribute,
+                                  hwloc_obj_t node, bool higher_is_better, uint64_t *best) {
+  *best = 0;
   unsigned count = 0;
   if (hwloc_memattr_get_initiators(hwloc, attribute, node, 0, &count, NULL, NULL) != 0 ||
       count == 0) {
-    return 0;
+    return TARN_OK;
   }
   struct hwloc_location *initiators = calloc(count, sizeof *initiators);
   hwloc_uint64_t *values = calloc(count, sizeof *values);
-  uint64_t best = 0;
-  if (initiators != NULL && values != NULL &&
+  const bool has_memory = initiators != NULL && values != NULL;
+  if (has_memory &&
       hwloc_memattr_get_initiators(hwloc, attribute, node, 0, &count, initiators, values) == 0) {
     for (unsigned i = 0; i < count; ++i) {
-      if (best == 0 || (higher_is_better ? values[i] > best : values[i] < best)) best = values[i];
+      const bool is_better = higher_is_better ? values[i] > *best : values[i] < *best;
+      if (*best == 0 || is_better) *best = values[i];
     }
   }
   free(initiators);
   free(values);
-  return best;
+  if (has_memory) return TARN_OK;
+  return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for the attributes of a node");
 }
 
 static tarn_status read_nodes(tarn_topology *topology) {
@@ -58,11 +61,15 @@ static tarn_status read_nodes(tarn_topology *topology) {
         .node = (int32_t)object->os_index,
         .capacity_bytes = object->attr->numanode.local_memory,
         .cpu_count = cpu_count > 0 ? cpu_count : 0,
-        .bandwidth_mib_per_s = best_attribute(topology->hwloc, HWLOC_MEMATTR_ID_BANDWIDTH, object,
-                                              /*higher_is_better=*/true),
-        .latency_ns = best_attribute(topology->hwloc, HWLOC_MEMATTR_ID_LATENCY, object,
-                                     /*higher_is_better=*/false),
     };
+    tarn_node_info *info = &topology->nodes[i];
+    tarn_status status = best_attribute(topology->hwloc, HWLOC_MEMATTR_ID_BANDWIDTH, object,
+                                        /*higher_is_better=*/true, &info->bandwidth_mib_per_s);
+    if (status == TARN_OK) {
+      status = best_attribute(topology->hwloc, HWLOC_MEMATTR_ID_LATENCY, object,
+                              /*higher_is_better=*/false, &info->latency_ns);
+    }
+    if (status != TARN_OK) return status;
   }
   return TARN_OK;
 }
