@@ -36,10 +36,10 @@ command -v pkg-config >/dev/null || {
 }
 export PKG_CONFIG_PATH="$libdir/pkgconfig"
 cd "$work"
-# shellcheck disable=SC2046,SC2086 # words are meant
-$cc $cflags source/consumer.c -o shared $(pkg-config --cflags --libs tarn) -Wl,-rpath,"$libdir"
-# shellcheck disable=SC2046,SC2086
-$cc $cflags source/consumer.c -o static $(pkg-config --cflags --libs tarn-static)
+# pkg-config quotes what it prints for a shell to read: a path may hold a space.
+eval "$cc $cflags source/consumer.c -o shared $(pkg-config --cflags --libs tarn)" \
+  '"-Wl,-rpath,$libdir"'
+eval "$cc $cflags source/consumer.c -o static $(pkg-config --cflags --libs tarn-static)"
 say_fine ./shared
 say_fine ./static
 
