@@ -276,6 +276,21 @@ def readme_lists_the_public_headers(tree, readme):
             yield f"README.md: {path} has no line in the map"
 
 
+def custom_commands_are_quoted(tree):
+    """Without VERBATIM, CMake leaves a path with a bracket or a quote to the shell."""
+    for path, text in tree.items():
+        if not path.endswith((".txt", ".cmake")):
+            continue
+        for match in re.finditer(r"^[ \t]*(add_custom_\w+)\(", text, re.MULTILINE):
+            depth, end = 1, match.end()
+            while depth and end < len(text):
+                depth += {"(": 1, ")": -1}.get(text[end], 0)
+                end += 1
+            call = text[match.start() : end]
+            if re.search(r"\bCOMMAND\b", call) and not re.search(r"\bVERBATIM\b", call):
+                yield f"{path}:{line_of(text, match.start())}: {match.group(1)} without VERBATIM"
+
+
 RULES = (
     includes_stay_on_their_floor,
     foreign_headers_stay_in_their_folder,
@@ -287,4 +302,5 @@ RULES = (
     library_keeps_to_itself,
     public_headers_are_public,
     public_functions_exist_and_are_tested,
+    custom_commands_are_quoted,
 )

@@ -99,6 +99,9 @@ BROKEN = {
         ({"alloc/tarn_b.h": header("")["alloc/tarn_thing.h"]}, "include guard"),
         ({"alloc/tarn_thing.h": "#ifndef TARN_THING_H\n#define TARN_THING_H\n#endif\n"}, "extern"),
     ],
+    rules.custom_commands_are_quoted: [
+        ({"a/b.cmake": "add_custom_target(x ALL\n  COMMAND cp (y) z)\n"}, "a/b.cmake:1"),
+    ],
     rules.public_functions_exist_and_are_tested: [
         (
             {
@@ -140,6 +143,10 @@ SOUND = {
         c("alloc/a.c", "void f(struct ops *ops) { ops->exit(1); }"),
         c("bench/a.c", 'void f(void) { printf("x"); }'),
         c("alloc/status.c", "void f(void) { abort(); }"),
+    ],
+    rules.custom_commands_are_quoted: [
+        {"a/b.cmake": "add_custom_command(OUTPUT x\n  COMMAND cp y z VERBATIM)\n"},
+        {"a/b.cmake": "add_custom_target(x DEPENDS y)\n"},
     ],
     rules.public_headers_are_public: [
         header("/* not tarn__thing */\ntypedef struct tarn_thing { int x; } tarn_thing;"),
