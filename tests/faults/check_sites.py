@@ -33,7 +33,7 @@ def sites_of(program):
                            check=True).stdout.splitlines()
     sites = set()
     for line in lines:
-        path, _, number = line.partition(" (")[0].rpartition(":")
+        path, _, number = re.sub(r" \(discriminator \d+\)$", "", line).rpartition(":")
         sites.add((Path(path).resolve(), number))
     return sites, skipped
 
