@@ -14,8 +14,13 @@ def main():
         return [v for name, v in values.items() if name.endswith("." + figure)]
 
     traces, mismatches = len(per_trace("mismatches")), sum(per_trace("mismatches"))
-    print(f"demo: {traces} traces replayed on {run['machine']['on']}, {mismatches:.0f} mismatches")
-    return 0 if traces >= 2 and mismatches == 0 else 1
+    moved_bytes = sum(per_trace("moved_bytes"))
+    print(
+        f"demo: {traces} traces replayed on {run['machine']['on']},"
+        f" {sum(per_trace('events')):.0f} events,"
+        f" {moved_bytes / (1 << 30):.1f} GiB moved, {mismatches:.0f} mismatches"
+    )
+    return 0 if traces >= 2 and moved_bytes > 0 and mismatches == 0 else 1
 
 
 sys.exit(main())
