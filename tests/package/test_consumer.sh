@@ -34,9 +34,14 @@ command -v pkg-config >/dev/null || {
   echo "pkg-config is missing" >&2
   exit 77
 }
+# In a place of its own: pkg-config quotes a space for the shell to read, but not a bracket, and the
+# path of the build may hold any.
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+cp -r "$work/prefix" "$place/a prefix"
+libdir=$(dirname "$(find "$place/a prefix" -name libtarn.a)")
 export PKG_CONFIG_PATH="$libdir/pkgconfig"
 cd "$work"
-# pkg-config quotes what it prints for a shell to read: a path may hold a space.
 eval "$cc $cflags source/consumer.c -o shared $(pkg-config --cflags --libs tarn)" \
   '"-Wl,-rpath,$libdir"'
 eval "$cc $cflags source/consumer.c -o static $(pkg-config --cflags --libs tarn-static)"
