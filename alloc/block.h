@@ -9,6 +9,7 @@ typedef enum tarn__block_state {
   TARN__BLOCK_FREE,    /* usable behind its stamps */
   TARN__BLOCK_HOLE,    /* address space without memory */
   TARN__BLOCK_CLAIMED, /* one thread works on it, outside of the lock; in no tree */
+  TARN__BLOCK_GROWING, /* a hole that one thread is giving memory to; in no tree */
 } tarn__block_state;
 
 typedef struct tarn__segment tarn__segment;

@@ -19,8 +19,10 @@ typedef struct tarn__caching {
   size_t range_bytes;
   pthread_mutex_t lock;
   tarn__heap heap;
-  size_t growing_bytes;  /* of segments that are being asked for: counted against the limit */
-  tarn_pool_stats stats; /* peaks and counts; sizes are the heap's */
+  size_t growing_bytes;   /* being asked of the provider: counted against the limit, not reserved */
+  uint32_t busy_count;    /* threads that left the lock with something claimed or growing */
+  pthread_cond_t settled; /* one of them is back */
+  tarn_pool_stats stats;  /* peaks and counts; sizes are the heap's */
   uint64_t change_count;
 } tarn__caching;
 
@@ -36,6 +38,11 @@ typedef struct tarn__request {
 /* Peaks, and the heap's validator in a debug build: after every change. */
 void tarn__caching_note_change(tarn__caching *self);
 void tarn__caching_add_cost(tarn__caching *self, const tarn__order_cost *cost);
+
+/* Leave the lock with something claimed, and come back: whoever finds no memory meanwhile waits for
+ * what these threads hold before it says so. */
+void tarn__caching_leave(tarn__caching *self);
+void tarn__caching_return(tarn__caching *self);
 
 /* Lends a CLAIMED block. NULL, and the block free, where no record for a cut is to be had. */
 void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__request *asked);

@@ -29,35 +29,49 @@ static tarn_status refuse_limit(const tarn__caching *self, size_t more_bytes) {
                    self->limit_bytes);
 }
 
+/* What has to be added for the request: a fresh block lies on the provider's alignment, so room to
+ * align is needed only beyond that. */
+static bool fresh_bytes(const tarn__caching *self, const tarn__request *asked, size_t *size_bytes) {
+  const bool is_aligned = asked->alignment_bytes <= self->machine->alignment_bytes;
+  return tarn_size_round_up(is_aligned ? asked->size_bytes : asked->search_bytes,
+                            self->machine->granularity_bytes, size_bytes);
+}
+
+/* Asks the provider for one segment. Counted before the lock is left, so that threads that grow at
+ * once respect the limit. */
+static tarn_status alloc_segment(tarn__caching *self, size_t size_bytes, void **memory) {
+  if (!is_within_limit(self, size_bytes)) return refuse_limit(self, size_bytes);
+  self->growing_bytes += size_bytes;
+  self->stats.provider_calls++;
+  tarn__caching_leave(self);
+  const tarn_status status = tarn_provider_alloc(self->provider, size_bytes, memory);
+  tarn__caching_return(self);
+  self->growing_bytes -= size_bytes;
+  return status;
+}
+
 /* Tier 2 over a provider that does not reserve: a segment more. */
 static void *grow_segment(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
   size_t exact_bytes = 0;
-  if (!tarn_size_round_up(asked->search_bytes, self->machine->granularity_bytes, &exact_bytes)) {
+  if (!fresh_bytes(self, asked, &exact_bytes)) {
     *status = tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
     return NULL;
   }
   size_t size_bytes = choose_segment(self, exact_bytes);
-  if (!is_within_limit(self, size_bytes)) size_bytes = exact_bytes;
-  if (!is_within_limit(self, size_bytes)) {
-    *status = refuse_limit(self, size_bytes);
-    return NULL;
-  }
-  /* Claimed before the lock is left, so that threads that grow at once respect the limit. */
-  self->growing_bytes += size_bytes;
-  self->stats.provider_calls++;
-  pthread_mutex_unlock(&self->lock);
   void *memory = NULL;
-  *status = tarn_provider_alloc(self->provider, size_bytes, &memory);
-  pthread_mutex_lock(&self->lock);
-  self->growing_bytes -= size_bytes;
+  *status = alloc_segment(self, size_bytes, &memory);
+  if (*status == TARN_OUT_OF_MEMORY && size_bytes > exact_bytes) {
+    size_bytes = exact_bytes; /* more was wanted than is needed */
+    *status = alloc_segment(self, size_bytes, &memory);
+  }
   if (*status != TARN_OK) return NULL;
   tarn__block *block = tarn__heap_add_segment(&self->heap, memory, size_bytes, TARN__BLOCK_FREE);
   if (block == NULL) {
-    pthread_mutex_unlock(&self->lock);
+    tarn__caching_leave(self);
     const tarn_status freed = tarn_provider_free(self->provider, memory, size_bytes);
     (void)freed; /* nothing is left to try, and the failure below is the one to report */
     *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a segment's records");
-    pthread_mutex_lock(&self->lock);
+    tarn__caching_return(self);
     return NULL;
   }
   tarn__heap_claim(block);
@@ -69,7 +83,7 @@ static void *grow_segment(tarn__caching *self, const tarn__request *asked, tarn_
 static tarn_status reserve_range(tarn__caching *self, size_t least_bytes) {
   size_t size_bytes = larger(self->range_bytes, least_bytes);
   void *address = NULL;
-  pthread_mutex_unlock(&self->lock);
+  tarn__caching_leave(self);
   uint64_t calls = 1;
   tarn_status status = tarn_provider_reserve(self->provider, size_bytes, &address);
   while (status == TARN_OUT_OF_MEMORY && size_bytes > least_bytes) {
@@ -77,16 +91,16 @@ static tarn_status reserve_range(tarn__caching *self, size_t least_bytes) {
     status = tarn_provider_reserve(self->provider, size_bytes, &address);
     calls++;
   }
-  pthread_mutex_lock(&self->lock);
+  tarn__caching_return(self);
   self->stats.provider_calls += calls;
   if (status != TARN_OK) return status;
   if (tarn__heap_add_segment(&self->heap, address, size_bytes, TARN__BLOCK_HOLE) != NULL) {
     return TARN_OK;
   }
-  pthread_mutex_unlock(&self->lock);
+  tarn__caching_leave(self);
   status = tarn_provider_free(self->provider, address, size_bytes);
   status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a range's records");
-  pthread_mutex_lock(&self->lock);
+  tarn__caching_return(self);
   return status;
 }
 
@@ -111,19 +125,23 @@ static bool is_usable(const tarn__block *block, const tarn_stream *stream) {
 static bool plan_at(const tarn__caching *self, const tarn__request *asked, tarn__block *hole,
                     growth *plan) {
   *plan = (growth){.hole = hole};
-  size_t missing_bytes = asked->search_bytes;
-  if (is_usable(hole->left, asked->stream) && hole->left->size_bytes < missing_bytes) {
+  /* A hole lies on a granule; room to align is needed only beyond that, or behind a front. */
+  const bool is_aligned = asked->alignment_bytes <= self->machine->granularity_bytes;
+  size_t missing_bytes = is_aligned ? asked->size_bytes : asked->search_bytes;
+  if (is_usable(hole->left, asked->stream) && hole->left->size_bytes < asked->search_bytes) {
     plan->front = hole->left;
-    missing_bytes -= plan->front->size_bytes;
+    missing_bytes = asked->search_bytes - plan->front->size_bytes;
   }
   if (!tarn_size_round_up(missing_bytes, self->machine->granularity_bytes, &plan->commit_bytes)) {
     return false;
   }
-  if (plan->commit_bytes <= hole->size_bytes) return true;
-  if (!is_usable(hole->right, asked->stream)) return false;
-  plan->back = hole->right;
-  plan->commit_bytes = hole->size_bytes;
-  return missing_bytes <= hole->size_bytes + plan->back->size_bytes;
+  if (plan->commit_bytes > hole->size_bytes) {
+    if (!is_usable(hole->right, asked->stream)) return false;
+    plan->back = hole->right;
+    plan->commit_bytes = hole->size_bytes;
+    if (missing_bytes > hole->size_bytes + plan->back->size_bytes) return false;
+  }
+  return is_within_limit(self, plan->commit_bytes);
 }
 
 /* The smallest hole that will do; many small ones are not worth looking at one by one. */
@@ -149,14 +167,14 @@ static bool claim_growth(tarn__caching *self, const growth *plan) {
     }
     tarn__heap_put_hole(&self->heap, rest);
   }
+  plan->hole->state = TARN__BLOCK_GROWING;
   if (plan->front != NULL) tarn__heap_claim(plan->front);
   if (plan->back != NULL) tarn__heap_claim(plan->back);
-  self->heap.reserved_bytes += plan->commit_bytes;
+  self->growing_bytes += plan->commit_bytes;
   return true;
 }
 
 static void abandon_growth(tarn__caching *self, const growth *plan) {
-  self->heap.reserved_bytes -= plan->commit_bytes;
   tarn__heap_put_hole(&self->heap, plan->hole);
   if (plan->front != NULL) tarn__heap_put_free(&self->heap, plan->front);
   if (plan->back != NULL) tarn__heap_put_free(&self->heap, plan->back);
@@ -179,38 +197,40 @@ static tarn__block *join_growth(tarn__caching *self, const growth *plan) {
   return NULL;
 }
 
+/* A plan, in a fresh range where the ones there are have no room. */
+static tarn_status find_growth(tarn__caching *self, const tarn__request *asked, growth *plan) {
+  if (plan_growth(self, asked, plan)) return TARN_OK;
+  size_t least_bytes = 0;
+  if (!fresh_bytes(self, asked, &least_bytes)) {
+    return tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
+  }
+  if (!is_within_limit(self, least_bytes)) return refuse_limit(self, least_bytes);
+  const tarn_status status = reserve_range(self, least_bytes);
+  if (status != TARN_OK || plan_growth(self, asked, plan)) return status;
+  /* Other threads were faster. */
+  return tarn_fail(TARN_OUT_OF_MEMORY, "a fresh range of addresses is used up already");
+}
+
 /* Tier 2 over a provider that reserves. */
 static void *grow_in_place(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
   growth plan;
-  if (!plan_growth(self, asked, &plan)) {
-    size_t least_bytes = 0;
-    if (!tarn_size_round_up(asked->search_bytes, self->machine->granularity_bytes, &least_bytes)) {
-      *status = tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
-      return NULL;
-    }
-    *status = reserve_range(self, least_bytes);
-    if (*status != TARN_OK) return NULL;
-    if (!plan_growth(self, asked, &plan)) { /* other threads were faster */
-      *status = tarn_fail(TARN_OUT_OF_MEMORY, "a fresh range of addresses is used up already");
-      return NULL;
-    }
-  }
-  if (!is_within_limit(self, plan.commit_bytes)) {
-    *status = refuse_limit(self, plan.commit_bytes);
-    return NULL;
-  }
+  *status = find_growth(self, asked, &plan);
+  if (*status != TARN_OK) return NULL;
   if (!claim_growth(self, &plan)) {
     *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
     return NULL;
   }
   self->stats.provider_calls++;
-  pthread_mutex_unlock(&self->lock);
+  tarn__caching_leave(self);
   *status = tarn_provider_commit(self->provider, plan.hole->address, plan.commit_bytes);
-  pthread_mutex_lock(&self->lock);
+  tarn__caching_return(self);
+  self->growing_bytes -= plan.commit_bytes;
   if (*status != TARN_OK) {
     abandon_growth(self, &plan);
     return NULL;
   }
+  plan.hole->state = TARN__BLOCK_CLAIMED;
+  self->heap.reserved_bytes += plan.commit_bytes;
   tarn__block *whole = join_growth(self, &plan);
   if (whole != NULL) return tarn__caching_lend(self, whole, asked);
   *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory to join a block's stamps");

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "alloc/caching.h"
+#include "alloc/status.h"
 
 enum { VALIDATE_PERIOD = 64 }; /* changes between two walks over the whole heap, TARN_DEBUG 2 */
 
@@ -45,6 +46,17 @@ void tarn__caching_add_cost(tarn__caching *self, const tarn__order_cost *cost) {
   self->stats.wait_count += cost->wait_count;
 }
 
+void tarn__caching_leave(tarn__caching *self) {
+  self->busy_count++;
+  pthread_mutex_unlock(&self->lock);
+}
+
+void tarn__caching_return(tarn__caching *self) {
+  pthread_mutex_lock(&self->lock);
+  self->busy_count--;
+  pthread_cond_broadcast(&self->settled);
+}
+
 void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__request *asked) {
   tarn__block *lent = tarn__heap_lend(&self->heap, block, asked->size_bytes, asked->alignment_bytes,
                                       asked->requested_bytes);
@@ -57,6 +69,17 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
 /* Tier 0. */
 static void *lend_covered(tarn__caching *self, const tarn__request *asked, tarn__block **pending) {
   tarn__block *block = tarn__heap_find(&self->heap, asked->search_bytes, asked->stream, pending);
+  if (block == NULL) return NULL;
+  tarn__heap_claim(block);
+  return tarn__caching_lend(self, block, asked);
+}
+
+/* The same without the room to align that the search by size asks for. */
+static void *lend_anywhere(tarn__caching *self, const tarn__request *asked) {
+  void *address = lend_covered(self, asked, NULL);
+  if (address != NULL || asked->search_bytes == asked->size_bytes) return address;
+  tarn__block *block = tarn__heap_find_aligned(&self->heap, asked->size_bytes,
+                                               asked->alignment_bytes, asked->stream);
   if (block == NULL) return NULL;
   tarn__heap_claim(block);
   return tarn__caching_lend(self, block, asked);
@@ -87,14 +110,17 @@ static void *lend_ordered(tarn__caching *self, const tarn__request *asked, tarn_
   tarn__block *block = NULL;
   void *address = lend_covered(self, asked, &block);
   if (address != NULL || block == NULL) return address;
+  /* Only what is needed is kept from others meanwhile. */
   tarn__heap_claim(block);
-  pthread_mutex_unlock(&self->lock);
+  block = tarn__heap_cut(&self->heap, block, asked->size_bytes, asked->alignment_bytes);
+  if (block == NULL) return NULL;
+  tarn__caching_leave(self);
   tarn__order_cost cost = {0};
   *status = TARN_OK;
   for (uint32_t index = 0; *status == TARN_OK && index < block->stamps.count; index++) {
     *status = tarn__order_behind(asked->stream, tarn__stamps_at(&block->stamps, index), &cost);
   }
-  pthread_mutex_lock(&self->lock);
+  tarn__caching_return(self);
   tarn__caching_add_cost(self, &cost);
   if (*status == TARN_OK) return tarn__caching_lend(self, block, asked);
   tarn__heap_put_free(&self->heap, block);
@@ -106,10 +132,11 @@ static tarn_status explain_out_of_memory(tarn__caching *self, const tarn__reques
   return tarn_fail(
       TARN_OUT_OF_MEMORY,
       "pool over %s: %zu bytes asked for; %zu live, %zu cached of which %zu pending, largest free "
-      "block %zu, %zu reserved, limit %zu",
+      "block %zu, %zu reserved, limit %zu%s",
       tarn_provider_name(self->provider), asked->requested_bytes, self->heap.allocated_bytes,
       self->heap.reserved_bytes - self->heap.allocated_bytes, tarn__heap_pending_bytes(&self->heap),
-      tarn__heap_largest_free_bytes(&self->heap), self->heap.reserved_bytes, self->limit_bytes);
+      tarn__heap_largest_free_bytes(&self->heap), self->heap.reserved_bytes, self->limit_bytes,
+      self->limit_bytes == 0 ? " (none)" : "");
 }
 
 /* --- the pool's operations --- */
@@ -122,31 +149,40 @@ static tarn_status caching_attributes(void *context, tarn_pool_attributes *attri
   return TARN_OK;
 }
 
-/* Tiers 1 to 5, with the lock held on entry and on return. */
-static void *alloc_slowly(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+/* Tiers 1 to 5, once. */
+static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
   void *address = lend_observed(self, asked);
   if (address == NULL) address = tarn__caching_grow(self, asked, status);
   if (address != NULL) return address;
   /* Only a lack of memory can be helped by other memory. */
   if (*status != TARN_OUT_OF_MEMORY) return NULL;
   address = lend_ordered(self, asked, status);
-  if (address == NULL && tarn__heap_join_all(&self->heap)) {
+  if (address == NULL && tarn__heap_join_all(&self->heap, /*clean_only=*/false)) {
     address = lend_ordered(self, asked, status);
   }
   if (address != NULL) return address;
 
   tarn__caching_wait_for_pending(self);
-  tarn__heap_join_all(&self->heap);
-  address = lend_covered(self, asked, NULL);
+  tarn__heap_join_all(&self->heap, /*clean_only=*/false);
+  address = lend_anywhere(self, asked);
   if (address != NULL) return address;
   size_t released_bytes = 0;
   *status = tarn__caching_release_idle(self, /*keep_bytes=*/0, &released_bytes);
   address = tarn__caching_grow(self, asked, status);
-  if (address == NULL) address = lend_covered(self, asked, NULL);
-  if (address == NULL && *status == TARN_OUT_OF_MEMORY) {
-    *status = explain_out_of_memory(self, asked);
+  return address != NULL ? address : lend_anywhere(self, asked);
+}
+
+/* Until there is an answer that no other thread can change: what one of them has claimed, or is
+ * giving back, is waited for before it is called missing. */
+static void *alloc_slowly(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+  for (;;) {
+    void *address = alloc_once(self, asked, status);
+    if (address != NULL || *status != TARN_OUT_OF_MEMORY) return address;
+    if (self->busy_count == 0) break;
+    pthread_cond_wait(&self->settled, &self->lock);
   }
-  return address;
+  *status = explain_out_of_memory(self, asked);
+  return NULL;
 }
 
 static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
@@ -161,13 +197,23 @@ static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignm
     return tarn_fail(TARN_TOO_LARGE, "%zu bytes aligned to %zu cannot be rounded", size_bytes,
                      alignment_bytes);
   }
-  tarn_status status = TARN_OK;
   pthread_mutex_lock(&self->lock);
   void *found = lend_covered(self, &asked, NULL);
-  if (found == NULL) found = alloc_slowly(self, &asked, &status);
+  if (found != NULL) {
+    pthread_mutex_unlock(&self->lock);
+    *address = found;
+    return TARN_OK;
+  }
+  /* What is tried and refused on the way to a success is nobody's last error. */
+  const tarn_error before = *tarn_last_error();
+  tarn_status status = TARN_OK;
+  found = alloc_slowly(self, &asked, &status);
   pthread_mutex_unlock(&self->lock);
   *address = found;
-  if (found != NULL) return TARN_OK;
+  if (found != NULL) {
+    tarn__error_restore(&before);
+    return TARN_OK;
+  }
   return status != TARN_OK ? status
                            : tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
 }
@@ -180,25 +226,22 @@ static tarn_status refuse_unknown(const tarn__caching *self, const void *address
 static tarn_status caching_free(void *context, void *address, tarn_stream *stream) {
   tarn__caching *self = context;
   const bool is_stamped = !tarn_stream_is_synchronous(stream);
-  const tarn__stamp stamp = is_stamped ? tarn__order_stamp(stream) : (tarn__stamp){0};
-  for (;;) {
-    pthread_mutex_lock(&self->lock);
-    tarn__block *block = tarn__heap_live_at(&self->heap, address);
-    const bool is_done = block != NULL && (!is_stamped || tarn__stamps_add(&block->stamps, stamp));
-    if (is_done) {
-      tarn__heap_take_back(&self->heap, block);
-      tarn__heap_put_free(&self->heap, block);
-      self->stats.free_count++;
-      tarn__caching_note_change(self);
-    }
-    pthread_mutex_unlock(&self->lock);
-    if (block == NULL) return refuse_unknown(self, address);
-    if (is_done) return TARN_OK;
-    /* No memory for one more stamp: once the host has seen it passed, none is needed. */
-    tarn__order_cost cost = {0};
-    const tarn_status status = tarn__order_behind(NULL, stamp, &cost);
-    if (status != TARN_OK) return status;
+  pthread_mutex_lock(&self->lock);
+  tarn__block *block = tarn__heap_live_at(&self->heap, address);
+  if (block != NULL) {
+    /* What the stream is behind, its own stamp stands for. */
+    tarn__stamps_drop_covered(&block->stamps, stream);
+    const bool is_added =
+        !is_stamped || tarn__stamps_add(&block->stamps, tarn__order_stamp(stream));
+    TARN_ASSERT(is_added); /* a live block has room for it */
+    (void)is_added;
+    tarn__heap_take_back(&self->heap, block);
+    tarn__heap_put_free(&self->heap, block);
+    self->stats.free_count++;
+    tarn__caching_note_change(self);
   }
+  pthread_mutex_unlock(&self->lock);
+  return block != NULL ? TARN_OK : refuse_unknown(self, address);
 }
 
 static tarn_status caching_note_use(void *context, void *address, tarn_stream *stream) {
@@ -206,7 +249,9 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
   const tarn__stamp stamp = tarn__order_stamp(stream);
   pthread_mutex_lock(&self->lock);
   tarn__block *block = tarn__heap_live_around(&self->heap, address);
-  const bool is_noted = block != NULL && tarn__stamps_add(&block->stamps, stamp);
+  /* Room for the free's own stamp is kept, so that a free cannot fail. */
+  const bool is_noted = block != NULL && tarn__stamps_reserve(&block->stamps, 2) &&
+                        tarn__stamps_add(&block->stamps, stamp);
   pthread_mutex_unlock(&self->lock);
   if (block == NULL) return refuse_unknown(self, address);
   if (is_noted) return TARN_OK;
@@ -216,7 +261,7 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
 static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *released_bytes) {
   tarn__caching *self = context;
   pthread_mutex_lock(&self->lock);
-  tarn__heap_join_all(&self->heap);
+  tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   const tarn_status status = tarn__caching_release_idle(self, keep_bytes, released_bytes);
   pthread_mutex_unlock(&self->lock);
   return status;
@@ -235,11 +280,24 @@ static tarn_status caching_stats(void *context, tarn_pool_stats *stats) {
   return TARN_OK;
 }
 
+/* Block by block, so that no memory is needed; without the lock, for nobody else is left. A stream
+ * that cannot be waited for has lost its device: nothing of it can still be running. */
+static void wait_for_users(tarn__caching *self) {
+  tarn__order_cost cost = {0};
+  for (tarn__segment *segment = self->heap.segments; segment != NULL; segment = segment->next) {
+    for (tarn__block *block = segment->first; block != NULL; block = block->right) {
+      for (uint32_t index = 0; index < block->stamps.count; index++) {
+        const tarn_status status =
+            tarn__order_behind(NULL, tarn__stamps_at(&block->stamps, index), &cost);
+        (void)status;
+      }
+    }
+  }
+}
+
 static void caching_destroy(void *context) {
   tarn__caching *self = context;
-  pthread_mutex_lock(&self->lock);
-  tarn__caching_wait_for_pending(self);
-  pthread_mutex_unlock(&self->lock); /* nobody else is left, and the provider is called below */
+  wait_for_users(self);
   TARN_ASSERT(self->heap.live == NULL);
   for (tarn__segment *segment = self->heap.segments; segment != NULL;
        segment = self->heap.segments) {
@@ -249,6 +307,7 @@ static void caching_destroy(void *context) {
     const tarn_status status = tarn_provider_free(self->provider, address, size_bytes);
     (void)status; /* there is nobody left to tell */
   }
+  pthread_cond_destroy(&self->settled);
   pthread_mutex_destroy(&self->lock);
   tarn_provider_release(self->provider);
   free(self);
@@ -292,6 +351,7 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
                      options->segment_bytes, options->range_bytes);
   }
   pthread_mutex_init(&self->lock, NULL);
+  pthread_cond_init(&self->settled, NULL);
   const tarn_pool_ops ops = {
       .struct_size = sizeof ops,
       .name = options->name != NULL ? options->name : tarn_provider_name(provider),
@@ -304,6 +364,7 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
       .destroy = caching_destroy};
   status = tarn_pool_create(&ops, self, pool);
   if (status != TARN_OK) {
+    pthread_cond_destroy(&self->settled);
     pthread_mutex_destroy(&self->lock);
     free(self);
     return status;

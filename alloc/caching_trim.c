@@ -64,11 +64,11 @@ tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
     tarn__block *block = chain;
     chain = block->low;
     self->stats.provider_calls++;
-    pthread_mutex_unlock(&self->lock);
+    tarn__caching_leave(self);
     const tarn_status status =
         reserves ? tarn_provider_decommit(self->provider, block->address, block->size_bytes)
                  : tarn_provider_free(self->provider, block->address, block->size_bytes);
-    pthread_mutex_lock(&self->lock);
+    tarn__caching_return(self);
     if (status != TARN_OK) result = status;
     if (status == TARN_OK) *released_bytes += block->size_bytes;
     if (reserves && status == TARN_OK) {

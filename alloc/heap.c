@@ -25,15 +25,14 @@ void tarn__heap_claim(tarn__block *block) {
 }
 
 /* May two free neighbours become one without anybody losing much? Those of one kind, yes. A clean
- * block joined to a stamped one is lost to other streams for a while: only where there are none, or
- * where it is the smaller part. */
+ * block joined to a stamped one is lost to the CPU and to other streams for a while: only where it
+ * is the smaller part. */
 static bool may_join(const tarn__heap *heap, tarn__block **tree, const tarn__block *block,
                      const tarn__block *neighbour) {
   if (neighbour == NULL || neighbour->state != TARN__BLOCK_FREE) return false;
   if (neighbour->root == &heap->mixed || tree == &heap->mixed) return false;
   if (neighbour->root == tree) return true;
   if (tree != &heap->clean && neighbour->root != &heap->clean) return false;
-  if (heap->slot_end <= 1) return true;
   const bool is_clean = tree == &heap->clean;
   return is_clean ? block->size_bytes <= neighbour->size_bytes
                   : neighbour->size_bytes <= block->size_bytes;
@@ -65,7 +64,8 @@ tarn__block *tarn__heap_put_free(tarn__heap *heap, tarn__block *block) {
 }
 
 tarn__block *tarn__heap_put_hole(tarn__heap *heap, tarn__block *block) {
-  TARN_ASSERT(block->state == TARN__BLOCK_CLAIMED && block->root == NULL);
+  TARN_ASSERT(block->state == TARN__BLOCK_CLAIMED || block->state == TARN__BLOCK_GROWING);
+  TARN_ASSERT(block->root == NULL);
   tarn__stamps_clear(&block->stamps);
   tarn__block *right = block->right;
   tarn__block *left = block->left;
@@ -164,18 +164,19 @@ tarn__block *tarn__heap_find(tarn__heap *heap, size_t size_bytes, const tarn_str
 
 /* --- lending --- */
 
-tarn__block *tarn__heap_lend(tarn__heap *heap, tarn__block *block, size_t size_bytes,
-                             size_t alignment_bytes, size_t requested_bytes) {
+static size_t lead_bytes(const tarn__block *block, size_t alignment_bytes) {
+  return (size_t)(-(uintptr_t)block->address & (alignment_bytes - 1));
+}
+
+tarn__block *tarn__heap_cut(tarn__heap *heap, tarn__block *block, size_t size_bytes,
+                            size_t alignment_bytes) {
   TARN_ASSERT(block->state == TARN__BLOCK_CLAIMED);
-  const size_t lead = (size_t)(-(uintptr_t)block->address & (alignment_bytes - 1));
+  const size_t lead = lead_bytes(block, alignment_bytes);
   TARN_ASSERT(block->size_bytes >= lead + size_bytes);
   if (lead != 0) {
     tarn__block *aligned = tarn__block_split(block, lead);
-    if (aligned == NULL) {
-      tarn__heap_put_free(heap, block);
-      return NULL;
-    }
     tarn__heap_put_free(heap, block);
+    if (aligned == NULL) return NULL;
     block = aligned;
   }
   if (block->size_bytes > size_bytes) {
@@ -183,13 +184,40 @@ tarn__block *tarn__heap_lend(tarn__heap *heap, tarn__block *block, size_t size_b
     /* Without a record for the rest the block is lent out whole. */
     if (rest != NULL) tarn__heap_put_free(heap, rest);
   }
-  tarn__stamps_clear(&block->stamps);
+  return block;
+}
+
+tarn__block *tarn__heap_lend(tarn__heap *heap, tarn__block *block, size_t size_bytes,
+                             size_t alignment_bytes, size_t requested_bytes) {
+  block = tarn__heap_cut(heap, block, size_bytes, alignment_bytes);
+  if (block == NULL) return NULL;
+  tarn__stamps_prune(&block->stamps);
+  if (!tarn__stamps_reserve(&block->stamps, 1)) {
+    tarn__heap_put_free(heap, block);
+    return NULL;
+  }
   block->state = TARN__BLOCK_LIVE;
   block->requested_bytes = requested_bytes;
   heap->requested_bytes += requested_bytes;
   heap->allocated_bytes += block->size_bytes;
   tarn__tree_insert(&heap->live, block, /*key=*/0);
   return block;
+}
+
+tarn__block *tarn__heap_find_aligned(tarn__heap *heap, size_t size_bytes, size_t alignment_bytes,
+                                     const tarn_stream *stream) {
+  tarn__block *best = NULL;
+  for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
+    for (tarn__block *block = segment->first; block != NULL; block = block->right) {
+      const size_t lead = lead_bytes(block, alignment_bytes);
+      const bool fits = block->state == TARN__BLOCK_FREE && block->size_bytes >= size_bytes &&
+                        block->size_bytes - size_bytes >= lead;
+      if (fits && tarn__stamps_are_covered(&block->stamps, stream) && is_better(block, best)) {
+        best = block;
+      }
+    }
+  }
+  return best;
 }
 
 tarn__block *tarn__heap_live_at(tarn__heap *heap, const void *address) {
@@ -211,13 +239,19 @@ void tarn__heap_take_back(tarn__heap *heap, tarn__block *block) {
   block->requested_bytes = 0;
 }
 
-bool tarn__heap_join_all(tarn__heap *heap) {
+static bool may_join_now(tarn__block *block, bool clean_only) {
+  if (block == NULL || block->state != TARN__BLOCK_FREE) return false;
+  tarn__stamps_prune(&block->stamps);
+  return !clean_only || block->stamps.count == 0;
+}
+
+bool tarn__heap_join_all(tarn__heap *heap, bool clean_only) {
   bool is_any = false;
   for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
     for (tarn__block *block = segment->first; block != NULL; block = block->right) {
-      if (block->state != TARN__BLOCK_FREE) continue;
+      if (!may_join_now(block, clean_only)) continue;
       tarn__tree_remove(block);
-      while (block->right != NULL && block->right->state == TARN__BLOCK_FREE) {
+      while (may_join_now(block->right, clean_only)) {
         tarn__block *right = block->right;
         tarn__tree_remove(right);
         if (!tarn__block_merge_right(block)) {
@@ -271,9 +305,14 @@ static void validate_block(const tarn__heap *heap, const tarn__block *block) {
       TARN_ASSERT(block->root == &heap->holes && block->stamps.count == 0);
       break;
     case TARN__BLOCK_CLAIMED:
+    case TARN__BLOCK_GROWING:
       TARN_ASSERT(block->root == NULL);
       break;
   }
+}
+
+static bool is_reserved(const tarn__block *block) {
+  return block->state != TARN__BLOCK_HOLE && block->state != TARN__BLOCK_GROWING;
 }
 
 void tarn__heap_validate(const tarn__heap *heap) {
@@ -289,7 +328,7 @@ void tarn__heap_validate(const tarn__heap *heap) {
       validate_block(heap, block);
       requested += block->requested_bytes;
       if (block->state == TARN__BLOCK_LIVE) allocated += block->size_bytes;
-      if (block->state != TARN__BLOCK_HOLE) reserved += block->size_bytes;
+      if (is_reserved(block)) reserved += block->size_bytes;
       expected += block->size_bytes;
       left = block;
     }

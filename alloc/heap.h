@@ -57,8 +57,13 @@ tarn__block *tarn__heap_put_free(tarn__heap *heap, tarn__block *block);
 /* The same as HOLE, joined with neighbouring holes. */
 tarn__block *tarn__heap_put_hole(tarn__heap *heap, tarn__block *block);
 
-/* Cuts a CLAIMED block to [aligned start, + size_bytes), returns what is over to the free trees and
- * makes it live. NULL, with the block free again, where a record for the cut is not to be had. */
+/* Cuts a CLAIMED block to [aligned start, + size_bytes) and returns what is over to the free trees.
+ * NULL, with the block free again, where a record for the cut is not to be had. */
+tarn__block *tarn__heap_cut(tarn__heap *heap, tarn__block *block, size_t size_bytes,
+                            size_t alignment_bytes);
+/* Cuts a CLAIMED block and makes it live. A live block keeps the stamps that the host has not seen:
+ * whoever it is lent to is behind them, but the one who frees it may not be. It always has room for
+ * one more, so that a free needs no memory. NULL as above. */
 tarn__block *tarn__heap_lend(tarn__heap *heap, tarn__block *block, size_t size_bytes,
                              size_t alignment_bytes, size_t requested_bytes);
 /* The live block that starts at `address`; or that holds it. NULL for none. */
@@ -67,8 +72,14 @@ tarn__block *tarn__heap_live_around(tarn__heap *heap, const void *address);
 /* A live block becomes CLAIMED: what it counted for is taken back. */
 void tarn__heap_take_back(tarn__heap *heap, tarn__block *block);
 
-/* Joins every run of free neighbours whatever their stamps; true where anything was joined. */
-bool tarn__heap_join_all(tarn__heap *heap);
+/* The best of all free blocks that hold size_bytes at the alignment, by looking at every one: for
+ * requests that the search by size, which has to ask for more, did not find. */
+tarn__block *tarn__heap_find_aligned(tarn__heap *heap, size_t size_bytes, size_t alignment_bytes,
+                                     const tarn_stream *stream);
+
+/* Joins every run of free neighbours, whatever their stamps or only those without any; true where
+ * anything was joined. */
+bool tarn__heap_join_all(tarn__heap *heap, bool clean_only);
 
 /* Free bytes whose stamps the host has not seen; the largest free block. */
 size_t tarn__heap_pending_bytes(const tarn__heap *heap);

@@ -107,12 +107,12 @@ tarn_status tarn__order_register(tarn_stream *stream, tarn__timeline **timeline)
   }
   if (found != NULL) {
     found->state = TIMELINE_ALIVE;
+    *timeline = found; /* before anybody can find the stream, and ask it for its timeline */
     found->stream = stream;
   }
   pthread_mutex_unlock(&order_lock);
 
   free(fresh);
-  *timeline = found;
   if (found != NULL) return TARN_OK;
   return tarn_fail(TARN_NOT_SUPPORTED, "%d asynchronous streams are alive, and no more can be",
                    TARN_STREAMS_MAX);
@@ -324,6 +324,15 @@ static tarn_status wait_for(tarn_stream *stream, const published *found, tarn__o
   return status;
 }
 
+/* No fence to be had: the host waits for all that is enqueued on `other`. */
+static tarn_status wait_without_fence(tarn_stream *other, tarn__order_cost *cost) {
+  const tarn__stamp reached = tarn__order_close_ticket(other);
+  const tarn_status status = other->ops->synchronize(other->context);
+  cost->wait_count++;
+  if (status == TARN_OK) tarn__order_saw(reached);
+  return status;
+}
+
 tarn_status tarn__order_behind(tarn_stream *stream, tarn__stamp stamp, tarn__order_cost *cost) {
   tarn__timeline *timeline = timeline_of(stamp.slot);
   while (!tarn__order_is_covered(stream, stamp)) {
@@ -335,6 +344,7 @@ tarn_status tarn__order_behind(tarn_stream *stream, tarn__stamp stamp, tarn__ord
       tarn_fence_destroy(found.fence);
     } else if (found.stream != NULL) {
       status = record_fence(timeline, found.stream, cost);
+      if (status != TARN_OK && is_host(stream)) status = wait_without_fence(found.stream, cost);
       tarn_stream_release(found.stream);
     } else {
       TARN_ASSERT(tarn__order_is_covered(stream, stamp)); /* retired without a fence: was seen */

@@ -12,16 +12,16 @@ tarn__stamp tarn__stamps_at(const tarn__stamps *stamps, uint32_t index) {
   return stamps->capacity != 0 ? stamps->more[index] : stamps->few[index];
 }
 
-/* Room for one more. */
-static bool make_room(tarn__stamps *stamps) {
-  const uint32_t capacity = stamps->capacity != 0 ? stamps->capacity : TARN__STAMPS_INLINE;
-  if (stamps->count < capacity) return true;
-  tarn__stamp *grown = malloc(2 * capacity * sizeof *grown);
+bool tarn__stamps_reserve(tarn__stamps *stamps, uint32_t more) {
+  uint32_t capacity = stamps->capacity != 0 ? stamps->capacity : TARN__STAMPS_INLINE;
+  if (stamps->count + more <= capacity) return true;
+  while (capacity < stamps->count + more) capacity *= 2;
+  tarn__stamp *grown = malloc(capacity * sizeof *grown);
   if (grown == NULL) return false;
   memcpy(grown, items(stamps), stamps->count * sizeof *grown);
   free(stamps->more);
   stamps->more = grown;
-  stamps->capacity = 2 * capacity;
+  stamps->capacity = capacity;
   return true;
 }
 
@@ -30,6 +30,15 @@ void tarn__stamps_prune(tarn__stamps *stamps) {
   uint32_t kept = 0;
   for (uint32_t index = 0; index < stamps->count; index++) {
     if (!tarn__order_is_seen(item[index])) item[kept++] = item[index];
+  }
+  stamps->count = kept;
+}
+
+void tarn__stamps_drop_covered(tarn__stamps *stamps, const tarn_stream *stream) {
+  tarn__stamp *item = items(stamps);
+  uint32_t kept = 0;
+  for (uint32_t index = 0; index < stamps->count; index++) {
+    if (!tarn__order_is_covered(stream, item[index])) item[kept++] = item[index];
   }
   stamps->count = kept;
 }
@@ -43,7 +52,7 @@ bool tarn__stamps_add(tarn__stamps *stamps, tarn__stamp stamp) {
     if (item[index].ticket < stamp.ticket) item[index].ticket = stamp.ticket;
     return true;
   }
-  if (!make_room(stamps)) return false;
+  if (!tarn__stamps_reserve(stamps, 1)) return false;
   items(stamps)[stamps->count++] = stamp;
   return true;
 }

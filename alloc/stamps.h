@@ -27,6 +27,10 @@ bool tarn__stamps_copy(tarn__stamps *stamps, const tarn__stamps *source);
 
 /* Forgets stamps that the host has seen complete. */
 void tarn__stamps_prune(tarn__stamps *stamps);
+/* Forgets those that a stamp of `stream` taken now stands for: all that are covered for it. */
+void tarn__stamps_drop_covered(tarn__stamps *stamps, const tarn_stream *stream);
+/* Makes room for `more` stamps, so that adding so many cannot fail. */
+bool tarn__stamps_reserve(tarn__stamps *stamps, uint32_t more);
 /* Every stamp is covered for work enqueued on `stream`; NULL is the host. */
 bool tarn__stamps_are_covered(const tarn__stamps *stamps, const tarn_stream *stream);
 

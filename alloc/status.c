@@ -1,6 +1,8 @@
 /* status.c: status names and the thread's last error. */
 #include "alloc/tarn_status.h"
 
+#include "alloc/status.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +58,10 @@ tarn_status tarn_fail_native(tarn_status status, const char *native_call, int64_
   set_last_error(status, native_call, native_code, format, arguments);
   va_end(arguments);
   return status;
+}
+
+void tarn__error_restore(const tarn_error *error) {
+  last_error = *error;
 }
 
 void tarn_assert_failed(const char *condition, const char *file, int line) {

@@ -15,6 +15,9 @@
  *    to other streams behind a fence, and to the CPU once that fence has passed.
  * 4. An out-of-memory answer means that no block could be had in any order: pending blocks were
  *    waited for, searched again, and idle memory was given back before.
+ *
+ * After fork, a child may not use pools that another thread of the parent was using, nor wait for
+ * the parent's worker streams: it has neither their locks' owners nor their threads.
  */
 #ifndef TARN_POOL_H
 #define TARN_POOL_H
@@ -78,7 +81,9 @@ TARN_API TARN_NODISCARD tarn_status tarn_pool_create(const tarn_pool_ops *ops, v
                                                      tarn_pool **pool);
 
 /* Shared ownership. A pool also lives as long as any of its blocks: after the last release no more
- * is lent out through it, and the last tarn_pool_free takes the pool down. */
+ * is lent out through it, and the last tarn_pool_free takes the pool down. Whichever call takes it
+ * down waits for every stream that may still use its memory, so it must not be made by a host
+ * function of such a stream. */
 TARN_API void tarn_pool_retain(tarn_pool *pool);
 TARN_API void tarn_pool_release(tarn_pool *pool);
 
@@ -96,7 +101,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, siz
                                                             tarn_stream *stream, void **address);
 
 /* Takes back exactly an address that the pool lent out, from any thread; NULL does nothing. Makes
- * no driver call and does not block. TARN_NOT_FOUND for any other address and for a second free. */
+ * no driver call and does not block, unless it takes a released pool down. TARN_NOT_FOUND for any
+ * other address and for a second free. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_free(tarn_pool *pool, void *address,
                                                    tarn_stream *stream);
 

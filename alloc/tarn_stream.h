@@ -14,7 +14,8 @@
  *    thread until the fence has passed; between two of one kind it does not.
  * 4. Memory handed to an enqueued copy stays the stream's until the stream has passed it: release
  *    it through a pool (tarn_pool_note_use) or wait.
- * 5. Releasing the last reference of a stream lets the work already enqueued finish.
+ * 5. Releasing the last reference of a stream lets the work already enqueued finish. Storages and
+ *    pools that used a stream may hold references of their own.
  */
 #ifndef TARN_STREAM_H
 #define TARN_STREAM_H
@@ -82,10 +83,12 @@ typedef struct tarn_stream_options {
   uint32_t flags;     /* TARN_STREAM_* */
 } tarn_stream_options;
 
-enum { TARN_STREAMS_MAX = 1024 }; /* asynchronous streams alive at once in a process */
+/* Asynchronous streams at once in a process: alive, or released with work still pending. */
+enum { TARN_STREAMS_MAX = 1024 };
 
-/* Makes a stream of an implementation. `ops` is not copied: it must outlive the stream and is the
- * identity of its kind. Takes `context`. TARN_NOT_SUPPORTED beyond TARN_STREAMS_MAX. */
+/* Makes a stream of an implementation. `ops` is not copied: it is the identity of its kind and must
+ * live as long as the process uses tarn, for fences outlive their streams. Takes `context`.
+ * TARN_NOT_SUPPORTED beyond TARN_STREAMS_MAX. */
 TARN_API TARN_NODISCARD tarn_status tarn_stream_create(const tarn_stream_ops *ops, void *context,
                                                        const tarn_stream_options *options,
                                                        tarn_stream **stream);
@@ -125,9 +128,10 @@ TARN_API TARN_NODISCARD tarn_status tarn_fence_query(tarn_fence *fence);
 TARN_API TARN_NODISCARD tarn_status tarn_fence_synchronize(tarn_fence *fence);
 TARN_API TARN_NODISCARD tarn_status tarn_stream_wait(tarn_stream *stream, tarn_fence *fence);
 
-/* The application says that `later` already waits for all that was enqueued on `earlier` by now
- * (by an event, a graph or a join of its own): pools then reuse across the two without a fence. A
- * false word is a data race. */
+/* The application says that `later` already waits for all that is enqueued on `earlier` by now (by
+ * an event, a graph or a join of its own): pools then reuse across the two without a fence. A false
+ * word is a data race, and so is a stale one: a pool may enqueue waits of its own on `earlier`, so
+ * no call of a pool may have been given `earlier` between the event's record and this. */
 TARN_API TARN_NODISCARD tarn_status tarn_stream_edge(tarn_stream *earlier, tarn_stream *later);
 
 #ifdef __cplusplus

@@ -21,7 +21,7 @@ typedef struct worker_fence {
   mark *latest;         /* NULL: never recorded */
 } worker_fence;
 
-typedef enum job_kind { JOB_COPY, JOB_FILL, JOB_CALL, JOB_PASS, JOB_WAIT } job_kind;
+typedef enum job_kind { JOB_COPY, JOB_FILL, JOB_CALL, JOB_PASS, JOB_END, JOB_WAIT } job_kind;
 
 typedef struct job {
   struct job *next;
@@ -37,7 +37,7 @@ typedef struct job {
       tarn_host_function function;
       void *argument;
     } call;
-    mark *mark; /* PASS and WAIT: a reference */
+    mark *mark; /* PASS and WAIT: a reference; END: of the thread that waits for it */
   } as;
 } job;
 
@@ -110,6 +110,9 @@ static void run_job(job *work) {
       mark_pass(work->as.mark);
       mark_release(work->as.mark);
       break;
+    case JOB_END:
+      mark_pass(work->as.mark);
+      return; /* job and mark are gone */
     case JOB_WAIT:
       mark_wait(work->as.mark);
       mark_release(work->as.mark);
@@ -220,13 +223,16 @@ static tarn_status enqueue_mark(worker *self, job_kind kind, mark *passing) {
   return TARN_OK;
 }
 
+/* Needs no memory, for it is the last way to know that work is done: the mark and the job lie here,
+ * and the thread is done with both when it has passed the mark. */
 static tarn_status worker_synchronize(void *context) {
-  mark *end = mark_create();
-  if (end == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to wait for a worker stream");
-  const tarn_status status = enqueue_mark(context, JOB_PASS, end);
-  if (status == TARN_OK) mark_wait(end);
-  mark_release(end);
-  return status;
+  mark end = {.lock = PTHREAD_MUTEX_INITIALIZER, .passed = PTHREAD_COND_INITIALIZER};
+  job work = {.kind = JOB_END, .as.mark = &end};
+  enqueue(context, &work);
+  mark_wait(&end);
+  pthread_cond_destroy(&end.passed);
+  pthread_mutex_destroy(&end.lock);
+  return TARN_OK;
 }
 
 static void worker_destroy(void *context) {

@@ -257,17 +257,57 @@ static void a_wait_that_fails_leaves_the_block_where_it_was(void **state) {
   work(a);
   give(pool, block, a);
   const tarn_pool_stats before = stats_of(pool);
-  manual_fail_records = 100;
+  manual_fail_records = manual_fail_synchronizes = 100;
   void *address = &address;
   assert_status(tarn_pool_alloc(pool, 4 * MIB, b, &address), TARN_OUT_OF_MEMORY);
   assert_null(address);
-  manual_fail_records = 0;
+  manual_fail_records = manual_fail_synchronizes = 0;
   assert_int_equal(stats_of(pool).allocated_bytes, before.allocated_bytes);
   assert_int_equal(stats_of(pool).reserved_bytes, before.reserved_bytes);
   assert_ptr_equal(take(pool, 4 * MIB, b), block);
   give(pool, block, b);
   tarn_stream_release(a);
   tarn_stream_release(b);
+  tarn_pool_release(pool);
+}
+
+static void without_a_fence_the_host_waits(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  void *block = take(pool, 4 * MIB, a);
+  work(a);
+  give(pool, block, a);
+  manual_fail_records = 100;
+  assert_ptr_equal(take(pool, 4 * MIB, b), block);
+  manual_fail_records = 0;
+  assert_int_equal(manual_stream_pending(a), 0);
+  give(pool, block, b);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_pool_release(pool);
+}
+
+/* Lent behind another stream's work and never used: the work is still there when it comes back. */
+static void a_block_lent_by_order_keeps_the_stamps_of_who_wrote_it(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_stream *writer = make_stream();
+  tarn_stream *next = make_stream();
+  void *block = take(pool, 4 * MIB, writer);
+  assert_ok(tarn_stream_fill(writer, block, tarn_device_make(TARN_DEVICE_CUDA, 0), 0xEE, 4 * MIB));
+  give(pool, block, writer);
+  assert_ptr_equal(take(pool, 4 * MIB, next), block);
+  give(pool, block, NULL); /* nobody used it, says the host */
+  assert_int_equal(stats_of(pool).active_bytes, 4 * MIB);
+  unsigned char *bytes = take(pool, 4 * MIB, NULL);
+  assert_ptr_equal(bytes, block);
+  assert_int_equal(manual_stream_pending(writer), 0);
+  bytes[0] = 0x11;
+  give(pool, bytes, NULL);
+  tarn_stream_release(writer);
+  tarn_stream_release(next);
   tarn_pool_release(pool);
 }
 
@@ -423,6 +463,82 @@ static void trim_keeps_what_it_is_told_and_what_is_pending(void **state) {
   tarn_pool_release(pool);
 }
 
+static void trim_leaves_idle_memory_clean(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *stream = make_stream();
+  void *whole = take(pool, 8 * MIB, NULL);
+  give(pool, whole, NULL);
+  void *used = take(pool, 2 * MIB, stream);
+  work(stream);
+  give(pool, used, stream);
+  const tarn_pool_stats before = stats_of(pool);
+  assert_int_equal(before.active_bytes, 2 * MIB);
+  assert_ok(tarn_pool_trim(pool, 0, NULL));
+  assert_int_equal(stats_of(pool).active_bytes, 2 * MIB);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+/* A provider with less left than the pool would like still serves what is needed. */
+static void a_small_provider_is_used_to_its_end(void **state) {
+  (void)state;
+  enum { RANGE = 1 << 20 };
+  static _Alignas(RANGE) char range[RANGE];
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_fixed_provider_create(range, sizeof range, NULL, &provider));
+  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
+  void *small = take(pool, 256, NULL); /* the range is smaller than the default segment */
+  give(pool, small, NULL);
+  void *whole = NULL;
+  assert_ok(tarn_pool_alloc_aligned(pool, RANGE, 4096, NULL, &whole)); /* needs no room to align */
+  assert_ptr_equal(whole, range);
+  give(pool, whole, NULL);
+  assert_ok(tarn_pool_alloc_aligned(pool, RANGE, 4096, NULL, &whole)); /* from the cache as well */
+  give(pool, whole, NULL);
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
+}
+
+static void growth_that_fits_the_limit_is_found(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(12 * MIB);
+  char *blocks[5];
+  for (int index = 0; index < 5; index++) blocks[index] = take(pool, 2 * MIB, NULL);
+  char *middle = take(pool, 2 * MIB, NULL);
+  give(pool, blocks[1], NULL);
+  give(pool, blocks[2], NULL);
+  assert_ok(tarn_pool_trim(pool, 0, NULL)); /* a hole of 4 MiB in the middle; 8 are reserved */
+  char *small = take(pool, MIB / 2, NULL);
+  assert_int_equal(stats_of(pool).reserved_bytes, 10 * MIB);
+  char *large = take(pool, 3 * MIB, NULL); /* 1.5 MiB beside the small block, and 2 MiB more */
+  assert_true(stats_of(pool).reserved_bytes <= 12 * MIB);
+  give(pool, large, NULL);
+  give(pool, small, NULL);
+  give(pool, middle, NULL);
+  give(pool, blocks[0], NULL);
+  give(pool, blocks[3], NULL);
+  give(pool, blocks[4], NULL);
+  tarn_pool_release(pool);
+}
+
+static void a_success_leaves_the_last_error_alone(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  void *block = take(pool, 4 * MIB, a);
+  give(pool, block, a);
+  assert_status(tarn_fail(TARN_BUSY, "before"), TARN_BUSY);
+  assert_ptr_equal(take(pool, 4 * MIB, b), block); /* the limit refused to grow on the way */
+  assert_string_equal(tarn_last_error()->message, "before");
+  give(pool, block, b);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_pool_release(pool);
+}
+
 static void bad_options_are_refused(void **state) {
   (void)state;
   tarn_provider *provider = NULL;
@@ -550,6 +666,8 @@ int main(void) {
       cmocka_unit_test(at_the_limit_the_host_waits_for_the_last_user),
       cmocka_unit_test(a_noted_stream_is_waited_for_too),
       cmocka_unit_test(a_wait_that_fails_leaves_the_block_where_it_was),
+      cmocka_unit_test(without_a_fence_the_host_waits),
+      cmocka_unit_test(a_block_lent_by_order_keeps_the_stamps_of_who_wrote_it),
       cmocka_unit_test(neighbours_of_different_streams_are_joined_when_needed),
       cmocka_unit_test(idle_segments_are_given_back_for_one_that_fits),
       cmocka_unit_test(a_provider_out_of_memory_is_asked_again_after_reclaim),
@@ -557,6 +675,10 @@ int main(void) {
       cmocka_unit_test(a_hundred_pending_blocks_are_reclaimed_in_one_call),
       cmocka_unit_test(a_range_grows_in_place_and_holes_are_committed_again),
       cmocka_unit_test(trim_keeps_what_it_is_told_and_what_is_pending),
+      cmocka_unit_test(trim_leaves_idle_memory_clean),
+      cmocka_unit_test(a_small_provider_is_used_to_its_end),
+      cmocka_unit_test(growth_that_fits_the_limit_is_found),
+      cmocka_unit_test(a_success_leaves_the_last_error_alone),
       cmocka_unit_test(bad_options_are_refused),
       cmocka_unit_test(random_programs_never_see_a_foreign_tag),
   };

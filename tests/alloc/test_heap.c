@@ -59,7 +59,7 @@ static void a_stream_finds_its_own_and_the_clean_and_sees_the_rest_as_pending(vo
   assert_null(tarn__heap_find(&heap, 8192, a, &pending));
   assert_null(pending);
   assert_int_equal(tarn__heap_pending_bytes(&heap), 8192);
-  assert_true(tarn__heap_join_all(&heap));
+  assert_true(tarn__heap_join_all(&heap, false));
   assert_int_equal(tarn__heap_largest_free_bytes(&heap), 8192);
   assert_null(tarn__heap_find(&heap, 8192, a, &pending));
   assert_int_equal(pending->stamps.count, 2);
@@ -147,12 +147,12 @@ static void random_use_keeps_the_sums_right(void **state) {
       *slot = lend(&heap, 256 * (1 + test_random(&random) % 32), stream);
     }
     if (step % 16 == 0) tarn__heap_validate(&heap);
-    if (step % 4096 == 0) tarn__heap_join_all(&heap);
+    if (step % 4096 == 0) tarn__heap_join_all(&heap, false);
   }
   for (int index = 0; index < LIVE_MAX; index++) {
     if (live[index] != NULL) give(&heap, live[index], NULL);
   }
-  tarn__heap_join_all(&heap);
+  tarn__heap_join_all(&heap, false);
   tarn__heap_validate(&heap);
   assert_int_equal(heap.allocated_bytes, 0);
   assert_int_equal(tarn__heap_largest_free_bytes(&heap), SEGMENT_BYTES);

@@ -6,6 +6,7 @@
 
 manual_calls manual_called;
 int manual_fail_records;
+int manual_fail_synchronizes;
 
 /* Where a queue stands. Shared by the stream and the fences recorded on it, so that a fence may
  * outlive the stream; steps of a destroyed stream stay runnable until the queue is dropped. */
@@ -106,6 +107,10 @@ static tarn_status manual_call(void *context, tarn_host_function function, void 
 static tarn_status manual_synchronize(void *context) {
   queue *self = context;
   manual_called.synchronizes++;
+  if (manual_fail_synchronizes > 0) {
+    manual_fail_synchronizes--;
+    return tarn_fail(TARN_DEVICE_ERROR, "the test lets this wait fail");
+  }
   run_to(self, self->enqueued);
   return TARN_OK;
 }

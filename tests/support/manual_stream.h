@@ -14,8 +14,9 @@ typedef struct manual_calls {
   int synchronizes; /* of fences and streams */
 } manual_calls;
 
-extern manual_calls manual_called; /* since the test zeroed it */
-extern int manual_fail_records;    /* the next so many records fail with TARN_DEVICE_ERROR */
+extern manual_calls manual_called;   /* since the test zeroed it */
+extern int manual_fail_synchronizes; /* the same for waiting for a stream */
+extern int manual_fail_records;      /* the next so many records fail with TARN_DEVICE_ERROR */
 
 /* The device whose memory such a stream copies: any, as the memory is the host's. */
 tarn_status manual_stream_create(tarn_stream **stream);
