@@ -113,11 +113,13 @@ static void print_outcome(const trace_input *input, const where_place *where,
          simulated, outcome->event_ns.min, outcome->event_ns.p95, outcome->event_ns.samples);
   if (outcome->has_malloc) printf("; malloc %.1f", outcome->malloc_event_ns.median);
   const double mib = 1 << 20;
-  printf("\n  peak live %.1f MiB, peak reserved %.1f MiB, ratio %.3f; %" PRIu64
-         " provider calls, %" PRIu64 " fences\n",
-         (double)trace->peak_live_bytes / mib, (double)outcome->peak_reserved_bytes / mib,
-         (double)outcome->peak_reserved_bytes / (double)trace->peak_live_bytes,
-         outcome->provider_calls, outcome->fence_count);
+  printf("\n  peak live %.1f MiB, peak reserved %.1f MiB", (double)trace->peak_live_bytes / mib,
+         (double)outcome->peak_reserved_bytes / mib);
+  if (trace->peak_live_bytes > 0) {
+    printf(", ratio %.3f", (double)outcome->peak_reserved_bytes / (double)trace->peak_live_bytes);
+  }
+  printf("; %" PRIu64 " provider calls, %" PRIu64 " fences\n", outcome->provider_calls,
+         outcome->fence_count);
   if (trace->left_count > 0) {
     printf("  %zu blocks with %" PRIu64 " bytes live at the end of the trace, released after it\n",
            trace->left_count, trace->left_bytes);
