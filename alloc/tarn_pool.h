@@ -14,7 +14,8 @@
  * 3. tarn_pool_free(pool, p, s) makes the block available to work enqueued on s afterwards at once,
  *    to other streams behind a fence, and to the CPU once that fence has passed.
  * 4. An out-of-memory answer means that no block could be had in any order: pending blocks were
- *    waited for, searched again, and idle memory was given back before.
+ *    waited for, searched again, and idle memory was given back before. So an allocation may wait
+ *    for streams, and must not be made by a host function of one that uses the pool's memory.
  *
  * After fork, a child may not use pools that another thread of the parent was using, nor wait for
  * the parent's worker streams: it has neither their locks' owners nor their threads.
