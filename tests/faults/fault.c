@@ -11,6 +11,7 @@ enum { SITES_MAX = 1024 };
 static atomic_bool is_armed;
 static atomic_long counted;
 static long failing;
+static bool fails_for_good;
 static atomic_bool has_failed;
 static void *sites[SITES_MAX];
 static size_t site_count;
@@ -22,11 +23,20 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *block, size_t size);
 
-void fault_arm(long fail_at) {
+static void arm(long fail_at, bool for_good) {
   failing = fail_at;
+  fails_for_good = for_good;
   atomic_store(&counted, 0);
   atomic_store(&has_failed, false);
   atomic_store(&is_armed, true);
+}
+
+void fault_arm(long fail_at) {
+  arm(fail_at, /*for_good=*/false);
+}
+
+void fault_arm_for_good(long fail_at) {
+  arm(fail_at, /*for_good=*/true);
 }
 
 bool fault_disarm(void) {
@@ -48,7 +58,8 @@ static void note_site(void *site) {
 /* One allocation fails at a time, so one thread at a time notes a site. */
 static bool fails_now(void *site) {
   if (!atomic_load(&is_armed)) return false;
-  if (atomic_fetch_add(&counted, 1) + 1 != failing) return false;
+  const long number = atomic_fetch_add(&counted, 1) + 1;
+  if (number != failing) return fails_for_good && number > failing;
   note_site(site);
   atomic_store(&has_failed, true);
   return true;

@@ -8,8 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* From now on: counts allocations, and lets number `fail_at` (from 1; 0: none) fail. */
+/* From now on: counts allocations; number `fail_at` (from 1) fails, or that and all behind it. */
 void fault_arm(long fail_at);
+void fault_arm_for_good(long fail_at);
 /* Stops counting; true where an allocation failed since fault_arm. */
 bool fault_disarm(void);
 

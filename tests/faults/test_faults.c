@@ -440,6 +440,24 @@ static void cold_caches_fail(void **state) {
   }
 }
 
+/* From one allocation on, none succeeds any more: what is pending must still be waited for. */
+static void memory_that_ends_for_good_ends_no_promise(void **state) {
+  (void)state;
+  static tarn_status (*const scenarios[])(void) = {use_fixed_provider, use_range_pool,
+                                                   use_segment_pool, use_streams, use_host_tensors};
+  for (size_t index = 0; index < COUNT_OF(scenarios); index++) {
+    int quiet_count = 0;
+    for (long fail_at = 1; quiet_count < QUIET_RUNS; fail_at++) {
+      if (fail_at > RUNS_MAX) fail_msg("scenario %zu allocates without end", index);
+      fault_arm_for_good(fail_at);
+      const tarn_status status = scenarios[index]();
+      const bool has_failed = fault_disarm();
+      if (!has_failed) assert_int_equal(status, TARN_OK);
+      quiet_count = has_failed ? 0 : quiet_count + 1;
+    }
+  }
+}
+
 #define SCENARIO(function)                              \
   static void function##_survives(void **state) {       \
     (void)state;                                        \
@@ -464,6 +482,7 @@ int main(int argc, char **argv) {
   setenv("CUSIM_POLICY", "eager", /*overwrite=*/0);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(cold_caches_fail),
+      cmocka_unit_test(memory_that_ends_for_good_ends_no_promise),
       cmocka_unit_test(fixed_provider_survives),
       cmocka_unit_test(range_pool_survives),
       cmocka_unit_test(segment_pool_survives),
