@@ -50,10 +50,12 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
 /* caching_grow.c: lends fresh memory of the provider's, or says why not. Leaves the lock. */
 void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status);
 
-/* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left; and waits
- * for the last users of every free block, so that it becomes idle. Both leave the lock. */
+/* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left; asks how
+ * far the last users of every free block have come; and waits for them, so that all of it becomes
+ * idle. All three leave the lock. */
 tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
                                        size_t *released_bytes);
+void tarn__caching_observe_pending(tarn__caching *self);
 void tarn__caching_wait_for_pending(tarn__caching *self);
 
 #endif

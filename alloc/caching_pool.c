@@ -261,6 +261,7 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
 static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *released_bytes) {
   tarn__caching *self = context;
   pthread_mutex_lock(&self->lock);
+  tarn__caching_observe_pending(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   const tarn_status status = tarn__caching_release_idle(self, keep_bytes, released_bytes);
   pthread_mutex_unlock(&self->lock);

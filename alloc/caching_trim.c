@@ -84,15 +84,33 @@ tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
   return result;
 }
 
-void tarn__caching_wait_for_pending(tarn__caching *self) {
+/* The last users of every free block. Without memory some are left out, and stay pending. */
+static tarn__stamps pending_stamps(tarn__caching *self) {
   tarn__stamps stamps = {.count = 0};
   for (tarn__segment *segment = self->heap.segments; segment != NULL; segment = segment->next) {
     for (tarn__block *block = segment->first; block != NULL; block = block->right) {
       if (block->state != TARN__BLOCK_FREE) continue;
       const bool is_joined = tarn__stamps_join(&stamps, &block->stamps);
-      (void)is_joined; /* without memory fewer are waited for, and fewer blocks become idle */
+      (void)is_joined;
     }
   }
+  return stamps;
+}
+
+void tarn__caching_observe_pending(tarn__caching *self) {
+  tarn__stamps stamps = pending_stamps(self);
+  pthread_mutex_unlock(&self->lock);
+  tarn__order_cost cost = {0};
+  for (uint32_t index = 0; index < stamps.count; index++) {
+    tarn__order_observe(tarn__stamps_at(&stamps, index), &cost);
+  }
+  tarn__stamps_deinit(&stamps);
+  pthread_mutex_lock(&self->lock);
+  tarn__caching_add_cost(self, &cost);
+}
+
+void tarn__caching_wait_for_pending(tarn__caching *self) {
+  tarn__stamps stamps = pending_stamps(self);
   pthread_mutex_unlock(&self->lock);
   tarn__order_cost cost = {0};
   for (uint32_t index = 0; index < stamps.count; index++) {

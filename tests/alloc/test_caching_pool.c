@@ -480,6 +480,24 @@ static void trim_leaves_idle_memory_clean(void **state) {
   tarn_pool_release(pool);
 }
 
+static void trim_asks_the_streams_first(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *stream = make_stream();
+  void *block = take(pool, 2 * MIB, stream);
+  work(stream);
+  give(pool, block, stream);
+  size_t released = 0;
+  assert_ok(tarn_pool_trim(pool, 0, &released));
+  assert_int_equal(released, 0); /* still at work, and not waited for */
+  assert_int_equal(manual_stream_pending(stream), 1);
+  manual_stream_advance(stream, 1);
+  assert_ok(tarn_pool_trim(pool, 0, &released));
+  assert_int_equal(released, 2 * MIB);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
 /* A provider with less left than the pool would like still serves what is needed. */
 static void a_small_provider_is_used_to_its_end(void **state) {
   (void)state;
@@ -676,6 +694,7 @@ int main(void) {
       cmocka_unit_test(a_range_grows_in_place_and_holes_are_committed_again),
       cmocka_unit_test(trim_keeps_what_it_is_told_and_what_is_pending),
       cmocka_unit_test(trim_leaves_idle_memory_clean),
+      cmocka_unit_test(trim_asks_the_streams_first),
       cmocka_unit_test(a_small_provider_is_used_to_its_end),
       cmocka_unit_test(growth_that_fits_the_limit_is_found),
       cmocka_unit_test(a_success_leaves_the_last_error_alone),
