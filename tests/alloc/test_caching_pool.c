@@ -1,5 +1,4 @@
-/* test_caching_pool.c: the tiers of the caching pool, one by one and under random legal
- * programs. */
+/* test_caching_pool.c: the tiers of the caching pool, one by one. */
 #include "tests/support/test.h"
 
 #include <stdlib.h>
@@ -8,105 +7,8 @@
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_pages.h"
+#include "tests/alloc/caching_fixture.h"
 #include "tests/support/manual_stream.h"
-
-enum { MIB = 1 << 20 };
-
-/* --- a provider that counts, fails on demand, and hands out addresses only --- */
-
-typedef struct counting {
-  int alloc_count;
-  int release_count;
-  int fail_allocs; /* the next so many allocations are out of memory */
-  size_t live_bytes;
-} counting;
-
-static counting provided;
-
-static tarn_status counting_attributes(void *context, tarn_provider_attributes *attributes) {
-  (void)context;
-  attributes->device = tarn_device_make(TARN_DEVICE_CUDA, 0);
-  attributes->granularity_bytes = 2 * MIB;
-  attributes->alignment_bytes = 2 * MIB;
-  return TARN_OK;
-}
-
-static tarn_status counting_alloc(void *context, size_t size_bytes, void **address) {
-  counting *self = context;
-  if (self->fail_allocs > 0) {
-    self->fail_allocs--;
-    return tarn_fail(TARN_OUT_OF_MEMORY, "the test lets this allocation fail");
-  }
-  *address = aligned_alloc(2 * MIB, size_bytes);
-  if (*address == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "aligned_alloc");
-  self->alloc_count++;
-  self->live_bytes += size_bytes;
-  return TARN_OK;
-}
-
-static tarn_status counting_release(void *context, void *address, size_t size_bytes) {
-  counting *self = context;
-  self->release_count++;
-  self->live_bytes -= size_bytes;
-  free(address);
-  return TARN_OK;
-}
-
-static tarn_pool *make_segment_pool(size_t limit_bytes) {
-  static const tarn_provider_ops ops = {.struct_size = sizeof ops,
-                                        .name = "counting",
-                                        .attributes = counting_attributes,
-                                        .alloc = counting_alloc,
-                                        .release = counting_release};
-  provided = (counting){0};
-  const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
-  tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
-  assert_ok(tarn_provider_create(&ops, &provided, &provider));
-  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
-}
-
-static tarn_pool *make_range_pool(size_t limit_bytes) {
-  const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
-  tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
-}
-
-static tarn_pool_stats stats_of(tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
-  return stats;
-}
-
-static void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream) {
-  void *address = NULL;
-  assert_ok(tarn_pool_alloc(pool, size_bytes, stream, &address));
-  return address;
-}
-
-static void give(tarn_pool *pool, void *address, tarn_stream *stream) {
-  assert_ok(tarn_pool_free(pool, address, stream));
-}
-
-static tarn_stream *make_stream(void) {
-  tarn_stream *stream = NULL;
-  assert_ok(manual_stream_create_on(tarn_device_make(TARN_DEVICE_CUDA, 0), &stream));
-  return stream;
-}
-
-static void do_nothing(void *argument) {
-  (void)argument;
-}
-
-static void work(tarn_stream *stream) {
-  assert_ok(tarn_stream_call(stream, do_nothing, NULL));
-}
 
 /* --- tier 0 --- */
 
@@ -576,104 +478,6 @@ static void bad_options_are_refused(void **state) {
   tarn_provider_release(provider);
 }
 
-/* --- random legal programs ---
- *
- * Every buffer is used on its own stream, and on side streams that are noted; each use writes the
- * buffer's tag over it and checks the tag later, when the adversary lets the stream run. Any reuse
- * that is not ordered behind the last use shows as a foreign tag. */
-
-enum { PROGRAM_STREAMS = 4, PROGRAM_BUFFERS = 24, PROGRAM_STEPS = 3000 };
-
-typedef struct buffer {
-  uint32_t *words;
-  size_t word_count;
-  uint32_t tag;
-  int stream;
-} buffer;
-
-typedef struct tag_use {
-  uint32_t *words;
-  size_t word_count;
-  uint32_t tag;
-  bool is_check;
-} tag_use;
-
-static int wrong_tag_count;
-
-static void run_tag_use(void *argument) {
-  tag_use *use = argument;
-  /* Ends and middle: enough to see an overlap of 256-byte granules, and quick. */
-  for (size_t index = 0; index < use->word_count; index += 32) {
-    if (use->is_check && use->words[index] != use->tag) wrong_tag_count++;
-    use->words[index] = use->tag;
-  }
-  free(use);
-}
-
-static void enqueue_use(tarn_stream *stream, const buffer *on, bool is_check) {
-  tag_use *use = malloc(sizeof *use);
-  assert_non_null(use);
-  *use = (tag_use){on->words, on->word_count, on->tag, is_check};
-  assert_ok(tarn_stream_call(stream, run_tag_use, use));
-}
-
-static void free_buffer(tarn_pool *pool, tarn_stream **streams, buffer *gone) {
-  enqueue_use(streams[gone->stream], gone, /*is_check=*/true);
-  give(pool, gone->words, streams[gone->stream]);
-  *gone = (buffer){0};
-}
-
-static void run_program(tarn_pool *pool, uint64_t seed) {
-  tarn_stream *streams[PROGRAM_STREAMS];
-  buffer buffers[PROGRAM_BUFFERS] = {{0}};
-  for (int index = 0; index < PROGRAM_STREAMS; index++) streams[index] = make_stream();
-  uint64_t random = seed;
-  for (uint32_t step = 1; step <= PROGRAM_STEPS; step++) {
-    buffer *picked = &buffers[test_random(&random) % PROGRAM_BUFFERS];
-    const int stream = (int)(test_random(&random) % PROGRAM_STREAMS);
-    if (picked->words == NULL) {
-      const size_t size =
-          256 + test_random(&random) % ((size_t)1 << (8 + test_random(&random) % 13));
-      void *address = NULL;
-      if (tarn_pool_alloc(pool, size, streams[stream], &address) != TARN_OK) continue;
-      *picked = (buffer){address, size / sizeof(uint32_t), step, stream};
-      enqueue_use(streams[stream], picked, /*is_check=*/false);
-    } else if (stream == picked->stream || test_random(&random) % 2 == 0) {
-      free_buffer(pool, streams, picked);
-    } else {
-      /* A use on a side stream: ordered behind the owner by a fence, noted, and not waited for. */
-      tarn_fence *fence = NULL;
-      assert_ok(tarn_fence_create(streams[picked->stream], &fence));
-      assert_ok(tarn_fence_record(fence, streams[picked->stream]));
-      assert_ok(tarn_stream_wait(streams[stream], fence));
-      tarn_fence_destroy(fence);
-      enqueue_use(streams[stream], picked, /*is_check=*/true);
-      assert_ok(tarn_pool_note_use(pool, picked->words, streams[stream]));
-    }
-    manual_stream_advance(streams[test_random(&random) % PROGRAM_STREAMS],
-                          (int)(test_random(&random) % 4));
-    if (test_random(&random) % 500 == 0) assert_ok(tarn_pool_trim(pool, 0, NULL));
-  }
-  for (int index = 0; index < PROGRAM_BUFFERS; index++) {
-    if (buffers[index].words != NULL) free_buffer(pool, streams, &buffers[index]);
-  }
-  for (int index = 0; index < PROGRAM_STREAMS; index++) tarn_stream_release(streams[index]);
-  if (wrong_tag_count != 0) fail_msg("seed %llu: a tag was overwritten", (unsigned long long)seed);
-  assert_int_equal(stats_of(pool).requested_bytes, 0);
-}
-
-static void random_programs_never_see_a_foreign_tag(void **state) {
-  (void)state;
-  static const size_t limits[] = {0, 24 * MIB, 6 * MIB, 4 * MIB};
-  wrong_tag_count = 0;
-  for (uint64_t seed = 1; seed <= 24; seed++) {
-    const size_t limit = limits[seed % COUNT_OF(limits)];
-    tarn_pool *pool = seed % 2 == 0 ? make_segment_pool(limit) : make_range_pool(limit);
-    run_program(pool, seed);
-    tarn_pool_release(pool);
-  }
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_freed_block_is_reused_on_its_stream_without_a_call),
@@ -699,7 +503,6 @@ int main(void) {
       cmocka_unit_test(growth_that_fits_the_limit_is_found),
       cmocka_unit_test(a_success_leaves_the_last_error_alone),
       cmocka_unit_test(bad_options_are_refused),
-      cmocka_unit_test(random_programs_never_see_a_foreign_tag),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

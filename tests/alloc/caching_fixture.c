@@ -1,0 +1,96 @@
+/* caching_fixture.c: small pools over a counting provider, for the tests of the caching pool. */
+#include "tests/alloc/caching_fixture.h"
+
+#include <stdlib.h>
+
+#include "alloc/tarn_pages.h"
+#include "tests/support/manual_stream.h"
+
+/* --- a provider that counts, fails on demand, and hands out addresses only --- */
+
+counting_provider provided;
+
+static tarn_status counting_attributes(void *context, tarn_provider_attributes *attributes) {
+  (void)context;
+  attributes->device = tarn_device_make(TARN_DEVICE_CUDA, 0);
+  attributes->granularity_bytes = 2 * MIB;
+  attributes->alignment_bytes = 2 * MIB;
+  return TARN_OK;
+}
+
+static tarn_status counting_alloc(void *context, size_t size_bytes, void **address) {
+  counting_provider *self = context;
+  if (self->fail_allocs > 0) {
+    self->fail_allocs--;
+    return tarn_fail(TARN_OUT_OF_MEMORY, "the test lets this allocation fail");
+  }
+  *address = aligned_alloc(2 * MIB, size_bytes);
+  if (*address == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "aligned_alloc");
+  self->alloc_count++;
+  self->live_bytes += size_bytes;
+  return TARN_OK;
+}
+
+static tarn_status counting_release(void *context, void *address, size_t size_bytes) {
+  counting_provider *self = context;
+  self->release_count++;
+  self->live_bytes -= size_bytes;
+  free(address);
+  return TARN_OK;
+}
+
+tarn_pool *make_segment_pool(size_t limit_bytes) {
+  static const tarn_provider_ops ops = {.struct_size = sizeof ops,
+                                        .name = "counting",
+                                        .attributes = counting_attributes,
+                                        .alloc = counting_alloc,
+                                        .release = counting_release};
+  provided = (counting_provider){0};
+  const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_provider_create(&ops, &provided, &provider));
+  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  tarn_provider_release(provider);
+  return pool;
+}
+
+tarn_pool *make_range_pool(size_t limit_bytes) {
+  const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_pages_provider_create(NULL, &provider));
+  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  tarn_provider_release(provider);
+  return pool;
+}
+
+tarn_pool_stats stats_of(tarn_pool *pool) {
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  assert_ok(tarn_pool_stats_of(pool, &stats));
+  return stats;
+}
+
+void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream) {
+  void *address = NULL;
+  assert_ok(tarn_pool_alloc(pool, size_bytes, stream, &address));
+  return address;
+}
+
+void give(tarn_pool *pool, void *address, tarn_stream *stream) {
+  assert_ok(tarn_pool_free(pool, address, stream));
+}
+
+tarn_stream *make_stream(void) {
+  tarn_stream *stream = NULL;
+  assert_ok(manual_stream_create_on(tarn_device_make(TARN_DEVICE_CUDA, 0), &stream));
+  return stream;
+}
+
+static void do_nothing(void *argument) {
+  (void)argument;
+}
+
+void work(tarn_stream *stream) {
+  assert_ok(tarn_stream_call(stream, do_nothing, NULL));
+}

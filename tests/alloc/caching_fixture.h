@@ -1,0 +1,32 @@
+/* caching_fixture.h: small pools over a counting provider, for the tests of the caching pool. */
+#ifndef TARN_CACHING_FIXTURE_H
+#define TARN_CACHING_FIXTURE_H
+
+#include "alloc/tarn_caching_pool.h"
+#include "tests/support/test.h"
+
+enum { MIB = 1 << 20 };
+
+/* What the provider below the segment pools was asked for; zeroed by make_segment_pool. */
+typedef struct counting_provider {
+  int alloc_count;
+  int release_count;
+  int fail_allocs; /* the next so many allocations are out of memory */
+  size_t live_bytes;
+} counting_provider;
+
+extern counting_provider provided;
+
+/* Caching pools: over 2 MiB segments of a pretended device, and over pages. 0: no limit. */
+tarn_pool *make_segment_pool(size_t limit_bytes);
+tarn_pool *make_range_pool(size_t limit_bytes);
+
+tarn_pool_stats stats_of(tarn_pool *pool);
+void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream);
+void give(tarn_pool *pool, void *address, tarn_stream *stream);
+
+/* A manual stream of the pretended device, and one step of work on it. */
+tarn_stream *make_stream(void);
+void work(tarn_stream *stream);
+
+#endif
