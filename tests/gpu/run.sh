@@ -4,14 +4,14 @@
 # usage: run.sh [--allow-sim]
 #
 # Needs nothing but a shell, a C library and the GPU's driver. Results go to $OUT (default: ./out):
-# a log per test and a JSON file per measurement. Without a GPU it fails, unless --allow-sim says
-# that the simulated driver will do: that tries the folder out, and measures nothing.
+# tests.log, and a JSON file per measurement. Without a GPU it fails, unless --allow-sim says that
+# the simulated driver will do: that tries the folder out, and measures nothing.
 set -u
 
 start=$(pwd)
 case ${OUT:=out} in /*) ;; *) OUT=$start/$OUT ;; esac
 cd "$(dirname -- "$0")" || exit 1
-LD_LIBRARY_PATH=$(pwd)/lib
+LD_LIBRARY_PATH=$(pwd)/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LD_LIBRARY_PATH
 
 allow_sim=0
@@ -22,26 +22,28 @@ case ${1-} in
 esac
 
 passed=0 failed=0 skipped=0
-mkdir -p "$OUT/log" || exit 1
+mkdir -p "$OUT" || exit 1
+: >"$OUT/tests.log"
 
 # run_test NAME LIMIT_S COMMAND...: one test; exit status 77 says that it could not run here.
 run_test() {
   name=$1 limit_s=$2
   shift 2
-  timeout -k 10 "$limit_s" "$@" >"$OUT/log/$name.log" 2>&1 </dev/null
+  timeout -k 10 "$limit_s" "$@" >"$OUT/last.log" 2>&1 </dev/null
   status=$?
+  { echo "== $name: exit status $status"; cat "$OUT/last.log"; } >>"$OUT/tests.log"
   # With a GPU at hand, nothing that asks for one may be skipped.
   case $on:$name:$status in cuda:*cuda*:77) status='77, though there is a GPU' ;; esac
   case $status in
     0) passed=$((passed + 1)) ;;
     77)
-      echo "skipped $name: $(tail -n 1 "$OUT/log/$name.log")"
+      echo "skipped $name: $(tail -n 1 "$OUT/last.log")"
       skipped=$((skipped + 1))
       ;;
     *)
       failed=$((failed + 1))
       echo "FAILED $name (exit status $status)"
-      tail -n 40 "$OUT/log/$name.log" | sed 's/^/    /'
+      tail -n 40 "$OUT/last.log" | sed 's/^/    /'
       ;;
   esac
 }
@@ -71,6 +73,7 @@ fi
 echo "==> the tests"
 # shellcheck source=/dev/null
 . ./suite.sh
+rm -f "$OUT/last.log"
 
 measure replay replay traces/*.csv.gz --on "$on" --verify
 measure replay_host replay traces/*.csv.gz --on host
