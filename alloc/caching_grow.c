@@ -39,15 +39,28 @@ static bool fresh_bytes(const tarn__caching *self, const tarn__request *asked, s
 
 /* Asks the provider for one segment. Counted before the lock is left, so that threads that grow at
  * once respect the limit. */
-static tarn_status alloc_segment(tarn__caching *self, size_t size_bytes, void **memory) {
+static tarn_status alloc_segment(tarn__caching *self, const tarn__request *asked, size_t size_bytes,
+                                 void **memory) {
   if (!is_within_limit(self, size_bytes)) return refuse_limit(self, size_bytes);
   self->growing_bytes += size_bytes;
   self->stats.provider_calls++;
   tarn__caching_leave(self);
-  const tarn_status status = tarn_provider_alloc(self->provider, size_bytes, memory);
+  const tarn_status status =
+      tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
   tarn__caching_return(self);
   self->growing_bytes -= size_bytes;
   return status;
+}
+
+/* Memory of an ordered provider is behind work that only the asking stream is known to be behind:
+ * its stamp, taken now, stands for that, on every part of the segment. */
+static void stamp_fresh(const tarn__caching *self, const tarn__request *asked, tarn__block *block) {
+  if ((self->machine->flags & TARN_PROVIDER_ORDERED) == 0) return;
+  if (tarn_stream_is_synchronous(asked->stream)) return;
+  TARN_ASSERT(block->state == TARN__BLOCK_CLAIMED && block->stamps.count == 0);
+  const bool is_added = tarn__stamps_add(&block->stamps, tarn__order_stamp(asked->stream));
+  TARN_ASSERT(is_added); /* the first stamps lie inside the record */
+  (void)is_added;
 }
 
 /* Tier 2 over a provider that does not reserve: a segment more. */
@@ -59,10 +72,10 @@ static void *grow_segment(tarn__caching *self, const tarn__request *asked, tarn_
   }
   size_t size_bytes = choose_segment(self, exact_bytes);
   void *memory = NULL;
-  *status = alloc_segment(self, size_bytes, &memory);
+  *status = alloc_segment(self, asked, size_bytes, &memory);
   if (*status == TARN_OUT_OF_MEMORY && size_bytes > exact_bytes) {
     size_bytes = exact_bytes; /* more was wanted than is needed */
-    *status = alloc_segment(self, size_bytes, &memory);
+    *status = alloc_segment(self, asked, size_bytes, &memory);
   }
   if (*status != TARN_OK) return NULL;
   tarn__block *block = tarn__heap_add_segment(&self->heap, memory, size_bytes, TARN__BLOCK_FREE);
@@ -75,6 +88,7 @@ static void *grow_segment(tarn__caching *self, const tarn__request *asked, tarn_
     return NULL;
   }
   tarn__heap_claim(block);
+  stamp_fresh(self, asked, block);
   return tarn__caching_lend(self, block, asked);
 }
 

@@ -38,7 +38,7 @@ static tarn_status check_ops(const tarn_provider_ops *ops) {
 
 static tarn_status check_attributes(const tarn_provider_ops *ops,
                                     const tarn_provider_attributes *attributes) {
-  const uint32_t known = TARN_PROVIDER_ZEROED | TARN_PROVIDER_RESERVES;
+  const uint32_t known = TARN_PROVIDER_ZEROED | TARN_PROVIDER_RESERVES | TARN_PROVIDER_ORDERED;
   if (!tarn_is_power_of_two(attributes->granularity_bytes) ||
       !tarn_is_power_of_two(attributes->alignment_bytes)) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
@@ -53,6 +53,11 @@ static tarn_status check_attributes(const tarn_provider_ops *ops,
     return tarn_fail(TARN_INVALID_ARGUMENT,
                      "provider %s: TARN_PROVIDER_RESERVES and the function reserve go together",
                      ops->name);
+  }
+  if (((attributes->flags & TARN_PROVIDER_ORDERED) != 0) != (ops->alloc_ordered != NULL)) {
+    return tarn_fail(
+        TARN_INVALID_ARGUMENT,
+        "provider %s: TARN_PROVIDER_ORDERED and the function alloc_ordered go together", ops->name);
   }
   return TARN_OK;
 }
@@ -134,6 +139,18 @@ tarn_status tarn_provider_alloc(tarn_provider *provider, size_t size_bytes, void
   const tarn_status status = check_size(provider, size_bytes);
   if (status != TARN_OK) return status;
   return provider->ops.alloc(provider->context, size_bytes, address);
+}
+
+tarn_status tarn_provider_alloc_ordered(tarn_provider *provider, size_t size_bytes,
+                                        tarn_stream *stream, void **address) {
+  if (provider->ops.alloc_ordered == NULL || tarn_stream_is_synchronous(stream)) {
+    return tarn_provider_alloc(provider, size_bytes, address);
+  }
+  if (address == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "address is NULL");
+  *address = NULL;
+  const tarn_status status = check_size(provider, size_bytes);
+  if (status != TARN_OK) return status;
+  return provider->ops.alloc_ordered(provider->context, size_bytes, stream, address);
 }
 
 tarn_status tarn_provider_reserve(tarn_provider *provider, size_t size_bytes, void **address) {

@@ -10,11 +10,16 @@
  *     alloc ----------------------------------------------> usable block --- release
  *     reserve --> address space --- commit [a, a+n) -----> usable there  --- release (whole range)
  *                               <-- decommit [a, a+n) ---
+ *
+ * A provider whose memory comes from something that itself reuses in the order of streams (another
+ * pool) is *ordered*: its blocks may still be in use by earlier work, which the stream they were
+ * asked for on is behind, and nobody else. A pool stamps such a block with that stream, whole, so
+ * that another stream or the CPU gets no part of it too early.
  */
 #ifndef TARN_PROVIDER_H
 #define TARN_PROVIDER_H
 
-#include "alloc/tarn_status.h"
+#include "alloc/tarn_stream.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,6 +30,7 @@ typedef struct tarn_provider tarn_provider;
 enum {
   TARN_PROVIDER_ZEROED = 1u << 0,   /* fresh memory, committed or allocated, reads as zero */
   TARN_PROVIDER_RESERVES = 1u << 1, /* reserve, commit and decommit work */
+  TARN_PROVIDER_ORDERED = 1u << 2,  /* alloc_ordered hands memory out in the order of a stream */
 };
 
 typedef struct tarn_provider_attributes {
@@ -40,7 +46,8 @@ typedef struct tarn_provider_attributes {
  * any thread, several at once; tarn holds no lock while it calls them.
  *
  * Required: name, attributes, alloc, release. reserve, commit and decommit come all three or not
- * at all, and go with TARN_PROVIDER_RESERVES. destroy may be NULL. */
+ * at all, and go with TARN_PROVIDER_RESERVES; alloc_ordered and TARN_PROVIDER_ORDERED go together.
+ * destroy may be NULL. */
 typedef struct tarn_provider_ops {
   size_t struct_size;
   const char *name; /* "pages", "cuda:0"; copied */
@@ -57,6 +64,11 @@ typedef struct tarn_provider_ops {
   tarn_status (*commit)(void *context, void *address, size_t size_bytes);
   tarn_status (*decommit)(void *context, void *address, size_t size_bytes);
   void (*destroy)(void *context);
+  /* Like alloc, for work enqueued on `stream` from now on; the CPU and other streams may use the
+   * block only behind that. `alloc` of the same provider gives memory that nothing uses any
+   * more, and release takes back only such memory. `stream` is neither NULL nor synchronous. */
+  tarn_status (*alloc_ordered)(void *context, size_t size_bytes, tarn_stream *stream,
+                               void **address);
 } tarn_provider_ops;
 
 /* Makes a provider of an implementation: checks that `ops` is whole, asks its attributes, and
@@ -76,6 +88,13 @@ TARN_API const tarn_provider_attributes *tarn_provider_attributes_of(const tarn_
  * [address, address + size_bytes) for commit and decommit lies on granules. */
 TARN_API TARN_NODISCARD tarn_status tarn_provider_alloc(tarn_provider *provider, size_t size_bytes,
                                                         void **address);
+/* The same in the order of `stream`: where the provider is TARN_PROVIDER_ORDERED the block belongs
+ * to work enqueued on `stream` from now on, and to anybody else behind that. Any other provider
+ * gives a block that everybody may use at once, as for a NULL or synchronous stream. */
+TARN_API TARN_NODISCARD tarn_status tarn_provider_alloc_ordered(tarn_provider *provider,
+                                                                size_t size_bytes,
+                                                                tarn_stream *stream,
+                                                                void **address);
 TARN_API TARN_NODISCARD tarn_status tarn_provider_reserve(tarn_provider *provider,
                                                           size_t size_bytes, void **address);
 TARN_API TARN_NODISCARD tarn_status tarn_provider_commit(tarn_provider *provider, void *address,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "alloc/tarn_provider.h"
+#include "tests/support/manual_stream.h"
 
 static int destroyed_count;
 
@@ -28,10 +29,24 @@ static tarn_status boastful_attributes(void *context, tarn_provider_attributes *
   return status;
 }
 
+static tarn_status orderly_attributes(void *context, tarn_provider_attributes *attributes) {
+  const tarn_status status = plain_attributes(context, attributes);
+  attributes->flags = TARN_PROVIDER_ORDERED;
+  return status;
+}
+
 static tarn_status plain_alloc(void *context, size_t size_bytes, void **address) {
   (void)context;
   *address = malloc(size_bytes);
   return *address != NULL ? TARN_OK : tarn_fail(TARN_OUT_OF_MEMORY, "malloc");
+}
+
+static tarn_stream *asked_for;
+
+static tarn_status ordered_alloc(void *context, size_t size_bytes, tarn_stream *stream,
+                                 void **address) {
+  asked_for = stream;
+  return plain_alloc(context, size_bytes, address);
 }
 
 static tarn_status plain_release(void *context, void *address, size_t size_bytes) {
@@ -107,16 +122,54 @@ static void incomplete_operations_are_refused_by_name(void **state) {
   ops = plain_ops();
   ops.attributes = boastful_attributes;
   assert_status(tarn_provider_create(&ops, NULL, &provider), TARN_INVALID_ARGUMENT);
+  ops = plain_ops();
+  ops.attributes = orderly_attributes;
+  assert_status(tarn_provider_create(&ops, NULL, &provider), TARN_INVALID_ARGUMENT);
+  ops = plain_ops();
+  ops.alloc_ordered = ordered_alloc;
+  assert_status(tarn_provider_create(&ops, NULL, &provider), TARN_INVALID_ARGUMENT);
+  assert_non_null(strstr(tarn_last_error()->message, "TARN_PROVIDER_ORDERED"));
   assert_status(tarn_provider_create(NULL, NULL, &provider), TARN_INVALID_ARGUMENT);
   assert_status(tarn_provider_create(&ops, NULL, NULL), TARN_INVALID_ARGUMENT);
   assert_null(provider);
   assert_int_equal(destroyed_count, 0); /* the context stays the caller's on failure */
 }
 
+static void only_an_ordered_provider_is_told_the_stream(void **state) {
+  (void)state;
+  tarn_stream *stream = NULL;
+  tarn_provider *provider = NULL;
+  void *block = NULL;
+  assert_ok(manual_stream_create(&stream));
+  tarn_provider_ops ops = plain_ops();
+  for (int is_ordered = 0; is_ordered < 2; is_ordered++) {
+    asked_for = NULL;
+    if (is_ordered) {
+      ops.attributes = orderly_attributes;
+      ops.alloc_ordered = ordered_alloc;
+    }
+    assert_ok(tarn_provider_create(&ops, NULL, &provider));
+    assert_ok(tarn_provider_alloc_ordered(provider, 4096, stream, &block));
+    assert_ok(tarn_provider_free(provider, block, 4096));
+    assert_ptr_equal(asked_for, is_ordered ? stream : NULL);
+    asked_for = NULL;
+    assert_ok(tarn_provider_alloc_ordered(provider, 4096, NULL, &block));
+    assert_ok(tarn_provider_free(provider, block, 4096));
+    assert_null(asked_for); /* the host's order needs no stream */
+    assert_status(tarn_provider_alloc_ordered(provider, 100, stream, &block),
+                  TARN_INVALID_ARGUMENT);
+    assert_null(block);
+    assert_status(tarn_provider_alloc_ordered(provider, 4096, stream, NULL), TARN_INVALID_ARGUMENT);
+    tarn_provider_release(provider);
+  }
+  tarn_stream_release(stream);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_provider_of_ones_own_works_and_is_destroyed_once),
       cmocka_unit_test(incomplete_operations_are_refused_by_name),
+      cmocka_unit_test(only_an_ordered_provider_is_told_the_stream),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

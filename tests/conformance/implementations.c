@@ -8,6 +8,7 @@
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
+#include "alloc/tarn_pool_provider.h"
 #include "numa/tarn_numa.h"
 #include "tests/support/open_cuda.h"
 
@@ -62,6 +63,26 @@ static tarn_status make_cuda_pinned(tarn_provider **provider) {
   return status;
 }
 
+/* The provider over a caching pool over `make`. */
+static tarn_status make_over_pool(tarn_status (*make)(tarn_provider **), tarn_provider **provider) {
+  tarn_provider *below = NULL;
+  tarn_pool *pool = NULL;
+  tarn_status status = make(&below);
+  if (status == TARN_OK) status = tarn_caching_pool_create(below, NULL, &pool);
+  if (status == TARN_OK) status = tarn_pool_provider_create(pool, NULL, provider);
+  tarn_pool_release(pool);
+  tarn_provider_release(below);
+  return status;
+}
+
+static tarn_status make_over_pages_pool(tarn_provider **provider) {
+  return make_over_pool(make_pages, provider);
+}
+
+static tarn_status make_over_cuda_pool(tarn_provider **provider) {
+  return make_over_pool(make_cuda_device, provider);
+}
+
 const implementation provider_implementations[] = {
     {.name = "pages", .make_provider = make_pages},
     {.name = "base pages", .make_provider = make_base_pages},
@@ -69,6 +90,8 @@ const implementation provider_implementations[] = {
     {.name = "node", .make_provider = make_node},
     {.name = "cuda device", .make_provider = make_cuda_device},
     {.name = "cuda pinned", .make_provider = make_cuda_pinned},
+    {.name = "pool over pages", .make_provider = make_over_pages_pool},
+    {.name = "pool over cuda device", .make_provider = make_over_cuda_pool},
     {.name = NULL},
 };
 
@@ -110,6 +133,14 @@ static tarn_status make_caching_cuda_pinned(tarn_pool **pool) {
   return make_caching_over(make_cuda_pinned, pool);
 }
 
+static tarn_status make_caching_over_pages_pool(tarn_pool **pool) {
+  return make_caching_over(make_over_pages_pool, pool);
+}
+
+static tarn_status make_caching_over_cuda_pool(tarn_pool **pool) {
+  return make_caching_over(make_over_cuda_pool, pool);
+}
+
 const implementation pool_implementations[] = {
     {.name = "caching over pages", .make_pool = make_caching_pages},
     {.name = "caching over base pages", .make_pool = make_caching_base_pages},
@@ -118,6 +149,8 @@ const implementation pool_implementations[] = {
     {.name = "jemalloc node", .make_pool = make_jemalloc_node},
     {.name = "caching over cuda device", .make_pool = make_caching_cuda_device},
     {.name = "caching over cuda pinned", .make_pool = make_caching_cuda_pinned},
+    {.name = "caching over a pool over pages", .make_pool = make_caching_over_pages_pool},
+    {.name = "caching over a pool over cuda device", .make_pool = make_caching_over_cuda_pool},
     {.name = NULL},
 };
 

@@ -16,6 +16,7 @@
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
+#include "alloc/tarn_pool_provider.h"
 #include "numa/tarn_numa.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_linear.h"
@@ -120,6 +121,21 @@ static tarn_status make_block(tarn_provider **provider) {
 
 static tarn_status use_segment_pool(void) {
   return use_pool(make_block, make_worker, 4 << 20);
+}
+
+static tarn_status make_over_pool(tarn_provider **provider) {
+  tarn_provider *below = NULL;
+  tarn_pool *pool = NULL;
+  tarn_status status = make_block(&below);
+  if (status == TARN_OK) status = tarn_caching_pool_create(below, NULL, &pool);
+  if (status == TARN_OK) status = tarn_pool_provider_create(pool, NULL, provider);
+  tarn_pool_release(pool);
+  tarn_provider_release(below);
+  return status;
+}
+
+static tarn_status use_pool_over_pool(void) {
+  return use_pool(make_over_pool, make_worker, 4 << 20);
 }
 
 static tarn_status use_streams(void) {
@@ -467,6 +483,7 @@ static void memory_that_ends_for_good_ends_no_promise(void **state) {
 SCENARIO(fixed_provider)
 SCENARIO(range_pool)
 SCENARIO(segment_pool)
+SCENARIO(pool_over_pool)
 SCENARIO(streams)
 SCENARIO(bare_stream)
 SCENARIO(host_tensors)
@@ -486,6 +503,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(fixed_provider_survives),
       cmocka_unit_test(range_pool_survives),
       cmocka_unit_test(segment_pool_survives),
+      cmocka_unit_test(pool_over_pool_survives),
       cmocka_unit_test(streams_survives),
       cmocka_unit_test(bare_stream_survives),
       cmocka_unit_test(host_tensors_survives),
