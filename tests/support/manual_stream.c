@@ -7,6 +7,7 @@
 manual_calls manual_called;
 int manual_fail_records;
 int manual_fail_synchronizes;
+manual_interludes manual_interlude;
 
 /* Where a queue stands. Shared by the stream and the fences recorded on it, so that a fence may
  * outlive the stream; steps of a destroyed stream stay runnable until the queue is dropped. */
@@ -35,6 +36,12 @@ typedef struct manual_fence {
   queue *recorded; /* NULL: never */
   long position;
 } manual_fence;
+
+static void play(void (**interlude)(void)) {
+  void (*once)(void) = *interlude;
+  *interlude = NULL;
+  if (once != NULL) once();
+}
 
 static void queue_disown(queue *self) {
   if (self == NULL || --self->owner_count != 0) return;
@@ -130,6 +137,7 @@ static tarn_status fence_create(void *context, void **fence) {
 static tarn_status fence_record(void *context, void *fence) {
   queue *on = context;
   manual_fence *self = fence;
+  play(&manual_interlude.before_record);
   manual_called.records++;
   if (manual_fail_records > 0) {
     manual_fail_records--;
@@ -139,11 +147,13 @@ static tarn_status fence_record(void *context, void *fence) {
   queue_disown(self->recorded);
   self->recorded = on;
   self->position = on->enqueued;
+  play(&manual_interlude.after_record);
   return TARN_OK;
 }
 
 static tarn_status fence_wait(void *context, void *fence) {
   const manual_fence *self = fence;
+  play(&manual_interlude.before_wait);
   manual_called.waits++;
   if (self->recorded == NULL) return TARN_OK;
   const tarn_status status =

@@ -18,6 +18,16 @@ extern manual_calls manual_called;   /* since the test zeroed it */
 extern int manual_fail_synchronizes; /* the same for waiting for a stream */
 extern int manual_fail_records;      /* the next so many records fail with TARN_DEVICE_ERROR */
 
+/* What another thread may do in the middle of a call: each is called once, at the next such call,
+ * and forgotten. */
+typedef struct manual_interludes {
+  void (*before_record)(void);
+  void (*after_record)(void);
+  void (*before_wait)(void);
+} manual_interludes;
+
+extern manual_interludes manual_interlude;
+
 /* The device whose memory such a stream copies: any, as the memory is the host's. */
 tarn_status manual_stream_create(tarn_stream **stream);
 
