@@ -22,9 +22,12 @@
  * Stricter than a GPU may be, never looser:
  *   - the calling thread needs a current context, for enqueuing the stream's own;
  *   - host functions run on the driver's thread, and any call to the driver from one is refused;
- *   - freeing memory that enqueued work still uses breaks the context (CUDA_ERROR_ILLEGAL_ADDRESS):
- *     cuMemFree waits for nothing. Fresh memory is filled with 0xCD;
- *   - a copy past the end of an allocation is refused;
+ *   - freeing or unmapping memory that enqueued work still uses, or taking its access away, breaks
+ *     the context (CUDA_ERROR_ILLEGAL_ADDRESS): cuMemFree and cuMemUnmap wait for nothing. Fresh
+ *     memory is filled with 0xCD;
+ *   - a copy past the end of an allocation is refused, and one that reaches mapped memory which the
+ *     device has no access to. It may run over mappings side by side in one reservation;
+ *   - virtual memory comes in granules of 2 MiB; access is set for whole mappings;
  *   - destroyed handles come back at once as other objects; cuStreamGetId never repeats;
  *   - device memory is aligned to 256 bytes and to no more.
  *
@@ -33,7 +36,7 @@
  * call returns when the copy is done. A copy between two page-locked addresses may be left under
  * way, though the manual calls it synchronous.
  *
- * Left out: kernels, modules, graphs and capture, virtual memory, memory pools, managed memory,
+ * Left out: kernels, modules, graphs and capture, memory pools, managed memory,
  * arrays, peer attributes, IPC, timing, per-thread default streams, contexts other than primary
  * ones. cuGetProcAddress knows what there is; the attributes say no for the rest.
  *
@@ -112,6 +115,10 @@ typedef struct cusim_counts {
   size_t pending_operations;
   /* Objects that were alive when their context went: leaks of the program, counted for ever. */
   size_t abandoned;
+  size_t reservations;    /* cuMemAddressReserve */
+  size_t physical_blocks; /* cuMemCreate: with a handle, or mapped */
+  size_t physical_bytes;
+  size_t mappings;
 } cusim_counts;
 
 CUSIM_API void cusim_get_counts(cusim_counts *counts);

@@ -31,61 +31,72 @@ enum {
 };
 
 /* Every entry point, by the name that programs and cusim.h call it. */
-#define SIM_CALLS(X)            \
-  X(cuInit)                     \
-  X(cuDriverGetVersion)         \
-  X(cuGetProcAddress)           \
-  X(cuGetErrorName)             \
-  X(cuGetErrorString)           \
-  X(cuDeviceGetCount)           \
-  X(cuDeviceGet)                \
-  X(cuDeviceGetName)            \
-  X(cuDeviceGetUuid)            \
-  X(cuDeviceGetAttribute)       \
-  X(cuDeviceTotalMem)           \
-  X(cuDeviceGetPCIBusId)        \
-  X(cuDevicePrimaryCtxRetain)   \
-  X(cuDevicePrimaryCtxRelease)  \
-  X(cuDevicePrimaryCtxGetState) \
-  X(cuCtxGetCurrent)            \
-  X(cuCtxSetCurrent)            \
-  X(cuCtxPushCurrent)           \
-  X(cuCtxPopCurrent)            \
-  X(cuCtxGetDevice)             \
-  X(cuCtxSynchronize)           \
-  X(cuMemGetInfo)               \
-  X(cuMemAlloc)                 \
-  X(cuMemFree)                  \
-  X(cuMemGetAddressRange)       \
-  X(cuMemHostAlloc)             \
-  X(cuMemFreeHost)              \
-  X(cuMemHostRegister)          \
-  X(cuMemHostUnregister)        \
-  X(cuMemHostGetDevicePointer)  \
-  X(cuPointerGetAttribute)      \
-  X(cuMemcpyAsync)              \
-  X(cuMemcpyHtoDAsync)          \
-  X(cuMemcpyDtoHAsync)          \
-  X(cuMemcpyDtoDAsync)          \
-  X(cuMemcpy2DAsync)            \
-  X(cuMemcpy)                   \
-  X(cuMemcpyHtoD)               \
-  X(cuMemcpyDtoH)               \
-  X(cuMemsetD8Async)            \
-  X(cuStreamCreate)             \
-  X(cuStreamCreateWithPriority) \
-  X(cuStreamDestroy)            \
-  X(cuStreamQuery)              \
-  X(cuStreamSynchronize)        \
-  X(cuStreamWaitEvent)          \
-  X(cuStreamGetId)              \
-  X(cuStreamGetCtx)             \
-  X(cuStreamGetFlags)           \
-  X(cuLaunchHostFunc)           \
-  X(cuEventCreate)              \
-  X(cuEventDestroy)             \
-  X(cuEventRecord)              \
-  X(cuEventQuery)               \
+#define SIM_CALLS(X)                        \
+  X(cuInit)                                 \
+  X(cuDriverGetVersion)                     \
+  X(cuGetProcAddress)                       \
+  X(cuGetErrorName)                         \
+  X(cuGetErrorString)                       \
+  X(cuDeviceGetCount)                       \
+  X(cuDeviceGet)                            \
+  X(cuDeviceGetName)                        \
+  X(cuDeviceGetUuid)                        \
+  X(cuDeviceGetAttribute)                   \
+  X(cuDeviceTotalMem)                       \
+  X(cuDeviceGetPCIBusId)                    \
+  X(cuDevicePrimaryCtxRetain)               \
+  X(cuDevicePrimaryCtxRelease)              \
+  X(cuDevicePrimaryCtxGetState)             \
+  X(cuCtxGetCurrent)                        \
+  X(cuCtxSetCurrent)                        \
+  X(cuCtxPushCurrent)                       \
+  X(cuCtxPopCurrent)                        \
+  X(cuCtxGetDevice)                         \
+  X(cuCtxSynchronize)                       \
+  X(cuMemGetInfo)                           \
+  X(cuMemAlloc)                             \
+  X(cuMemFree)                              \
+  X(cuMemGetAddressRange)                   \
+  X(cuMemHostAlloc)                         \
+  X(cuMemFreeHost)                          \
+  X(cuMemHostRegister)                      \
+  X(cuMemHostUnregister)                    \
+  X(cuMemHostGetDevicePointer)              \
+  X(cuPointerGetAttribute)                  \
+  X(cuMemGetAllocationGranularity)          \
+  X(cuMemAddressReserve)                    \
+  X(cuMemAddressFree)                       \
+  X(cuMemCreate)                            \
+  X(cuMemRelease)                           \
+  X(cuMemMap)                               \
+  X(cuMemUnmap)                             \
+  X(cuMemSetAccess)                         \
+  X(cuMemGetAccess)                         \
+  X(cuMemRetainAllocationHandle)            \
+  X(cuMemGetAllocationPropertiesFromHandle) \
+  X(cuMemcpyAsync)                          \
+  X(cuMemcpyHtoDAsync)                      \
+  X(cuMemcpyDtoHAsync)                      \
+  X(cuMemcpyDtoDAsync)                      \
+  X(cuMemcpy2DAsync)                        \
+  X(cuMemcpy)                               \
+  X(cuMemcpyHtoD)                           \
+  X(cuMemcpyDtoH)                           \
+  X(cuMemsetD8Async)                        \
+  X(cuStreamCreate)                         \
+  X(cuStreamCreateWithPriority)             \
+  X(cuStreamDestroy)                        \
+  X(cuStreamQuery)                          \
+  X(cuStreamSynchronize)                    \
+  X(cuStreamWaitEvent)                      \
+  X(cuStreamGetId)                          \
+  X(cuStreamGetCtx)                         \
+  X(cuStreamGetFlags)                       \
+  X(cuLaunchHostFunc)                       \
+  X(cuEventCreate)                          \
+  X(cuEventDestroy)                         \
+  X(cuEventRecord)                          \
+  X(cuEventQuery)                           \
   X(cuEventSynchronize)
 
 typedef enum sim_call {
@@ -109,8 +120,9 @@ typedef enum sim_kind { KIND_COPY, KIND_FILL, KIND_CALL, KIND_RECORD, KIND_WAIT 
 /* Memory as an operation saw it when it was enqueued. */
 typedef struct sim_place {
   uintptr_t address;
-  uint64_t range_id; /* the allocation; 0: pageable */
+  uint64_t range_id; /* the allocation, or the latest of the mappings; 0: pageable */
   size_t pitch;
+  size_t extent_bytes; /* from the first row's start to the last row's end */
   bool is_device;
 } sim_place;
 
@@ -175,7 +187,15 @@ struct CUctx_st {
   sim_queue *legacy;
 };
 
-typedef enum sim_range_kind { RANGE_DEVICE, RANGE_PINNED, RANGE_REGISTERED } sim_range_kind;
+typedef enum sim_range_kind {
+  RANGE_DEVICE,     /* cuMemAlloc */
+  RANGE_PINNED,     /* cuMemHostAlloc */
+  RANGE_REGISTERED, /* cuMemHostRegister */
+  RANGE_MAPPED,     /* cuMemMap: neighbours in one reservation are one memory to a copy */
+} sim_range_kind;
+
+typedef struct sim_physical sim_physical;
+typedef struct sim_reservation sim_reservation;
 
 typedef struct sim_range {
   uintptr_t start;
@@ -183,7 +203,11 @@ typedef struct sim_range {
   sim_range_kind kind;
   int device; /* of the context that made it */
   unsigned flags;
-  uint64_t id; /* never repeated, never 0 */
+  uint64_t id; /* never repeated, never 0; a later range has a greater one */
+  /* Of RANGE_MAPPED. */
+  sim_physical *physical;
+  sim_reservation *reservation;
+  CUmemAccess_flags access[SIM_DEVICES_MAX];
 } sim_range;
 
 typedef struct sim_device {
@@ -275,6 +299,7 @@ void sim_break(int device, CUresult result, const char *format, ...)
 
 /* --- sim_window.c: device addresses and the memory behind them --- */
 bool sim_window_open(void);
+/* Whether it is a device address: in the window, or reserved by cuMemAddressReserve. */
 bool sim_window_holds(uintptr_t address);
 /* Room for a device block at an address that the CPU faults on; 0: none. Lowest address first, so
  * what was freed comes back. Fills the memory behind it. */
@@ -288,7 +313,27 @@ void *sim_window_view(uintptr_t address);
 sim_range *sim_range_find(uintptr_t address);
 /* The first range that ends behind the address, or NULL; ranges follow each other in memory. */
 sim_range *sim_range_after(uintptr_t address);
+/* Memory that a program may use begins and ends here and nowhere else: sim_range_insert is called
+ * by cuMemAlloc, cuMemHostAlloc, cuMemHostRegister and cuMemMap, sim_range_remove by cuMemFree,
+ * cuMemFreeHost, cuMemHostUnregister and cuMemUnmap; both at the call, in the order of the host.
+ * sim_range_make_room comes first, so that inserting cannot fail; the range gets its id. */
+bool sim_range_make_room(void);
+uint64_t sim_range_insert(sim_range range);
+void sim_range_remove(sim_range *range);
 void sim_memory_abandon(int device);
+
+/* --- sim_virtual.c --- */
+/* The reservation that holds the address, or NULL; and where the bytes behind its addresses are. */
+sim_reservation *sim_virtual_find(uintptr_t address);
+void *sim_virtual_view(const sim_reservation *reservation, uintptr_t address);
+/* Whether work of the device may read (and write) the range. */
+bool sim_range_allows(const sim_range *range, int device, bool is_written);
+typedef struct sim_virtual_counts {
+  size_t reservations;
+  size_t physical_blocks;
+  size_t physical_bytes;
+} sim_virtual_counts;
+sim_virtual_counts sim_virtual_count(void);
 
 /* --- sim_copy.c --- */
 /* Moves the bytes, or breaks the context where a block is gone. */

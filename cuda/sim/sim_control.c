@@ -174,14 +174,26 @@ void cusim_get_counts(cusim_counts *counts) {
   *counts = (cusim_counts){0};
   sim_lock();
   for (size_t i = 0; i < sim.range_count; i++) {
-    if (sim.ranges[i].kind == RANGE_DEVICE) {
-      counts->device_blocks++;
-      counts->device_bytes += sim.ranges[i].size_bytes;
-    } else {
-      counts->pinned_blocks++;
-      counts->pinned_bytes += sim.ranges[i].size_bytes;
+    const size_t size_bytes = sim.ranges[i].size_bytes;
+    switch (sim.ranges[i].kind) {
+      case RANGE_DEVICE:
+        counts->device_blocks++;
+        counts->device_bytes += size_bytes;
+        break;
+      case RANGE_PINNED:
+      case RANGE_REGISTERED:
+        counts->pinned_blocks++;
+        counts->pinned_bytes += size_bytes;
+        break;
+      case RANGE_MAPPED:
+        counts->mappings++;
+        break;
     }
   }
+  const sim_virtual_counts virtual = sim_virtual_count();
+  counts->reservations = virtual.reservations;
+  counts->physical_blocks = virtual.physical_blocks;
+  counts->physical_bytes = virtual.physical_bytes;
   counts->streams = sim.stream_count;
   counts->events = sim.event_count;
   for (int i = 0; i < SIM_DEVICES_MAX; i++) {

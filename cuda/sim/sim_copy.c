@@ -12,25 +12,42 @@ static bool measure(size_t pitch, size_t row_bytes, size_t row_count, size_t *ex
          !__builtin_add_overflow(*extent, row_bytes, extent);
 }
 
+/* Whether work of `device` may use all of [address, end): one allocation, or mappings side by side
+ * in one reservation. Answers the latest range's id; 0 where not. */
+static uint64_t find_ranges(uintptr_t address, uintptr_t end, int device, bool is_written) {
+  const sim_range *range = sim_range_find(address);
+  const sim_reservation *reservation = range != NULL ? range->reservation : NULL;
+  uint64_t latest_id = 0;
+  while (range != NULL && sim_range_allows(range, device, is_written)) {
+    if (range->id > latest_id) latest_id = range->id;
+    address = range->start + range->size_bytes;
+    if (address >= end) return latest_id;
+    if (range->kind != RANGE_MAPPED) return 0;
+    range = sim_range_find(address);
+    if (range != NULL && range->reservation != reservation) return 0;
+  }
+  return 0;
+}
+
 /* What lies at the address. A copy must stay inside of one allocation, or outside of all. */
 static CUresult find_place(uintptr_t address, size_t pitch, size_t row_bytes, size_t row_count,
-                           sim_place *place) {
+                           bool is_written, sim_place *place) {
   size_t extent;
   uintptr_t end;
   if (address == 0 || !measure(pitch, row_bytes, row_count, &extent) ||
       __builtin_add_overflow(address, extent, &end)) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  *place = (sim_place){.address = address, .pitch = pitch, .is_device = sim_window_holds(address)};
+  *place = (sim_place){.address = address,
+                       .pitch = pitch,
+                       .extent_bytes = extent,
+                       .is_device = sim_window_holds(address)};
   const sim_range *range = sim_range_after(address);
   if (range == NULL || range->start >= end) {
     return place->is_device ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
   }
-  if (address < range->start || end > range->start + range->size_bytes) {
-    return CUDA_ERROR_INVALID_VALUE;
-  }
-  place->range_id = range->id;
-  return CUDA_SUCCESS;
+  place->range_id = find_ranges(address, end, sim_current()->device, is_written);
+  return place->range_id != 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 static bool is_pageable(const sim_place *place) {
@@ -41,14 +58,16 @@ static char *view(const sim_place *place) {
   return place->is_device ? sim_window_view(place->address) : (char *)place->address;
 }
 
-/* Whether the block is still the one that was there; breaks the context where not. */
-static bool is_intact(const sim_op *op, const sim_place *place, const char *what) {
+/* Whether the memory is still the one that was there; breaks the context where not. What came in
+ * its place has a greater id. */
+static bool is_intact(const sim_op *op, const sim_place *place, bool is_written, const char *what) {
   if (is_pageable(place)) return true;
-  const sim_range *range = sim_range_find(place->address);
-  if (range != NULL && range->id == place->range_id) return true;
+  const uint64_t id = find_ranges(place->address, place->address + place->extent_bytes,
+                                  op->queue->device, is_written);
+  if (id != 0 && id <= place->range_id) return true;
   sim_break(op->queue->device, CUDA_ERROR_ILLEGAL_ADDRESS,
-            "%s at %p in stream %llu: the memory was freed after the operation was enqueued and "
-            "before it ran",
+            "%s at %p in stream %llu: the memory was freed, unmapped or closed to the device after "
+            "the operation was enqueued and before it ran",
             what, (void *)place->address, (unsigned long long)op->queue->id);
   return false;
 }
@@ -65,8 +84,11 @@ static void move_rows(char *dst, size_t dst_pitch, const char *src, size_t src_p
 void sim_copy_run(sim_op *op) {
   const sim_place *dst = &op->as.copy.dst;
   const sim_place *src = &op->as.copy.src;
-  if (!is_intact(op, dst, "the destination of a copy")) return;
-  if (op->as.copy.staged == NULL && !is_intact(op, src, "the source of a copy")) return;
+  if (!is_intact(op, dst, /*is_written=*/true, "the destination of a copy")) return;
+  if (op->as.copy.staged == NULL &&
+      !is_intact(op, src, /*is_written=*/false, "the source of a copy")) {
+    return;
+  }
   const bool is_staged = op->as.copy.staged != NULL;
   move_rows(view(dst), dst->pitch, is_staged ? op->as.copy.staged : view(src),
             is_staged ? op->as.copy.row_bytes : src->pitch, op->as.copy.row_bytes,
@@ -74,7 +96,7 @@ void sim_copy_run(sim_op *op) {
 }
 
 void sim_fill_run(sim_op *op) {
-  if (!is_intact(op, &op->as.fill.dst, "a fill")) return;
+  if (!is_intact(op, &op->as.fill.dst, /*is_written=*/true, "a fill")) return;
   memset(view(&op->as.fill.dst), op->as.fill.value, op->as.fill.size_bytes);
 }
 
@@ -127,8 +149,9 @@ static CUresult copy_line(CUdeviceptr dst, CUdeviceptr src, size_t size_bytes, C
                           manner how) {
   if (size_bytes == 0) return CUDA_SUCCESS;
   sim_place to, from;
-  CUresult result = find_place(dst, size_bytes, size_bytes, 1, &to);
-  if (result == CUDA_SUCCESS) result = find_place(src, size_bytes, size_bytes, 1, &from);
+  CUresult result = find_place(dst, size_bytes, size_bytes, 1, /*is_written=*/true, &to);
+  if (result == CUDA_SUCCESS)
+    result = find_place(src, size_bytes, size_bytes, 1, /*is_written=*/false, &from);
   if (result != CUDA_SUCCESS) return result;
   return enqueue_copy(stream, &to, &from, size_bytes, 1, how);
 }
@@ -217,8 +240,10 @@ static CUresult copy_rectangle(const CUDA_MEMCPY2D *copy, CUstream stream) {
     result = find_corner(copy->srcMemoryType, copy->srcHost, copy->srcDevice, copy->srcXInBytes,
                          copy->srcY, copy->srcPitch, &src);
   }
-  if (result == CUDA_SUCCESS) result = find_place(dst, copy->dstPitch, width, height, &to);
-  if (result == CUDA_SUCCESS) result = find_place(src, copy->srcPitch, width, height, &from);
+  if (result == CUDA_SUCCESS)
+    result = find_place(dst, copy->dstPitch, width, height, /*is_written=*/true, &to);
+  if (result == CUDA_SUCCESS)
+    result = find_place(src, copy->srcPitch, width, height, /*is_written=*/false, &from);
   if (result != CUDA_SUCCESS) return result;
   /* Addresses of a device type are device memory or page-locked. */
   if ((copy->dstMemoryType == CU_MEMORYTYPE_DEVICE && is_pageable(&to)) ||
@@ -240,7 +265,7 @@ CUresult cuMemsetD8Async(CUdeviceptr dst, unsigned char value, size_t size_bytes
   SIM_ENTER(cuMemsetD8Async, SIM_NEEDS_CONTEXT);
   if (size_bytes == 0) return sim_leave(CUDA_SUCCESS);
   sim_place place;
-  CUresult result = find_place(dst, size_bytes, size_bytes, 1, &place);
+  CUresult result = find_place(dst, size_bytes, size_bytes, 1, /*is_written=*/true, &place);
   if (result == CUDA_SUCCESS && is_pageable(&place)) result = CUDA_ERROR_INVALID_VALUE;
   sim_queue *queue = NULL;
   if (result == CUDA_SUCCESS) result = sim_queue_to_enqueue(stream, &queue);

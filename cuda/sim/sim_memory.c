@@ -37,7 +37,7 @@ static sim_range *find_start(uintptr_t address, sim_range_kind kind) {
   return range != NULL && range->start == address && range->kind == kind ? range : NULL;
 }
 
-static bool make_room(void) {
+bool sim_range_make_room(void) {
   if (sim.range_count < sim.range_room) return true;
   const size_t room = sim.range_room == 0 ? 64 : sim.range_room * 2;
   sim_range *grown = realloc(sim.ranges, room * sizeof *grown);
@@ -47,21 +47,27 @@ static bool make_room(void) {
   return true;
 }
 
-/* Room was made before. */
-static void insert(sim_range range) {
+uint64_t sim_range_insert(sim_range range) {
   const size_t index = find_index(range.start);
   memmove(&sim.ranges[index + 1], &sim.ranges[index],
           (sim.range_count - index) * sizeof sim.ranges[0]);
   range.id = ++sim.range_ids;
   sim.ranges[index] = range;
   sim.range_count++;
+  return range.id;
+}
+
+void sim_range_remove(sim_range *range) {
+  const size_t index = (size_t)(range - sim.ranges);
+  sim.range_count--;
+  memmove(range, range + 1, (sim.range_count - index) * sizeof *range);
 }
 
 static size_t page_rounded(size_t size_bytes) {
   return (size_bytes + 4095) & ~(size_t)4095;
 }
 
-/* Gives the memory back and forgets the range. */
+/* Gives the memory of one allocation back and forgets the range. */
 static void drop(sim_range *range) {
   switch (range->kind) {
     case RANGE_DEVICE:
@@ -75,15 +81,16 @@ static void drop(sim_range *range) {
     case RANGE_REGISTERED:
       sim.pinned_bytes -= range->size_bytes;
       break;
+    case RANGE_MAPPED: /* cuMemUnmap's alone */
+      return;
   }
-  const size_t index = (size_t)(range - sim.ranges);
-  sim.range_count--;
-  memmove(range, range + 1, (sim.range_count - index) * sizeof *range);
+  sim_range_remove(range);
 }
 
 void sim_memory_abandon(int device) {
   for (size_t i = sim.range_count; i-- > 0;) {
-    if (sim.ranges[i].device != device) continue;
+    /* Mappings belong to the process, not to a context. */
+    if (sim.ranges[i].device != device || sim.ranges[i].kind == RANGE_MAPPED) continue;
     sim.abandoned_count++;
     drop(&sim.ranges[i]);
   }
@@ -106,15 +113,15 @@ CUresult cuMemAlloc(CUdeviceptr *address, size_t size_bytes) {
   if (address == NULL || size_bytes == 0) return sim_leave(CUDA_ERROR_INVALID_VALUE);
   sim_device *device = &sim.devices[sim_current()->device];
   if (size_bytes > device->capacity_bytes ||
-      device->used_bytes > device->capacity_bytes - size_bytes || !make_room()) {
+      device->used_bytes > device->capacity_bytes - size_bytes || !sim_range_make_room()) {
     return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
   }
   const uintptr_t start = sim_window_take(size_bytes);
   if (start == 0) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
-  insert((sim_range){.start = start,
-                     .size_bytes = size_bytes,
-                     .kind = RANGE_DEVICE,
-                     .device = device->context.device});
+  sim_range_insert((sim_range){.start = start,
+                               .size_bytes = size_bytes,
+                               .kind = RANGE_DEVICE,
+                               .device = device->context.device});
   device->used_bytes += size_bytes;
   *address = start;
   return sim_leave(CUDA_SUCCESS);
@@ -152,18 +159,18 @@ CUresult cuMemHostAlloc(void **address, size_t size_bytes, unsigned flags) {
   if (address == NULL || size_bytes == 0 || (flags & ~known) != 0) {
     return sim_leave(CUDA_ERROR_INVALID_VALUE);
   }
-  if (!may_pin(size_bytes) || size_bytes > SIZE_MAX / 2 || !make_room()) {
+  if (!may_pin(size_bytes) || size_bytes > SIZE_MAX / 2 || !sim_range_make_room()) {
     return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
   }
   void *pages = mmap(NULL, page_rounded(size_bytes), PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
   memset(pages, 0xCD, size_bytes);
-  insert((sim_range){.start = (uintptr_t)pages,
-                     .size_bytes = size_bytes,
-                     .kind = RANGE_PINNED,
-                     .device = sim_current()->device,
-                     .flags = flags});
+  sim_range_insert((sim_range){.start = (uintptr_t)pages,
+                               .size_bytes = size_bytes,
+                               .kind = RANGE_PINNED,
+                               .device = sim_current()->device,
+                               .flags = flags});
   sim.pinned_bytes += size_bytes;
   *address = pages;
   return sim_leave(CUDA_SUCCESS);
@@ -189,12 +196,12 @@ CUresult cuMemHostRegister(void *address, size_t size_bytes, unsigned flags) {
   if (next != NULL && next->start < start + size_bytes) {
     return sim_leave(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
   }
-  if (!may_pin(size_bytes) || !make_room()) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
-  insert((sim_range){.start = start,
-                     .size_bytes = size_bytes,
-                     .kind = RANGE_REGISTERED,
-                     .device = sim_current()->device,
-                     .flags = flags});
+  if (!may_pin(size_bytes) || !sim_range_make_room()) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  sim_range_insert((sim_range){.start = start,
+                               .size_bytes = size_bytes,
+                               .kind = RANGE_REGISTERED,
+                               .device = sim_current()->device,
+                               .flags = flags});
   sim.pinned_bytes += size_bytes;
   return sim_leave(CUDA_SUCCESS);
 }
@@ -207,10 +214,14 @@ CUresult cuMemHostUnregister(void *address) {
   return sim_leave(CUDA_SUCCESS);
 }
 
+static bool is_device_range(const sim_range *range) {
+  return range->kind == RANGE_DEVICE || range->kind == RANGE_MAPPED;
+}
+
 CUresult cuMemHostGetDevicePointer(CUdeviceptr *device_address, void *address, unsigned flags) {
   SIM_ENTER(cuMemHostGetDevicePointer, SIM_NEEDS_CONTEXT);
   const sim_range *range = sim_range_find((uintptr_t)address);
-  if (device_address == NULL || flags != 0 || range == NULL || range->kind == RANGE_DEVICE) {
+  if (device_address == NULL || flags != 0 || range == NULL || is_device_range(range)) {
     return sim_leave(CUDA_ERROR_INVALID_VALUE);
   }
   *device_address = (uintptr_t)address; /* unified addressing */
@@ -223,10 +234,10 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
   SIM_ENTER(cuPointerGetAttribute, SIM_NEEDS_INIT);
   const sim_range *range = sim_range_find(address);
   if (data == NULL || range == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
-  const bool is_device = range->kind == RANGE_DEVICE;
+  const bool is_device = is_device_range(range);
   switch ((int)attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
-      *(CUcontext *)data = &sim.devices[range->device].context;
+      *(CUcontext *)data = range->kind == RANGE_MAPPED ? NULL : &sim.devices[range->device].context;
       break;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
       *(unsigned *)data = is_device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;

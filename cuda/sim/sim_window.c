@@ -34,11 +34,16 @@ bool sim_window_open(void) {
   return false;
 }
 
-bool sim_window_holds(uintptr_t address) {
+static bool is_in_window(uintptr_t address) {
   return addresses != 0 && address >= addresses && address - addresses < window_bytes;
 }
 
+bool sim_window_holds(uintptr_t address) {
+  return is_in_window(address) || sim_virtual_find(address) != NULL;
+}
+
 void *sim_window_view(uintptr_t address) {
+  if (!is_in_window(address)) return sim_virtual_view(sim_virtual_find(address), address);
   return (void *)(address - addresses + memory);
 }
 
@@ -51,7 +56,7 @@ static size_t pages_bytes(size_t size_bytes) {
 static uintptr_t find_hole(size_t size_bytes) {
   uintptr_t candidate = addresses;
   for (const sim_range *range = sim_range_after(addresses);
-       range != NULL && sim_window_holds(range->start);
+       range != NULL && is_in_window(range->start);
        range = sim_range_after(range->start + range->size_bytes)) {
     const uintptr_t first_page = range->start - SIM_DEVICE_ALIGNMENT;
     if (first_page - candidate >= size_bytes) return candidate;

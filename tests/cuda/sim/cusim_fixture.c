@@ -32,6 +32,9 @@ int cusim_teardown(void **state) {
   assert_int_equal(counts.context_retains, 0);
   assert_int_equal(counts.pending_operations, 0);
   assert_int_equal(counts.abandoned, abandoned_before);
+  assert_int_equal(counts.reservations, 0);
+  assert_int_equal(counts.physical_bytes, 0);
+  assert_int_equal(counts.mappings, 0);
   return 0;
 }
 

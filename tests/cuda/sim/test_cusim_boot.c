@@ -58,7 +58,6 @@ static void an_entry_is_found_by_the_version_of_its_abi(void **state) {
 static void it_says_no_to_what_it_cannot_do(void **state) {
   (void)state;
   const CUdevice_attribute attributes[] = {
-      CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
       CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
       CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED};
   for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++) {

@@ -20,6 +20,7 @@ int main(void) {
   failed += run_cusim_stream_tests();
   failed += run_cusim_event_tests();
   failed += run_cusim_memory_tests();
+  failed += run_cusim_virtual_tests();
   failed += run_cusim_copy_tests();
   failed += run_cusim_control_tests();
   return failed != 0;
