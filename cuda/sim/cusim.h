@@ -36,9 +36,13 @@
  * call returns when the copy is done. A copy between two page-locked addresses may be left under
  * way, though the manual calls it synchronous.
  *
+ * Time, as events with timing tell it, is simulated: a start of 1 us and 16 bytes a nanosecond for
+ * each operation, one after the other. It is the same in every run of a seed and says nothing about
+ * a GPU.
+ *
  * Left out: kernels, modules, graphs and capture, memory pools, managed memory,
- * arrays, peer attributes, IPC, timing, per-thread default streams, contexts other than primary
- * ones. cuGetProcAddress knows what there is; the attributes say no for the rest.
+ * arrays, peer attributes, IPC, contexts other than primary ones. Default streams of threads are
+ * found through cuGetProcAddress only. It knows what there is; the attributes say no for the rest.
  *
  * The functions below may be called from any thread at any time, also before cuInit; those that set
  * something override the environment.
@@ -73,6 +77,11 @@ CUSIM_API uint64_t cusim_idle_steps(void);
 /* How long a call that happened to start a host function waits for its end (50), so that the order
  * stays repeatable, before it leaves it running. Calls that wait for the stream wait for good. */
 CUSIM_API void cusim_set_patience_ms(unsigned patience_ms);
+/* How long a call waits where a stream waits for a value in memory (cuStreamWaitValue32), nothing
+ * else can run and no host thread writes it (2000). A GPU would hang there for good; here the
+ * context breaks with CUDA_ERROR_LAUNCH_TIMEOUT, cusim_fault names the stream, and what was
+ * enqueued is passed over. */
+CUSIM_API void cusim_set_stall_ms(unsigned stall_ms);
 
 /* Least memory is what is allocated already. */
 CUSIM_API void cusim_set_capacity(int device, size_t bytes);

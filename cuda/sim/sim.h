@@ -97,7 +97,30 @@ enum {
   X(cuEventDestroy)                         \
   X(cuEventRecord)                          \
   X(cuEventQuery)                           \
-  X(cuEventSynchronize)
+  X(cuEventSynchronize)                     \
+  X(cuDeviceGetByPCIBusId)                  \
+  X(cuDeviceCanAccessPeer)                  \
+  X(cuCtxGetStreamPriorityRange)            \
+  X(cuMemAllocPitch)                        \
+  X(cuMemHostGetFlags)                      \
+  X(cuPointerGetAttributes)                 \
+  X(cuMemcpyDtoD)                           \
+  X(cuMemcpyPeerAsync)                      \
+  X(cuMemcpy3DAsync)                        \
+  X(cuMemcpyBatchAsync)                     \
+  X(cuMemsetD8)                             \
+  X(cuMemsetD16Async)                       \
+  X(cuMemsetD32Async)                       \
+  X(cuMemsetD2D8Async)                      \
+  X(cuMemsetD2D16Async)                     \
+  X(cuMemsetD2D32Async)                     \
+  X(cuStreamGetPriority)                    \
+  X(cuStreamWaitValue32)                    \
+  X(cuStreamWaitValue64)                    \
+  X(cuStreamWriteValue32)                   \
+  X(cuStreamWriteValue64)                   \
+  X(cuEventRecordWithFlags)                 \
+  X(cuEventElapsedTime)
 
 typedef enum sim_call {
 #define SIM_CALL_NUMBER(name) CALL_##name,
@@ -112,16 +135,26 @@ typedef struct sim_queue sim_queue;
 typedef struct sim_mark {
   size_t reference_count;
   bool is_done;
-  sim_op *op; /* NULL once it is done */
+  uint64_t done_ns; /* when, by the simulated clock */
+  sim_op *op;       /* NULL once it is done */
 } sim_mark;
 
-typedef enum sim_kind { KIND_COPY, KIND_FILL, KIND_CALL, KIND_RECORD, KIND_WAIT } sim_kind;
+typedef enum sim_kind {
+  KIND_COPY,
+  KIND_FILL,
+  KIND_CALL,
+  KIND_RECORD,
+  KIND_WAIT,
+  KIND_WAIT_VALUE,
+  KIND_WRITE_VALUE,
+} sim_kind;
 
 /* Memory as an operation saw it when it was enqueued. */
 typedef struct sim_place {
   uintptr_t address;
-  uint64_t range_id; /* the allocation, or the latest of the mappings; 0: pageable */
-  size_t pitch;
+  uint64_t range_id;   /* the allocation, or the latest of the mappings; 0: pageable */
+  size_t pitch;        /* from row to row */
+  size_t plane_pitch;  /* from plane to plane */
   size_t extent_bytes; /* from the first row's start to the last row's end */
   bool is_device;
 } sim_place;
@@ -137,13 +170,22 @@ struct sim_op {
       sim_place src;
       size_t row_bytes;
       size_t row_count;
+      size_t plane_count;
       void *staged; /* owned; the source's rows without gaps, where it was pageable */
     } copy;
     struct {
       sim_place dst;
-      size_t size_bytes;
-      uint8_t value;
+      size_t width; /* elements of a row */
+      size_t row_count;
+      unsigned element_bytes; /* 1, 2 or 4 */
+      uint32_t value;
     } fill;
+    struct {
+      sim_place place;
+      uint64_t value;
+      bool is_wide;       /* 64 bits, else 32 */
+      unsigned condition; /* of a wait: CU_STREAM_WAIT_VALUE_* */
+    } value;
     struct {
       CUhostFn function;
       void *argument;
@@ -165,6 +207,7 @@ struct sim_queue {
   bool is_legacy;   /* the default stream of a context */
   bool is_running;  /* its first operation is a host function under way */
   bool is_detached; /* the stream is gone: free the queue when it is empty */
+  int priority;
 };
 
 /* What handles point to. A free one is the next to be handed out. */
@@ -176,6 +219,7 @@ struct CUstream_st {
 struct CUevent_st {
   bool is_alive;
   int device;
+  unsigned flags;   /* CU_EVENT_* */
   sim_mark *latest; /* NULL: never recorded */
   struct CUevent_st *next_free;
 };
@@ -252,6 +296,8 @@ typedef struct sim_state {
   sim_op *host_op; /* given to the driver's thread; NULL: it is free */
   unsigned idle_ms;
   unsigned patience_ms;
+  unsigned stall_ms;
+  uint64_t clock_ns; /* what the work done so far would have taken */
   uint64_t idle_steps;
   uint64_t last_call_ns;
 
@@ -336,9 +382,37 @@ typedef struct sim_virtual_counts {
 sim_virtual_counts sim_virtual_count(void);
 
 /* --- sim_copy.c --- */
+/* What lies at the address: `plane_count` planes of `row_count` rows, the pitches in `place`. It
+ * must lie inside of one allocation, or outside of all. */
+CUresult sim_place_find(uintptr_t address, size_t row_bytes, size_t row_count, size_t plane_count,
+                        bool is_written, sim_place *place);
+bool sim_place_is_pageable(const sim_place *place);
+void *sim_place_view(const sim_place *place);
+/* Whether the memory is still the one that was there; breaks the context where not. What came in
+ * its place has a greater id. */
+bool sim_place_is_intact(const sim_op *op, const sim_place *place, bool is_written,
+                         const char *what);
 /* Moves the bytes, or breaks the context where a block is gone. */
 void sim_copy_run(sim_op *op);
+
+/* --- sim_fill.c --- */
 void sim_fill_run(sim_op *op);
+
+/* --- sim_value.c: waits for and writes of values in memory --- */
+/* Whether a KIND_WAIT_VALUE may pass: its memory says so, or is gone. */
+bool sim_value_is_reached(const sim_op *op);
+void sim_value_run(sim_op *op);
+
+/* --- sim_per_thread.c: default streams of threads --- */
+/* What the NULL stream means in the calling thread now: the legacy stream but in those variants of
+ * the calls that ask for the thread's own. */
+bool sim_null_is_per_thread(void);
+/* The calling thread's default stream in its current context; NULL: no memory. */
+sim_queue *sim_thread_queue(void);
+void sim_thread_queues_abandon(int device);
+/* The entry that takes NULL for the own stream; NULL: the call has no stream. */
+typedef void (*sim_function)(void);
+sim_function sim_per_thread_variant(const char *name);
 
 /* --- sim_stream.c --- */
 sim_queue *sim_queue_create(int device, unsigned flags, bool is_legacy);

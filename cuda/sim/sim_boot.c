@@ -14,6 +14,7 @@ sim_state sim = {
     .random_state = 1,
     .idle_ms = 250,
     .patience_ms = 50,
+    .stall_ms = 2000,
     .pinned_capacity_bytes = SIZE_MAX,
     .failed_call = "",
     .devices = {{.context.device = 0, .capacity_bytes = (size_t)4 << 30},

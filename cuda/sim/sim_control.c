@@ -62,6 +62,12 @@ void cusim_set_patience_ms(unsigned patience_ms) {
   sim_unlock();
 }
 
+void cusim_set_stall_ms(unsigned stall_ms) {
+  sim_lock();
+  sim.stall_ms = stall_ms;
+  sim_unlock();
+}
+
 uint64_t cusim_step(void) {
   sim_lock();
   const bool has_run = sim_step();

@@ -7,8 +7,12 @@
 /* --- places --- */
 
 /* Bytes from the first row's start to the last row's end; false where that overflows. */
-static bool measure(size_t pitch, size_t row_bytes, size_t row_count, size_t *extent) {
-  return !__builtin_mul_overflow(pitch, row_count - 1, extent) &&
+static bool measure(const sim_place *place, size_t row_bytes, size_t row_count, size_t plane_count,
+                    size_t *extent) {
+  size_t planes;
+  return !__builtin_mul_overflow(place->pitch, row_count - 1, extent) &&
+         !__builtin_mul_overflow(place->plane_pitch, plane_count - 1, &planes) &&
+         !__builtin_add_overflow(*extent, planes, extent) &&
          !__builtin_add_overflow(*extent, row_bytes, extent);
 }
 
@@ -29,19 +33,18 @@ static uint64_t find_ranges(uintptr_t address, uintptr_t end, int device, bool i
   return 0;
 }
 
-/* What lies at the address. A copy must stay inside of one allocation, or outside of all. */
-static CUresult find_place(uintptr_t address, size_t pitch, size_t row_bytes, size_t row_count,
-                           bool is_written, sim_place *place) {
+CUresult sim_place_find(uintptr_t address, size_t row_bytes, size_t row_count, size_t plane_count,
+                        bool is_written, sim_place *place) {
   size_t extent;
   uintptr_t end;
-  if (address == 0 || !measure(pitch, row_bytes, row_count, &extent) ||
+  if (address == 0 || !measure(place, row_bytes, row_count, plane_count, &extent) ||
       __builtin_add_overflow(address, extent, &end)) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  *place = (sim_place){.address = address,
-                       .pitch = pitch,
-                       .extent_bytes = extent,
-                       .is_device = sim_window_holds(address)};
+  place->address = address;
+  place->extent_bytes = extent;
+  place->range_id = 0;
+  place->is_device = sim_window_holds(address);
   const sim_range *range = sim_range_after(address);
   if (range == NULL || range->start >= end) {
     return place->is_device ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
@@ -50,18 +53,17 @@ static CUresult find_place(uintptr_t address, size_t pitch, size_t row_bytes, si
   return place->range_id != 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-static bool is_pageable(const sim_place *place) {
+bool sim_place_is_pageable(const sim_place *place) {
   return place->range_id == 0;
 }
 
-static char *view(const sim_place *place) {
-  return place->is_device ? sim_window_view(place->address) : (char *)place->address;
+void *sim_place_view(const sim_place *place) {
+  return place->is_device ? sim_window_view(place->address) : (void *)place->address;
 }
 
-/* Whether the memory is still the one that was there; breaks the context where not. What came in
- * its place has a greater id. */
-static bool is_intact(const sim_op *op, const sim_place *place, bool is_written, const char *what) {
-  if (is_pageable(place)) return true;
+bool sim_place_is_intact(const sim_op *op, const sim_place *place, bool is_written,
+                         const char *what) {
+  if (sim_place_is_pageable(place)) return true;
   const uint64_t id = find_ranges(place->address, place->address + place->extent_bytes,
                                   op->queue->device, is_written);
   if (id != 0 && id <= place->range_id) return true;
@@ -74,55 +76,72 @@ static bool is_intact(const sim_op *op, const sim_place *place, bool is_written,
 
 /* --- running --- */
 
-static void move_rows(char *dst, size_t dst_pitch, const char *src, size_t src_pitch,
-                      size_t row_bytes, size_t row_count) {
-  for (size_t row = 0; row < row_count; row++) {
-    memmove(dst + row * dst_pitch, src + row * src_pitch, row_bytes);
+typedef struct box {
+  char *start;
+  size_t pitch;
+  size_t plane_pitch;
+} box;
+
+static box box_of(const sim_place *place) {
+  return (box){sim_place_view(place), place->pitch, place->plane_pitch};
+}
+
+static box box_of_staged(const sim_op *op) {
+  const size_t row_bytes = op->as.copy.row_bytes;
+  return (box){op->as.copy.staged, row_bytes, row_bytes * op->as.copy.row_count};
+}
+
+static void move(const sim_op *op, box dst, box src) {
+  for (size_t plane = 0; plane < op->as.copy.plane_count; plane++) {
+    for (size_t row = 0; row < op->as.copy.row_count; row++) {
+      memmove(dst.start + plane * dst.plane_pitch + row * dst.pitch,
+              src.start + plane * src.plane_pitch + row * src.pitch, op->as.copy.row_bytes);
+    }
   }
 }
 
 void sim_copy_run(sim_op *op) {
   const sim_place *dst = &op->as.copy.dst;
   const sim_place *src = &op->as.copy.src;
-  if (!is_intact(op, dst, /*is_written=*/true, "the destination of a copy")) return;
-  if (op->as.copy.staged == NULL &&
-      !is_intact(op, src, /*is_written=*/false, "the source of a copy")) {
-    return;
-  }
   const bool is_staged = op->as.copy.staged != NULL;
-  move_rows(view(dst), dst->pitch, is_staged ? op->as.copy.staged : view(src),
-            is_staged ? op->as.copy.row_bytes : src->pitch, op->as.copy.row_bytes,
-            op->as.copy.row_count);
-}
-
-void sim_fill_run(sim_op *op) {
-  if (!is_intact(op, &op->as.fill.dst, /*is_written=*/true, "a fill")) return;
-  memset(view(&op->as.fill.dst), op->as.fill.value, op->as.fill.size_bytes);
+  if (!sim_place_is_intact(op, dst, /*is_written=*/true, "the destination of a copy")) return;
+  if (!is_staged && !sim_place_is_intact(op, src, /*is_written=*/false, "the source of a copy"))
+    return;
+  move(op, box_of(dst), is_staged ? box_of_staged(op) : box_of(src));
 }
 
 /* --- enqueuing --- */
 
-typedef enum manner { MANNER_AS_ASKED, MANNER_WAIT } manner;
+typedef enum manner {
+  MANNER_AS_ASKED,
+  MANNER_WAIT,  /* the call returns when the copy is done */
+  MANNER_STAGE, /* the source is read before the call returns */
+} manner;
+
+typedef struct shape {
+  size_t row_bytes;
+  size_t row_count;
+  size_t plane_count;
+} shape;
 
 /* Reads the pageable source now, as the driver does into its own page-locked buffers. */
 static bool stage(sim_op *op) {
-  const size_t row_bytes = op->as.copy.row_bytes;
-  op->as.copy.staged = malloc(row_bytes * op->as.copy.row_count);
+  op->as.copy.staged =
+      malloc(op->as.copy.row_bytes * op->as.copy.row_count * op->as.copy.plane_count);
   if (op->as.copy.staged == NULL) return false;
-  move_rows(op->as.copy.staged, row_bytes, view(&op->as.copy.src), op->as.copy.src.pitch, row_bytes,
-            op->as.copy.row_count);
+  move(op, box_of_staged(op), box_of(&op->as.copy.src));
   return true;
 }
 
 /* Whether the call returns only when the copy is done; see cusim.h. */
 static bool must_wait(const sim_place *dst, const sim_place *src) {
-  if (is_pageable(dst) || (is_pageable(src) && !dst->is_device)) return true;
-  if (is_pageable(src)) return sim.policy == CUSIM_RANDOM && sim_random() % 2 == 0;
-  return false;
+  const bool is_from_pageable = sim_place_is_pageable(src);
+  if (sim_place_is_pageable(dst) || (is_from_pageable && !dst->is_device)) return true;
+  return is_from_pageable && sim.policy == CUSIM_RANDOM && sim_random() % 2 == 0;
 }
 
 static CUresult enqueue_copy(CUstream stream, const sim_place *dst, const sim_place *src,
-                             size_t row_bytes, size_t row_count, manner how) {
+                             shape size, manner how) {
   sim_queue *queue;
   const CUresult result = sim_queue_to_enqueue(stream, &queue);
   if (result != CUDA_SUCCESS) return result;
@@ -131,10 +150,13 @@ static CUresult enqueue_copy(CUstream stream, const sim_place *dst, const sim_pl
   if (op == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
   op->as.copy.dst = *dst;
   op->as.copy.src = *src;
-  op->as.copy.row_bytes = row_bytes;
-  op->as.copy.row_count = row_count;
-  const bool waits = how == MANNER_WAIT || must_wait(dst, src);
-  if (!waits && is_pageable(src) && !stage(op)) {
+  op->as.copy.row_bytes = size.row_bytes;
+  op->as.copy.row_count = size.row_count;
+  op->as.copy.plane_count = size.plane_count;
+  const bool waits = how == MANNER_WAIT || (how == MANNER_AS_ASKED && must_wait(dst, src)) ||
+                     sim_place_is_pageable(dst);
+  const bool is_staged = how == MANNER_STAGE || sim_place_is_pageable(src);
+  if (!waits && is_staged && !stage(op)) {
     sim_op_discard(op);
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
@@ -145,15 +167,22 @@ static CUresult enqueue_copy(CUstream stream, const sim_place *dst, const sim_pl
   return enqueued != CUDA_SUCCESS ? enqueued : sim_context_error(device);
 }
 
+/* Both ends of a copy in one line. */
+static CUresult find_line(CUdeviceptr dst, CUdeviceptr src, size_t size_bytes, sim_place *to,
+                          sim_place *from) {
+  *to = *from = (sim_place){.pitch = size_bytes};
+  const CUresult result = sim_place_find(dst, size_bytes, 1, 1, /*is_written=*/true, to);
+  if (result != CUDA_SUCCESS) return result;
+  return sim_place_find(src, size_bytes, 1, 1, /*is_written=*/false, from);
+}
+
 static CUresult copy_line(CUdeviceptr dst, CUdeviceptr src, size_t size_bytes, CUstream stream,
                           manner how) {
   if (size_bytes == 0) return CUDA_SUCCESS;
   sim_place to, from;
-  CUresult result = find_place(dst, size_bytes, size_bytes, 1, /*is_written=*/true, &to);
-  if (result == CUDA_SUCCESS)
-    result = find_place(src, size_bytes, size_bytes, 1, /*is_written=*/false, &from);
+  const CUresult result = find_line(dst, src, size_bytes, &to, &from);
   if (result != CUDA_SUCCESS) return result;
-  return enqueue_copy(stream, &to, &from, size_bytes, 1, how);
+  return enqueue_copy(stream, &to, &from, (shape){size_bytes, 1, 1}, how);
 }
 
 static bool is_on_host(const void *address) {
@@ -182,6 +211,23 @@ CUresult cuMemcpyDtoDAsync(CUdeviceptr dst, CUdeviceptr src, size_t size_bytes, 
   return sim_leave(copy_line(dst, src, size_bytes, stream, MANNER_AS_ASKED));
 }
 
+static bool is_context(CUcontext context) {
+  for (int i = 0; i < sim.device_count; i++) {
+    if (context == &sim.devices[i].context) return context->retain_count != 0;
+  }
+  return false;
+}
+
+/* Addresses are unified, so the contexts only have to be there. */
+CUresult cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext dst_context, CUdeviceptr src,
+                           CUcontext src_context, size_t size_bytes, CUstream stream) {
+  SIM_ENTER(cuMemcpyPeerAsync, SIM_NEEDS_CONTEXT);
+  if (!is_context(dst_context) || !is_context(src_context)) {
+    return sim_leave(CUDA_ERROR_INVALID_CONTEXT);
+  }
+  return sim_leave(copy_line(dst, src, size_bytes, stream, MANNER_AS_ASKED));
+}
+
 /* The synchronous ones go through the default stream and wait. */
 
 CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t size_bytes) {
@@ -201,79 +247,174 @@ CUresult cuMemcpyDtoH(void *dst, CUdeviceptr src, size_t size_bytes) {
   return sim_leave(copy_line((uintptr_t)dst, src, size_bytes, NULL, MANNER_WAIT));
 }
 
-/* --- two dimensions --- */
-
-/* The first row's address on one side, or an error where its kind is another than it says. */
-static CUresult find_corner(CUmemorytype type, const void *host, CUdeviceptr device, size_t x,
-                            size_t y, size_t pitch, uintptr_t *address) {
-  size_t skipped;
-  if (__builtin_mul_overflow(y, pitch, &skipped) || __builtin_add_overflow(skipped, x, &skipped)) {
-    return CUDA_ERROR_INVALID_VALUE;
-  }
-  switch (type) {
-    case CU_MEMORYTYPE_HOST:
-      *address = (uintptr_t)host + skipped;
-      return is_on_host(host) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-    case CU_MEMORYTYPE_DEVICE:
-    case CU_MEMORYTYPE_UNIFIED:
-      *address = (uintptr_t)device + skipped;
-      return CUDA_SUCCESS;
-    case CU_MEMORYTYPE_ARRAY:
-      return CUDA_ERROR_NOT_SUPPORTED;
-  }
-  return CUDA_ERROR_INVALID_VALUE;
+/* Between two places of device memory the manual promises nothing to the host. */
+CUresult cuMemcpyDtoD(CUdeviceptr dst, CUdeviceptr src, size_t size_bytes) {
+  SIM_ENTER(cuMemcpyDtoD, SIM_NEEDS_CONTEXT);
+  return sim_leave(copy_line(dst, src, size_bytes, NULL, MANNER_AS_ASKED));
 }
 
-static CUresult copy_rectangle(const CUDA_MEMCPY2D *copy, CUstream stream) {
-  const size_t width = copy->WidthInBytes;
-  const size_t height = copy->Height;
-  if (width == 0 || height == 0) return CUDA_SUCCESS;
-  if (copy->srcPitch < width || copy->dstPitch < width || copy->srcPitch > SIM_PITCH_MAX ||
-      copy->dstPitch > SIM_PITCH_MAX) {
+/* --- batches --- */
+
+/* The attributes that hold for the copy: those whose index is the last one at or before it. */
+static const CUmemcpyAttributes *attributes_at(const CUmemcpyAttributes *attributes,
+                                               const size_t *starts, size_t count, size_t copy) {
+  size_t chosen = 0;
+  while (chosen + 1 < count && starts[chosen + 1] <= copy) chosen++;
+  return &attributes[chosen];
+}
+
+static CUresult check_attributes(const CUmemcpyAttributes *attributes, const size_t *starts,
+                                 size_t count, size_t copy_count) {
+  if (attributes == NULL || starts == NULL || count == 0 || starts[0] != 0) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  uintptr_t dst, src;
+  for (size_t i = 0; i < count; i++) {
+    const CUmemcpySrcAccessOrder order = attributes[i].srcAccessOrder;
+    if (order < CU_MEMCPY_SRC_ACCESS_ORDER_STREAM || order > CU_MEMCPY_SRC_ACCESS_ORDER_ANY ||
+        starts[i] >= copy_count || (i > 0 && starts[i] <= starts[i - 1])) {
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+  }
+  return CUDA_SUCCESS;
+}
+
+/* The copies of a batch have no order among themselves; where the policy is random they get one at
+ * random. All are checked before the first is enqueued. Never on the legacy stream. */
+static CUresult copy_batch(const CUdeviceptr *dsts, const CUdeviceptr *srcs, const size_t *sizes,
+                           size_t count, const CUmemcpyAttributes *attributes, const size_t *starts,
+                           size_t attribute_count, CUstream stream) {
+  if (dsts == NULL || srcs == NULL || sizes == NULL || count == 0 || stream == CU_STREAM_LEGACY ||
+      (stream == NULL && !sim_null_is_per_thread())) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  CUresult result = check_attributes(attributes, starts, attribute_count, count);
   sim_place to, from;
-  CUresult result = find_corner(copy->dstMemoryType, copy->dstHost, copy->dstDevice,
-                                copy->dstXInBytes, copy->dstY, copy->dstPitch, &dst);
-  if (result == CUDA_SUCCESS) {
-    result = find_corner(copy->srcMemoryType, copy->srcHost, copy->srcDevice, copy->srcXInBytes,
-                         copy->srcY, copy->srcPitch, &src);
+  for (size_t i = 0; i < count && result == CUDA_SUCCESS; i++) {
+    result = sizes[i] == 0 ? CUDA_ERROR_INVALID_VALUE
+                           : find_line(dsts[i], srcs[i], sizes[i], &to, &from);
   }
-  if (result == CUDA_SUCCESS)
-    result = find_place(dst, copy->dstPitch, width, height, /*is_written=*/true, &to);
-  if (result == CUDA_SUCCESS)
-    result = find_place(src, copy->srcPitch, width, height, /*is_written=*/false, &from);
   if (result != CUDA_SUCCESS) return result;
-  /* Addresses of a device type are device memory or page-locked. */
-  if ((copy->dstMemoryType == CU_MEMORYTYPE_DEVICE && is_pageable(&to)) ||
-      (copy->srcMemoryType == CU_MEMORYTYPE_DEVICE && is_pageable(&from))) {
+  const size_t first = sim.policy == CUSIM_RANDOM ? (size_t)(sim_random() % count) : 0;
+  for (size_t i = 0; i < count && result == CUDA_SUCCESS; i++) {
+    const size_t copy = (first + i) % count;
+    const CUmemcpySrcAccessOrder order =
+        attributes_at(attributes, starts, attribute_count, copy)->srcAccessOrder;
+    const bool is_read_now = order == CU_MEMCPY_SRC_ACCESS_ORDER_DURING_API_CALL;
+    result = copy_line(dsts[copy], srcs[copy], sizes[copy], stream,
+                       is_read_now ? MANNER_STAGE : MANNER_AS_ASKED);
+  }
+  return result;
+}
+
+CUresult cuMemcpyBatchAsync(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count,
+                            CUmemcpyAttributes *attributes, size_t *starts, size_t attribute_count,
+                            CUstream stream) {
+  SIM_ENTER(cuMemcpyBatchAsync, SIM_NEEDS_CONTEXT);
+  return sim_leave(
+      copy_batch(dsts, srcs, sizes, count, attributes, starts, attribute_count, stream));
+}
+
+/* --- two and three dimensions --- */
+
+/* One side of a copy as the program describes it. */
+typedef struct corner {
+  CUmemorytype type;
+  const void *host;
+  CUdeviceptr device;
+  size_t x;
+  size_t y;
+  size_t z;
+  size_t pitch;
+  size_t height; /* rows from plane to plane */
+} corner;
+
+static bool skip(size_t count, size_t step, size_t *offset) {
+  size_t skipped;
+  return !__builtin_mul_overflow(count, step, &skipped) &&
+         !__builtin_add_overflow(*offset, skipped, offset);
+}
+
+/* Finds one side, or says that its memory is of another kind than it says. */
+static CUresult find_corner(const corner *side, shape size, bool is_written, sim_place *place) {
+  size_t plane_pitch;
+  size_t offset = side->x;
+  if (side->pitch < size.row_bytes || side->pitch > SIM_PITCH_MAX ||
+      (size.plane_count > 1 && side->height < size.row_count) ||
+      __builtin_mul_overflow(side->pitch, side->height, &plane_pitch) ||
+      !skip(side->y, side->pitch, &offset) || !skip(side->z, plane_pitch, &offset)) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  return enqueue_copy(stream, &to, &from, width, height, MANNER_AS_ASKED);
+  uintptr_t start = (uintptr_t)side->device;
+  switch (side->type) {
+    case CU_MEMORYTYPE_HOST:
+      if (!is_on_host(side->host)) return CUDA_ERROR_INVALID_VALUE;
+      start = (uintptr_t)side->host;
+      break;
+    case CU_MEMORYTYPE_DEVICE:
+    case CU_MEMORYTYPE_UNIFIED:
+      break;
+    case CU_MEMORYTYPE_ARRAY:
+      return CUDA_ERROR_NOT_SUPPORTED;
+    default:
+      return CUDA_ERROR_INVALID_VALUE;
+  }
+  *place = (sim_place){.pitch = side->pitch, .plane_pitch = plane_pitch};
+  const CUresult result = sim_place_find(start + offset, size.row_bytes, size.row_count,
+                                         size.plane_count, is_written, place);
+  /* Addresses of a device type are device memory or page-locked. */
+  const bool is_wrong = side->type == CU_MEMORYTYPE_DEVICE && sim_place_is_pageable(place);
+  return result == CUDA_SUCCESS && is_wrong ? CUDA_ERROR_INVALID_VALUE : result;
+}
+
+static CUresult copy_box(const corner *dst, const corner *src, shape size, CUstream stream) {
+  if (size.row_bytes == 0 || size.row_count == 0 || size.plane_count == 0) return CUDA_SUCCESS;
+  sim_place to, from;
+  CUresult result = find_corner(dst, size, /*is_written=*/true, &to);
+  if (result == CUDA_SUCCESS) result = find_corner(src, size, /*is_written=*/false, &from);
+  if (result != CUDA_SUCCESS) return result;
+  return enqueue_copy(stream, &to, &from, size, MANNER_AS_ASKED);
 }
 
 CUresult cuMemcpy2DAsync(const CUDA_MEMCPY2D *copy, CUstream stream) {
   SIM_ENTER(cuMemcpy2DAsync, SIM_NEEDS_CONTEXT);
   if (copy == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
-  return sim_leave(copy_rectangle(copy, stream));
+  const corner dst = {.type = copy->dstMemoryType,
+                      .host = copy->dstHost,
+                      .device = copy->dstDevice,
+                      .x = copy->dstXInBytes,
+                      .y = copy->dstY,
+                      .pitch = copy->dstPitch};
+  const corner src = {.type = copy->srcMemoryType,
+                      .host = copy->srcHost,
+                      .device = copy->srcDevice,
+                      .x = copy->srcXInBytes,
+                      .y = copy->srcY,
+                      .pitch = copy->srcPitch};
+  return sim_leave(copy_box(&dst, &src, (shape){copy->WidthInBytes, copy->Height, 1}, stream));
 }
 
-/* --- fills --- */
-
-CUresult cuMemsetD8Async(CUdeviceptr dst, unsigned char value, size_t size_bytes, CUstream stream) {
-  SIM_ENTER(cuMemsetD8Async, SIM_NEEDS_CONTEXT);
-  if (size_bytes == 0) return sim_leave(CUDA_SUCCESS);
-  sim_place place;
-  CUresult result = find_place(dst, size_bytes, size_bytes, 1, /*is_written=*/true, &place);
-  if (result == CUDA_SUCCESS && is_pageable(&place)) result = CUDA_ERROR_INVALID_VALUE;
-  sim_queue *queue = NULL;
-  if (result == CUDA_SUCCESS) result = sim_queue_to_enqueue(stream, &queue);
-  if (result != CUDA_SUCCESS) return sim_leave(result);
-  sim_op *op = sim_op_create(queue, KIND_FILL);
-  if (op == NULL) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
-  op->as.fill.dst = place;
-  op->as.fill.size_bytes = size_bytes;
-  op->as.fill.value = value;
-  return sim_leave(sim_op_enqueue(op));
+CUresult cuMemcpy3DAsync(const CUDA_MEMCPY3D *copy, CUstream stream) {
+  SIM_ENTER(cuMemcpy3DAsync, SIM_NEEDS_CONTEXT);
+  if (copy == NULL || copy->srcLOD != 0 || copy->dstLOD != 0 || copy->reserved0 != NULL ||
+      copy->reserved1 != NULL) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  const corner dst = {.type = copy->dstMemoryType,
+                      .host = copy->dstHost,
+                      .device = copy->dstDevice,
+                      .x = copy->dstXInBytes,
+                      .y = copy->dstY,
+                      .z = copy->dstZ,
+                      .pitch = copy->dstPitch,
+                      .height = copy->dstHeight};
+  const corner src = {.type = copy->srcMemoryType,
+                      .host = copy->srcHost,
+                      .device = copy->srcDevice,
+                      .x = copy->srcXInBytes,
+                      .y = copy->srcY,
+                      .z = copy->srcZ,
+                      .pitch = copy->srcPitch,
+                      .height = copy->srcHeight};
+  const shape size = {copy->WidthInBytes, copy->Height, copy->Depth};
+  return sim_leave(copy_box(&dst, &src, size, stream));
 }

@@ -56,6 +56,29 @@ CUresult cuDeviceGetPCIBusId(char *id, int length, CUdevice device) {
   return sim_leave(CUDA_SUCCESS);
 }
 
+CUresult cuDeviceGetByPCIBusId(CUdevice *device, const char *id) {
+  SIM_ENTER(cuDeviceGetByPCIBusId, SIM_NEEDS_INIT);
+  unsigned domain, bus, slot, function;
+  if (device == NULL || id == NULL ||
+      sscanf(id, "%x:%x:%x.%x", &domain, &bus, &slot, &function) != 4) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  if (domain != 0xffff || slot != 0 || function != 0 || !is_device((CUdevice)bus)) {
+    return sim_leave(CUDA_ERROR_INVALID_DEVICE);
+  }
+  *device = (CUdevice)bus;
+  return sim_leave(CUDA_SUCCESS);
+}
+
+/* No two simulated devices reach each other's memory without a copy. */
+CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer) {
+  SIM_ENTER(cuDeviceCanAccessPeer, SIM_NEEDS_INIT);
+  if (can == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  if (!is_device(device) || !is_device(peer)) return sim_leave(CUDA_ERROR_INVALID_DEVICE);
+  *can = 0;
+  return sim_leave(CUDA_SUCCESS);
+}
+
 CUresult cuDeviceTotalMem(size_t *bytes, CUdevice device) {
   SIM_ENTER(cuDeviceTotalMem, SIM_NEEDS_INIT);
   if (bytes == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
@@ -80,6 +103,9 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
     case CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
     case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:
+    case CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED:
+    case CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS:
+    case CU_DEVICE_ATTRIBUTE_CAN_USE_STREAM_WAIT_VALUE_NOR:
       *value = 1;
       break;
     case CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID:
@@ -145,6 +171,7 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
   }
   sim_events_abandon(device);
   sim_streams_abandon(device);
+  sim_thread_queues_abandon(device);
   sim_memory_abandon(device);
   if (self->legacy != NULL) sim_queue_detach(self->legacy);
   self->legacy = NULL;

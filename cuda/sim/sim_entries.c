@@ -91,6 +91,29 @@ static const entry entries[] = {
     ENTRY(cuEventRecord, 2000, INT_MAX),
     ENTRY(cuEventQuery, 2000, INT_MAX),
     ENTRY(cuEventSynchronize, 2000, INT_MAX),
+    ENTRY(cuDeviceGetByPCIBusId, 4010, INT_MAX),
+    ENTRY(cuDeviceCanAccessPeer, 4000, INT_MAX),
+    ENTRY(cuCtxGetStreamPriorityRange, 5050, INT_MAX),
+    ENTRY(cuMemAllocPitch, 3020, INT_MAX),
+    ENTRY(cuMemHostGetFlags, 2030, INT_MAX),
+    ENTRY(cuPointerGetAttributes, 7000, INT_MAX),
+    ENTRY(cuMemcpyDtoD, 3020, INT_MAX),
+    ENTRY(cuMemcpyPeerAsync, 4000, INT_MAX),
+    ENTRY(cuMemcpy3DAsync, 3020, INT_MAX),
+    ENTRY(cuMemcpyBatchAsync, 13000, INT_MAX),
+    ENTRY(cuMemsetD8, 3020, INT_MAX),
+    ENTRY(cuMemsetD16Async, 3020, INT_MAX),
+    ENTRY(cuMemsetD32Async, 3020, INT_MAX),
+    ENTRY(cuMemsetD2D8Async, 3020, INT_MAX),
+    ENTRY(cuMemsetD2D16Async, 3020, INT_MAX),
+    ENTRY(cuMemsetD2D32Async, 3020, INT_MAX),
+    ENTRY(cuStreamGetPriority, 5050, INT_MAX),
+    ENTRY(cuStreamWaitValue32, 11070, INT_MAX),
+    ENTRY(cuStreamWaitValue64, 11070, INT_MAX),
+    ENTRY(cuStreamWriteValue32, 11070, INT_MAX),
+    ENTRY(cuStreamWriteValue64, 11070, INT_MAX),
+    ENTRY(cuEventRecordWithFlags, 11010, INT_MAX),
+    ENTRY(cuEventElapsedTime, 2000, INT_MAX),
 };
 
 /* --- finding --- */
@@ -112,14 +135,23 @@ static CUdriverProcAddressQueryResult find_entry(const char *name, int version, 
   return found;
 }
 
-/* Per-thread default streams are not simulated; their variants are not found. */
+/* The first version that knew default streams of threads. */
+enum { PER_THREAD_SINCE = 7000 };
+
 static CUresult answer(const char *name, void **function, int version, cuuint64_t flags,
                        CUdriverProcAddressQueryResult *reason) {
   if (name == NULL || function == NULL) return CUDA_ERROR_INVALID_VALUE;
   *function = NULL;
+  const cuuint64_t known =
+      CU_GET_PROC_ADDRESS_LEGACY_STREAM | CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
+  if ((flags & ~known) != 0 || flags == known) return CUDA_ERROR_INVALID_VALUE;
+  const CUdriverProcAddressQueryResult found = find_entry(name, version, function);
   const bool is_per_thread = (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0;
-  const CUdriverProcAddressQueryResult found =
-      is_per_thread ? CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND : find_entry(name, version, function);
+  const sim_function variant =
+      is_per_thread && version >= PER_THREAD_SINCE ? sim_per_thread_variant(name) : NULL;
+  if (found == CU_GET_PROC_ADDRESS_SUCCESS && variant != NULL) {
+    memcpy(function, &variant, sizeof *function);
+  }
   if (reason != NULL) *reason = found;
   return found == CU_GET_PROC_ADDRESS_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
@@ -159,6 +191,7 @@ CUresult cuGetProcAddress(const char *name, void **function, int version, cuuint
   X(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "already registered")      \
   X(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "not registered")              \
   X(CUDA_ERROR_LAUNCH_FAILED, "a launch failed")                          \
+  X(CUDA_ERROR_LAUNCH_TIMEOUT, "a stream waits for a value for too long") \
   X(CUDA_ERROR_NOT_PERMITTED, "not permitted from a host function")       \
   X(CUDA_ERROR_NOT_SUPPORTED, "the simulated driver does not do that")    \
   X(CUDA_ERROR_UNKNOWN, "unknown error")

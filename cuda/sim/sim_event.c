@@ -44,6 +44,7 @@ CUresult cuEventCreate(CUevent *event, unsigned flags) {
   }
   made->is_alive = true;
   made->device = sim_current()->device;
+  made->flags = flags;
   made->latest = NULL;
   sim.event_count++;
   *event = made;
@@ -57,15 +58,14 @@ CUresult cuEventDestroy(CUevent event) {
   return sim_leave(CUDA_SUCCESS);
 }
 
-CUresult cuEventRecord(CUevent event, CUstream stream) {
-  SIM_ENTER(cuEventRecord, SIM_NEEDS_CONTEXT);
+static CUresult record(CUevent event, CUstream stream) {
   sim_queue *queue;
-  if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  if (!is_event(event)) return CUDA_ERROR_INVALID_HANDLE;
   const CUresult result = sim_queue_to_enqueue(stream, &queue);
-  if (result != CUDA_SUCCESS) return sim_leave(result);
-  if (event->device != queue->device) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  if (result != CUDA_SUCCESS) return result;
+  if (event->device != queue->device) return CUDA_ERROR_INVALID_HANDLE;
   sim_op *op = sim_op_create(queue, KIND_RECORD);
-  if (op == NULL) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  if (op == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
   sim_mark *mark = sim_mark_retain(op->mark);
   sim_mark *earlier = event->latest;
   event->latest = mark; /* before anything can run: other threads may come in between */
@@ -75,7 +75,19 @@ CUresult cuEventRecord(CUevent event, CUstream stream) {
     earlier = mark;
   }
   sim_mark_release(earlier);
-  return sim_leave(enqueued);
+  return enqueued;
+}
+
+CUresult cuEventRecord(CUevent event, CUstream stream) {
+  SIM_ENTER(cuEventRecord, SIM_NEEDS_CONTEXT);
+  return sim_leave(record(event, stream));
+}
+
+/* CU_EVENT_RECORD_EXTERNAL is for captures, where it would make a node of its own. */
+CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned flags) {
+  SIM_ENTER(cuEventRecordWithFlags, SIM_NEEDS_CONTEXT);
+  if (flags != CU_EVENT_RECORD_DEFAULT) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  return sim_leave(record(event, stream));
 }
 
 /* Binds what the event marks now: recording it again later changes nothing for this wait. */
@@ -108,4 +120,30 @@ CUresult cuEventSynchronize(CUevent event) {
   const int device = event->device;
   sim_wait_for(event->latest);
   return sim_leave(sim_context_error(device));
+}
+
+static bool is_timed(CUevent event) {
+  return is_event(event) && (event->flags & CU_EVENT_DISABLE_TIMING) == 0 && event->latest != NULL;
+}
+
+/* Simulated time: no claim about any GPU, but the same in every run of a seed. */
+CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
+  SIM_ENTER(cuEventElapsedTime, SIM_NEEDS_CONTEXT);
+  if (milliseconds == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  if (!is_timed(start) || !is_timed(end) || start->device != end->device) {
+    return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  }
+  const int device = start->device;
+  sim_mark *first = sim_mark_retain(start->latest);
+  sim_mark *last = sim_mark_retain(end->latest);
+  const bool is_done = sim_ask(first) && sim_ask(last);
+  CUresult result = is_done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+  if (sim_context_error(device) != CUDA_SUCCESS) result = sim_context_error(device);
+  if (result == CUDA_SUCCESS) {
+    const int64_t elapsed_ns = (int64_t)(last->done_ns - first->done_ns);
+    *milliseconds = (float)((double)elapsed_ns / 1e6);
+  }
+  sim_mark_release(first);
+  sim_mark_release(last);
+  return sim_leave(result);
 }

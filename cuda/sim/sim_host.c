@@ -47,7 +47,11 @@ static void look_after_idle_work(void) {
   if (sim_step()) {
     sim.idle_steps++;
     pthread_cond_broadcast(&sim.progressed);
+    return;
   }
+  /* All that is left waits for a value: a host thread may write it. */
+  const struct timespec deadline = deadline_in(idle_ns);
+  pthread_cond_timedwait(&work, &sim.lock, &deadline);
 }
 
 static void *serve(void *unused) {

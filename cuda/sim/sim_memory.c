@@ -108,23 +108,45 @@ CUresult cuMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
   return sim_leave(CUDA_SUCCESS);
 }
 
-CUresult cuMemAlloc(CUdeviceptr *address, size_t size_bytes) {
-  SIM_ENTER(cuMemAlloc, SIM_NEEDS_CONTEXT);
-  if (address == NULL || size_bytes == 0) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+static CUresult alloc_device(CUdeviceptr *address, size_t size_bytes) {
   sim_device *device = &sim.devices[sim_current()->device];
   if (size_bytes > device->capacity_bytes ||
       device->used_bytes > device->capacity_bytes - size_bytes || !sim_range_make_room()) {
-    return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+    return CUDA_ERROR_OUT_OF_MEMORY;
   }
   const uintptr_t start = sim_window_take(size_bytes);
-  if (start == 0) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  if (start == 0) return CUDA_ERROR_OUT_OF_MEMORY;
   sim_range_insert((sim_range){.start = start,
                                .size_bytes = size_bytes,
                                .kind = RANGE_DEVICE,
                                .device = device->context.device});
   device->used_bytes += size_bytes;
   *address = start;
-  return sim_leave(CUDA_SUCCESS);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuMemAlloc(CUdeviceptr *address, size_t size_bytes) {
+  SIM_ENTER(cuMemAlloc, SIM_NEEDS_CONTEXT);
+  if (address == NULL || size_bytes == 0) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  return sim_leave(alloc_device(address, size_bytes));
+}
+
+/* Rows begin where a GPU reads them best: every 512 bytes. */
+CUresult cuMemAllocPitch(CUdeviceptr *address, size_t *pitch, size_t width, size_t height,
+                         unsigned element_bytes) {
+  SIM_ENTER(cuMemAllocPitch, SIM_NEEDS_CONTEXT);
+  const bool is_known = element_bytes == 4 || element_bytes == 8 || element_bytes == 16;
+  if (address == NULL || pitch == NULL || width == 0 || height == 0 || !is_known) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  size_t row_bytes, size_bytes;
+  if (__builtin_add_overflow(width, (size_t)511, &row_bytes) ||
+      __builtin_mul_overflow(row_bytes &= ~(size_t)511, height, &size_bytes)) {
+    return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  }
+  const CUresult result = alloc_device(address, size_bytes);
+  if (result == CUDA_SUCCESS) *pitch = row_bytes;
+  return sim_leave(result);
 }
 
 CUresult cuMemFree(CUdeviceptr address) {
@@ -228,12 +250,20 @@ CUresult cuMemHostGetDevicePointer(CUdeviceptr *device_address, void *address, u
   return sim_leave(CUDA_SUCCESS);
 }
 
+CUresult cuMemHostGetFlags(unsigned *flags, void *address) {
+  SIM_ENTER(cuMemHostGetFlags, SIM_NEEDS_CONTEXT);
+  const sim_range *range = sim_range_find((uintptr_t)address);
+  if (flags == NULL || range == NULL || range->kind != RANGE_PINNED) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  *flags = range->flags;
+  return sim_leave(CUDA_SUCCESS);
+}
+
 /* --- what an address is --- */
 
-CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address) {
-  SIM_ENTER(cuPointerGetAttribute, SIM_NEEDS_INIT);
-  const sim_range *range = sim_range_find(address);
-  if (data == NULL || range == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+static CUresult describe(void *data, CUpointer_attribute attribute, CUdeviceptr address,
+                         const sim_range *range) {
   const bool is_device = is_device_range(range);
   switch ((int)attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
@@ -246,7 +276,7 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
       *(CUdeviceptr *)data = address;
       break;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
-      if (is_device) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+      if (is_device) return CUDA_ERROR_INVALID_VALUE;
       *(void **)data = (void *)(uintptr_t)address;
       break;
     case CU_POINTER_ATTRIBUTE_BUFFER_ID:
@@ -265,7 +295,54 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
       *(size_t *)data = range->size_bytes;
       break;
     default:
-      return sim_leave(CUDA_ERROR_NOT_SUPPORTED);
+      return CUDA_ERROR_NOT_SUPPORTED;
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address) {
+  SIM_ENTER(cuPointerGetAttribute, SIM_NEEDS_INIT);
+  const sim_range *range = sim_range_find(address);
+  if (data == NULL || range == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  return sim_leave(describe(data, attribute, address, range));
+}
+
+/* What is not the driver's has no attributes: all zero, and the ordinal of no device. */
+static CUresult describe_nothing(void *data, CUpointer_attribute attribute) {
+  switch ((int)attribute) {
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+      *(unsigned *)data = 0;
+      return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+      *(int *)data = CU_DEVICE_INVALID;
+      return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_CONTEXT:
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+    case CU_POINTER_ATTRIBUTE_HOST_POINTER:
+    case CU_POINTER_ATTRIBUTE_BUFFER_ID:
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+      memset(data, 0, sizeof(uint64_t));
+      return CUDA_SUCCESS;
+    default:
+      return CUDA_ERROR_NOT_SUPPORTED;
+  }
+}
+
+/* Unlike the call for one attribute it is no error that an address is not the driver's, nor that an
+ * attribute does not hold for it. */
+CUresult cuPointerGetAttributes(unsigned count, CUpointer_attribute *attributes, void **data,
+                                CUdeviceptr address) {
+  SIM_ENTER(cuPointerGetAttributes, SIM_NEEDS_INIT);
+  if (count == 0 || attributes == NULL || data == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  const sim_range *range = sim_range_find(address);
+  for (unsigned i = 0; i < count; i++) {
+    if (data[i] == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+    CUresult result = CUDA_ERROR_INVALID_VALUE;
+    if (range != NULL) result = describe(data[i], attributes[i], address, range);
+    if (result == CUDA_ERROR_INVALID_VALUE) result = describe_nothing(data[i], attributes[i]);
+    if (result != CUDA_SUCCESS) return sim_leave(result);
   }
   return sim_leave(CUDA_SUCCESS);
 }

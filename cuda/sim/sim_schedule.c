@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* --- chance --- */
 
@@ -73,6 +74,17 @@ static void trace(const sim_queue *queue, sim_kind kind) {
   sim.trace_length++;
 }
 
+/* What the operation would have taken: a fixed start and 16 bytes a nanosecond. */
+static uint64_t duration_ns(const sim_op *op) {
+  size_t moved_bytes = 0;
+  if (op->kind == KIND_COPY) {
+    moved_bytes = op->as.copy.row_bytes * op->as.copy.row_count * op->as.copy.plane_count;
+  } else if (op->kind == KIND_FILL) {
+    moved_bytes = op->as.fill.width * op->as.fill.row_count * op->as.fill.element_bytes;
+  }
+  return 1000 + moved_bytes / 16;
+}
+
 void sim_op_finish(sim_op *op) {
   sim_queue *queue = op->queue;
   queue->first = op->next;
@@ -81,7 +93,9 @@ void sim_op_finish(sim_op *op) {
   trace(queue, op->kind);
   queue->executed_count++;
   sim.pending_count--;
+  sim.clock_ns += duration_ns(op);
   op->mark->is_done = true;
+  op->mark->done_ns = sim.clock_ns;
   sim_op_discard(op);
   if (queue->is_detached && queue->first == NULL) sim_queue_detach(queue);
 }
@@ -92,6 +106,9 @@ static bool is_ready(const sim_queue *queue) {
   const sim_op *op = queue->first;
   if (op == NULL || queue->is_running) return false;
   if (op->kind == KIND_WAIT) return op->as.wait_for->is_done;
+  if (op->kind == KIND_WAIT_VALUE) {
+    return sim_context_error(queue->device) != CUDA_SUCCESS || sim_value_is_reached(op);
+  }
   return op->kind != KIND_CALL || sim.host_op == NULL;
 }
 
@@ -104,6 +121,9 @@ static void run(sim_op *op) {
   }
   if (!is_broken && op->kind == KIND_COPY) sim_copy_run(op);
   if (!is_broken && op->kind == KIND_FILL) sim_fill_run(op);
+  if (!is_broken && (op->kind == KIND_WAIT_VALUE || op->kind == KIND_WRITE_VALUE)) {
+    sim_value_run(op);
+  }
   sim_op_finish(op);
 }
 
@@ -123,7 +143,8 @@ bool sim_step(void) {
   return true;
 }
 
-/* Runs one operation that the mark needs; false where what it needs is under way. */
+/* Runs one operation that the mark needs; false where what it needs is under way. Where that is a
+ * value which nobody has written yet, any operation may be the one that does. */
 static bool step_towards(const sim_mark *mark) {
   while (!mark->is_done) {
     sim_queue *queue = mark->op->queue;
@@ -131,6 +152,7 @@ static bool step_towards(const sim_mark *mark) {
       run(queue->first);
       return true;
     }
+    if (!queue->is_running && queue->first->kind == KIND_WAIT_VALUE) return sim_step();
     if (queue->is_running || queue->first->kind != KIND_WAIT) return false;
     mark = queue->first->as.wait_for;
   }
@@ -196,14 +218,51 @@ CUresult sim_op_enqueue(sim_op *op) {
   return CUDA_SUCCESS;
 }
 
+/* The wait for a value that the mark waits for in the end, or NULL where it is something else. */
+static const sim_op *find_stalled(const sim_mark *mark) {
+  for (;;) {
+    const sim_op *first = mark->op->queue->first;
+    if (first->kind == KIND_WAIT_VALUE) return first;
+    if (first->kind != KIND_WAIT) return NULL;
+    mark = first->as.wait_for;
+  }
+}
+
+/* A host thread may still write the value, so it is looked at again and again for a while. */
+static void wait_for_value(const sim_op *stalled, uint64_t *since_ns) {
+  const uint64_t now_ns = sim_now_ns();
+  if (*since_ns == 0) *since_ns = now_ns;
+  if (now_ns - *since_ns >= (uint64_t)sim.stall_ms * 1000000u) {
+    sim_break(stalled->queue->device, CUDA_ERROR_LAUNCH_TIMEOUT,
+              "stream %llu waits for a value at %p that nobody writes, and a call waits for it",
+              (unsigned long long)stalled->queue->id, (void *)stalled->as.value.place.address);
+    return;
+  }
+  struct timespec deadline;
+  clock_gettime(CLOCK_REALTIME, &deadline);
+  deadline.tv_nsec += 1000000;
+  if (deadline.tv_nsec >= 1000000000) {
+    deadline.tv_nsec -= 1000000000;
+    deadline.tv_sec++;
+  }
+  pthread_cond_timedwait(&sim.progressed, &sim.lock, &deadline);
+}
+
 void sim_wait_for(sim_mark *mark) {
   if (mark == NULL) return;
   sim_mark_retain(mark);
+  uint64_t since_ns = 0;
   while (!mark->is_done) {
     const bool has_run = sim.policy == CUSIM_RANDOM ? sim_step() : step_towards(mark);
+    if (has_run) since_ns = 0;
     if (has_run || mark->is_done) continue;
+    const sim_op *stalled = find_stalled(mark);
+    if (stalled != NULL) {
+      wait_for_value(stalled, &since_ns);
+      continue;
+    }
     if (sim.host_op == NULL) {
-      /* Waits point backwards in time only, so this is a fault of the simulator itself. */
+      /* Waits for marks point backwards in time only, so this is a fault of the simulator. */
       fprintf(stderr, "cusim: nothing can run, and somebody waits (seed %llu)\n",
               (unsigned long long)sim.seed);
       abort();

@@ -53,12 +53,15 @@ static bool is_stream(CUstream stream) {
 }
 
 CUresult sim_queue_of(CUstream stream, sim_queue **queue) {
-  if (stream == NULL || stream == CU_STREAM_LEGACY) {
+  if (stream == CU_STREAM_PER_THREAD || (stream == NULL && sim_null_is_per_thread())) {
+    *queue = sim_thread_queue();
+    if (*queue == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
+  } else if (stream == NULL || stream == CU_STREAM_LEGACY) {
     *queue = sim_current()->legacy;
   } else if (is_stream(stream)) {
     *queue = stream->queue;
   } else {
-    return stream == CU_STREAM_PER_THREAD ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_HANDLE;
+    return CUDA_ERROR_INVALID_HANDLE;
   }
   return sim_context_error((*queue)->device);
 }
@@ -81,7 +84,10 @@ void sim_streams_abandon(int device) {
   }
 }
 
-static CUresult create_stream(CUstream *stream, unsigned flags) {
+enum { PRIORITY_LEAST = 0, PRIORITY_GREATEST = -5 };
+
+/* Priorities order nothing that a program could rely on; they are only remembered. */
+static CUresult create_stream(CUstream *stream, unsigned flags, int priority) {
   if (stream == NULL || (flags & ~(unsigned)CU_STREAM_NON_BLOCKING) != 0) {
     return CUDA_ERROR_INVALID_VALUE;
   }
@@ -95,6 +101,9 @@ static CUresult create_stream(CUstream *stream, unsigned flags) {
     made = &streams[used_streams++];
   }
   made->queue = queue;
+  queue->priority = priority > PRIORITY_LEAST      ? PRIORITY_LEAST
+                    : priority < PRIORITY_GREATEST ? PRIORITY_GREATEST
+                                                   : priority;
   sim.stream_count++;
   *stream = made;
   return CUDA_SUCCESS;
@@ -104,14 +113,12 @@ static CUresult create_stream(CUstream *stream, unsigned flags) {
 
 CUresult cuStreamCreate(CUstream *stream, unsigned flags) {
   SIM_ENTER(cuStreamCreate, SIM_NEEDS_CONTEXT);
-  return sim_leave(create_stream(stream, flags));
+  return sim_leave(create_stream(stream, flags, PRIORITY_LEAST));
 }
 
-/* Priorities order nothing that a program could rely on. */
 CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int priority) {
   SIM_ENTER(cuStreamCreateWithPriority, SIM_NEEDS_CONTEXT);
-  (void)priority;
-  return sim_leave(create_stream(stream, flags));
+  return sim_leave(create_stream(stream, flags, priority));
 }
 
 /* Returns at once; what is queued still runs. */
@@ -188,6 +195,22 @@ CUresult cuStreamGetFlags(CUstream stream, unsigned *flags) {
   if (flags == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
   if (result == CUDA_SUCCESS) *flags = queue->flags;
   return sim_leave(result);
+}
+
+CUresult cuStreamGetPriority(CUstream stream, int *priority) {
+  SIM_ENTER(cuStreamGetPriority, SIM_NEEDS_CONTEXT);
+  sim_queue *queue;
+  const CUresult result = sim_queue_of(stream, &queue);
+  if (priority == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  if (result == CUDA_SUCCESS) *priority = queue->priority;
+  return sim_leave(result);
+}
+
+CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest) {
+  SIM_ENTER(cuCtxGetStreamPriorityRange, SIM_NEEDS_CONTEXT);
+  if (least != NULL) *least = PRIORITY_LEAST;
+  if (greatest != NULL) *greatest = PRIORITY_GREATEST;
+  return sim_leave(CUDA_SUCCESS);
 }
 
 CUresult cuLaunchHostFunc(CUstream stream, CUhostFn function, void *argument) {

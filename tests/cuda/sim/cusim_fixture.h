@@ -23,6 +23,9 @@ int cusim_setup(void **state);
 int cusim_teardown(void **state);
 #define CUSIM_TEST(name) cmocka_unit_test_setup_teardown(name, cusim_setup, cusim_teardown)
 
+/* What is abandoned by now is the test's own doing. */
+void cusim_fixture_forgive(void);
+
 cusim_counts cusim_fixture_counts(void);
 CUstream cusim_fixture_stream(void); /* non-blocking */
 CUevent cusim_fixture_event(void);
@@ -43,5 +46,9 @@ int run_cusim_memory_tests(void);
 int run_cusim_virtual_tests(void);
 int run_cusim_copy_tests(void);
 int run_cusim_control_tests(void);
+int run_cusim_fill_tests(void);
+int run_cusim_value_tests(void);
+int run_cusim_per_thread_tests(void);
+int run_cusim_call_tests(void);
 
 #endif

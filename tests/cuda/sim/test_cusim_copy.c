@@ -164,6 +164,136 @@ static void copies_reach_across_devices(void **state) {
   CU(cuDevicePrimaryCtxRelease(1));
 }
 
+static void boxes_keep_what_lies_around_them(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  unsigned char *pinned = cusim_fixture_pinned(64);
+  CUdeviceptr device = cusim_fixture_device(2 * 3 * 8);
+  for (int i = 0; i < 32; i++) pinned[i] = (unsigned char)i;
+  memset(pinned + 32, 0, 32);
+  /* Two planes of two rows of three bytes, from rows of 4 and planes of 4 rows. */
+  CUDA_MEMCPY3D box = {.srcMemoryType = CU_MEMORYTYPE_HOST,
+                       .srcHost = pinned,
+                       .srcXInBytes = 1,
+                       .srcY = 1,
+                       .srcPitch = 4,
+                       .srcHeight = 4,
+                       .dstMemoryType = CU_MEMORYTYPE_DEVICE,
+                       .dstDevice = device,
+                       .dstPitch = 8,
+                       .dstHeight = 3,
+                       .WidthInBytes = 3,
+                       .Height = 2,
+                       .Depth = 2};
+  CU(cuMemcpy3DAsync(&box, stream));
+  CUDA_MEMCPY3D back = {.srcMemoryType = CU_MEMORYTYPE_UNIFIED,
+                        .srcDevice = device,
+                        .srcPitch = 8,
+                        .srcHeight = 3,
+                        .dstMemoryType = CU_MEMORYTYPE_HOST,
+                        .dstHost = pinned + 32,
+                        .dstPitch = 3,
+                        .dstHeight = 2,
+                        .WidthInBytes = 3,
+                        .Height = 2,
+                        .Depth = 2};
+  CU(cuMemcpy3DAsync(&back, stream));
+  CU(cuStreamSynchronize(stream));
+  assert_memory_equal(pinned + 32, "\5\6\7\11\12\13\25\26\27\31\32\33\0", 13);
+  box.dstHeight = 1; /* planes would overlap */
+  assert_int_equal(cuMemcpy3DAsync(&box, stream), CUDA_ERROR_INVALID_VALUE);
+  box.dstHeight = 3, box.dstZ = 1;
+  assert_int_equal(cuMemcpy3DAsync(&box, stream), CUDA_ERROR_INVALID_VALUE);
+  box.dstZ = 0, box.srcLOD = 1;
+  assert_int_equal(cuMemcpy3DAsync(&box, stream), CUDA_ERROR_INVALID_VALUE);
+  box.srcLOD = 0, box.srcMemoryType = CU_MEMORYTYPE_ARRAY;
+  assert_int_equal(cuMemcpy3DAsync(&box, stream), CUDA_ERROR_NOT_SUPPORTED);
+  assert_int_equal(cuMemcpy3DAsync(NULL, stream), CUDA_ERROR_INVALID_VALUE);
+  CU(cuMemFree(device));
+  CU(cuMemFreeHost(pinned));
+  CU(cuStreamDestroy(stream));
+}
+
+static void a_pageable_box_is_read_when_the_call_is_made(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  CUdeviceptr device = cusim_fixture_device(8);
+  unsigned char *pinned = cusim_fixture_pinned(8);
+  char pageable[16] = "ab..cd..ef..gh..";
+  CUDA_MEMCPY3D box = {.srcMemoryType = CU_MEMORYTYPE_HOST,
+                       .srcHost = pageable,
+                       .srcPitch = 4,
+                       .srcHeight = 2,
+                       .dstMemoryType = CU_MEMORYTYPE_DEVICE,
+                       .dstDevice = device,
+                       .dstPitch = 2,
+                       .dstHeight = 2,
+                       .WidthInBytes = 2,
+                       .Height = 2,
+                       .Depth = 2};
+  CU(cuMemcpy3DAsync(&box, stream));
+  memset(pageable, 'x', sizeof pageable);
+  CU(cuMemcpyAsync(at(pinned), device, 8, stream));
+  CU(cuStreamSynchronize(stream));
+  assert_memory_equal(pinned, "abcdefgh", 8);
+  CU(cuMemFree(device));
+  CU(cuMemFreeHost(pinned));
+  CU(cuStreamDestroy(stream));
+}
+
+static void a_batch_copies_all_or_refuses_all(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  CUdeviceptr device = cusim_fixture_device(8);
+  unsigned char *pinned = cusim_fixture_pinned(8);
+  memcpy(pinned, "12345678", 8);
+  CUdeviceptr to[] = {device + 4, device}, from[] = {at(pinned), at(pinned) + 4};
+  size_t sizes[] = {4, 4}, starts[] = {0, 1};
+  CUmemcpyAttributes orders[] = {{.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM},
+                                 {.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_DURING_API_CALL}};
+  CU(cuMemcpyBatchAsync(to, from, sizes, 2, orders, starts, 2, stream));
+  memset(pinned + 4, 'x', 4); /* the second source was read in the call */
+  CU(cuMemcpyAsync(at(pinned), device, 8, stream));
+  CU(cuStreamSynchronize(stream));
+  assert_memory_equal(pinned, "56781234", 8);
+  sizes[1] = 5;
+  assert_int_equal(cuMemcpyBatchAsync(to, from, sizes, 2, orders, starts, 2, stream),
+                   CUDA_ERROR_INVALID_VALUE);
+  sizes[1] = 4, orders[1].srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_INVALID;
+  assert_int_equal(cuMemcpyBatchAsync(to, from, sizes, 2, orders, starts, 2, stream),
+                   CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(cuMemcpyBatchAsync(to, from, sizes, 2, orders, starts, 1, NULL),
+                   CUDA_ERROR_INVALID_VALUE); /* never on the legacy stream */
+  assert_int_equal(cusim_fixture_counts().pending_operations, 0);
+  CU(cuMemFree(device));
+  CU(cuMemFreeHost(pinned));
+  CU(cuStreamDestroy(stream));
+}
+
+static void a_copy_between_contexts_needs_both(void **state) {
+  CUcontext second = NULL;
+  CUstream stream = cusim_fixture_stream();
+  CUdeviceptr here = cusim_fixture_device(4), there = 0;
+  unsigned char *pinned = cusim_fixture_pinned(4);
+  CU(cuDevicePrimaryCtxRetain(&second, 1));
+  CU(cuCtxPushCurrent(second));
+  CU(cuMemAlloc(&there, 4));
+  CU(cuMemsetD8(there, 6, 4));
+  CU(cuStreamSynchronize(NULL));
+  CU(cuCtxPopCurrent(NULL));
+  CU(cuMemcpyPeerAsync(here, *state, there, second, 4, stream));
+  CU(cuMemcpyAsync(at(pinned), here, 4, stream));
+  CU(cuStreamSynchronize(stream));
+  assert_memory_equal(pinned, "\6\6\6\6", 4);
+  CU(cuMemFree(there));
+  CU(cuDevicePrimaryCtxRelease(1));
+  assert_int_equal(cuMemcpyPeerAsync(here, *state, here, second, 1, stream),
+                   CUDA_ERROR_INVALID_CONTEXT);
+  CU(cuMemFree(here));
+  CU(cuMemFreeHost(pinned));
+  CU(cuStreamDestroy(stream));
+}
+
 int run_cusim_copy_tests(void) {
   const struct CMUnitTest cusim_copy_tests[] = {
       CUSIM_TEST(copies_past_an_allocation_are_refused),
@@ -173,6 +303,10 @@ int run_cusim_copy_tests(void) {
       CUSIM_TEST(page_locked_copies_are_left_under_way),
       CUSIM_TEST(rectangles_have_corners_and_pitches),
       CUSIM_TEST(copies_reach_across_devices),
+      CUSIM_TEST(boxes_keep_what_lies_around_them),
+      CUSIM_TEST(a_pageable_box_is_read_when_the_call_is_made),
+      CUSIM_TEST(a_batch_copies_all_or_refuses_all),
+      CUSIM_TEST(a_copy_between_contexts_needs_both),
   };
   return cmocka_run_group_tests(cusim_copy_tests, NULL, NULL);
 }

@@ -136,6 +136,59 @@ static void events_with_timing_are_made_but_unknown_flags_are_not(void **state) 
                    CUDA_ERROR_INVALID_VALUE);
 }
 
+static CUevent timed_event(void) {
+  CUevent event = NULL;
+  CU(cuEventCreate(&event, CU_EVENT_DEFAULT));
+  return event;
+}
+
+static void the_time_between_two_events_grows_with_the_work(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  CUevent events[3] = {timed_event(), timed_event(), timed_event()};
+  CUdeviceptr device = cusim_fixture_device(1 << 20);
+  float small = -1, large = -1, backwards = 1;
+  CU(cuEventRecord(events[0], stream));
+  CU(cuMemsetD8Async(device, 0, 16, stream));
+  CU(cuEventRecord(events[1], stream));
+  CU(cuMemsetD8Async(device, 0, 1 << 20, stream));
+  CU(cuEventRecord(events[2], stream));
+  assert_int_equal(cuEventElapsedTime(&small, events[0], events[1]), CUDA_ERROR_NOT_READY);
+  CUresult result;
+  while ((result = cuEventElapsedTime(&large, events[1], events[2])) == CUDA_ERROR_NOT_READY) {
+  }
+  CU(result);
+  CU(cuEventElapsedTime(&small, events[0], events[1]));
+  CU(cuEventElapsedTime(&backwards, events[2], events[0]));
+  assert_true(small > 0.0f && large > 10 * small && backwards < 0.0f);
+  for (int i = 0; i < 3; i++) CU(cuEventDestroy(events[i]));
+  CU(cuMemFree(device));
+  CU(cuStreamDestroy(stream));
+}
+
+static void time_is_refused_where_it_was_not_taken(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  CUevent timed = timed_event(), untimed = cusim_fixture_event(), never = timed_event();
+  float time;
+  CU(cuEventRecord(timed, stream));
+  CU(cuEventRecordWithFlags(untimed, stream, CU_EVENT_RECORD_DEFAULT));
+  CU(cuStreamSynchronize(stream));
+  assert_int_equal(cuEventElapsedTime(&time, timed, untimed), CUDA_ERROR_INVALID_HANDLE);
+  assert_int_equal(cuEventElapsedTime(&time, never, timed), CUDA_ERROR_INVALID_HANDLE);
+  assert_int_equal(cuEventElapsedTime(NULL, timed, timed), CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(cuEventRecordWithFlags(timed, stream, CU_EVENT_RECORD_EXTERNAL),
+                   CUDA_ERROR_INVALID_VALUE);
+  CU(cuEventElapsedTime(&time, timed, timed));
+  assert_true(time == 0.0f);
+  assert_true(cusim_fail_call("cuEventElapsedTime", 1, CUDA_ERROR_UNKNOWN));
+  assert_int_equal(cuEventElapsedTime(&time, timed, timed), CUDA_ERROR_UNKNOWN);
+  CU(cuEventDestroy(timed));
+  CU(cuEventDestroy(untimed));
+  CU(cuEventDestroy(never));
+  CU(cuStreamDestroy(stream));
+}
+
 int run_cusim_event_tests(void) {
   const struct CMUnitTest cusim_event_tests[] = {
       CUSIM_TEST(an_event_never_recorded_is_complete_and_holds_nobody),
@@ -145,6 +198,8 @@ int run_cusim_event_tests(void) {
       CUSIM_TEST(a_destroyed_event_still_orders_and_its_handle_comes_back),
       CUSIM_TEST(an_event_is_recorded_on_its_own_device_but_waited_for_on_any),
       CUSIM_TEST(events_with_timing_are_made_but_unknown_flags_are_not),
+      CUSIM_TEST(the_time_between_two_events_grows_with_the_work),
+      CUSIM_TEST(time_is_refused_where_it_was_not_taken),
   };
   return cmocka_run_group_tests(cusim_event_tests, NULL, NULL);
 }

@@ -23,5 +23,9 @@ int main(void) {
   failed += run_cusim_virtual_tests();
   failed += run_cusim_copy_tests();
   failed += run_cusim_control_tests();
+  failed += run_cusim_fill_tests();
+  failed += run_cusim_value_tests();
+  failed += run_cusim_per_thread_tests();
+  failed += run_cusim_call_tests();
   return failed != 0;
 }
