@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "alloc/budget.h"
 #include "alloc/heap.h"
 #include "alloc/tarn_caching_pool.h"
 
@@ -14,12 +15,13 @@ typedef struct tarn__caching {
   tarn_provider *provider; /* a reference */
   const tarn_provider_attributes *machine;
   size_t alignment_bytes;
-  size_t limit_bytes;
+  tarn_budget *budget; /* its own: all that is reserved, is being obtained or given back */
+  bool is_sharing;     /* the budget has a parent: other pools may ask for idle memory */
+  size_t floor_bytes;
   size_t segment_bytes;
   size_t range_bytes;
   pthread_mutex_t lock;
   tarn__heap heap;
-  size_t growing_bytes;   /* being asked of the provider: counted against the limit, not reserved */
   uint32_t busy_count;    /* threads that left the lock with something claimed or growing */
   pthread_cond_t settled; /* one of them is back */
   tarn_pool_stats stats;  /* peaks and counts; sizes are the heap's */
@@ -47,15 +49,38 @@ void tarn__caching_return(tarn__caching *self);
 /* Lends a CLAIMED block. NULL, and the block free, where no record for a cut is to be had. */
 void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__request *asked);
 
+/* The context of a caching pool; NULL, and the last error set, for any other. */
+tarn__caching *tarn__caching_of(const tarn_pool *pool);
+
+/* Tier 0: the best fitting block that the stream may use at once. `pending`: see
+ * tarn__heap_find. */
+void *tarn__caching_lend_covered(tarn__caching *self, const tarn__request *asked,
+                                 tarn__block **pending);
+
+/* caching_tiers.c: tiers 1 to 5, and pressure, until there is an answer that no other thread can
+ * change. Leaves the lock. NULL with a status. */
+void *tarn__caching_alloc_slowly(tarn__caching *self, const tarn__request *asked,
+                                 tarn_status *status);
+
 /* caching_grow.c: lends fresh memory of the provider's, or says why not. Leaves the lock. */
 void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status);
+/* What has to come from the provider for the request; false where that cannot be rounded. */
+bool tarn__caching_fresh_bytes(const tarn__caching *self, const tarn__request *asked,
+                               size_t *size_bytes);
+/* Obtains memory that stays free, until at least bytes are reserved. Leaves the lock. */
+tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes);
 
 /* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left; asks how
- * far the last users of every free block have come; and waits for them, so that all of it becomes
- * idle. All three leave the lock. */
+ * far the last users of every free block have come; waits for all of them, so that all of it
+ * becomes idle; or for the fewest streams that make enough_bytes of it idle, in whole granules or
+ * segments. All leave the lock. */
 tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
                                        size_t *released_bytes);
 void tarn__caching_observe_pending(tarn__caching *self);
 void tarn__caching_wait_for_pending(tarn__caching *self);
+void tarn__caching_wait_for_enough(tarn__caching *self, size_t enough_bytes);
+
+/* The pressure function of a pool that shares a budget: gives back what is missing. */
+bool tarn__caching_answer_pressure(void *context, const tarn_pressure *pressure);
 
 #endif

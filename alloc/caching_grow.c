@@ -16,39 +16,26 @@ static size_t choose_segment(const tarn__caching *self, size_t exact_bytes) {
   return larger(exact_bytes, larger(grown_bytes, self->segment_bytes));
 }
 
-static bool is_within_limit(const tarn__caching *self, size_t more_bytes) {
-  const size_t taken_bytes = self->heap.reserved_bytes + self->growing_bytes;
-  return self->limit_bytes == 0 ||
-         (taken_bytes <= self->limit_bytes && more_bytes <= self->limit_bytes - taken_bytes);
-}
-
-static tarn_status refuse_limit(const tarn__caching *self, size_t more_bytes) {
-  return tarn_fail(TARN_OUT_OF_MEMORY,
-                   "pool over %s: %zu bytes more than the %zu reserved exceed its limit of %zu",
-                   tarn_provider_name(self->provider), more_bytes, self->heap.reserved_bytes,
-                   self->limit_bytes);
-}
-
 /* What has to be added for the request: a fresh block lies on the provider's alignment, so room to
  * align is needed only beyond that. */
-static bool fresh_bytes(const tarn__caching *self, const tarn__request *asked, size_t *size_bytes) {
+bool tarn__caching_fresh_bytes(const tarn__caching *self, const tarn__request *asked,
+                               size_t *size_bytes) {
   const bool is_aligned = asked->alignment_bytes <= self->machine->alignment_bytes;
   return tarn_size_round_up(is_aligned ? asked->size_bytes : asked->search_bytes,
                             self->machine->granularity_bytes, size_bytes);
 }
 
-/* Asks the provider for one segment. Counted before the lock is left, so that threads that grow at
- * once respect the limit. */
+/* Asks the provider for one segment. Charged before the provider is asked, so that threads that
+ * grow at once respect the limit. */
 static tarn_status alloc_segment(tarn__caching *self, const tarn__request *asked, size_t size_bytes,
                                  void **memory) {
-  if (!is_within_limit(self, size_bytes)) return refuse_limit(self, size_bytes);
-  self->growing_bytes += size_bytes;
+  tarn_status status = tarn_budget_charge(self->budget, size_bytes);
+  if (status != TARN_OK) return status;
   self->stats.provider_calls++;
   tarn__caching_leave(self);
-  const tarn_status status =
-      tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
+  status = tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
   tarn__caching_return(self);
-  self->growing_bytes -= size_bytes;
+  if (status != TARN_OK) tarn_budget_pay_back(self->budget, size_bytes);
   return status;
 }
 
@@ -64,9 +51,10 @@ static void stamp_fresh(const tarn__caching *self, const tarn__request *asked, t
 }
 
 /* Tier 2 over a provider that does not reserve: a segment more. */
-static void *grow_segment(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+static tarn__block *grow_segment(tarn__caching *self, const tarn__request *asked,
+                                 tarn_status *status) {
   size_t exact_bytes = 0;
-  if (!fresh_bytes(self, asked, &exact_bytes)) {
+  if (!tarn__caching_fresh_bytes(self, asked, &exact_bytes)) {
     *status = tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
     return NULL;
   }
@@ -85,11 +73,12 @@ static void *grow_segment(tarn__caching *self, const tarn__request *asked, tarn_
     (void)freed; /* nothing is left to try, and the failure below is the one to report */
     *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a segment's records");
     tarn__caching_return(self);
+    tarn_budget_pay_back(self->budget, size_bytes);
     return NULL;
   }
   tarn__heap_claim(block);
   stamp_fresh(self, asked, block);
-  return tarn__caching_lend(self, block, asked);
+  return block;
 }
 
 /* A fresh address range with no memory in it. Smaller ones are tried where the address space is
@@ -155,7 +144,7 @@ static bool plan_at(const tarn__caching *self, const tarn__request *asked, tarn_
     plan->commit_bytes = hole->size_bytes;
     if (missing_bytes > hole->size_bytes + plan->back->size_bytes) return false;
   }
-  return is_within_limit(self, plan->commit_bytes);
+  return tarn__budget_has_room(self->budget, plan->commit_bytes);
 }
 
 /* The smallest hole that will do; many small ones are not worth looking at one by one. */
@@ -170,25 +159,28 @@ static bool plan_growth(tarn__caching *self, const tarn__request *asked, growth 
   return hole != NULL && plan_at(self, asked, hole, plan);
 }
 
-/* Claims the plan's blocks and cuts the hole. False where there is no memory for the record. */
-static bool claim_growth(tarn__caching *self, const growth *plan) {
+/* Charges the plan, claims its blocks and cuts the hole. Nothing has changed on failure. */
+static tarn_status claim_growth(tarn__caching *self, const growth *plan) {
+  const tarn_status status = tarn_budget_charge(self->budget, plan->commit_bytes);
+  if (status != TARN_OK) return status;
   tarn__heap_claim(plan->hole);
   if (plan->hole->size_bytes > plan->commit_bytes) {
     tarn__block *rest = tarn__block_split(plan->hole, plan->commit_bytes);
     if (rest == NULL) {
       tarn__heap_put_hole(&self->heap, plan->hole);
-      return false;
+      tarn_budget_pay_back(self->budget, plan->commit_bytes);
+      return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
     }
     tarn__heap_put_hole(&self->heap, rest);
   }
   plan->hole->state = TARN__BLOCK_GROWING;
   if (plan->front != NULL) tarn__heap_claim(plan->front);
   if (plan->back != NULL) tarn__heap_claim(plan->back);
-  self->growing_bytes += plan->commit_bytes;
-  return true;
+  return TARN_OK;
 }
 
 static void abandon_growth(tarn__caching *self, const growth *plan) {
+  tarn_budget_pay_back(self->budget, plan->commit_bytes);
   tarn__heap_put_hole(&self->heap, plan->hole);
   if (plan->front != NULL) tarn__heap_put_free(&self->heap, plan->front);
   if (plan->back != NULL) tarn__heap_put_free(&self->heap, plan->back);
@@ -215,30 +207,27 @@ static tarn__block *join_growth(tarn__caching *self, const growth *plan) {
 static tarn_status find_growth(tarn__caching *self, const tarn__request *asked, growth *plan) {
   if (plan_growth(self, asked, plan)) return TARN_OK;
   size_t least_bytes = 0;
-  if (!fresh_bytes(self, asked, &least_bytes)) {
+  if (!tarn__caching_fresh_bytes(self, asked, &least_bytes)) {
     return tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
   }
-  if (!is_within_limit(self, least_bytes)) return refuse_limit(self, least_bytes);
-  const tarn_status status = reserve_range(self, least_bytes);
+  tarn_status status = tarn__budget_check(self->budget, least_bytes);
+  if (status == TARN_OK) status = reserve_range(self, least_bytes);
   if (status != TARN_OK || plan_growth(self, asked, plan)) return status;
   /* Other threads were faster. */
   return tarn_fail(TARN_OUT_OF_MEMORY, "a fresh range of addresses is used up already");
 }
 
 /* Tier 2 over a provider that reserves. */
-static void *grow_in_place(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+static tarn__block *grow_in_place(tarn__caching *self, const tarn__request *asked,
+                                  tarn_status *status) {
   growth plan;
   *status = find_growth(self, asked, &plan);
+  if (*status == TARN_OK) *status = claim_growth(self, &plan);
   if (*status != TARN_OK) return NULL;
-  if (!claim_growth(self, &plan)) {
-    *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
-    return NULL;
-  }
   self->stats.provider_calls++;
   tarn__caching_leave(self);
   *status = tarn_provider_commit(self->provider, plan.hole->address, plan.commit_bytes);
   tarn__caching_return(self);
-  self->growing_bytes -= plan.commit_bytes;
   if (*status != TARN_OK) {
     abandon_growth(self, &plan);
     return NULL;
@@ -246,12 +235,34 @@ static void *grow_in_place(tarn__caching *self, const tarn__request *asked, tarn
   plan.hole->state = TARN__BLOCK_CLAIMED;
   self->heap.reserved_bytes += plan.commit_bytes;
   tarn__block *whole = join_growth(self, &plan);
-  if (whole != NULL) return tarn__caching_lend(self, whole, asked);
-  *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory to join a block's stamps");
-  return NULL;
+  if (whole == NULL) *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory to join a block's stamps");
+  return whole;
+}
+
+/* A CLAIMED block with fresh memory in it, on which the request fits. */
+static tarn__block *obtain(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+  const bool reserves = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0;
+  return reserves ? grow_in_place(self, asked, status) : grow_segment(self, asked, status);
 }
 
 void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
-  const bool reserves = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0;
-  return reserves ? grow_in_place(self, asked, status) : grow_segment(self, asked, status);
+  tarn__block *block = obtain(self, asked, status);
+  return block != NULL ? tarn__caching_lend(self, block, asked) : NULL;
+}
+
+tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes) {
+  while (self->heap.reserved_bytes < size_bytes) {
+    tarn__request missing = {.alignment_bytes = self->alignment_bytes};
+    if (!tarn_size_round_up(size_bytes - self->heap.reserved_bytes,
+                            self->machine->granularity_bytes, &missing.size_bytes)) {
+      return tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", size_bytes);
+    }
+    missing.search_bytes = missing.size_bytes;
+    tarn_status status = TARN_OK;
+    tarn__block *block = obtain(self, &missing, &status);
+    if (block == NULL) return status;
+    tarn__heap_put_free(&self->heap, block);
+    tarn__caching_note_change(self);
+  }
+  return TARN_OK;
 }

@@ -1,21 +1,14 @@
-/* caching_pool.c: tarn's own pool: which block to lend next, and what to do when there is none.
+/* caching_pool.c: tarn's own pool: its life, and what it does at a call.
  *
- * tarn_pool_alloc tries, in this order:
- *
- *     0  a block that the stream may use at once                       no driver call
- *     1  ask how far the streams have come, and look again             one query
- *     2  grow, where the limit allows
- *     3  order the stream behind a pending block's last users          one fence, one wait
- *     4  join free neighbours whatever their stamps, then 0 and 3 again
- *     5  wait for what is pending, give idle memory back, grow, search again
- *
- * and only then says that it is out of memory. The lock guards the heap and is never held while a
+ * An allocation takes the best fitting block that its stream may use at once; what happens where
+ * there is none is told in caching_tiers.c. The lock guards the heap and is never held while a
  * provider or a stream is called: what is worked on meanwhile is CLAIMED. */
 #include "alloc/tarn_caching_pool.h"
 
 #include <stdlib.h>
 
 #include "alloc/caching.h"
+#include "alloc/pool.h"
 #include "alloc/status.h"
 
 enum { VALIDATE_PERIOD = 64 }; /* changes between two walks over the whole heap, TARN_DEBUG 2 */
@@ -38,6 +31,10 @@ void tarn__caching_note_change(tarn__caching *self) {
       larger(self->stats.reserved_bytes_peak, self->heap.reserved_bytes);
   if (TARN_DEBUG > 1 && ++self->change_count % VALIDATE_PERIOD == 0) {
     tarn__heap_validate(&self->heap);
+    /* What is being obtained or given back is charged, and not reserved. */
+    const size_t charged_bytes = tarn__budget_used_bytes(self->budget);
+    TARN_ASSERT(self->busy_count > 0 ? charged_bytes >= self->heap.reserved_bytes
+                                     : charged_bytes == self->heap.reserved_bytes);
   }
 }
 
@@ -67,76 +64,12 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
 }
 
 /* Tier 0. */
-static void *lend_covered(tarn__caching *self, const tarn__request *asked, tarn__block **pending) {
+void *tarn__caching_lend_covered(tarn__caching *self, const tarn__request *asked,
+                                 tarn__block **pending) {
   tarn__block *block = tarn__heap_find(&self->heap, asked->search_bytes, asked->stream, pending);
   if (block == NULL) return NULL;
   tarn__heap_claim(block);
   return tarn__caching_lend(self, block, asked);
-}
-
-/* The same without the room to align that the search by size asks for. */
-static void *lend_anywhere(tarn__caching *self, const tarn__request *asked) {
-  void *address = lend_covered(self, asked, NULL);
-  if (address != NULL || asked->search_bytes == asked->size_bytes) return address;
-  tarn__block *block = tarn__heap_find_aligned(&self->heap, asked->size_bytes,
-                                               asked->alignment_bytes, asked->stream);
-  if (block == NULL) return NULL;
-  tarn__heap_claim(block);
-  return tarn__caching_lend(self, block, asked);
-}
-
-/* --- tiers that leave the lock; held again when they return --- */
-
-/* Tier 1. */
-static void *lend_observed(tarn__caching *self, const tarn__request *asked) {
-  tarn__block *pending = NULL;
-  void *address = lend_covered(self, asked, &pending);
-  if (address != NULL || pending == NULL) return address;
-  tarn__stamps stamps = {.count = 0};
-  const bool is_copied = tarn__stamps_copy(&stamps, &pending->stamps);
-  pthread_mutex_unlock(&self->lock);
-  tarn__order_cost cost = {0};
-  for (uint32_t index = 0; is_copied && index < stamps.count; index++) {
-    tarn__order_observe(tarn__stamps_at(&stamps, index), &cost);
-  }
-  tarn__stamps_deinit(&stamps);
-  pthread_mutex_lock(&self->lock);
-  tarn__caching_add_cost(self, &cost);
-  return lend_covered(self, asked, NULL);
-}
-
-/* Tier 3: the best fitting pending block, behind its last users. */
-static void *lend_ordered(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
-  tarn__block *block = NULL;
-  void *address = lend_covered(self, asked, &block);
-  if (address != NULL || block == NULL) return address;
-  /* Only what is needed is kept from others meanwhile. */
-  tarn__heap_claim(block);
-  block = tarn__heap_cut(&self->heap, block, asked->size_bytes, asked->alignment_bytes);
-  if (block == NULL) return NULL;
-  tarn__caching_leave(self);
-  tarn__order_cost cost = {0};
-  *status = TARN_OK;
-  for (uint32_t index = 0; *status == TARN_OK && index < block->stamps.count; index++) {
-    *status = tarn__order_behind(asked->stream, tarn__stamps_at(&block->stamps, index), &cost);
-  }
-  tarn__caching_return(self);
-  tarn__caching_add_cost(self, &cost);
-  if (*status == TARN_OK) return tarn__caching_lend(self, block, asked);
-  tarn__heap_put_free(&self->heap, block);
-  return NULL;
-}
-
-static tarn_status explain_out_of_memory(tarn__caching *self, const tarn__request *asked) {
-  self->stats.out_of_memory_count++;
-  return tarn_fail(
-      TARN_OUT_OF_MEMORY,
-      "pool over %s: %zu bytes asked for; %zu live, %zu cached of which %zu pending, largest free "
-      "block %zu, %zu reserved, limit %zu%s",
-      tarn_provider_name(self->provider), asked->requested_bytes, self->heap.allocated_bytes,
-      self->heap.reserved_bytes - self->heap.allocated_bytes, tarn__heap_pending_bytes(&self->heap),
-      tarn__heap_largest_free_bytes(&self->heap), self->heap.reserved_bytes, self->limit_bytes,
-      self->limit_bytes == 0 ? " (none)" : "");
 }
 
 /* --- the pool's operations --- */
@@ -147,42 +80,6 @@ static tarn_status caching_attributes(void *context, tarn_pool_attributes *attri
   attributes->alignment_bytes = self->alignment_bytes;
   attributes->node = self->machine->node;
   return TARN_OK;
-}
-
-/* Tiers 1 to 5, once. */
-static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
-  void *address = lend_observed(self, asked);
-  if (address == NULL) address = tarn__caching_grow(self, asked, status);
-  if (address != NULL) return address;
-  /* Only a lack of memory can be helped by other memory. */
-  if (*status != TARN_OUT_OF_MEMORY) return NULL;
-  address = lend_ordered(self, asked, status);
-  if (address == NULL && tarn__heap_join_all(&self->heap, /*clean_only=*/false)) {
-    address = lend_ordered(self, asked, status);
-  }
-  if (address != NULL) return address;
-
-  tarn__caching_wait_for_pending(self);
-  tarn__heap_join_all(&self->heap, /*clean_only=*/false);
-  address = lend_anywhere(self, asked);
-  if (address != NULL) return address;
-  size_t released_bytes = 0;
-  *status = tarn__caching_release_idle(self, /*keep_bytes=*/0, &released_bytes);
-  address = tarn__caching_grow(self, asked, status);
-  return address != NULL ? address : lend_anywhere(self, asked);
-}
-
-/* Until there is an answer that no other thread can change: what one of them has claimed, or is
- * giving back, is waited for before it is called missing. */
-static void *alloc_slowly(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
-  for (;;) {
-    void *address = alloc_once(self, asked, status);
-    if (address != NULL || *status != TARN_OUT_OF_MEMORY) return address;
-    if (self->busy_count == 0) break;
-    pthread_cond_wait(&self->settled, &self->lock);
-  }
-  *status = explain_out_of_memory(self, asked);
-  return NULL;
 }
 
 static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
@@ -198,7 +95,7 @@ static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignm
                      alignment_bytes);
   }
   pthread_mutex_lock(&self->lock);
-  void *found = lend_covered(self, &asked, NULL);
+  void *found = tarn__caching_lend_covered(self, &asked, NULL);
   if (found != NULL) {
     pthread_mutex_unlock(&self->lock);
     *address = found;
@@ -207,7 +104,7 @@ static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignm
   /* What is tried and refused on the way to a success is nobody's last error. */
   const tarn_error before = *tarn_last_error();
   tarn_status status = TARN_OK;
-  found = alloc_slowly(self, &asked, &status);
+  found = tarn__caching_alloc_slowly(self, &asked, &status);
   pthread_mutex_unlock(&self->lock);
   *address = found;
   if (found != NULL) {
@@ -263,7 +160,8 @@ static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *releas
   pthread_mutex_lock(&self->lock);
   tarn__caching_observe_pending(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
-  const tarn_status status = tarn__caching_release_idle(self, keep_bytes, released_bytes);
+  const tarn_status status =
+      tarn__caching_release_idle(self, larger(keep_bytes, self->floor_bytes), released_bytes);
   pthread_mutex_unlock(&self->lock);
   return status;
 }
@@ -296,9 +194,23 @@ static void wait_for_users(tarn__caching *self) {
   }
 }
 
+static void deinit(tarn__caching *self) {
+  pthread_cond_destroy(&self->settled);
+  pthread_mutex_destroy(&self->lock);
+  tarn_budget_release(self->budget);
+  free(self);
+}
+
 static void caching_destroy(void *context) {
   tarn__caching *self = context;
+  if (self->is_sharing) {
+    const tarn_status removed =
+        tarn_budget_remove_pressure(self->budget, tarn__caching_answer_pressure, self);
+    TARN_ASSERT(removed == TARN_OK);
+    (void)removed;
+  }
   wait_for_users(self);
+  const size_t reserved_bytes = self->heap.reserved_bytes;
   TARN_ASSERT(self->heap.live == NULL);
   for (tarn__segment *segment = self->heap.segments; segment != NULL;
        segment = self->heap.segments) {
@@ -308,10 +220,32 @@ static void caching_destroy(void *context) {
     const tarn_status status = tarn_provider_free(self->provider, address, size_bytes);
     (void)status; /* there is nobody left to tell */
   }
-  pthread_cond_destroy(&self->settled);
-  pthread_mutex_destroy(&self->lock);
+  tarn_budget_pay_back(self->budget, reserved_bytes);
   tarn_provider_release(self->provider);
-  free(self);
+  deinit(self);
+}
+
+tarn__caching *tarn__caching_of(const tarn_pool *pool) {
+  tarn__caching *self = tarn__pool_context(pool, caching_destroy);
+  if (self != NULL) return self;
+  const tarn_status status = tarn_fail(TARN_INVALID_ARGUMENT, "%s is no caching pool",
+                                       pool != NULL ? tarn_pool_name(pool) : "NULL");
+  (void)status; /* the caller returns it */
+  return NULL;
+}
+
+tarn_budget *tarn_caching_pool_budget(tarn_pool *pool) {
+  const tarn__caching *self = tarn__caching_of(pool);
+  return self != NULL ? self->budget : NULL;
+}
+
+tarn_status tarn_caching_pool_reserve(tarn_pool *pool, size_t size_bytes) {
+  tarn__caching *self = tarn__caching_of(pool);
+  if (self == NULL) return TARN_INVALID_ARGUMENT;
+  pthread_mutex_lock(&self->lock);
+  const tarn_status status = tarn__caching_reserve(self, size_bytes);
+  pthread_mutex_unlock(&self->lock);
+  return status;
 }
 
 static tarn_status check_options(const tarn_caching_options *options) {
@@ -327,6 +261,45 @@ static bool choose_size(size_t option_bytes, size_t default_bytes, size_t granul
                             chosen_bytes);
 }
 
+/* All of a pool but its handle. On failure nothing is left. */
+static tarn_status make_context(tarn_provider *provider, const tarn_caching_options *options,
+                                const char *name, tarn__caching **made) {
+  tarn__caching *self = calloc(1, sizeof *self);
+  if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a caching pool");
+  pthread_mutex_init(&self->lock, NULL);
+  pthread_cond_init(&self->settled, NULL);
+  self->machine = tarn_provider_attributes_of(provider);
+  self->alignment_bytes = self->machine->alignment_bytes < TARN__HEAP_GRANULE_BYTES
+                              ? self->machine->alignment_bytes
+                              : TARN__HEAP_GRANULE_BYTES;
+  self->floor_bytes = options->floor_bytes;
+  self->is_sharing = options->budget != NULL;
+  const tarn_budget_options own = {.struct_size = sizeof own,
+                                   .name = name,
+                                   .limit_bytes = options->limit_bytes,
+                                   .parent = options->budget};
+  const size_t granularity = self->machine->granularity_bytes;
+  tarn_status status = TARN_OK;
+  if (!choose_size(options->segment_bytes, DEFAULT_SEGMENT_BYTES, granularity,
+                   &self->segment_bytes) ||
+      !choose_size(options->range_bytes, DEFAULT_RANGE_BYTES, granularity, &self->range_bytes)) {
+    status = tarn_fail(TARN_TOO_LARGE, "segments of %zu or ranges of %zu bytes cannot be rounded",
+                       options->segment_bytes, options->range_bytes);
+  }
+  if (status == TARN_OK) status = tarn_budget_create(&own, &self->budget);
+  if (status == TARN_OK && self->is_sharing) {
+    status = tarn_budget_add_pressure(self->budget, tarn__caching_answer_pressure, self);
+  }
+  if (status != TARN_OK) {
+    deinit(self);
+    return status;
+  }
+  self->provider = provider;
+  tarn_provider_retain(provider);
+  *made = self;
+  return TARN_OK;
+}
+
 tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching_options *options,
                                      tarn_pool **pool) {
   if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
@@ -336,41 +309,20 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
   if (options == NULL) options = &defaults;
   tarn_status status = check_options(options);
   if (status != TARN_OK) return status;
-  tarn__caching *self = calloc(1, sizeof *self);
-  if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a caching pool");
-  self->machine = tarn_provider_attributes_of(provider);
-  self->alignment_bytes = self->machine->alignment_bytes < TARN__HEAP_GRANULE_BYTES
-                              ? self->machine->alignment_bytes
-                              : TARN__HEAP_GRANULE_BYTES;
-  self->limit_bytes = options->limit_bytes;
-  const size_t granularity = self->machine->granularity_bytes;
-  if (!choose_size(options->segment_bytes, DEFAULT_SEGMENT_BYTES, granularity,
-                   &self->segment_bytes) ||
-      !choose_size(options->range_bytes, DEFAULT_RANGE_BYTES, granularity, &self->range_bytes)) {
-    free(self);
-    return tarn_fail(TARN_TOO_LARGE, "segments of %zu or ranges of %zu bytes cannot be rounded",
-                     options->segment_bytes, options->range_bytes);
-  }
-  pthread_mutex_init(&self->lock, NULL);
-  pthread_cond_init(&self->settled, NULL);
-  const tarn_pool_ops ops = {
-      .struct_size = sizeof ops,
-      .name = options->name != NULL ? options->name : tarn_provider_name(provider),
-      .attributes = caching_attributes,
-      .alloc = caching_alloc,
-      .free = caching_free,
-      .note_use = caching_note_use,
-      .trim = caching_trim,
-      .stats = caching_stats,
-      .destroy = caching_destroy};
+  const char *name = options->name != NULL ? options->name : tarn_provider_name(provider);
+  tarn__caching *self = NULL;
+  status = make_context(provider, options, name, &self);
+  if (status != TARN_OK) return status;
+  const tarn_pool_ops ops = {.struct_size = sizeof ops,
+                             .name = name,
+                             .attributes = caching_attributes,
+                             .alloc = caching_alloc,
+                             .free = caching_free,
+                             .note_use = caching_note_use,
+                             .trim = caching_trim,
+                             .stats = caching_stats,
+                             .destroy = caching_destroy};
   status = tarn_pool_create(&ops, self, pool);
-  if (status != TARN_OK) {
-    pthread_cond_destroy(&self->settled);
-    pthread_mutex_destroy(&self->lock);
-    free(self);
-    return status;
-  }
-  self->provider = provider;
-  tarn_provider_retain(provider);
-  return TARN_OK;
+  if (status != TARN_OK) caching_destroy(self);
+  return status;
 }

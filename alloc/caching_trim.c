@@ -71,6 +71,7 @@ tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
     tarn__caching_return(self);
     if (status != TARN_OK) result = status;
     if (status == TARN_OK) *released_bytes += block->size_bytes;
+    if (status == TARN_OK || !reserves) tarn_budget_pay_back(self->budget, block->size_bytes);
     if (reserves && status == TARN_OK) {
       self->heap.reserved_bytes -= block->size_bytes;
       tarn__heap_put_hole(&self->heap, block);
@@ -109,15 +110,137 @@ void tarn__caching_observe_pending(tarn__caching *self) {
   tarn__caching_add_cost(self, &cost);
 }
 
-void tarn__caching_wait_for_pending(tarn__caching *self) {
-  tarn__stamps stamps = pending_stamps(self);
+/* Points that the host waits for: the last one of each timeline, 0 for none. */
+typedef struct host_waits {
+  uint64_t tickets[TARN_STREAMS_MAX];
+} host_waits;
+
+static void add_waits(host_waits *waits, const tarn__stamps *stamps) {
+  for (uint32_t index = 0; index < stamps->count; index++) {
+    const tarn__stamp stamp = tarn__stamps_at(stamps, index);
+    if (tarn__order_is_seen(stamp)) continue;
+    uint64_t *ticket = &waits->tickets[stamp.slot];
+    if (*ticket < stamp.ticket) *ticket = stamp.ticket;
+  }
+}
+
+/* Leaves the lock. */
+static void wait_all(tarn__caching *self, const host_waits *waits) {
   pthread_mutex_unlock(&self->lock);
   tarn__order_cost cost = {0};
-  for (uint32_t index = 0; index < stamps.count; index++) {
-    const tarn_status status = tarn__order_behind(NULL, tarn__stamps_at(&stamps, index), &cost);
+  for (uint32_t slot = 0; slot < TARN_STREAMS_MAX; slot++) {
+    if (waits->tickets[slot] == 0) continue;
+    const tarn_status status =
+        tarn__order_behind(NULL, (tarn__stamp){slot, waits->tickets[slot]}, &cost);
     (void)status; /* a stream that cannot be waited for leaves its blocks pending */
   }
-  tarn__stamps_deinit(&stamps);
   pthread_mutex_lock(&self->lock);
   tarn__caching_add_cost(self, &cost);
+}
+
+void tarn__caching_wait_for_pending(tarn__caching *self) {
+  host_waits waits = {{0}};
+  for (tarn__segment *segment = self->heap.segments; segment != NULL; segment = segment->next) {
+    for (tarn__block *block = segment->first; block != NULL; block = block->right) {
+      if (block->state == TARN__BLOCK_FREE) add_waits(&waits, &block->stamps);
+    }
+  }
+  wait_all(self, &waits);
+}
+
+/* What goes back to the provider as one: a free block of a provider that reserves, as far as it
+ * holds whole granules; else a segment, all of it free. */
+typedef struct unit {
+  tarn__block *first;
+  size_t idle_bytes; /* 0: nothing of it can go back */
+  bool is_segment;
+} unit;
+
+static unit unit_at(const tarn__caching *self, tarn__block *block) {
+  if ((self->machine->flags & TARN_PROVIDER_RESERVES) != 0) {
+    const uintptr_t granule = self->machine->granularity_bytes;
+    const uintptr_t first = ((uintptr_t)block->address + granule - 1) & ~(granule - 1);
+    const uintptr_t end = ((uintptr_t)block->address + block->size_bytes) & ~(granule - 1);
+    const bool is_free = block->state == TARN__BLOCK_FREE && end > first;
+    return (unit){.first = block, .idle_bytes = is_free ? end - first : 0};
+  }
+  for (const tarn__block *each = block; each != NULL; each = each->right) {
+    if (each->state != TARN__BLOCK_FREE) return (unit){.first = block, .is_segment = true};
+  }
+  return (unit){.first = block, .idle_bytes = block->segment->size_bytes, .is_segment = true};
+}
+
+/* The unit behind this one, in any segment; NULL at the end. */
+static tarn__block *next_unit(const unit *self) {
+  tarn__block *next = self->is_segment ? NULL : self->first->right;
+  if (next != NULL) return next;
+  const tarn__segment *segment = self->first->segment->next;
+  return segment != NULL ? segment->first : NULL;
+}
+
+static void add_unit_waits(host_waits *waits, const unit *self) {
+  for (tarn__block *block = self->first; block != NULL; block = block->right) {
+    add_waits(waits, &block->stamps);
+    if (!self->is_segment) return;
+  }
+}
+
+/* Timelines that have to be waited for, besides those that are, until the unit is idle. */
+static uint32_t missing_waits(const host_waits *waits, const unit *self) {
+  uint32_t count = 0;
+  for (tarn__block *block = self->first; block != NULL; block = block->right) {
+    for (uint32_t index = 0; index < block->stamps.count; index++) {
+      const tarn__stamp stamp = tarn__stamps_at(&block->stamps, index);
+      if (waits->tickets[stamp.slot] == 0 && !tarn__order_is_seen(stamp)) count++;
+    }
+    if (!self->is_segment) return count;
+  }
+  return count;
+}
+
+/* Greedy: again and again the unit that takes the fewest streams more, the largest of these. What
+ * an earlier choice makes idle as well comes for nothing. */
+void tarn__caching_wait_for_enough(tarn__caching *self, size_t enough_bytes) {
+  host_waits waits = {{0}};
+  tarn__segment *const start = self->heap.segments;
+  for (;;) {
+    size_t idle_bytes = 0;
+    unit best = {.first = NULL};
+    uint32_t best_count = 0;
+    for (tarn__block *at = start != NULL ? start->first : NULL; at != NULL;) {
+      const unit here = unit_at(self, at);
+      at = next_unit(&here);
+      if (here.idle_bytes == 0) continue;
+      const uint32_t count = missing_waits(&waits, &here);
+      if (count == 0) {
+        idle_bytes += here.idle_bytes;
+        add_unit_waits(&waits, &here); /* raises tickets only */
+      } else if (best.first == NULL || count < best_count ||
+                 (count == best_count && here.idle_bytes > best.idle_bytes)) {
+        best = here;
+        best_count = count;
+      }
+    }
+    if (idle_bytes >= enough_bytes || best.first == NULL) break;
+    add_unit_waits(&waits, &best);
+  }
+  wait_all(self, &waits);
+}
+
+bool tarn__caching_answer_pressure(void *context, const tarn_pressure *pressure) {
+  tarn__caching *self = context;
+  size_t released_bytes = 0;
+  pthread_mutex_lock(&self->lock);
+  tarn__caching_wait_for_enough(self, pressure->missing_bytes);
+  tarn__heap_join_all(&self->heap, /*clean_only=*/true);
+  const size_t reserved_bytes = self->heap.reserved_bytes;
+  size_t keep_bytes = self->floor_bytes;
+  if (reserved_bytes > pressure->missing_bytes &&
+      reserved_bytes - pressure->missing_bytes > keep_bytes) {
+    keep_bytes = reserved_bytes - pressure->missing_bytes;
+  }
+  const tarn_status status = tarn__caching_release_idle(self, keep_bytes, &released_bytes);
+  (void)status; /* what the provider refused to take is not given */
+  pthread_mutex_unlock(&self->lock);
+  return released_bytes > 0;
 }

@@ -245,6 +245,95 @@ static bool may_join_now(tarn__block *block, bool clean_only) {
   return !clean_only || block->stamps.count == 0;
 }
 
+/* A run of free neighbours, as a window that slides over a segment: how many of its stamps lie on
+ * each timeline that the stream is not yet behind. */
+typedef struct run {
+  const tarn_stream *stream;
+  tarn__block *first;
+  size_t size_bytes;
+  uint32_t fence_count; /* timelines with such a stamp in it */
+  uint32_t stamp_counts[TARN_STREAMS_MAX];
+  /* By timeline: the first ticket that is not covered, asked once, since it may rise meanwhile; 0
+   * before. */
+  uint64_t uncovered[TARN_STREAMS_MAX];
+} run;
+
+static bool run_needs_fence(run *self, tarn__stamp stamp) {
+  uint64_t *uncovered = &self->uncovered[stamp.slot];
+  if (*uncovered == 0) *uncovered = tarn__order_first_uncovered(self->stream, stamp.slot);
+  return stamp.ticket >= *uncovered;
+}
+
+static void run_add(run *self, const tarn__block *block) {
+  self->size_bytes += block->size_bytes;
+  for (uint32_t index = 0; index < block->stamps.count; index++) {
+    const tarn__stamp stamp = tarn__stamps_at(&block->stamps, index);
+    if (run_needs_fence(self, stamp) && self->stamp_counts[stamp.slot]++ == 0) self->fence_count++;
+  }
+}
+
+static void run_drop_first(run *self) {
+  const tarn__block *block = self->first;
+  self->first = block->right;
+  self->size_bytes -= block->size_bytes;
+  for (uint32_t index = 0; index < block->stamps.count; index++) {
+    const tarn__stamp stamp = tarn__stamps_at(&block->stamps, index);
+    if (run_needs_fence(self, stamp) && --self->stamp_counts[stamp.slot] == 0) self->fence_count--;
+  }
+}
+
+static bool run_fits(const run *self, size_t size_bytes, size_t alignment_bytes) {
+  if (self->size_bytes == 0) return false;
+  const size_t lead = lead_bytes(self->first, alignment_bytes);
+  return self->size_bytes >= lead && self->size_bytes - lead >= size_bytes;
+}
+
+/* Joins the blocks from `first` to `last`; what could be joined where memory ends. */
+static tarn__block *join_blocks(tarn__heap *heap, tarn__block *first, const tarn__block *last) {
+  bool is_whole = true;
+  tarn__tree_remove(first);
+  for (bool is_last = first == last; is_whole && !is_last;) {
+    tarn__block *right = first->right;
+    is_last = right == last;
+    tarn__tree_remove(right);
+    is_whole = tarn__block_merge_right(first);
+    if (!is_whole) tarn__tree_insert(tree_for(heap, right), right, right->size_bytes);
+  }
+  tarn__tree_insert(tree_for(heap, first), first, first->size_bytes);
+  return is_whole ? first : NULL;
+}
+
+tarn__block *tarn__heap_join_run(tarn__heap *heap, size_t size_bytes, size_t alignment_bytes,
+                                 const tarn_stream *stream) {
+  tarn__block *best_first = NULL;
+  tarn__block *best_last = NULL;
+  size_t best_bytes = 0;
+  uint32_t best_count = 0;
+  run window = {.stream = stream};
+  for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
+    window.first = segment->first;
+    for (tarn__block *block = segment->first; block != NULL; block = block->right) {
+      if (block->state != TARN__BLOCK_FREE) {
+        while (window.first != block) run_drop_first(&window);
+        window.first = block->right;
+        continue;
+      }
+      run_add(&window, block);
+      for (; run_fits(&window, size_bytes, alignment_bytes); run_drop_first(&window)) {
+        const bool is_first = best_first == NULL || window.fence_count < best_count;
+        const bool is_smaller = window.fence_count == best_count && window.size_bytes < best_bytes;
+        if (!is_first && !is_smaller) continue;
+        best_first = window.first;
+        best_last = block;
+        best_bytes = window.size_bytes;
+        best_count = window.fence_count;
+      }
+    }
+    while (window.first != NULL) run_drop_first(&window);
+  }
+  return best_first != NULL ? join_blocks(heap, best_first, best_last) : NULL;
+}
+
 bool tarn__heap_join_all(tarn__heap *heap, bool clean_only) {
   bool is_any = false;
   for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {

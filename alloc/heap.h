@@ -77,6 +77,12 @@ void tarn__heap_take_back(tarn__heap *heap, tarn__block *block);
 tarn__block *tarn__heap_find_aligned(tarn__heap *heap, size_t size_bytes, size_t alignment_bytes,
                                      const tarn_stream *stream);
 
+/* Of all runs of free neighbours, one block or several, that hold size_bytes at the alignment: the
+ * one whose use on `stream` needs the fewest fences, the smallest of these; joined to one block
+ * that stands in its tree. NULL where there is none, or no memory to join stamps. */
+tarn__block *tarn__heap_join_run(tarn__heap *heap, size_t size_bytes, size_t alignment_bytes,
+                                 const tarn_stream *stream);
+
 /* Joins every run of free neighbours, whatever their stamps or only those without any; true where
  * anything was joined. */
 bool tarn__heap_join_all(tarn__heap *heap, bool clean_only);

@@ -231,6 +231,14 @@ bool tarn__order_is_covered(const tarn_stream *stream, tarn__stamp stamp) {
          stamp.ticket <= load(&stream->timeline->known[stamp.slot]);
 }
 
+uint64_t tarn__order_first_uncovered(const tarn_stream *stream, uint32_t slot) {
+  const uint64_t seen = load(&timeline_of(slot)->seen);
+  if (is_host(stream)) return seen + 1;
+  if (stream->timeline->slot == slot) return UINT64_MAX;
+  const uint64_t known = load(&stream->timeline->known[slot]);
+  return (seen > known ? seen : known) + 1;
+}
+
 void tarn__order_saw(tarn__stamp stamp) {
   raise_to(&timeline_of(stamp.slot)->seen, stamp.ticket);
 }

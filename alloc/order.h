@@ -51,6 +51,10 @@ bool tarn__order_is_seen(tarn__stamp stamp);
 /* For work enqueued on `stream` from now on; NULL or a synchronous stream is the host. */
 bool tarn__order_is_covered(const tarn_stream *stream, tarn__stamp stamp);
 
+/* The first ticket of a timeline that is not covered for `stream`, NULL or a synchronous one being
+ * the host; UINT64_MAX for its own. */
+uint64_t tarn__order_first_uncovered(const tarn_stream *stream, uint32_t slot);
+
 /* Asks whether work up to the recorded fence is done and raises `seen`; records a fence where
  * `wanted` is behind the one there is. One driver call at most, never blocks. */
 void tarn__order_observe(tarn__stamp wanted, tarn__order_cost *cost);

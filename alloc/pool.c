@@ -1,5 +1,5 @@
 /* pool.c: the pool seam: checks an implementation once, then every call's arguments. */
-#include "alloc/tarn_pool.h"
+#include "alloc/pool.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -74,6 +74,10 @@ void tarn_pool_release(tarn_pool *pool) {
   if (atomic_fetch_sub_explicit(&pool->reference_count, 1, memory_order_acq_rel) != 1) return;
   if (pool->ops.destroy != NULL) pool->ops.destroy(pool->context);
   free(pool);
+}
+
+void *tarn__pool_context(const tarn_pool *pool, void (*destroy)(void *context)) {
+  return pool != NULL && pool->ops.destroy == destroy ? pool->context : NULL;
 }
 
 const char *tarn_pool_name(const tarn_pool *pool) {

@@ -8,6 +8,7 @@
 #ifndef TARN_CACHING_POOL_H
 #define TARN_CACHING_POOL_H
 
+#include "alloc/tarn_budget.h"
 #include "alloc/tarn_pool.h"
 #include "alloc/tarn_provider.h"
 
@@ -22,6 +23,9 @@ typedef struct tarn_caching_options {
   size_t segment_bytes; /* least taken from a provider that does not reserve, more as the pool
                            grows; 0: 2 MiB */
   size_t range_bytes;   /* address space per range of a provider that reserves; 0: 64 GiB */
+  tarn_budget *budget;  /* retained; what the pool reserves counts there too; NULL: none */
+  size_t floor_bytes;   /* trim, decay and other pools' pressure leave so much reserved; the pool's
+                           own allocations may swap it for memory of another shape */
 } tarn_caching_options;
 
 /* Retains `provider`. `options` may be NULL. Blocks are multiples of 256 bytes and aligned so (what
@@ -29,6 +33,19 @@ typedef struct tarn_caching_options {
 TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_create(tarn_provider *provider,
                                                              const tarn_caching_options *options,
                                                              tarn_pool **pool);
+
+/* What follows is for caching pools; any other pool is TARN_INVALID_ARGUMENT, or NULL. */
+
+/* The pool's own budget: its limit is the pool's (tarn_budget_set_limit changes it), what is used
+ * is what the pool has reserved or is obtaining, its parent is options.budget, and pressure
+ * functions registered at it are called before an allocation of the pool fails. Borrowed: it lives
+ * as long as the pool, or as its own references. */
+TARN_API tarn_budget *tarn_caching_pool_budget(tarn_pool *pool);
+
+/* Obtains memory from the provider, which then waits to be lent out, until at least size_bytes are
+ * reserved: for a start without growth. Give floor_bytes as well to keep it. What fails is as the
+ * provider or a budget says; what was obtained before stays. */
+TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_reserve(tarn_pool *pool, size_t size_bytes);
 
 #ifdef __cplusplus
 }

@@ -39,20 +39,24 @@ static tarn_status counting_release(void *context, void *address, size_t size_by
   return TARN_OK;
 }
 
-tarn_pool *make_segment_pool(size_t limit_bytes) {
+tarn_pool *make_pool_with(const tarn_caching_options *options) {
   static const tarn_provider_ops ops = {.struct_size = sizeof ops,
                                         .name = "counting",
                                         .attributes = counting_attributes,
                                         .alloc = counting_alloc,
                                         .release = counting_release};
-  provided = (counting_provider){0};
-  const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
   tarn_provider *provider = NULL;
   tarn_pool *pool = NULL;
   assert_ok(tarn_provider_create(&ops, &provided, &provider));
-  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  assert_ok(tarn_caching_pool_create(provider, options, &pool));
   tarn_provider_release(provider);
   return pool;
+}
+
+tarn_pool *make_segment_pool(size_t limit_bytes) {
+  const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
+  provided = (counting_provider){0};
+  return make_pool_with(&options);
 }
 
 tarn_pool *make_range_pool(size_t limit_bytes) {

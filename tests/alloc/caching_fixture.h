@@ -20,6 +20,8 @@ extern counting_provider provided;
 /* Caching pools: over 2 MiB segments of a pretended device, and over pages. 0: no limit. */
 tarn_pool *make_segment_pool(size_t limit_bytes);
 tarn_pool *make_range_pool(size_t limit_bytes);
+/* Over the same pretended device, whose counts go on; with all options. */
+tarn_pool *make_pool_with(const tarn_caching_options *options);
 
 tarn_pool_stats stats_of(tarn_pool *pool);
 void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream);

@@ -138,6 +138,42 @@ static tarn_status use_pool_over_pool(void) {
   return use_pool(make_over_pool, make_worker, 4 << 20);
 }
 
+static bool give_nothing(void *context, const tarn_pressure *pressure) {
+  (void)context;
+  (void)pressure;
+  return false;
+}
+
+/* Two pools share a budget that is too small for both. */
+static tarn_status use_budgets(void) {
+  const tarn_budget_options limit = {.struct_size = sizeof limit, .limit_bytes = 4 << 20};
+  tarn_budget *budget = NULL;
+  tarn_provider *provider = NULL;
+  tarn_pool *pools[2] = {NULL};
+  bool is_listening = false;
+  tarn_status status = TARN_OK;
+  TRY(tarn_budget_create(&limit, &budget));
+  TRY(tarn_budget_add_pressure(budget, give_nothing, NULL));
+  is_listening = true;
+  TRY(make_pages(&provider));
+  const tarn_caching_options options = {.struct_size = sizeof options, .budget = budget};
+  for (int index = 0; index < 2; index++) {
+    TRY(tarn_caching_pool_create(provider, &options, &pools[index]));
+  }
+  TRY(tarn_caching_pool_reserve(pools[0], 4 << 20));
+  for (int index = 0; index < 4; index++) {
+    void *block = NULL;
+    TRY(tarn_pool_alloc(pools[index % 2], 3 << 20, NULL, &block));
+    assert_ok(tarn_pool_free(pools[index % 2], block, NULL));
+  }
+done:
+  for (int index = 0; index < 2; index++) tarn_pool_release(pools[index]);
+  if (is_listening) assert_ok(tarn_budget_remove_pressure(budget, give_nothing, NULL));
+  tarn_provider_release(provider);
+  tarn_budget_release(budget);
+  return status;
+}
+
 static tarn_status use_streams(void) {
   tarn_stream *host = NULL;
   tarn_stream *first = NULL;
@@ -484,6 +520,7 @@ SCENARIO(fixed_provider)
 SCENARIO(range_pool)
 SCENARIO(segment_pool)
 SCENARIO(pool_over_pool)
+SCENARIO(budgets)
 SCENARIO(streams)
 SCENARIO(bare_stream)
 SCENARIO(host_tensors)
@@ -504,6 +541,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(range_pool_survives),
       cmocka_unit_test(segment_pool_survives),
       cmocka_unit_test(pool_over_pool_survives),
+      cmocka_unit_test(budgets_survives),
       cmocka_unit_test(streams_survives),
       cmocka_unit_test(bare_stream_survives),
       cmocka_unit_test(host_tensors_survives),

@@ -1,0 +1,11 @@
+/* pool.h: what a pool's own calls need of its handle. */
+#ifndef TARN_POOL_PRIVATE_H
+#define TARN_POOL_PRIVATE_H
+
+#include "alloc/tarn_pool.h"
+
+/* The context of a pool whose operations have this destroy; NULL for any other pool, and for
+ * NULL. */
+void *tarn__pool_context(const tarn_pool *pool, void (*destroy)(void *context));
+
+#endif

@@ -1,0 +1,354 @@
+/* test_caching_budget.c: caching pools under limits: shared budgets, floors, pressure, and how
+ * little is waited for. */
+#include "tests/alloc/caching_fixture.h"
+
+#include <string.h>
+
+#include "tests/support/manual_stream.h"
+
+static tarn_budget *make_budget(size_t limit_bytes) {
+  const tarn_budget_options options = {
+      .struct_size = sizeof options, .name = "shared", .limit_bytes = limit_bytes};
+  tarn_budget *budget = NULL;
+  assert_ok(tarn_budget_create(&options, &budget));
+  return budget;
+}
+
+static size_t used_bytes(const tarn_budget *budget) {
+  tarn_budget_stats stats = {.struct_size = sizeof stats};
+  assert_ok(tarn_budget_stats_of(budget, &stats));
+  return stats.used_bytes;
+}
+
+static tarn_pool *make_sharing(tarn_budget *budget, size_t floor_bytes) {
+  const tarn_caching_options options = {
+      .struct_size = sizeof options, .budget = budget, .floor_bytes = floor_bytes};
+  return make_pool_with(&options);
+}
+
+static void what_is_reserved_is_charged_and_paid_back(void **state) {
+  (void)state;
+  tarn_budget *budget = make_budget(0);
+  tarn_pool *pool = make_sharing(budget, 0);
+  void *block = take(pool, 5 * MIB, NULL);
+  assert_int_equal(used_bytes(budget), 6 * MIB);
+  assert_int_equal(used_bytes(tarn_caching_pool_budget(pool)), 6 * MIB);
+  provided.fail_allocs = 3;
+  void *none = NULL;
+  assert_status(tarn_pool_alloc(pool, 8 * MIB, NULL, &none), TARN_OUT_OF_MEMORY);
+  provided.fail_allocs = 0;
+  assert_int_equal(used_bytes(budget), 6 * MIB);
+  give(pool, block, NULL);
+  assert_int_equal(used_bytes(budget), 6 * MIB);
+  assert_ok(tarn_pool_trim(pool, 0, NULL));
+  assert_int_equal(used_bytes(budget), 0);
+  block = take(pool, 1 * MIB, NULL);
+  assert_int_equal(used_bytes(budget), 2 * MIB);
+  tarn_pool_release(pool); /* a block is still lent out: the pool lives on */
+  assert_int_equal(used_bytes(budget), 2 * MIB);
+  give(pool, block, NULL);
+  assert_int_equal(used_bytes(budget), 0);
+  tarn_budget_release(budget);
+}
+
+static void a_range_charges_as_it_grows(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  tarn_budget *budget = tarn_caching_pool_budget(pool);
+  void *first = take(pool, 3 * MIB, NULL);
+  void *second = take(pool, 9 * MIB, NULL);
+  assert_int_equal(used_bytes(budget), stats_of(pool).reserved_bytes);
+  give(pool, first, NULL);
+  give(pool, second, NULL);
+  assert_ok(tarn_pool_trim(pool, 4 * MIB, NULL));
+  assert_int_equal(used_bytes(budget), stats_of(pool).reserved_bytes);
+  assert_ok(tarn_pool_trim(pool, 0, NULL));
+  assert_int_equal(used_bytes(budget), 0);
+  tarn_pool_release(pool);
+}
+
+static void the_limit_of_a_pool_may_move(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_budget *budget = tarn_caching_pool_budget(pool);
+  void *first = take(pool, 4 * MIB, NULL);
+  void *second = NULL;
+  assert_status(tarn_pool_alloc(pool, 2 * MIB, NULL, &second), TARN_OUT_OF_MEMORY);
+  tarn_budget_set_limit(budget, 6 * MIB);
+  second = take(pool, 2 * MIB, NULL);
+  tarn_budget_set_limit(budget, 2 * MIB);
+  give(pool, first, NULL);
+  first = take(pool, 1 * MIB, NULL); /* what is there may still be used */
+  give(pool, first, NULL);
+  give(pool, second, NULL);
+  tarn_pool_release(pool);
+}
+
+static void idle_memory_of_one_pool_serves_another(void **state) {
+  (void)state;
+  tarn_budget *budget = make_budget(8 * MIB);
+  provided = (counting_provider){0};
+  tarn_pool *first = make_sharing(budget, 0);
+  tarn_pool *second = make_sharing(budget, 0);
+  tarn_stream *stream = make_stream();
+  void *idle = take(first, 6 * MIB, stream);
+  void *kept = take(first, 2 * MIB, stream);
+  work(stream);
+  give(first, idle, stream); /* pending even: it is waited for */
+  void *block = take(second, 4 * MIB, NULL);
+  assert_int_equal(used_bytes(budget), 2 * MIB + 4 * MIB);
+  assert_int_equal(stats_of(first).reserved_bytes, 2 * MIB);
+  assert_int_equal(stats_of(second).out_of_memory_count, 0);
+  give(first, kept, stream);
+  give(second, block, NULL);
+  tarn_stream_release(stream);
+  tarn_pool_release(first);
+  tarn_pool_release(second);
+  assert_int_equal(used_bytes(budget), 0);
+  tarn_budget_release(budget);
+}
+
+static void the_floor_is_kept_by_trim_and_by_neighbours(void **state) {
+  (void)state;
+  tarn_budget *budget = make_budget(8 * MIB);
+  provided = (counting_provider){0};
+  tarn_pool *first = make_sharing(budget, 4 * MIB);
+  tarn_pool *second = make_sharing(budget, 0);
+  assert_ok(tarn_caching_pool_reserve(first, 4 * MIB));
+  size_t released = 1;
+  assert_ok(tarn_pool_trim(first, 0, &released));
+  assert_int_equal(released, 0);
+  void *block = NULL;
+  assert_status(tarn_pool_alloc(second, 6 * MIB, NULL, &block), TARN_OUT_OF_MEMORY);
+  assert_int_equal(stats_of(first).reserved_bytes, 4 * MIB);
+  block = take(second, 4 * MIB, NULL);
+  give(second, block, NULL);
+  tarn_pool_release(first);
+  tarn_pool_release(second);
+  tarn_budget_release(budget);
+}
+
+/* --- reserve --- */
+
+static void what_was_reserved_up_front_is_lent_without_the_provider(void **state) {
+  (void)state;
+  tarn_pool *pools[] = {make_segment_pool(0), make_range_pool(0)};
+  for (size_t index = 0; index < COUNT_OF(pools); index++) {
+    tarn_pool *pool = pools[index];
+    assert_ok(tarn_caching_pool_reserve(pool, 31 * MIB));
+    const tarn_pool_stats before = stats_of(pool);
+    assert_int_equal(before.reserved_bytes, 32 * MIB);
+    assert_int_equal(before.alloc_count + before.allocated_bytes_peak, 0);
+    assert_ok(tarn_caching_pool_reserve(pool, 20 * MIB)); /* there is more already */
+    void *block = take(pool, 32 * MIB, NULL);
+    assert_int_equal(stats_of(pool).provider_calls, before.provider_calls);
+    assert_ok(tarn_caching_pool_reserve(pool, 40 * MIB));
+    assert_int_equal(stats_of(pool).reserved_bytes, 40 * MIB);
+    give(pool, block, NULL);
+    tarn_pool_release(pool);
+  }
+}
+
+static void a_reserve_beyond_the_limit_fails(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  assert_status(tarn_caching_pool_reserve(pool, 6 * MIB), TARN_OUT_OF_MEMORY);
+  assert_non_null(strstr(tarn_last_error()->message, "limit of 4194304"));
+  assert_status(tarn_caching_pool_reserve(pool, SIZE_MAX), TARN_TOO_LARGE);
+  assert_status(tarn_caching_pool_reserve(NULL, 1), TARN_INVALID_ARGUMENT);
+  assert_null(tarn_caching_pool_budget(NULL));
+  assert_int_equal(stats_of(pool).reserved_bytes, 0);
+  tarn_pool_release(pool);
+}
+
+/* --- pressure --- */
+
+typedef struct giver {
+  tarn_pool *pool;
+  void *block; /* what it can give; NULL: nothing more */
+  int call_count;
+  tarn_pressure seen;
+} giver;
+
+/* Uses the pool: that would deadlock under its lock. */
+static bool give_block(void *context, const tarn_pressure *pressure) {
+  giver *self = context;
+  self->call_count++;
+  self->seen = *pressure;
+  assert_int_equal(stats_of(self->pool).out_of_memory_count, 0);
+  if (self->block == NULL) return false;
+  give(self->pool, self->block, NULL);
+  self->block = NULL;
+  return true;
+}
+
+static void pressure_comes_before_failing_and_is_told_what_is_missing(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(8 * MIB);
+  tarn_budget *budget = tarn_caching_pool_budget(pool);
+  giver cache = {.pool = pool, .block = take(pool, 4 * MIB, NULL)};
+  assert_ok(tarn_budget_add_pressure(budget, give_block, &cache));
+  void *kept = take(pool, 2 * MIB, NULL);
+  assert_int_equal(cache.call_count, 0);
+  void *block = take(pool, 6 * MIB - 4096, NULL);
+  assert_int_equal(cache.call_count, 1);
+  assert_ptr_equal(cache.seen.budget, budget);
+  assert_int_equal(cache.seen.asked_bytes, 6 * MIB - 4096);
+  assert_int_equal(cache.seen.missing_bytes, 4 * MIB);
+  /* Nothing left to give: then it fails, and is counted. */
+  void *none = NULL;
+  assert_status(tarn_pool_alloc(pool, 1 * MIB, NULL, &none), TARN_OUT_OF_MEMORY);
+  assert_int_equal(cache.call_count, 2);
+  assert_int_equal(stats_of(pool).out_of_memory_count, 1);
+  assert_ok(tarn_budget_remove_pressure(budget, give_block, &cache));
+  give(pool, kept, NULL);
+  give(pool, block, NULL);
+  tarn_pool_release(pool);
+}
+
+static bool promise(void *context, const tarn_pressure *pressure) {
+  (void)pressure;
+  ++*(int *)context;
+  return true;
+}
+
+static void empty_promises_end(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(2 * MIB);
+  tarn_budget *budget = tarn_caching_pool_budget(pool);
+  int call_count = 0;
+  void *block = take(pool, 2 * MIB, NULL);
+  void *none = NULL;
+  assert_ok(tarn_budget_add_pressure(budget, promise, &call_count));
+  assert_status(tarn_pool_alloc(pool, 1 * MIB, NULL, &none), TARN_OUT_OF_MEMORY);
+  assert_in_range(call_count, 1, 16);
+  /* What can never fit is not asked for. */
+  call_count = 0;
+  assert_status(tarn_pool_alloc(pool, 4 * MIB, NULL, &none), TARN_OUT_OF_MEMORY);
+  assert_int_equal(call_count, 0);
+  assert_ok(tarn_budget_remove_pressure(budget, promise, &call_count));
+  give(pool, block, NULL);
+  tarn_pool_release(pool);
+}
+
+/* --- how little is waited for --- */
+
+enum { STREAM_COUNT = 4 };
+
+/* Fills the pool with one 2 MiB segment per stream, each pending on its own stream. */
+static void fill_with_pending(tarn_pool *pool, tarn_stream **streams) {
+  void *blocks[STREAM_COUNT];
+  for (int index = 0; index < STREAM_COUNT; index++) {
+    streams[index] = make_stream();
+    blocks[index] = take(pool, 2 * MIB, streams[index]);
+    work(streams[index]);
+  }
+  for (int index = 0; index < STREAM_COUNT; index++) give(pool, blocks[index], streams[index]);
+}
+
+static int busy_count(tarn_stream **streams) {
+  int count = 0;
+  for (int index = 0; index < STREAM_COUNT; index++) {
+    if (manual_stream_pending(streams[index]) > 0) count++;
+  }
+  return count;
+}
+
+static void release_all(tarn_stream **streams) {
+  for (int index = 0; index < STREAM_COUNT; index++) tarn_stream_release(streams[index]);
+}
+
+/* The memory is full and pending: a request of one block's size waits for one stream. */
+static void reclaim_of_one_block_waits_for_one_stream(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(STREAM_COUNT * 2 * MIB);
+  tarn_stream *streams[STREAM_COUNT];
+  fill_with_pending(pool, streams);
+  void *block = take(pool, 2 * MIB, NULL);
+  assert_int_equal(busy_count(streams), STREAM_COUNT - 1);
+  give(pool, block, NULL);
+  release_all(streams);
+  tarn_pool_release(pool);
+}
+
+/* A larger one needs two segments given back: two streams, and no segment more. */
+static void reclaim_gives_back_and_waits_for_no_more_than_it_needs(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(STREAM_COUNT * 2 * MIB);
+  tarn_stream *streams[STREAM_COUNT];
+  fill_with_pending(pool, streams);
+  void *block = take(pool, 4 * MIB, NULL);
+  assert_int_equal(busy_count(streams), STREAM_COUNT - 2);
+  assert_int_equal(provided.release_count, 2);
+  assert_int_equal(stats_of(pool).reserved_bytes, STREAM_COUNT * 2 * MIB);
+  give(pool, block, NULL);
+  release_all(streams);
+  tarn_pool_release(pool);
+}
+
+/* Of two runs of neighbours that would do, the one that one stream used is joined. */
+static void the_run_that_needs_fewer_fences_is_joined(void **state) {
+  (void)state;
+  const tarn_caching_options options = {
+      .struct_size = sizeof options, .limit_bytes = 8 * MIB, .segment_bytes = 8 * MIB};
+  tarn_pool *pool = make_pool_with(&options);
+  tarn_stream *streams[STREAM_COUNT];
+  for (int index = 0; index < STREAM_COUNT; index++) streams[index] = make_stream();
+  char *blocks[8];
+  static const int users[8] = {0, 1, 2, 0, 3, 3, 2, 1};
+  for (int index = 0; index < 8; index++) {
+    blocks[index] = take(pool, 1 * MIB, NULL);
+    work(streams[users[index]]);
+    assert_ok(tarn_pool_note_use(pool, blocks[index], streams[users[index]]));
+  }
+  for (int index = 0; index < 8; index++) give(pool, blocks[index], NULL);
+  void *block = take(pool, 2 * MIB, NULL);
+  assert_ptr_equal(block, blocks[4]);
+  assert_int_equal(busy_count(streams), STREAM_COUNT - 1);
+  assert_int_equal(manual_stream_pending(streams[3]), 0);
+  give(pool, block, NULL);
+  block = take(pool, 3 * MIB, NULL); /* 3 is done: 4, 5 and one more stream's neighbour */
+  assert_int_equal(busy_count(streams), STREAM_COUNT - 2);
+  give(pool, block, NULL);
+  release_all(streams);
+  tarn_pool_release(pool);
+}
+
+/* --- growth without a limit --- */
+
+static void once_there_is_enough_streams_share_instead_of_growing(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *streams[STREAM_COUNT];
+  for (int index = 0; index < STREAM_COUNT; index++) streams[index] = make_stream();
+  for (int round = 0; round < 3 * STREAM_COUNT; round++) {
+    tarn_stream *stream = streams[round % STREAM_COUNT];
+    void *block = take(pool, 64 * MIB, stream);
+    work(stream);
+    give(pool, block, stream);
+  }
+  /* One block is live at a time; the second stream already grew before there was enough. */
+  assert_in_range(stats_of(pool).reserved_bytes_peak, 64 * MIB, 128 * MIB);
+  assert_true(stats_of(pool).wait_count > 0);
+  release_all(streams);
+  tarn_pool_release(pool);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_is_reserved_is_charged_and_paid_back),
+      cmocka_unit_test(a_range_charges_as_it_grows),
+      cmocka_unit_test(the_limit_of_a_pool_may_move),
+      cmocka_unit_test(idle_memory_of_one_pool_serves_another),
+      cmocka_unit_test(the_floor_is_kept_by_trim_and_by_neighbours),
+      cmocka_unit_test(what_was_reserved_up_front_is_lent_without_the_provider),
+      cmocka_unit_test(a_reserve_beyond_the_limit_fails),
+      cmocka_unit_test(pressure_comes_before_failing_and_is_told_what_is_missing),
+      cmocka_unit_test(empty_promises_end),
+      cmocka_unit_test(reclaim_of_one_block_waits_for_one_stream),
+      cmocka_unit_test(reclaim_gives_back_and_waits_for_no_more_than_it_needs),
+      cmocka_unit_test(the_run_that_needs_fewer_fences_is_joined),
+      cmocka_unit_test(once_there_is_enough_streams_share_instead_of_growing),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
