@@ -13,6 +13,8 @@
  *     CUSIM_CAPACITY=bytes          memory of each device (4 GiB)
  *     CUSIM_PINNED_CAPACITY=bytes   most page-locked memory (no limit)
  *     CUSIM_IDLE_MS=n               see cusim_set_idle_ms (250)
+ *     CUSIM_RACES=off|count|report|abort  (report)
+ *     CUSIM_THREADS=as-one|apart    see cusim_threads (as-one)
  *
  * Policies. random: every call that enqueues or asks runs nought to two ready operations of any
  * queue. lazy: nothing runs before somebody waits for it or asks for it, and then no more than that
@@ -90,6 +92,46 @@ CUSIM_API void cusim_set_pinned_capacity(size_t bytes);
 /* Runs one ready operation, or all; answers how many ran. */
 CUSIM_API uint64_t cusim_step(void);
 CUSIM_API uint64_t cusim_drain(void);
+
+/* What happens at a race: two uses of the same bytes, one of them a write, that nothing orders. The
+ * report goes to stderr once for each pair of places in the program. Switching on forgets what was
+ * before. */
+typedef enum cusim_races {
+  CUSIM_RACES_OFF = 0,
+  CUSIM_RACES_COUNT = 1,  /* silently; see cusim_race_report */
+  CUSIM_RACES_REPORT = 2, /* in words on stderr, too */
+  CUSIM_RACES_ABORT = 3   /* and then abort() */
+} cusim_races;
+
+CUSIM_API void cusim_set_races(cusim_races races);
+CUSIM_API cusim_races cusim_get_races(void);
+
+/* Pairs of calls that raced, since the start or cusim_forget_races. */
+CUSIM_API uint64_t cusim_race_count(void);
+/* The text of a race, as snprintf writes: cut to `size`, and the answer is the length of the whole;
+ * 0 where there is none of the index. At most 64 are kept, each of another pair of places. */
+CUSIM_API size_t cusim_race_report(size_t index, char *buffer, size_t size);
+/* The count and the reports; what is known of the memory stays. */
+CUSIM_API void cusim_forget_races(void);
+
+/* The CPU reads or writes bytes that copies use, too. From any thread; from a host function the
+ * access is one in the order of the stream. */
+CUSIM_API void cusim_host_read(const void *address, size_t bytes);
+CUSIM_API void cusim_host_write(const void *address, size_t bytes);
+
+/* Whose order the host's calls have. As one: what a thread has waited for, all threads know, in the
+ * order in which their calls come; and once a host function has started, what it comes after. That
+ * never blames a program that orders its threads by locks the driver cannot see, and finds nothing
+ * between two threads. Apart: each thread knows what it has waited for itself, and what
+ * cusim_host_acquire brought it. Switching forgets what was before. */
+typedef enum cusim_threads { CUSIM_THREADS_AS_ONE = 0, CUSIM_THREADS_APART = 1 } cusim_threads;
+
+CUSIM_API void cusim_set_threads(cusim_threads threads);
+CUSIM_API cusim_threads cusim_get_threads(void);
+/* Who acquires an object comes after all that released it before: a lock, a flag, a thread. A host
+ * function may release, not acquire. No effect where threads are as one. */
+CUSIM_API void cusim_host_acquire(const void *object);
+CUSIM_API void cusim_host_release(const void *object);
 
 /* The n-th call from now (1: the next) of the function "cuMemAlloc", or of any function but
  * cuGetErrorName and cuGetErrorString where `call` is NULL, does nothing and returns `result`.

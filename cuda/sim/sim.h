@@ -15,6 +15,7 @@
 #define SIM_H
 
 #include "cuda/sim/cusim.h"
+#include "cuda/sim/sim_race.h"
 
 #include <cuda.h>
 #include <pthread.h>
@@ -137,6 +138,7 @@ typedef struct sim_mark {
   bool is_done;
   uint64_t done_ns; /* when, by the simulated clock */
   sim_op *op;       /* NULL once it is done */
+  sim_stamp stamp;  /* what the operation comes after; empty where races are off */
 } sim_mark;
 
 typedef enum sim_kind {
@@ -171,7 +173,8 @@ struct sim_op {
       size_t row_bytes;
       size_t row_count;
       size_t plane_count;
-      void *staged; /* owned; the source's rows without gaps, where it was pageable */
+      void *staged;         /* owned; the source's rows without gaps, where it was pageable */
+      bool is_read_by_call; /* the source, before the call returns, whether staged or not */
     } copy;
     struct {
       sim_place dst;
@@ -200,7 +203,8 @@ struct sim_queue {
   sim_op *first;
   sim_op *last;
   sim_mark *tail; /* of the operation enqueued last; a reference; NULL: none ever */
-  uint64_t id;    /* never repeated */
+  sim_timeline *timeline;
+  uint64_t id; /* never repeated */
   uint64_t executed_count;
   int device;
   unsigned flags;   /* CU_STREAM_* */
@@ -275,6 +279,8 @@ typedef struct sim_state {
   bool is_capacity_set;
   bool is_pinned_capacity_set;
   bool is_idle_set;
+  bool are_races_set;
+  bool are_threads_set;
   int device_count;
   sim_device devices[SIM_DEVICES_MAX];
 
@@ -308,7 +314,11 @@ typedef struct sim_state {
   size_t pinned_capacity_bytes;
   size_t pinned_bytes;
 
+  cusim_races races;
+  unsigned stream_ordinals; /* streams created so far */
+
   uint64_t calls[CALL_COUNT];
+  uint64_t call_count;                  /* of all */
   sim_failure failures[CALL_COUNT + 1]; /* the last one: any call */
   uint64_t failure_count;
   const char *failed_call;
@@ -323,13 +333,20 @@ enum { SIM_NEEDS_NOTHING = 0, SIM_NEEDS_INIT = 1, SIM_NEEDS_CONTEXT = 2 };
 
 /* The head of every entry point: counts, fails on demand, refuses host functions and forked
  * children, checks what the call needs. On CUDA_SUCCESS the lock is held until sim_leave. */
-CUresult sim_enter(sim_call call, int needs);
+CUresult sim_enter(sim_call call, int needs, const void *site);
 CUresult sim_leave(CUresult result);
-#define SIM_ENTER(name, needs)                                \
-  do {                                                        \
-    const CUresult refused = sim_enter(CALL_##name, (needs)); \
-    if (refused != CUDA_SUCCESS) return refused;              \
+#define SIM_ENTER(name, needs)                                                             \
+  do {                                                                                     \
+    const CUresult refused = sim_enter(CALL_##name, (needs), __builtin_return_address(0)); \
+    if (refused != CUDA_SUCCESS) return refused;                                           \
   } while (0)
+/* The entry point that the calling thread is in, or was in last. */
+typedef struct sim_caller {
+  const char *what;
+  uint64_t number;  /* of the call, as cusim_calls(NULL) counts */
+  const void *site; /* where the program made it */
+} sim_caller;
+const sim_caller *sim_caller_now(void);
 /* For calls that are no entry point's business (cusim.h). */
 void sim_lock(void);
 void sim_unlock(void);
@@ -442,8 +459,12 @@ CUresult sim_op_enqueue(sim_op *op);
 void sim_op_finish(sim_op *op);
 /* Runs until the mark is passed. */
 void sim_wait_for(sim_mark *mark);
+/* The same for a caller who thereby comes after it. */
+void sim_host_wait_for(sim_mark *mark);
 /* Whether the mark is passed, as the policy wants it seen. NULL is. */
 bool sim_ask(sim_mark *mark);
+/* The same for a caller who comes after it where it is. */
+bool sim_host_ask(sim_mark *mark);
 /* Runs one ready operation of any queue; false where there is none. */
 bool sim_step(void);
 

@@ -10,6 +10,7 @@ sim_state sim = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .progressed = PTHREAD_COND_INITIALIZER,
     .policy = CUSIM_RANDOM,
+    .races = CUSIM_RACES_REPORT,
     .seed = 1,
     .random_state = 1,
     .idle_ms = 250,
@@ -24,6 +25,7 @@ sim_state sim = {
 };
 
 static atomic_bool is_forked;
+static _Thread_local sim_caller caller;
 
 /* --- entering and leaving --- */
 
@@ -84,17 +86,22 @@ static CUresult check_needs(int needs) {
   return current->error;
 }
 
-CUresult sim_enter(sim_call call, int needs) {
+CUresult sim_enter(sim_call call, int needs, const void *site) {
   /* The child has the driver's memory but not its thread, and may have a lock that nobody opens. */
   if (atomic_load(&is_forked)) return CUDA_ERROR_NOT_INITIALIZED;
   if (sim_on_host_thread()) return CUDA_ERROR_NOT_PERMITTED;
   sim_lock();
   sim.calls[call]++;
+  caller = (sim_caller){.what = call_names[call], .number = ++sim.call_count, .site = site};
   if (sim.pending_count != 0) sim.last_call_ns = sim_now_ns();
   CUresult result = planned_failure(call);
   if (result == CUDA_SUCCESS) result = check_needs(needs);
   if (result != CUDA_SUCCESS) sim_unlock();
   return result;
+}
+
+const sim_caller *sim_caller_now(void) {
+  return &caller;
 }
 
 CUresult sim_leave(CUresult result) {
@@ -132,6 +139,17 @@ static void read_environment(void) {
     sim.pinned_capacity_bytes = (size_t)value;
   }
   if (!sim.is_idle_set && read_number("CUSIM_IDLE_MS", &value)) sim.idle_ms = (unsigned)value;
+  const char *races = getenv("CUSIM_RACES");
+  if (races != NULL && !sim.are_races_set) {
+    sim.races = strcmp(races, "off") == 0     ? CUSIM_RACES_OFF
+                : strcmp(races, "count") == 0 ? CUSIM_RACES_COUNT
+                : strcmp(races, "abort") == 0 ? CUSIM_RACES_ABORT
+                                              : CUSIM_RACES_REPORT;
+  }
+  const char *threads = getenv("CUSIM_THREADS");
+  if (threads != NULL && !sim.are_threads_set) {
+    sim_clock_split_threads(strcmp(threads, "apart") == 0);
+  }
   const char *policy = getenv("CUSIM_POLICY");
   if (policy != NULL && !sim.is_policy_set) {
     sim.policy = strcmp(policy, "lazy") == 0    ? CUSIM_LAZY

@@ -133,11 +133,16 @@ static bool stage(sim_op *op) {
   return true;
 }
 
-/* Whether the call returns only when the copy is done; see cusim.h. */
-static bool must_wait(const sim_place *dst, const sim_place *src) {
-  const bool is_from_pageable = sim_place_is_pageable(src);
-  if (sim_place_is_pageable(dst) || (is_from_pageable && !dst->is_device)) return true;
-  return is_from_pageable && sim.policy == CUSIM_RANDOM && sim_random() % 2 == 0;
+/* Whether a program may rely on it that the copy is done when the call returns; see cusim.h. */
+static bool returns_when_done(const sim_place *dst, const sim_place *src, manner how) {
+  if (how == MANNER_WAIT || sim_place_is_pageable(dst)) return true;
+  return how == MANNER_AS_ASKED && sim_place_is_pageable(src) && !dst->is_device;
+}
+
+/* Whether the call waits for the copy all the same, as a driver may. */
+static bool waits_by_chance(const sim_place *src, manner how) {
+  return how == MANNER_AS_ASKED && sim_place_is_pageable(src) && sim.policy == CUSIM_RANDOM &&
+         sim_random() % 2 == 0;
 }
 
 static CUresult enqueue_copy(CUstream stream, const sim_place *dst, const sim_place *src,
@@ -153,9 +158,10 @@ static CUresult enqueue_copy(CUstream stream, const sim_place *dst, const sim_pl
   op->as.copy.row_bytes = size.row_bytes;
   op->as.copy.row_count = size.row_count;
   op->as.copy.plane_count = size.plane_count;
-  const bool waits = how == MANNER_WAIT || (how == MANNER_AS_ASKED && must_wait(dst, src)) ||
-                     sim_place_is_pageable(dst);
   const bool is_staged = how == MANNER_STAGE || sim_place_is_pageable(src);
+  op->as.copy.is_read_by_call = how == MANNER_STAGE || (is_staged && dst->is_device);
+  const bool is_done_on_return = returns_when_done(dst, src, how);
+  const bool waits = is_done_on_return || waits_by_chance(src, how);
   if (!waits && is_staged && !stage(op)) {
     sim_op_discard(op);
     return CUDA_ERROR_OUT_OF_MEMORY;
@@ -163,6 +169,7 @@ static CUresult enqueue_copy(CUstream stream, const sim_place *dst, const sim_pl
   sim_mark *mark = sim_mark_retain(op->mark);
   const CUresult enqueued = sim_op_enqueue(op);
   if (enqueued == CUDA_SUCCESS && waits) sim_wait_for(mark);
+  if (enqueued == CUDA_SUCCESS && is_done_on_return) sim_clock_host_learns(mark);
   sim_mark_release(mark);
   return enqueued != CUDA_SUCCESS ? enqueued : sim_context_error(device);
 }

@@ -169,6 +169,7 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
       queue = queue->next;
     }
   }
+  sim_clock_host_learns_all(sim_clock_gather(device, /*blocking_only=*/false));
   sim_events_abandon(device);
   sim_streams_abandon(device);
   sim_thread_queues_abandon(device);
@@ -247,6 +248,7 @@ CUresult cuCtxGetDevice(CUdevice *device) {
 CUresult cuCtxSynchronize(void) {
   SIM_ENTER(cuCtxSynchronize, SIM_NEEDS_CONTEXT);
   const int device = sim_current()->device;
+  sim_clock *before = sim_clock_gather(device, /*blocking_only=*/false);
   for (sim_queue *queue = sim.queues; queue != NULL;) {
     if (queue->device == device && queue->first != NULL) {
       sim_wait_for(queue->tail);
@@ -255,5 +257,6 @@ CUresult cuCtxSynchronize(void) {
       queue = queue->next;
     }
   }
+  sim_clock_host_learns_all(before);
   return sim_leave(sim_context_error(device));
 }

@@ -109,7 +109,7 @@ CUresult cuEventQuery(CUevent event) {
   SIM_ENTER(cuEventQuery, SIM_NEEDS_CONTEXT);
   if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
   const int device = event->device;
-  const bool is_done = sim_ask(event->latest);
+  const bool is_done = sim_host_ask(event->latest);
   if (sim_context_error(device) != CUDA_SUCCESS) return sim_leave(sim_context_error(device));
   return sim_leave(is_done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY);
 }
@@ -118,7 +118,7 @@ CUresult cuEventSynchronize(CUevent event) {
   SIM_ENTER(cuEventSynchronize, SIM_NEEDS_CONTEXT);
   if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
   const int device = event->device;
-  sim_wait_for(event->latest);
+  sim_host_wait_for(event->latest);
   return sim_leave(sim_context_error(device));
 }
 
@@ -136,7 +136,7 @@ CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
   const int device = start->device;
   sim_mark *first = sim_mark_retain(start->latest);
   sim_mark *last = sim_mark_retain(end->latest);
-  const bool is_done = sim_ask(first) && sim_ask(last);
+  const bool is_done = sim_host_ask(first) && sim_host_ask(last);
   CUresult result = is_done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
   if (sim_context_error(device) != CUDA_SUCCESS) result = sim_context_error(device);
   if (result == CUDA_SUCCESS) {

@@ -57,7 +57,7 @@ static CUresult enqueue(const fill *asked, CUstream stream, bool waits) {
   sim_mark *mark = sim_mark_retain(op->mark);
   result = sim_op_enqueue(op);
   if (result == CUDA_SUCCESS && waits && !place.is_device) {
-    sim_wait_for(mark);
+    sim_host_wait_for(mark);
     result = sim_context_error(device);
   }
   sim_mark_release(mark);

@@ -18,6 +18,7 @@ static void run_function(void) {
   sim_op *op = sim.host_op;
   const CUhostFn function = op->as.call.function;
   void *argument = op->as.call.argument;
+  sim_clock_host_function_starts(op);
   sim_unlock();
   function(argument);
   sim_lock();

@@ -52,6 +52,7 @@ uint64_t sim_range_insert(sim_range range) {
   memmove(&sim.ranges[index + 1], &sim.ranges[index],
           (sim.range_count - index) * sizeof sim.ranges[0]);
   range.id = ++sim.range_ids;
+  sim_race_fresh(range.start, range.size_bytes);
   sim.ranges[index] = range;
   sim.range_count++;
   return range.id;
@@ -92,6 +93,7 @@ void sim_memory_abandon(int device) {
     /* Mappings belong to the process, not to a context. */
     if (sim.ranges[i].device != device || sim.ranges[i].kind == RANGE_MAPPED) continue;
     sim.abandoned_count++;
+    sim_race_fresh(sim.ranges[i].start, sim.ranges[i].size_bytes);
     drop(&sim.ranges[i]);
   }
 }
@@ -154,6 +156,7 @@ CUresult cuMemFree(CUdeviceptr address) {
   if (address == 0) return sim_leave(CUDA_SUCCESS);
   sim_range *range = find_start(address, RANGE_DEVICE);
   if (range == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  sim_race_gone(range->start, range->size_bytes);
   drop(range);
   return sim_leave(CUDA_SUCCESS);
 }
@@ -202,6 +205,7 @@ CUresult cuMemFreeHost(void *address) {
   SIM_ENTER(cuMemFreeHost, SIM_NEEDS_CONTEXT);
   sim_range *range = find_start((uintptr_t)address, RANGE_PINNED);
   if (range == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  sim_race_gone(range->start, range->size_bytes);
   drop(range);
   return sim_leave(CUDA_SUCCESS);
 }
@@ -232,6 +236,7 @@ CUresult cuMemHostUnregister(void *address) {
   SIM_ENTER(cuMemHostUnregister, SIM_NEEDS_CONTEXT);
   sim_range *range = find_start((uintptr_t)address, RANGE_REGISTERED);
   if (range == NULL) return sim_leave(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
+  sim_race_gone(range->start, range->size_bytes);
   drop(range);
   return sim_leave(CUDA_SUCCESS);
 }

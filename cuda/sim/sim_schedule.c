@@ -23,7 +23,9 @@ sim_mark *sim_mark_retain(sim_mark *mark) {
 }
 
 void sim_mark_release(sim_mark *mark) {
-  if (mark != NULL && --mark->reference_count == 0) free(mark);
+  if (mark == NULL || --mark->reference_count > 0) return;
+  sim_stamp_drop(&mark->stamp);
+  free(mark);
 }
 
 sim_op *sim_op_create(sim_queue *queue, sim_kind kind) {
@@ -212,6 +214,7 @@ CUresult sim_op_enqueue(sim_op *op) {
     sim_op_discard(op);
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
+  sim_race_enqueued(op);
   append(op);
   sim_host_watch();
   let_policy_run();
@@ -272,24 +275,41 @@ void sim_wait_for(sim_mark *mark) {
   sim_mark_release(mark);
 }
 
-bool sim_ask(sim_mark *mark) {
-  if (mark == NULL || mark->is_done) return true;
+void sim_host_wait_for(sim_mark *mark) {
   sim_mark_retain(mark);
-  bool is_done = false;
+  sim_wait_for(mark);
+  sim_clock_host_learns(mark);
+  sim_mark_release(mark);
+}
+
+static bool ask_policy(const sim_mark *mark) {
   switch (sim.policy) {
     case CUSIM_RANDOM:
       step_at_random();
-      is_done = mark->is_done;
-      break;
+      return mark->is_done;
     case CUSIM_LAZY:
       /* The answer first, then a step, so that asking again gets further. */
       step_towards(mark);
-      break;
+      return false;
     case CUSIM_EAGER:
       drain();
-      is_done = mark->is_done;
-      break;
+      return mark->is_done;
   }
+  return false;
+}
+
+bool sim_ask(sim_mark *mark) {
+  if (mark == NULL || mark->is_done) return true;
+  sim_mark_retain(mark);
+  const bool is_done = ask_policy(mark);
+  sim_mark_release(mark);
+  return is_done;
+}
+
+bool sim_host_ask(sim_mark *mark) {
+  sim_mark_retain(mark);
+  const bool is_done = sim_ask(mark);
+  if (is_done) sim_clock_host_learns(mark);
   sim_mark_release(mark);
   return is_done;
 }

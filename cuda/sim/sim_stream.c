@@ -16,6 +16,7 @@ sim_queue *sim_queue_create(int device, unsigned flags, bool is_legacy) {
   queue->device = device;
   queue->flags = flags;
   queue->is_legacy = is_legacy;
+  sim_timeline_open(queue);
   queue->previous = sim.queues_last;
   if (sim.queues_last != NULL) {
     sim.queues_last->next = queue;
@@ -40,6 +41,7 @@ void sim_queue_detach(sim_queue *queue) {
     sim.queues_last = queue->previous;
   }
   sim_mark_release(queue->tail);
+  sim_timeline_end(queue->timeline);
   free(queue);
 }
 
@@ -149,7 +151,12 @@ CUresult cuStreamQuery(CUstream stream) {
   const CUresult result = sim_queue_of(stream, &queue);
   if (result != CUDA_SUCCESS) return sim_leave(result);
   const int device = queue->device;
-  const bool is_done = sim_ask(queue->tail) && sim_ask(other_tail(queue));
+  const bool is_legacy = queue->is_legacy;
+  const bool is_done =
+      is_legacy ? sim_ask(queue->tail) && sim_ask(other_tail(queue)) : sim_host_ask(queue->tail);
+  if (is_legacy && is_done) {
+    sim_clock_host_learns_all(sim_clock_gather(device, /*blocking_only=*/true));
+  }
   if (sim_context_error(device) != CUDA_SUCCESS) return sim_leave(sim_context_error(device));
   return sim_leave(is_done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY);
 }
@@ -160,13 +167,18 @@ CUresult cuStreamSynchronize(CUstream stream) {
   const CUresult result = sim_queue_of(stream, &queue);
   if (result != CUDA_SUCCESS) return sim_leave(result);
   const int device = queue->device;
-  const bool is_legacy = queue->is_legacy;
+  if (!queue->is_legacy) {
+    sim_host_wait_for(queue->tail);
+    return sim_leave(sim_context_error(device));
+  }
+  sim_clock *before = sim_clock_gather(device, /*blocking_only=*/true);
   sim_wait_for(queue->tail);
-  while (is_legacy) {
+  for (;;) {
     sim_mark *tail = other_tail(sim.devices[device].context.legacy);
     if (tail == NULL) break;
     sim_wait_for(tail);
   }
+  sim_clock_host_learns_all(before);
   return sim_leave(sim_context_error(device));
 }
 

@@ -346,6 +346,7 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t size_bytes) {
      * simulator alone. */
     (void)mmap(sim_virtual_view(range->reservation, range->start), range->size_bytes, PROT_NONE,
                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    sim_race_gone(range->start, range->size_bytes);
     sim_physical *physical = range->physical;
     physical->mapping_count--;
     sim_range_remove(range);

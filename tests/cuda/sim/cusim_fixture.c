@@ -10,11 +10,42 @@ int cusim_setup(void **state) {
   cusim_set_patience_ms(2000); /* the order must not hang on how busy the machine is */
   cusim_set_policy(CUSIM_LAZY);
   cusim_set_seed(1);
+  cusim_set_races(CUSIM_RACES_COUNT);
+  cusim_forget_races();
   abandoned_before = cusim_fixture_counts().abandoned;
   CU(cuDevicePrimaryCtxRetain(&context, 0));
   CU(cuCtxPushCurrent(context));
   *state = context;
   return 0;
+}
+
+/* The reports so far, one after the other. */
+static void print_races(void) {
+  char text[1024];
+  for (size_t i = 0; cusim_race_report(i, text, sizeof text) != 0; i++) print_error("%s\n", text);
+}
+
+void cusim_expect_no_race(void) {
+  if (cusim_race_count() == 0) return;
+  print_races();
+  cusim_forget_races();
+  fail_msg("a race where there is none");
+}
+
+void cusim_expect_races(uint64_t count) {
+  if (cusim_race_count() != count) print_races();
+  assert_int_equal(cusim_race_count(), count);
+  cusim_forget_races();
+}
+
+void cusim_expect_race(const char *later, const char *earlier, const char *reason) {
+  char text[1024];
+  assert_true(cusim_race_report(0, text, sizeof text) > 0);
+  const char *found = strstr(text, later);
+  if (found != NULL) found = strstr(found + 1, earlier);
+  if (found != NULL) found = strstr(found + 1, reason);
+  if (found == NULL) fail_msg("no \"%s\", \"%s\", \"%s\" in: %s", later, earlier, reason, text);
+  cusim_expect_races(1);
 }
 
 int cusim_teardown(void **state) {
@@ -35,6 +66,7 @@ int cusim_teardown(void **state) {
   assert_int_equal(counts.reservations, 0);
   assert_int_equal(counts.physical_bytes, 0);
   assert_int_equal(counts.mappings, 0);
+  cusim_expect_no_race();
   return 0;
 }
 

@@ -25,6 +25,11 @@ int cusim_teardown(void **state);
 
 /* What is abandoned by now is the test's own doing. */
 void cusim_fixture_forgive(void);
+/* Races since the last of these. cusim_teardown wants none left. */
+void cusim_expect_no_race(void);
+void cusim_expect_races(uint64_t count);
+/* One, whose report has these words in this order. */
+void cusim_expect_race(const char *later, const char *earlier, const char *reason);
 
 cusim_counts cusim_fixture_counts(void);
 CUstream cusim_fixture_stream(void); /* non-blocking */
@@ -50,5 +55,6 @@ int run_cusim_fill_tests(void);
 int run_cusim_value_tests(void);
 int run_cusim_per_thread_tests(void);
 int run_cusim_call_tests(void);
+int run_cusim_race_tests(void);
 
 #endif

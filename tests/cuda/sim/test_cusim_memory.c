@@ -178,6 +178,7 @@ static void break_by_freeing(CUdeviceptr *block, void **pinned, bool frees_devic
   } else {
     CU(cuMemFreeHost(*pinned));
   }
+  cusim_expect_race("takes away", "cuMemcpyAsync", "the host never waited");
   assert_int_equal(cuStreamSynchronize(stream), CUDA_ERROR_ILLEGAL_ADDRESS);
   assert_int_equal(cuMemFree(*block), CUDA_ERROR_ILLEGAL_ADDRESS); /* it sticks */
   assert_non_null(strstr(cusim_fault(), frees_device ? "destination" : "source"));

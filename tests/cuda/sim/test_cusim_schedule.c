@@ -181,6 +181,7 @@ static void single_steps_run_one_operation_each(void **state) {
   assert_int_equal(cusim_drain(), 2);
   assert_int_equal(cusim_step(), 0);
   assert_int_equal(pinned[0], 3);
+  CU(cuStreamSynchronize(stream)); /* to have run is no order that a program could know of */
   CU(cuStreamDestroy(stream));
   CU(cuMemFreeHost(pinned));
 }

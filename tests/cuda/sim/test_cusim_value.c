@@ -17,6 +17,7 @@ static void a_stream_waits_until_another_writes_the_value(void **state) {
   CU(cuStreamWriteValue32(writer, flag, 6, 0));
   CU(cuStreamSynchronize(waiter));
   assert_memory_equal(pinned, "\1\1", 2);
+  cusim_host_acquire((void *)(uintptr_t)flag); /* written after the wait came: not seen by itself */
   CU(cuStreamDestroy(waiter));
   CU(cuStreamDestroy(writer));
   CU(cuMemFree(flag));
@@ -131,6 +132,7 @@ static void memory_freed_below_a_wait_breaks_the_context(void **state) {
   CU(cuMemcpyHtoD(flag, (const char[8]){0}, 8));
   CU(cuStreamWaitValue64(stream, flag, 1, CU_STREAM_WAIT_VALUE_EQ));
   CU(cuMemFree(flag));
+  cusim_expect_race("cuMemFree", "cuStreamWaitValue64", "the host never waited");
   assert_int_equal(cuStreamSynchronize(stream), CUDA_ERROR_ILLEGAL_ADDRESS);
   assert_non_null(strstr(cusim_fault(), "a wait for a value"));
   CU(cuDevicePrimaryCtxRelease(0));
