@@ -30,6 +30,10 @@
  *   - a copy past the end of an allocation is refused, and one that reaches mapped memory which the
  *     device has no access to. It may run over mappings side by side in one reservation;
  *   - virtual memory comes in granules of 2 MiB; access is set for whole mappings;
+ *   - a pool's block may be used between its allocation and its free in stream order only: work
+ *     that runs before or after breaks the context. A pool takes memory in chunks of 32 MiB where
+ *     it can, reuses what its policies allow before it takes more, and gives whole chunks back when
+ *     the host waits for something or trims, never a chunk with a free that the host has not seen;
  *   - destroyed handles come back at once as other objects; cuStreamGetId never repeats;
  *   - device memory is aligned to 256 bytes and to no more.
  *
@@ -42,7 +46,7 @@
  * each operation, one after the other. It is the same in every run of a seed and says nothing about
  * a GPU.
  *
- * Left out: kernels, modules, graphs and capture, memory pools, managed memory,
+ * Left out: kernels, modules, graphs and capture, managed memory,
  * arrays, peer attributes, IPC, contexts other than primary ones. Default streams of threads are
  * found through cuGetProcAddress only. It knows what there is; the attributes say no for the rest.
  *
@@ -170,6 +174,9 @@ typedef struct cusim_counts {
   size_t physical_blocks; /* cuMemCreate: with a handle, or mapped */
   size_t physical_bytes;
   size_t mappings;
+  size_t pools;       /* cuMemPoolCreate; not the devices' own */
+  size_t pool_blocks; /* cuMemAllocAsync */
+  size_t pool_bytes;  /* that pools hold, the devices' own too */
 } cusim_counts;
 
 CUSIM_API void cusim_get_counts(cusim_counts *counts);

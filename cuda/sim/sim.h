@@ -75,6 +75,19 @@ enum {
   X(cuMemGetAccess)                         \
   X(cuMemRetainAllocationHandle)            \
   X(cuMemGetAllocationPropertiesFromHandle) \
+  X(cuMemPoolCreate)                        \
+  X(cuMemPoolDestroy)                       \
+  X(cuMemPoolTrimTo)                        \
+  X(cuMemPoolSetAttribute)                  \
+  X(cuMemPoolGetAttribute)                  \
+  X(cuMemPoolSetAccess)                     \
+  X(cuMemPoolGetAccess)                     \
+  X(cuDeviceGetDefaultMemPool)              \
+  X(cuDeviceGetMemPool)                     \
+  X(cuDeviceSetMemPool)                     \
+  X(cuMemAllocAsync)                        \
+  X(cuMemAllocFromPoolAsync)                \
+  X(cuMemFreeAsync)                         \
   X(cuMemcpyAsync)                          \
   X(cuMemcpyHtoDAsync)                      \
   X(cuMemcpyDtoHAsync)                      \
@@ -149,6 +162,8 @@ typedef enum sim_kind {
   KIND_WAIT,
   KIND_WAIT_VALUE,
   KIND_WRITE_VALUE,
+  KIND_LEND, /* memory of a pool begins to be a block, and is poisoned */
+  KIND_TAKE, /* it ends */
 } sim_kind;
 
 /* Memory as an operation saw it when it was enqueued. */
@@ -164,7 +179,8 @@ typedef struct sim_place {
 struct sim_op {
   sim_op *next;
   sim_queue *queue;
-  sim_mark *mark; /* a reference */
+  sim_mark *mark;    /* a reference */
+  uint64_t sequence; /* in its queue, from 1 */
   sim_kind kind;
   union {
     struct {
@@ -194,6 +210,12 @@ struct sim_op {
       void *argument;
     } call;
     sim_mark *wait_for; /* a reference */
+    struct {
+      uintptr_t address;
+      size_t size_bytes;
+      uint64_t range_id;
+      sim_mark *lent; /* of a TAKE: a reference to its LEND's */
+    } pool;
   } as;
 };
 
@@ -206,6 +228,8 @@ struct sim_queue {
   sim_timeline *timeline;
   uint64_t id; /* never repeated */
   uint64_t executed_count;
+  uint64_t enqueued_count;
+  uint64_t covered; /* scratch of sim_queue_is_behind */
   int device;
   unsigned flags;   /* CU_STREAM_* */
   bool is_legacy;   /* the default stream of a context */
@@ -240,10 +264,12 @@ typedef enum sim_range_kind {
   RANGE_PINNED,     /* cuMemHostAlloc */
   RANGE_REGISTERED, /* cuMemHostRegister */
   RANGE_MAPPED,     /* cuMemMap: neighbours in one reservation are one memory to a copy */
+  RANGE_POOL,       /* cuMemAllocAsync */
 } sim_range_kind;
 
 typedef struct sim_physical sim_physical;
 typedef struct sim_reservation sim_reservation;
+typedef struct sim_pool_block sim_pool_block;
 
 typedef struct sim_range {
   uintptr_t start;
@@ -256,6 +282,7 @@ typedef struct sim_range {
   sim_physical *physical;
   sim_reservation *reservation;
   CUmemAccess_flags access[SIM_DEVICES_MAX];
+  sim_pool_block *block; /* of RANGE_POOL */
 } sim_range;
 
 typedef struct sim_device {
@@ -376,10 +403,13 @@ void *sim_window_view(uintptr_t address);
 sim_range *sim_range_find(uintptr_t address);
 /* The first range that ends behind the address, or NULL; ranges follow each other in memory. */
 sim_range *sim_range_after(uintptr_t address);
-/* Memory that a program may use begins and ends here and nowhere else: sim_range_insert is called
- * by cuMemAlloc, cuMemHostAlloc, cuMemHostRegister and cuMemMap, sim_range_remove by cuMemFree,
- * cuMemFreeHost, cuMemHostUnregister and cuMemUnmap; both at the call, in the order of the host.
- * sim_range_make_room comes first, so that inserting cannot fail; the range gets its id. */
+/* Memory that a program may name begins and ends here and nowhere else: sim_range_insert is called
+ * by cuMemAlloc, cuMemHostAlloc, cuMemHostRegister, cuMemMap and cuMemAllocFromPoolAsync,
+ * sim_range_remove by cuMemFree, cuMemFreeHost, cuMemHostUnregister, cuMemUnmap and cuMemFreeAsync;
+ * all at the call, in the order of the host. Only of a pool's block (RANGE_POOL) work may not use
+ * the bytes from call to call, but from its KIND_LEND to its KIND_TAKE in stream order: each counts
+ * as a write of the whole block. sim_range_make_room comes first, so that inserting cannot fail;
+ * the range gets its id. */
 bool sim_range_make_room(void);
 uint64_t sim_range_insert(sim_range range);
 void sim_range_remove(sim_range *range);
@@ -397,6 +427,35 @@ typedef struct sim_virtual_counts {
   size_t physical_bytes;
 } sim_virtual_counts;
 sim_virtual_counts sim_virtual_count(void);
+/* A reservation with memory behind all of it, for a pool; the bytes are anything. NULL: no memory.
+ * No call of a program's reaches it as a reservation. */
+sim_reservation *sim_virtual_take(size_t size_bytes);
+void sim_virtual_give(sim_reservation *reservation);
+uintptr_t sim_virtual_start(const sim_reservation *reservation);
+
+/* --- sim_pool.c --- */
+/* The operations of cuMemAllocAsync and cuMemFreeAsync, in stream order. A broken context passes
+ * over the first, but memory ends all the same. */
+void sim_lend_run(sim_op *op);
+void sim_take_run(sim_op *op);
+/* Whether the block of that id was given to cuMemFreeAsync and its KIND_TAKE has not run. */
+bool sim_pool_is_ending(uint64_t range_id);
+/* Whether the KIND_LEND of a pool's block has run; true for any other range. */
+bool sim_pool_has_begun(const sim_range *range);
+bool sim_pool_allows(const sim_range *range, int device, bool is_written);
+/* cuMemFree of a pool's block: at once, without waiting. */
+void sim_pool_free_now(sim_range *range);
+CUmemoryPool sim_pool_of(const sim_range *range);
+/* The host has waited for something: frees that are done count as seen, and what no threshold
+ * keeps goes back to the device. */
+void sim_pools_observe(void);
+void sim_pools_abandon(int device);
+typedef struct sim_pool_counts {
+  size_t pools; /* created and not destroyed */
+  size_t blocks;
+  size_t reserved_bytes; /* of default pools too */
+} sim_pool_counts;
+sim_pool_counts sim_pools_count(void);
 
 /* --- sim_copy.c --- */
 /* What lies at the address: `plane_count` planes of `row_count` rows, the pitches in `place`. It
@@ -457,6 +516,11 @@ void sim_op_discard(sim_op *op);
 CUresult sim_op_enqueue(sim_op *op);
 /* Takes it out of its queue, done. */
 void sim_op_finish(sim_op *op);
+/* Enqueues a wait for `mark` where it is not passed; false without memory. */
+bool sim_queue_wait(sim_queue *queue, sim_mark *mark);
+/* Whether what is enqueued on the queue from now on lies behind the mark, by the waits there are.
+ * False where the mark is passed already: what led to it is forgotten. */
+bool sim_queue_is_behind(const sim_queue *queue, const sim_mark *mark);
 /* Runs until the mark is passed. */
 void sim_wait_for(sim_mark *mark);
 /* The same for a caller who thereby comes after it. */

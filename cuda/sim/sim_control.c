@@ -194,12 +194,18 @@ void cusim_get_counts(cusim_counts *counts) {
       case RANGE_MAPPED:
         counts->mappings++;
         break;
+      case RANGE_POOL:
+        break;
     }
   }
   const sim_virtual_counts virtual = sim_virtual_count();
   counts->reservations = virtual.reservations;
   counts->physical_blocks = virtual.physical_blocks;
   counts->physical_bytes = virtual.physical_bytes;
+  const sim_pool_counts pools = sim_pools_count();
+  counts->pools = pools.pools;
+  counts->pool_blocks = pools.blocks;
+  counts->pool_bytes = pools.reserved_bytes;
   counts->streams = sim.stream_count;
   counts->events = sim.event_count;
   for (int i = 0; i < SIM_DEVICES_MAX; i++) {

@@ -61,17 +61,26 @@ void *sim_place_view(const sim_place *place) {
   return place->is_device ? sim_window_view(place->address) : (void *)place->address;
 }
 
+static bool break_by(const sim_op *op, const sim_place *place, const char *what, const char *why) {
+  sim_break(op->queue->device, CUDA_ERROR_ILLEGAL_ADDRESS, "%s at %p in stream %llu: %s", what,
+            (void *)place->address, (unsigned long long)op->queue->id, why);
+  return false;
+}
+
 bool sim_place_is_intact(const sim_op *op, const sim_place *place, bool is_written,
                          const char *what) {
   if (sim_place_is_pageable(place)) return true;
   const uint64_t id = find_ranges(place->address, place->address + place->extent_bytes,
                                   op->queue->device, is_written);
-  if (id != 0 && id <= place->range_id) return true;
-  sim_break(op->queue->device, CUDA_ERROR_ILLEGAL_ADDRESS,
-            "%s at %p in stream %llu: the memory was freed, unmapped or closed to the device after "
-            "the operation was enqueued and before it ran",
-            what, (void *)place->address, (unsigned long long)op->queue->id);
-  return false;
+  if (id != 0 && id <= place->range_id) {
+    if (sim_pool_has_begun(sim_range_find(place->address))) return true;
+    return break_by(op, place, what,
+                    "the pool's block was used before its allocation in stream order");
+  }
+  if (sim_pool_is_ending(place->range_id)) return true;
+  return break_by(op, place, what,
+                  "the memory was freed, unmapped or closed to the device after the operation was "
+                  "enqueued and before it ran");
 }
 
 /* --- running --- */

@@ -101,6 +101,7 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
     case CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY:
     case CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED:
+    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
     case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:
     case CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED:
@@ -174,6 +175,7 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
   sim_streams_abandon(device);
   sim_thread_queues_abandon(device);
   sim_memory_abandon(device);
+  sim_pools_abandon(device);
   if (self->legacy != NULL) sim_queue_detach(self->legacy);
   self->legacy = NULL;
   self->error = CUDA_SUCCESS;
@@ -258,5 +260,6 @@ CUresult cuCtxSynchronize(void) {
     }
   }
   sim_clock_host_learns_all(before);
+  sim_pools_observe();
   return sim_leave(sim_context_error(device));
 }

@@ -119,6 +119,7 @@ CUresult cuEventSynchronize(CUevent event) {
   if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
   const int device = event->device;
   sim_host_wait_for(event->latest);
+  sim_pools_observe();
   return sim_leave(sim_context_error(device));
 }
 

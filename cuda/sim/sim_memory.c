@@ -82,6 +82,9 @@ static void drop(sim_range *range) {
     case RANGE_REGISTERED:
       sim.pinned_bytes -= range->size_bytes;
       break;
+    case RANGE_POOL:
+      sim_pool_free_now(range);
+      return;
     case RANGE_MAPPED: /* cuMemUnmap's alone */
       return;
   }
@@ -155,6 +158,7 @@ CUresult cuMemFree(CUdeviceptr address) {
   SIM_ENTER(cuMemFree, SIM_NEEDS_CONTEXT);
   if (address == 0) return sim_leave(CUDA_SUCCESS);
   sim_range *range = find_start(address, RANGE_DEVICE);
+  if (range == NULL) range = find_start(address, RANGE_POOL);
   if (range == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
   sim_race_gone(range->start, range->size_bytes);
   drop(range);
@@ -242,7 +246,7 @@ CUresult cuMemHostUnregister(void *address) {
 }
 
 static bool is_device_range(const sim_range *range) {
-  return range->kind == RANGE_DEVICE || range->kind == RANGE_MAPPED;
+  return range->kind != RANGE_PINNED && range->kind != RANGE_REGISTERED;
 }
 
 CUresult cuMemHostGetDevicePointer(CUdeviceptr *device_address, void *address, unsigned flags) {
@@ -289,6 +293,9 @@ static CUresult describe(void *data, CUpointer_attribute attribute, CUdeviceptr 
       break;
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
       *(unsigned *)data = 0;
+      break;
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+      *(CUmemoryPool *)data = range->kind == RANGE_POOL ? sim_pool_of(range) : NULL;
       break;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
       *(int *)data = range->device;

@@ -221,6 +221,13 @@ static void check_operation(const sim_op *op) {
       touch_by_stream(op, &op->as.value.place, line(op->as.value.is_wide ? 8 : 4),
                       /*is_write=*/false);
       break;
+    case KIND_LEND:
+    case KIND_TAKE:
+      /* What the block was before its KIND_LEND is the pool's business, and was forgotten. */
+      touch_by_stream(op,
+                      &(sim_place){.address = op->as.pool.address, .pitch = op->as.pool.size_bytes},
+                      line(op->as.pool.size_bytes), /*is_write=*/true);
+      break;
     case KIND_CALL: /* what it touches, it says itself when it runs */
     case KIND_RECORD:
     case KIND_WAIT:

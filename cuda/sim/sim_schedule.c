@@ -47,6 +47,7 @@ sim_op *sim_op_create(sim_queue *queue, sim_kind kind) {
 void sim_op_discard(sim_op *op) {
   if (op->kind == KIND_WAIT) sim_mark_release(op->as.wait_for);
   if (op->kind == KIND_COPY) free(op->as.copy.staged);
+  if (op->kind == KIND_TAKE) sim_mark_release(op->as.pool.lent);
   op->mark->op = NULL;
   sim_mark_release(op->mark);
   free(op);
@@ -60,6 +61,7 @@ static void append(sim_op *op) {
     queue->first = op;
   }
   queue->last = op;
+  op->sequence = ++queue->enqueued_count;
   sim_mark_release(queue->tail);
   queue->tail = sim_mark_retain(op->mark);
   sim.pending_count++;
@@ -126,6 +128,8 @@ static void run(sim_op *op) {
   if (!is_broken && (op->kind == KIND_WAIT_VALUE || op->kind == KIND_WRITE_VALUE)) {
     sim_value_run(op);
   }
+  if (!is_broken && op->kind == KIND_LEND) sim_lend_run(op);
+  if (op->kind == KIND_TAKE) sim_take_run(op);
   sim_op_finish(op);
 }
 
@@ -185,8 +189,7 @@ static void let_policy_run(void) {
   }
 }
 
-/* Enqueues a wait for `mark` where it is not passed; false without memory. */
-static bool append_wait(sim_queue *queue, sim_mark *mark) {
+bool sim_queue_wait(sim_queue *queue, sim_mark *mark) {
   if (mark == NULL || mark->is_done) return true;
   sim_op *wait = sim_op_create(queue, KIND_WAIT);
   if (wait == NULL) return false;
@@ -195,16 +198,46 @@ static bool append_wait(sim_queue *queue, sim_mark *mark) {
   return true;
 }
 
+/* Covers what a queue's pending waits lead to, as far as the queue itself is covered; true where
+ * that was anything new. */
+static bool cover_waits(const sim_queue *queue) {
+  bool is_new = false;
+  for (const sim_op *op = queue->first; op != NULL && op->sequence <= queue->covered;
+       op = op->next) {
+    if (op->kind != KIND_WAIT || op->as.wait_for->is_done) continue;
+    const sim_op *target = op->as.wait_for->op;
+    if (target->queue->covered >= target->sequence) continue;
+    target->queue->covered = target->sequence;
+    is_new = true;
+  }
+  return is_new;
+}
+
+bool sim_queue_is_behind(const sim_queue *queue, const sim_mark *mark) {
+  if (mark->is_done) return false;
+  for (sim_queue *other = sim.queues; other != NULL; other = other->next) {
+    other->covered = other == queue ? UINT64_MAX : 0;
+  }
+  bool is_new = true;
+  while (is_new) {
+    is_new = false;
+    for (sim_queue *other = sim.queues; other != NULL; other = other->next) {
+      is_new |= cover_waits(other);
+    }
+  }
+  return mark->op->queue->covered >= mark->op->sequence;
+}
+
 /* The default stream waits for all blocking streams of its context, and they for it. */
 static bool append_implicit_waits(sim_queue *queue) {
   if ((queue->flags & CU_STREAM_NON_BLOCKING) != 0) return true;
   if (!queue->is_legacy) {
-    return append_wait(queue, sim.devices[queue->device].context.legacy->tail);
+    return sim_queue_wait(queue, sim.devices[queue->device].context.legacy->tail);
   }
   for (sim_queue *other = sim.queues; other != NULL; other = other->next) {
     const bool is_blocking = (other->flags & CU_STREAM_NON_BLOCKING) == 0;
     if (other == queue || other->device != queue->device || !is_blocking) continue;
-    if (!append_wait(queue, other->tail)) return false;
+    if (!sim_queue_wait(queue, other->tail)) return false;
   }
   return true;
 }

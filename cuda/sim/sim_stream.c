@@ -169,6 +169,7 @@ CUresult cuStreamSynchronize(CUstream stream) {
   const int device = queue->device;
   if (!queue->is_legacy) {
     sim_host_wait_for(queue->tail);
+    sim_pools_observe();
     return sim_leave(sim_context_error(device));
   }
   sim_clock *before = sim_clock_gather(device, /*blocking_only=*/true);
@@ -179,6 +180,7 @@ CUresult cuStreamSynchronize(CUstream stream) {
     sim_wait_for(tail);
   }
   sim_clock_host_learns_all(before);
+  sim_pools_observe();
   return sim_leave(sim_context_error(device));
 }
 

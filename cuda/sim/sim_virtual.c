@@ -32,6 +32,7 @@ struct sim_reservation {
   uintptr_t start;
   size_t size_bytes;
   char *view;
+  bool is_pool; /* a pool's chunk, which programs do not map into */
 };
 
 static sim_reservation **reservations; /* by address */
@@ -43,7 +44,6 @@ static off_t memory_end;
 static sim_virtual_counts counts;
 
 sim_virtual_counts sim_virtual_count(void) {
-  counts.reservations = reservation_count;
   return counts;
 }
 
@@ -90,6 +90,10 @@ static char *map_nothing(size_t size_bytes, size_t alignment) {
   return mapped + head;
 }
 
+uintptr_t sim_virtual_start(const sim_reservation *reservation) {
+  return reservation->start;
+}
+
 static bool add_reservation(sim_reservation *made) {
   sim_reservation **grown = realloc(reservations, (reservation_count + 1) * sizeof *reservations);
   if (grown == NULL) return false;
@@ -102,30 +106,57 @@ static bool add_reservation(sim_reservation *made) {
   return true;
 }
 
-CUresult cuMemAddressReserve(CUdeviceptr *address, size_t size_bytes, size_t alignment,
-                             CUdeviceptr hint, unsigned long long flags) {
-  SIM_ENTER(cuMemAddressReserve, SIM_NEEDS_INIT);
-  if (alignment == 0) alignment = GRANULE_BYTES;
-  const bool is_power = (alignment & (alignment - 1)) == 0;
-  if (address == NULL || size_bytes == 0 || !is_granular(size_bytes) || !is_power || flags != 0 ||
-      hint % 4096 != 0) {
-    return sim_leave(CUDA_ERROR_INVALID_VALUE);
-  }
-  if (alignment < GRANULE_BYTES) alignment = GRANULE_BYTES;
+static sim_reservation *make_reservation(size_t size_bytes, size_t alignment) {
   sim_reservation *made = calloc(1, sizeof *made);
   char *start = map_nothing(size_bytes, alignment);
   char *view = map_nothing(size_bytes, GRANULE_BYTES);
   if (made != NULL && start != NULL && view != NULL) {
     *made = (sim_reservation){.start = (uintptr_t)start, .size_bytes = size_bytes, .view = view};
-    if (add_reservation(made)) {
-      *address = made->start;
-      return sim_leave(CUDA_SUCCESS);
-    }
+    if (add_reservation(made)) return made;
   }
   if (start != NULL) munmap(start, size_bytes);
   if (view != NULL) munmap(view, size_bytes);
   free(made);
-  return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  return NULL;
+}
+
+static void free_reservation(sim_reservation *gone) {
+  const size_t index = find_index(gone->start);
+  reservation_count--;
+  memmove(&reservations[index], &reservations[index + 1],
+          (reservation_count - index) * sizeof *reservations);
+  munmap((void *)gone->start, gone->size_bytes);
+  munmap(gone->view, gone->size_bytes);
+  free(gone);
+}
+
+CUresult cuMemAddressReserve(CUdeviceptr *address, size_t size_bytes, size_t alignment,
+                             CUdeviceptr hint, unsigned long long flags) {
+  SIM_ENTER(cuMemAddressReserve, SIM_NEEDS_INIT);
+  const bool is_power = (alignment & (alignment - 1)) == 0; /* 0: the driver's choice */
+  if (address == NULL || size_bytes == 0 || !is_granular(size_bytes) || !is_power || flags != 0 ||
+      hint % 4096 != 0) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  if (alignment < GRANULE_BYTES) alignment = GRANULE_BYTES;
+  const sim_reservation *made = make_reservation(size_bytes, alignment);
+  if (made == NULL) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  counts.reservations++;
+  *address = made->start;
+  return sim_leave(CUDA_SUCCESS);
+}
+
+sim_reservation *sim_virtual_take(size_t size_bytes) {
+  sim_reservation *made = make_reservation(size_bytes, GRANULE_BYTES);
+  if (made == NULL) return NULL;
+  made->is_pool = true;
+  if (mprotect(made->view, size_bytes, PROT_READ | PROT_WRITE) == 0) return made;
+  free_reservation(made);
+  return NULL;
+}
+
+void sim_virtual_give(sim_reservation *reservation) {
+  free_reservation(reservation);
 }
 
 /* The first mapping that touches [start, end), or NULL. */
@@ -137,17 +168,12 @@ static sim_range *find_mapping(uintptr_t start, uintptr_t end) {
 CUresult cuMemAddressFree(CUdeviceptr address, size_t size_bytes) {
   SIM_ENTER(cuMemAddressFree, SIM_NEEDS_INIT);
   sim_reservation *found = sim_virtual_find(address);
-  if (found == NULL || found->start != address || found->size_bytes != size_bytes ||
-      find_mapping(address, address + size_bytes) != NULL) {
+  if (found == NULL || found->is_pool || found->start != address ||
+      found->size_bytes != size_bytes || find_mapping(address, address + size_bytes) != NULL) {
     return sim_leave(CUDA_ERROR_INVALID_VALUE);
   }
-  const size_t index = find_index(address);
-  reservation_count--;
-  memmove(&reservations[index], &reservations[index + 1],
-          (reservation_count - index) * sizeof *reservations);
-  munmap((void *)found->start, size_bytes);
-  munmap(found->view, size_bytes);
-  free(found);
+  free_reservation(found);
+  counts.reservations--;
   return sim_leave(CUDA_SUCCESS);
 }
 
@@ -298,9 +324,9 @@ CUresult cuMemMap(CUdeviceptr address, size_t size_bytes, size_t offset,
   SIM_ENTER(cuMemMap, SIM_NEEDS_INIT);
   sim_physical *physical = find_physical(handle);
   sim_reservation *reservation = sim_virtual_find(address);
-  if (physical == NULL || reservation == NULL || flags != 0 || offset != 0 || size_bytes == 0 ||
-      !is_granular(size_bytes) || !is_granular(address - reservation->start) ||
-      size_bytes > physical->size_bytes ||
+  if (physical == NULL || reservation == NULL || reservation->is_pool || flags != 0 ||
+      offset != 0 || size_bytes == 0 || !is_granular(size_bytes) ||
+      !is_granular(address - reservation->start) || size_bytes > physical->size_bytes ||
       size_bytes > reservation->start + reservation->size_bytes - address ||
       find_mapping(address, address + size_bytes) != NULL) {
     return sim_leave(CUDA_ERROR_INVALID_VALUE);
@@ -330,7 +356,10 @@ static bool is_whole(uintptr_t address, size_t size_bytes) {
   const uintptr_t end = address + size_bytes;
   while (address < end) {
     const sim_range *range = sim_range_find(address);
-    if (range == NULL || range->start != address || range->size_bytes > end - address) return false;
+    if (range == NULL || range->kind != RANGE_MAPPED || range->start != address ||
+        range->size_bytes > end - address) {
+      return false;
+    }
     address += range->size_bytes;
   }
   return true;
@@ -358,6 +387,7 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t size_bytes) {
 /* --- access --- */
 
 bool sim_range_allows(const sim_range *range, int device, bool is_written) {
+  if (range->kind == RANGE_POOL) return sim_pool_allows(range, device, is_written);
   if (range->kind != RANGE_MAPPED) return true;
   const CUmemAccess_flags needed =
       is_written ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : CU_MEM_ACCESS_FLAGS_PROT_READ;

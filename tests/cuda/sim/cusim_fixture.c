@@ -66,6 +66,9 @@ int cusim_teardown(void **state) {
   assert_int_equal(counts.reservations, 0);
   assert_int_equal(counts.physical_bytes, 0);
   assert_int_equal(counts.mappings, 0);
+  assert_int_equal(counts.pools, 0);
+  assert_int_equal(counts.pool_blocks, 0);
+  assert_int_equal(counts.pool_bytes, 0);
   cusim_expect_no_race();
   return 0;
 }

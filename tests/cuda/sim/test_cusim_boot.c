@@ -54,9 +54,9 @@ static void an_entry_is_found_by_the_version_of_its_abi(void **state) {
 
 static void it_says_no_to_what_it_cannot_do(void **state) {
   (void)state;
-  const CUdevice_attribute attributes[] = {
-      CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
-      CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED};
+  const CUdevice_attribute attributes[] = {CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
+                                           CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS,
+                                           CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED};
   for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++) {
     int value = -1;
     CU(cuDeviceGetAttribute(&value, attributes[i], 0));
