@@ -11,6 +11,18 @@
 #include "alloc/heap.h"
 #include "alloc/tarn_caching_pool.h"
 
+enum { TARN__DECAY_SLICES = 8 }; /* of a window */
+
+/* Bytes that were reserved and not lent out, at their least: in each of the last slices, and in the
+ * one that runs. */
+typedef struct tarn__decay {
+  bool is_running;   /* since the first call that told a time */
+  uint64_t start_ns; /* of the slice that runs */
+  size_t lowest_now;
+  size_t lowest[TARN__DECAY_SLICES]; /* a ring; `slice` is the oldest */
+  int slice;
+} tarn__decay;
+
 typedef struct tarn__caching {
   tarn_provider *provider; /* a reference */
   const tarn_provider_attributes *machine;
@@ -18,6 +30,8 @@ typedef struct tarn__caching {
   tarn_budget *budget; /* its own: all that is reserved, is being obtained or given back */
   bool is_sharing;     /* the budget has a parent: other pools may ask for idle memory */
   size_t floor_bytes;
+  uint64_t decay_ns;
+  tarn__decay decay;
   size_t segment_bytes;
   size_t range_bytes;
   pthread_mutex_t lock;
@@ -59,8 +73,8 @@ void *tarn__caching_lend_covered(tarn__caching *self, const tarn__request *asked
 
 /* caching_tiers.c: tiers 1 to 5, and pressure, until there is an answer that no other thread can
  * change. Leaves the lock. NULL with a status. */
-void *tarn__caching_alloc_slowly(tarn__caching *self, const tarn__request *asked,
-                                 tarn_status *status);
+void *tarn__caching_lend_slowly(tarn__caching *self, const tarn__request *asked,
+                                tarn_status *status);
 
 /* caching_grow.c: lends fresh memory of the provider's, or says why not. Leaves the lock. */
 void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status);
@@ -70,12 +84,16 @@ bool tarn__caching_fresh_bytes(const tarn__caching *self, const tarn__request *a
 /* Obtains memory that stays free, until at least bytes are reserved. Leaves the lock. */
 tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes);
 
-/* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left; asks how
- * far the last users of every free block have come; waits for all of them, so that all of it
- * becomes idle; or for the fewest streams that make enough_bytes of it idle, in whole granules or
- * segments. All leave the lock. */
+/* caching_decay.c: after every change. */
+void tarn__caching_note_spare(tarn__caching *self);
+
+/* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left, the second
+ * one no more than the floor allows; asks how far the last users of every free block have come;
+ * waits for all of them, so that all of it becomes idle; or for the fewest streams that make
+ * enough_bytes of it idle, in whole granules or segments. All leave the lock. */
 tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
                                        size_t *released_bytes);
+tarn_status tarn__caching_give_back(tarn__caching *self, size_t keep_bytes, size_t *released_bytes);
 void tarn__caching_observe_pending(tarn__caching *self);
 void tarn__caching_wait_for_pending(tarn__caching *self);
 void tarn__caching_wait_for_enough(tarn__caching *self, size_t enough_bytes);

@@ -29,6 +29,7 @@ void tarn__caching_note_change(tarn__caching *self) {
       larger(self->stats.allocated_bytes_peak, self->heap.allocated_bytes);
   self->stats.reserved_bytes_peak =
       larger(self->stats.reserved_bytes_peak, self->heap.reserved_bytes);
+  tarn__caching_note_spare(self);
   if (TARN_DEBUG > 1 && ++self->change_count % VALIDATE_PERIOD == 0) {
     tarn__heap_validate(&self->heap);
     /* What is being obtained or given back is charged, and not reserved. */
@@ -104,7 +105,7 @@ static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignm
   /* What is tried and refused on the way to a success is nobody's last error. */
   const tarn_error before = *tarn_last_error();
   tarn_status status = TARN_OK;
-  found = tarn__caching_alloc_slowly(self, &asked, &status);
+  found = tarn__caching_lend_slowly(self, &asked, &status);
   pthread_mutex_unlock(&self->lock);
   *address = found;
   if (found != NULL) {
@@ -160,8 +161,7 @@ static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *releas
   pthread_mutex_lock(&self->lock);
   tarn__caching_observe_pending(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
-  const tarn_status status =
-      tarn__caching_release_idle(self, larger(keep_bytes, self->floor_bytes), released_bytes);
+  const tarn_status status = tarn__caching_give_back(self, keep_bytes, released_bytes);
   pthread_mutex_unlock(&self->lock);
   return status;
 }
@@ -273,6 +273,7 @@ static tarn_status make_context(tarn_provider *provider, const tarn_caching_opti
                               ? self->machine->alignment_bytes
                               : TARN__HEAP_GRANULE_BYTES;
   self->floor_bytes = options->floor_bytes;
+  self->decay_ns = options->decay_ns;
   self->is_sharing = options->budget != NULL;
   const tarn_budget_options own = {.struct_size = sizeof own,
                                    .name = name,

@@ -184,8 +184,8 @@ static tarn_status explain_out_of_memory(tarn__caching *self, const tarn__reques
 
 /* Until there is an answer that no other thread can change: what one of them has claimed, or is
  * giving back, is waited for before it is called missing. */
-void *tarn__caching_alloc_slowly(tarn__caching *self, const tarn__request *asked,
-                                 tarn_status *status) {
+void *tarn__caching_lend_slowly(tarn__caching *self, const tarn__request *asked,
+                                tarn_status *status) {
   int round_count = 0;
   for (;;) {
     void *address = alloc_once(self, asked, status);

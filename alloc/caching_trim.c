@@ -1,14 +1,35 @@
 /* caching_trim.c: how a caching pool gives idle memory back. */
 #include "alloc/caching.h"
 
-/* Claims the whole granules inside a free block that no stream uses any more. NULL where there are
- * none, or no records to cut them out. */
-static tarn__block *claim_idle_granules(tarn__caching *self, tarn__block *block) {
+/* What may go: until keep_bytes are left, and never below floor_bytes. */
+typedef struct giving {
+  size_t left_bytes;
+  size_t keep_bytes;
+  size_t floor_bytes;
+} giving;
+
+/* Bytes of an idle unit that go: whole granules, and no more than are to go. */
+static size_t giveable_bytes(const tarn__caching *self, const giving *plan, size_t unit_bytes) {
+  const size_t granule = self->machine->granularity_bytes;
+  if (plan->left_bytes <= plan->keep_bytes || plan->left_bytes <= plan->floor_bytes) return 0;
+  const size_t allowed_bytes = (plan->left_bytes - plan->floor_bytes) & ~(granule - 1);
+  const size_t wanted_bytes = (plan->left_bytes - plan->keep_bytes + granule - 1) & ~(granule - 1);
+  size_t bytes = unit_bytes < wanted_bytes ? unit_bytes : wanted_bytes;
+  return bytes < allowed_bytes ? bytes : allowed_bytes;
+}
+
+/* Claims whole granules inside a free block that no stream uses any more, the last ones. NULL where
+ * there are none, or no records to cut them out. */
+static tarn__block *claim_idle_granules(tarn__caching *self, tarn__block *block,
+                                        const giving *plan) {
   const uintptr_t granule = self->machine->granularity_bytes;
   const uintptr_t start = (uintptr_t)block->address;
-  const uintptr_t first = (start + granule - 1) & ~(granule - 1);
   const uintptr_t end = (start + block->size_bytes) & ~(granule - 1);
+  uintptr_t first = (start + granule - 1) & ~(granule - 1);
   if (end <= first) return NULL;
+  const size_t bytes = giveable_bytes(self, plan, end - first);
+  if (bytes == 0) return NULL;
+  first = end - bytes;
   tarn__heap_claim(block);
   if (first > start) {
     tarn__block *inner = tarn__block_split(block, first - start);
@@ -27,26 +48,30 @@ static tarn__block *claim_idle_granules(tarn__caching *self, tarn__block *block)
   return block;
 }
 
-/* Claims idle memory until at most keep_bytes would be left; the blocks are chained by `low`. */
-static tarn__block *claim_idle(tarn__caching *self, size_t keep_bytes) {
+/* Claims a free segment that no stream uses any more. NULL where more would go than may. */
+static tarn__block *claim_idle_segment(tarn__block *block, const giving *plan) {
+  const bool is_whole = block->size_bytes == block->segment->size_bytes;
+  const bool may_go = plan->left_bytes >= plan->floor_bytes &&
+                      plan->left_bytes - plan->floor_bytes >= block->size_bytes;
+  if (!is_whole || !may_go) return NULL;
+  tarn__heap_claim(block);
+  return block;
+}
+
+/* Claims idle memory as planned; the blocks are chained by `low`. */
+static tarn__block *claim_idle(tarn__caching *self, giving plan) {
   const bool reserves = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0;
   tarn__block *chain = NULL;
-  size_t left_bytes = self->heap.reserved_bytes;
   for (tarn__segment *segment = self->heap.segments; segment != NULL; segment = segment->next) {
     for (tarn__block *block = segment->first; block != NULL; block = block->right) {
-      if (left_bytes <= keep_bytes) return chain;
+      if (plan.left_bytes <= plan.keep_bytes) return chain;
       if (block->state != TARN__BLOCK_FREE) continue;
       tarn__stamps_prune(&block->stamps);
       if (block->stamps.count != 0) continue;
-      if (!reserves && block->size_bytes != segment->size_bytes) continue;
-      tarn__block *idle = block;
-      if (reserves) {
-        idle = claim_idle_granules(self, block);
-      } else {
-        tarn__heap_claim(block);
-      }
+      tarn__block *idle =
+          reserves ? claim_idle_granules(self, block, &plan) : claim_idle_segment(block, &plan);
       if (idle == NULL) continue;
-      left_bytes -= idle->size_bytes;
+      plan.left_bytes -= idle->size_bytes;
       idle->low = chain;
       chain = idle;
       block = idle;
@@ -55,11 +80,9 @@ static tarn__block *claim_idle(tarn__caching *self, size_t keep_bytes) {
   return chain;
 }
 
-tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
-                                       size_t *released_bytes) {
+static tarn_status release_chain(tarn__caching *self, tarn__block *chain, size_t *released_bytes) {
   const bool reserves = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0;
   tarn_status result = TARN_OK;
-  tarn__block *chain = claim_idle(self, keep_bytes);
   while (chain != NULL) {
     tarn__block *block = chain;
     chain = block->low;
@@ -83,6 +106,20 @@ tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
   }
   tarn__caching_note_change(self);
   return result;
+}
+
+tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
+                                       size_t *released_bytes) {
+  const giving plan = {.left_bytes = self->heap.reserved_bytes, .keep_bytes = keep_bytes};
+  return release_chain(self, claim_idle(self, plan), released_bytes);
+}
+
+tarn_status tarn__caching_give_back(tarn__caching *self, size_t keep_bytes,
+                                    size_t *released_bytes) {
+  const giving plan = {.left_bytes = self->heap.reserved_bytes,
+                       .keep_bytes = keep_bytes,
+                       .floor_bytes = self->floor_bytes};
+  return release_chain(self, claim_idle(self, plan), released_bytes);
 }
 
 /* The last users of every free block. Without memory some are left out, and stay pending. */
@@ -234,12 +271,9 @@ bool tarn__caching_answer_pressure(void *context, const tarn_pressure *pressure)
   tarn__caching_wait_for_enough(self, pressure->missing_bytes);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   const size_t reserved_bytes = self->heap.reserved_bytes;
-  size_t keep_bytes = self->floor_bytes;
-  if (reserved_bytes > pressure->missing_bytes &&
-      reserved_bytes - pressure->missing_bytes > keep_bytes) {
-    keep_bytes = reserved_bytes - pressure->missing_bytes;
-  }
-  const tarn_status status = tarn__caching_release_idle(self, keep_bytes, &released_bytes);
+  const tarn_status status = tarn__caching_give_back(
+      self, reserved_bytes > pressure->missing_bytes ? reserved_bytes - pressure->missing_bytes : 0,
+      &released_bytes);
   (void)status; /* what the provider refused to take is not given */
   pthread_mutex_unlock(&self->lock);
   return released_bytes > 0;

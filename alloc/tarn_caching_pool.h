@@ -26,6 +26,7 @@ typedef struct tarn_caching_options {
   tarn_budget *budget;  /* retained; what the pool reserves counts there too; NULL: none */
   size_t floor_bytes;   /* trim, decay and other pools' pressure leave so much reserved; the pool's
                            own allocations may swap it for memory of another shape */
+  uint64_t decay_ns;    /* the window of tarn_caching_pool_decay; 0: 10 seconds */
 } tarn_caching_options;
 
 /* Retains `provider`. `options` may be NULL. Blocks are multiples of 256 bytes and aligned so (what
@@ -46,6 +47,15 @@ TARN_API tarn_budget *tarn_caching_pool_budget(tarn_pool *pool);
  * reserved: for a start without growth. Give floor_bytes as well to keep it. What fails is as the
  * provider or a budget says; what was obtained before stays. */
 TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_reserve(tarn_pool *pool, size_t size_bytes);
+
+/* Gives back, in steps, what was not needed: the least that was reserved and not lent out during a
+ * whole window of options.decay_ns. To be called now and then, from a thread that has the time;
+ * `now_ns` is any clock that does not go back (then nothing happens), and starts with the first
+ * call. Each eighth of a window that has passed gives back an eighth of what the last window did
+ * not need; a call after a whole window all of it. Neither below the floor, nor what a stream may
+ * still use. `released_bytes` may be NULL. */
+TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_decay(tarn_pool *pool, uint64_t now_ns,
+                                                            size_t *released_bytes);
 
 #ifdef __cplusplus
 }
