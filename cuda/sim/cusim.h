@@ -8,7 +8,7 @@
  *
  * From the environment, read by cuInit:
  *     CUSIM_SEED=n                  seed of everything random (1)
- *     CUSIM_POLICY=random|lazy|eager  (random)
+ *     CUSIM_POLICY=random|lazy|eager|starve|reuse|prompt|priority  (random)
  *     CUSIM_DEVICES=n               1 to 4 (1)
  *     CUSIM_CAPACITY=bytes          memory of each device (4 GiB)
  *     CUSIM_PINNED_CAPACITY=bytes   most page-locked memory (no limit)
@@ -68,7 +68,19 @@ extern "C" {
 /* 1. That the function exists says the same: no CUDA driver exports it. */
 CUSIM_API int cusim_is_simulated(void);
 
-typedef enum cusim_policy { CUSIM_RANDOM = 0, CUSIM_LAZY = 1, CUSIM_EAGER = 2 } cusim_policy;
+typedef enum cusim_policy {
+  CUSIM_RANDOM = 0,
+  CUSIM_LAZY = 1,
+  CUSIM_EAGER = 2,
+  CUSIM_STARVE = 3,
+  CUSIM_REUSE = 4,
+  CUSIM_PROMPT = 5,
+  CUSIM_PRIORITY = 6,
+} cusim_policy;
+enum { CUSIM_POLICY_COUNT = 7 };
+
+/* "random", ...: as CUSIM_POLICY takes it. */
+CUSIM_API const char *cusim_policy_name(cusim_policy policy);
 
 CUSIM_API void cusim_set_policy(cusim_policy policy);
 CUSIM_API cusim_policy cusim_get_policy(void);

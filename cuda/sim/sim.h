@@ -230,6 +230,8 @@ struct sim_queue {
   uint64_t executed_count;
   uint64_t enqueued_count;
   uint64_t covered; /* scratch of sim_queue_is_behind */
+  uint64_t rank;    /* CUSIM_PRIORITY's, of an epoch; see sim_adversary.c */
+  uint64_t rank_epoch;
   int device;
   unsigned flags;   /* CU_STREAM_* */
   bool is_legacy;   /* the default stream of a context */
@@ -291,6 +293,16 @@ typedef struct sim_device {
   size_t used_bytes;
 } sim_device;
 
+/* CUSIM_PRIORITY's; see sim_adversary.c. */
+enum { SIM_PRIORITY_CHANGES = 3 }; /* per epoch: d of the paper */
+typedef struct sim_priorities {
+  uint64_t epoch; /* 0: none has begun */
+  uint64_t step_count;
+  uint64_t program; /* the program's own priority */
+  uint64_t fallen;  /* the next priority that an agent falls to */
+  uint64_t change_steps[SIM_PRIORITY_CHANGES];
+} sim_priorities;
+
 typedef struct sim_failure {
   uint64_t countdown; /* 0: none planned */
   CUresult result;
@@ -312,6 +324,7 @@ typedef struct sim_state {
   sim_device devices[SIM_DEVICES_MAX];
 
   cusim_policy policy;
+  sim_priorities priorities;
   uint64_t seed;
   uint64_t random_state;
   uint64_t trace_hash;
@@ -531,6 +544,23 @@ bool sim_ask(sim_mark *mark);
 bool sim_host_ask(sim_mark *mark);
 /* Runs one ready operation of any queue; false where there is none. */
 bool sim_step(void);
+/* The first operation of the queue can run; and runs it, which may be the queue's end. */
+bool sim_queue_is_ready(const sim_queue *queue);
+void sim_queue_run_first(sim_queue *queue);
+/* Runs one operation that the mark needs; false where what it needs is under way, or is done. Where
+ * that is a value which nobody has written yet, any operation may be the one that does. */
+bool sim_step_towards(const sim_mark *mark);
+
+/* --- sim_adversary.c: the policy at its three occasions --- */
+/* Work was enqueued, the last of which is `op`. */
+void sim_policy_enqueued(const sim_op *op);
+/* Somebody asks for a mark that is not passed: whether it is, as the policy wants it seen. */
+bool sim_policy_ask(sim_mark *mark);
+/* Somebody waits for the mark: runs one operation, if there is one to run. */
+bool sim_policy_wait(sim_mark *mark);
+/* Forgets what it has decided so far: the seed is a new one. */
+void sim_policy_reset(void);
+bool sim_policy_parse(const char *name, cusim_policy *policy);
 
 /* --- sim_host.c: the driver's own thread --- */
 /* Hands the host function over and waits for a while. With one under way, none may be. */

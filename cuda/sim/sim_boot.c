@@ -152,9 +152,7 @@ static void read_environment(void) {
   }
   const char *policy = getenv("CUSIM_POLICY");
   if (policy != NULL && !sim.is_policy_set) {
-    sim.policy = strcmp(policy, "lazy") == 0    ? CUSIM_LAZY
-                 : strcmp(policy, "eager") == 0 ? CUSIM_EAGER
-                                                : CUSIM_RANDOM;
+    if (!sim_policy_parse(policy, &sim.policy)) sim.policy = CUSIM_RANDOM;
   }
 }
 

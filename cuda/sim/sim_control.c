@@ -30,6 +30,7 @@ void cusim_set_seed(uint64_t seed) {
   sim.trace_hash = 0;
   sim.trace_length = 0;
   sim.trace_base = sim.queue_ids;
+  sim_policy_reset();
   sim.is_seed_set = true;
   sim_unlock();
 }

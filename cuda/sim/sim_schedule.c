@@ -106,7 +106,7 @@ void sim_op_finish(sim_op *op) {
 
 /* --- running --- */
 
-static bool is_ready(const sim_queue *queue) {
+bool sim_queue_is_ready(const sim_queue *queue) {
   const sim_op *op = queue->first;
   if (op == NULL || queue->is_running) return false;
   if (op->kind == KIND_WAIT) return op->as.wait_for->is_done;
@@ -133,15 +133,19 @@ static void run(sim_op *op) {
   sim_op_finish(op);
 }
 
+void sim_queue_run_first(sim_queue *queue) {
+  run(queue->first);
+}
+
 bool sim_step(void) {
   size_t ready_count = 0;
   for (sim_queue *queue = sim.queues; queue != NULL; queue = queue->next) {
-    ready_count += is_ready(queue);
+    ready_count += sim_queue_is_ready(queue);
   }
   if (ready_count == 0) return false;
   size_t chosen = (size_t)(sim_random() % ready_count);
   for (sim_queue *queue = sim.queues; queue != NULL; queue = queue->next) {
-    if (is_ready(queue) && chosen-- == 0) {
+    if (sim_queue_is_ready(queue) && chosen-- == 0) {
       run(queue->first);
       break;
     }
@@ -149,12 +153,10 @@ bool sim_step(void) {
   return true;
 }
 
-/* Runs one operation that the mark needs; false where what it needs is under way. Where that is a
- * value which nobody has written yet, any operation may be the one that does. */
-static bool step_towards(const sim_mark *mark) {
+bool sim_step_towards(const sim_mark *mark) {
   while (!mark->is_done) {
     sim_queue *queue = mark->op->queue;
-    if (is_ready(queue)) {
+    if (sim_queue_is_ready(queue)) {
       run(queue->first);
       return true;
     }
@@ -166,28 +168,6 @@ static bool step_towards(const sim_mark *mark) {
 }
 
 /* --- when --- */
-
-static void drain(void) {
-  while (sim_step()) {
-  }
-}
-
-static void step_at_random(void) {
-  for (uint64_t count = sim_random() % 3; count > 0; count--) sim_step();
-}
-
-static void let_policy_run(void) {
-  switch (sim.policy) {
-    case CUSIM_RANDOM:
-      step_at_random();
-      break;
-    case CUSIM_LAZY:
-      break;
-    case CUSIM_EAGER:
-      drain();
-      break;
-  }
-}
 
 bool sim_queue_wait(sim_queue *queue, sim_mark *mark) {
   if (mark == NULL || mark->is_done) return true;
@@ -250,7 +230,7 @@ CUresult sim_op_enqueue(sim_op *op) {
   sim_race_enqueued(op);
   append(op);
   sim_host_watch();
-  let_policy_run();
+  sim_policy_enqueued(op);
   return CUDA_SUCCESS;
 }
 
@@ -289,7 +269,7 @@ void sim_wait_for(sim_mark *mark) {
   sim_mark_retain(mark);
   uint64_t since_ns = 0;
   while (!mark->is_done) {
-    const bool has_run = sim.policy == CUSIM_RANDOM ? sim_step() : step_towards(mark);
+    const bool has_run = sim_policy_wait(mark);
     if (has_run) since_ns = 0;
     if (has_run || mark->is_done) continue;
     const sim_op *stalled = find_stalled(mark);
@@ -315,26 +295,10 @@ void sim_host_wait_for(sim_mark *mark) {
   sim_mark_release(mark);
 }
 
-static bool ask_policy(const sim_mark *mark) {
-  switch (sim.policy) {
-    case CUSIM_RANDOM:
-      step_at_random();
-      return mark->is_done;
-    case CUSIM_LAZY:
-      /* The answer first, then a step, so that asking again gets further. */
-      step_towards(mark);
-      return false;
-    case CUSIM_EAGER:
-      drain();
-      return mark->is_done;
-  }
-  return false;
-}
-
 bool sim_ask(sim_mark *mark) {
   if (mark == NULL || mark->is_done) return true;
   sim_mark_retain(mark);
-  const bool is_done = ask_policy(mark);
+  const bool is_done = sim_policy_ask(mark);
   sim_mark_release(mark);
   return is_done;
 }

@@ -44,6 +44,7 @@ static inline CUdeviceptr at(const void *address) {
 
 int run_cusim_boot_tests(void);
 int run_cusim_schedule_tests(void);
+int run_cusim_adversary_tests(void);
 int run_cusim_host_tests(void);
 int run_cusim_stream_tests(void);
 int run_cusim_event_tests(void);

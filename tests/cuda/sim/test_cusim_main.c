@@ -16,6 +16,7 @@ int main(void) {
   setenv("CUSIM_POLICY", "eager", 1);
   int failed = run_cusim_boot_tests(); /* first: it sees the driver before and at its start */
   failed += run_cusim_schedule_tests();
+  failed += run_cusim_adversary_tests();
   failed += run_cusim_host_tests();
   failed += run_cusim_stream_tests();
   failed += run_cusim_event_tests();

@@ -54,11 +54,10 @@ static order run_program(cusim_policy policy, uint64_t seed) {
 
 static void the_same_seed_gives_the_same_order(void **state) {
   (void)state;
-  const cusim_policy policies[] = {CUSIM_RANDOM, CUSIM_LAZY, CUSIM_EAGER};
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < CUSIM_POLICY_COUNT; i++) {
     for (uint64_t seed = 1; seed <= 5; seed++) {
-      const order first = run_program(policies[i], seed);
-      const order second = run_program(policies[i], seed);
+      const order first = run_program((cusim_policy)i, seed);
+      const order second = run_program((cusim_policy)i, seed);
       assert_int_equal(first.letter_count, OPERATIONS);
       assert_string_equal(first.letters, second.letters);
       assert_int_equal(first.length, second.length);
