@@ -19,7 +19,12 @@
  * Policies. random: every call that enqueues or asks runs nought to two ready operations of any
  * queue. lazy: nothing runs before somebody waits for it or asks for it, and then no more than that
  * needs; an answer comes before the step it causes, so a loop that asks comes to an end. eager: all
- * that can run has run when a call returns.
+ * that can run has run when a call returns. starve: as random, but a third of the queues, chosen by
+ * the seed, never advance unless somebody waits for them. reuse: as lazy, but work that touches
+ * memory which another queue still has to touch overtakes it, as far as nothing orders the two.
+ * prompt: as lazy, but all that can run has run before a question is answered. priority: queues and
+ * the program have random priorities, and the highest that can run runs; now and then the one that
+ * runs falls below all others (probabilistic concurrency testing).
  *
  * Stricter than a GPU may be, never looser:
  *   - the calling thread needs a current context, for enqueuing the stream's own;

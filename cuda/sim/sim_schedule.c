@@ -295,17 +295,20 @@ void sim_host_wait_for(sim_mark *mark) {
   sim_mark_release(mark);
 }
 
+static bool ask(sim_mark *mark) {
+  return mark == NULL || mark->is_done || sim_policy_ask(mark);
+}
+
 bool sim_ask(sim_mark *mark) {
-  if (mark == NULL || mark->is_done) return true;
   sim_mark_retain(mark);
-  const bool is_done = sim_policy_ask(mark);
+  const bool is_done = ask(mark);
   sim_mark_release(mark);
   return is_done;
 }
 
 bool sim_host_ask(sim_mark *mark) {
   sim_mark_retain(mark);
-  const bool is_done = sim_ask(mark);
+  const bool is_done = ask(mark);
   if (is_done) sim_clock_host_learns(mark);
   sim_mark_release(mark);
   return is_done;

@@ -14,6 +14,7 @@ static unsigned char fill_twice(cusim_policy policy, uint64_t seed, bool orders)
   unsigned char *pinned = cusim_fixture_pinned(SIZE_BYTES);
   cusim_set_policy(policy);
   cusim_set_seed(seed);
+  cusim_set_races(CUSIM_RACES_COUNT);
   CU(cuMemsetD8Async(at(pinned), 1, SIZE_BYTES, first));
   if (orders) {
     CU(cuEventRecord(event, first));
@@ -22,6 +23,8 @@ static unsigned char fill_twice(cusim_policy policy, uint64_t seed, bool orders)
   CU(cuMemsetD8Async(at(pinned) + SIZE_BYTES / 2, 2, SIZE_BYTES / 2, second));
   CU(cuCtxSynchronize());
   const unsigned char found = pinned[SIZE_BYTES - 1];
+  assert_int_equal(cusim_race_count(), orders ? 0 : 1);
+  cusim_forget_races();
   cusim_set_policy(CUSIM_LAZY);
   CU(cuStreamDestroy(first));
   CU(cuStreamDestroy(second));
@@ -42,12 +45,14 @@ static void reuse_leaves_other_work_alone(void **state) {
   CUstream second = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(SIZE_BYTES);
   cusim_set_policy(CUSIM_REUSE);
+  cusim_set_races(CUSIM_RACES_COUNT);
   CU(cuMemsetD8Async(at(pinned), 1, SIZE_BYTES / 2, first));
   CU(cuMemsetD8Async(at(pinned) + SIZE_BYTES / 2, 2, SIZE_BYTES / 2, second));
   assert_int_equal(cusim_fixture_counts().pending_operations, 2);
   CU(cuMemcpyAsync(at(pinned), at(pinned) + SIZE_BYTES / 2, 8, second)); /* touches the first's */
   assert_int_equal(cusim_fixture_counts().pending_operations, 1);
   CU(cuCtxSynchronize());
+  cusim_forget_races();
   CU(cuStreamDestroy(first));
   CU(cuStreamDestroy(second));
   CU(cuMemFreeHost(pinned));
@@ -66,6 +71,7 @@ static void prompt_runs_everything_before_it_answers(void **state) {
   assert_int_equal(cusim_fixture_counts().pending_operations, 3);
   CU(cuEventQuery(event));
   assert_int_equal(cusim_fixture_counts().pending_operations, 0);
+  CU(cuCtxSynchronize());
   CU(cuStreamDestroy(stream));
   CU(cuStreamDestroy(other));
   CU(cuEventDestroy(event));
