@@ -141,6 +141,12 @@ static void try_gpu_memory(machine_info *machine) {
   tarn_provider_release(provider);
   provider = NULL;
   if (cuda != NULL) {
+    status = tarn_cuda_virtual_provider_create(cuda, 0, NULL, &provider);
+  }
+  add_capability(machine, "virtual device memory", status);
+  tarn_provider_release(provider);
+  provider = NULL;
+  if (cuda != NULL) {
     status = tarn_cuda_pinned_provider_create(cuda, &provider);
   }
   add_capability(machine, "pinned memory", status);

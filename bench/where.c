@@ -13,13 +13,14 @@
 #error "the build says where, seen from the command, an installed simulated driver lies"
 #endif
 
-static bool parse_index(const char *text, int32_t *index) {
+/* A number, and what follows it in *rest; NULL where there is none. */
+static const char *parse_index(const char *text, int32_t *index) {
   char *end = NULL;
-  if (text[0] < '0' || text[0] > '9') return false;
+  if (text[0] < '0' || text[0] > '9') return NULL;
   const long value = strtol(text, &end, 10);
-  if (*end != '\0' || value > 65535) return false;
+  if (value > 65535) return NULL;
   *index = (int32_t)value;
-  return true;
+  return end;
 }
 
 bool where_parse(const char *text, where_place *where) {
@@ -33,6 +34,7 @@ bool where_parse(const char *text, where_place *where) {
       {"host", WHERE_HOST},
       {"pinned", WHERE_PINNED},
       {"sim", WHERE_SIM},
+      {"sim:virtual", WHERE_SIM_VIRTUAL},
       {"sim:pinned", WHERE_SIM_PINNED},
   };
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -40,13 +42,22 @@ bool where_parse(const char *text, where_place *where) {
     where->kind = names[i].kind;
     return true;
   }
-  if (strncmp(text, "node:", 5) == 0) {
-    where->kind = WHERE_NODE;
-    return parse_index(text + 5, &where->index);
-  }
-  if (strncmp(text, "cuda:", 5) == 0) {
-    where->kind = WHERE_CUDA;
-    return parse_index(text + 5, &where->index);
+  static const struct {
+    const char *before;
+    const char *after;
+    where_kind kind;
+  } numbered[] = {
+      {"node:", "", WHERE_NODE},
+      {"cuda:", "", WHERE_CUDA},
+      {"cuda:", ":virtual", WHERE_CUDA_VIRTUAL},
+  };
+  for (size_t i = 0; i < sizeof numbered / sizeof numbered[0]; i++) {
+    const size_t length = strlen(numbered[i].before);
+    if (strncmp(text, numbered[i].before, length) != 0) continue;
+    const char *rest = parse_index(text + length, &where->index);
+    if (rest == NULL || strcmp(rest, numbered[i].after) != 0) continue;
+    where->kind = numbered[i].kind;
+    return true;
   }
   return false;
 }
@@ -71,7 +82,7 @@ char *where_find_sim(void) {
 }
 
 static bool is_sim_kind(where_kind kind) {
-  return kind == WHERE_SIM || kind == WHERE_SIM_PINNED;
+  return kind == WHERE_SIM || kind == WHERE_SIM_VIRTUAL || kind == WHERE_SIM_PINNED;
 }
 
 static tarn_status open_host(where_place *where) {
@@ -109,6 +120,9 @@ static tarn_status open_driver(where_place *where) {
   if (where->kind == WHERE_PINNED || where->kind == WHERE_SIM_PINNED) {
     return tarn_cuda_pinned_provider_create(where->cuda, &where->provider);
   }
+  if (where->kind == WHERE_CUDA_VIRTUAL || where->kind == WHERE_SIM_VIRTUAL) {
+    return tarn_cuda_virtual_provider_create(where->cuda, where->index, NULL, &where->provider);
+  }
   return tarn_cuda_device_provider_create(where->cuda, where->index, &where->provider);
 }
 
@@ -141,5 +155,5 @@ bool where_is_host(const where_place *where) {
 }
 
 bool where_is_device(const where_place *where) {
-  return where->kind == WHERE_CUDA || where->kind == WHERE_SIM;
+  return !where_is_host(where) && where->kind != WHERE_PINNED && where->kind != WHERE_SIM_PINNED;
 }

@@ -8,20 +8,22 @@
 #include "numa/tarn_numa.h"
 
 /* The values of --on, for help texts. */
-#define WHERE_VALUES "host|node:N|pinned|cuda:N|sim|sim:pinned"
+#define WHERE_VALUES "host|node:N|pinned|cuda:N|cuda:N:virtual|sim|sim:virtual|sim:pinned"
 
 typedef enum where_kind {
   WHERE_HOST,
   WHERE_NODE,
   WHERE_PINNED,
   WHERE_CUDA,
+  WHERE_CUDA_VIRTUAL,
   WHERE_SIM,
+  WHERE_SIM_VIRTUAL,
   WHERE_SIM_PINNED,
 } where_kind;
 
 typedef struct where_place {
   where_kind kind;
-  int32_t index; /* of node:N and cuda:N */
+  int32_t index; /* of node:N and cuda:N... */
   char name[32]; /* as --on takes it */
   bool is_simulated;
   char *driver_path;         /* NULL: the machine's own driver */

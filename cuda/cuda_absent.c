@@ -72,6 +72,22 @@ tarn_status tarn_cuda_device_provider_create(tarn_cuda *cuda, int32_t device,
   return refuse();
 }
 
+tarn_status tarn_cuda_virtual_provider_create(tarn_cuda *cuda, int32_t device,
+                                              const tarn_cuda_virtual_options *options,
+                                              tarn_provider **provider) {
+  (void)cuda, (void)device, (void)options;
+  if (provider != NULL) *provider = NULL;
+  return refuse();
+}
+
+tarn_status tarn_cuda_memory_provider_create(tarn_cuda *cuda, int32_t device,
+                                             tarn_cuda_memory *memory, tarn_provider **provider) {
+  (void)cuda, (void)device;
+  if (memory != NULL) *memory = TARN_CUDA_MEMORY_NONE;
+  if (provider != NULL) *provider = NULL;
+  return refuse();
+}
+
 tarn_status tarn_cuda_pinned_provider_create(tarn_cuda *cuda, tarn_provider **provider) {
   (void)cuda;
   if (provider != NULL) *provider = NULL;

@@ -13,41 +13,57 @@
 #include <cudaTypedefs.h>
 
 /* Name without its prefix, ABI version, and whether tarn works without it. */
-#define TARN__DRIVER_TABLE(X)                 \
-  X(Init, 2000, REQUIRED)                     \
-  X(DriverGetVersion, 2020, REQUIRED)         \
-  X(GetErrorName, 6000, REQUIRED)             \
-  X(GetErrorString, 6000, REQUIRED)           \
-  X(DeviceGetCount, 2000, REQUIRED)           \
-  X(DeviceGet, 2000, REQUIRED)                \
-  X(DeviceGetName, 2000, REQUIRED)            \
-  X(DeviceGetAttribute, 2000, REQUIRED)       \
-  X(DeviceTotalMem, 3020, REQUIRED)           \
-  X(DeviceGetPCIBusId, 4010, OPTIONAL)        \
-  X(DevicePrimaryCtxRetain, 7000, REQUIRED)   \
-  X(DevicePrimaryCtxRelease, 11000, REQUIRED) \
-  X(CtxGetCurrent, 4000, REQUIRED)            \
-  X(CtxSetCurrent, 4000, REQUIRED)            \
-  X(CtxPushCurrent, 4000, REQUIRED)           \
-  X(CtxPopCurrent, 4000, REQUIRED)            \
-  X(MemGetInfo, 3020, REQUIRED)               \
-  X(MemAlloc, 3020, REQUIRED)                 \
-  X(MemFree, 3020, REQUIRED)                  \
-  X(MemHostAlloc, 2020, REQUIRED)             \
-  X(MemFreeHost, 2000, REQUIRED)              \
-  X(MemcpyAsync, 4000, REQUIRED)              \
-  X(Memcpy2DAsync, 3020, REQUIRED)            \
-  X(MemsetD8Async, 3020, REQUIRED)            \
-  X(StreamCreate, 2000, REQUIRED)             \
-  X(StreamDestroy, 4000, REQUIRED)            \
-  X(StreamSynchronize, 2000, REQUIRED)        \
-  X(StreamWaitEvent, 3020, REQUIRED)          \
-  X(StreamGetCtx, 9020, OPTIONAL)             \
-  X(LaunchHostFunc, 10000, REQUIRED)          \
-  X(EventCreate, 2000, REQUIRED)              \
-  X(EventDestroy, 4000, REQUIRED)             \
-  X(EventRecord, 2000, REQUIRED)              \
-  X(EventQuery, 2000, REQUIRED)               \
+#define TARN__DRIVER_TABLE(X)                     \
+  X(Init, 2000, REQUIRED)                         \
+  X(DriverGetVersion, 2020, REQUIRED)             \
+  X(GetErrorName, 6000, REQUIRED)                 \
+  X(GetErrorString, 6000, REQUIRED)               \
+  X(DeviceGetCount, 2000, REQUIRED)               \
+  X(DeviceGet, 2000, REQUIRED)                    \
+  X(DeviceGetName, 2000, REQUIRED)                \
+  X(DeviceGetAttribute, 2000, REQUIRED)           \
+  X(DeviceTotalMem, 3020, REQUIRED)               \
+  X(DeviceGetPCIBusId, 4010, OPTIONAL)            \
+  X(DevicePrimaryCtxRetain, 7000, REQUIRED)       \
+  X(DevicePrimaryCtxRelease, 11000, REQUIRED)     \
+  X(CtxGetCurrent, 4000, REQUIRED)                \
+  X(CtxSetCurrent, 4000, REQUIRED)                \
+  X(CtxPushCurrent, 4000, REQUIRED)               \
+  X(CtxPopCurrent, 4000, REQUIRED)                \
+  X(MemGetInfo, 3020, REQUIRED)                   \
+  X(MemAlloc, 3020, REQUIRED)                     \
+  X(MemFree, 3020, REQUIRED)                      \
+  X(MemHostAlloc, 2020, REQUIRED)                 \
+  X(MemFreeHost, 2000, REQUIRED)                  \
+  X(MemGetAllocationGranularity, 10020, OPTIONAL) \
+  X(MemAddressReserve, 10020, OPTIONAL)           \
+  X(MemAddressFree, 10020, OPTIONAL)              \
+  X(MemCreate, 10020, OPTIONAL)                   \
+  X(MemRelease, 10020, OPTIONAL)                  \
+  X(MemMap, 10020, OPTIONAL)                      \
+  X(MemUnmap, 10020, OPTIONAL)                    \
+  X(MemSetAccess, 10020, OPTIONAL)                \
+  X(MemPoolCreate, 11020, OPTIONAL)               \
+  X(MemPoolDestroy, 11020, OPTIONAL)              \
+  X(MemPoolTrimTo, 11020, OPTIONAL)               \
+  X(MemPoolSetAttribute, 11020, OPTIONAL)         \
+  X(MemPoolGetAttribute, 11020, OPTIONAL)         \
+  X(MemAllocFromPoolAsync, 11020, OPTIONAL)       \
+  X(MemFreeAsync, 11020, OPTIONAL)                \
+  X(MemcpyAsync, 4000, REQUIRED)                  \
+  X(Memcpy2DAsync, 3020, REQUIRED)                \
+  X(MemsetD8Async, 3020, REQUIRED)                \
+  X(StreamCreate, 2000, REQUIRED)                 \
+  X(StreamDestroy, 4000, REQUIRED)                \
+  X(StreamSynchronize, 2000, REQUIRED)            \
+  X(StreamQuery, 2000, REQUIRED)                  \
+  X(StreamWaitEvent, 3020, REQUIRED)              \
+  X(StreamGetCtx, 9020, OPTIONAL)                 \
+  X(LaunchHostFunc, 10000, REQUIRED)              \
+  X(EventCreate, 2000, REQUIRED)                  \
+  X(EventDestroy, 4000, REQUIRED)                 \
+  X(EventRecord, 2000, REQUIRED)                  \
+  X(EventQuery, 2000, REQUIRED)                   \
   X(EventSynchronize, 2000, REQUIRED)
 
 /* An optional entry that the driver lacks is NULL. */

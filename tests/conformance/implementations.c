@@ -55,6 +55,14 @@ static tarn_status make_cuda_device(tarn_provider **provider) {
   return status;
 }
 
+static tarn_status make_cuda_virtual(tarn_provider **provider) {
+  tarn_cuda *cuda = NULL;
+  tarn_status status = test_open_cuda(&cuda);
+  if (status == TARN_OK) status = tarn_cuda_virtual_provider_create(cuda, 0, NULL, provider);
+  tarn_cuda_release(cuda);
+  return status;
+}
+
 static tarn_status make_cuda_pinned(tarn_provider **provider) {
   tarn_cuda *cuda = NULL;
   tarn_status status = test_open_cuda(&cuda);
@@ -89,6 +97,7 @@ const implementation provider_implementations[] = {
     {.name = "fixed", .make_provider = make_fixed},
     {.name = "node", .make_provider = make_node},
     {.name = "cuda device", .make_provider = make_cuda_device},
+    {.name = "cuda virtual", .make_provider = make_cuda_virtual},
     {.name = "cuda pinned", .make_provider = make_cuda_pinned},
     {.name = "pool over pages", .make_provider = make_over_pages_pool},
     {.name = "pool over cuda device", .make_provider = make_over_cuda_pool},
@@ -129,6 +138,10 @@ static tarn_status make_caching_cuda_device(tarn_pool **pool) {
   return make_caching_over(make_cuda_device, pool);
 }
 
+static tarn_status make_caching_cuda_virtual(tarn_pool **pool) {
+  return make_caching_over(make_cuda_virtual, pool);
+}
+
 static tarn_status make_caching_cuda_pinned(tarn_pool **pool) {
   return make_caching_over(make_cuda_pinned, pool);
 }
@@ -148,6 +161,7 @@ const implementation pool_implementations[] = {
     {.name = "caching over node", .make_pool = make_caching_node},
     {.name = "jemalloc node", .make_pool = make_jemalloc_node},
     {.name = "caching over cuda device", .make_pool = make_caching_cuda_device},
+    {.name = "caching over cuda virtual", .make_pool = make_caching_cuda_virtual},
     {.name = "caching over cuda pinned", .make_pool = make_caching_cuda_pinned},
     {.name = "caching over a pool over pages", .make_pool = make_caching_over_pages_pool},
     {.name = "caching over a pool over cuda device", .make_pool = make_caching_over_cuda_pool},

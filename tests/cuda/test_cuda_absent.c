@@ -28,6 +28,15 @@ static void every_call_says_that_cuda_was_left_out(void **state) {
   assert_int_equal(tarn_cuda_device_provider_create(NULL, 0, &provider), TARN_NOT_SUPPORTED);
   assert_null(provider);
   provider = (tarn_provider *)&provider;
+  assert_int_equal(tarn_cuda_virtual_provider_create(NULL, 0, NULL, &provider), TARN_NOT_SUPPORTED);
+  assert_null(provider);
+  provider = (tarn_provider *)&provider;
+  tarn_cuda_memory memory = TARN_CUDA_MEMORY_VIRTUAL;
+  assert_int_equal(tarn_cuda_memory_provider_create(NULL, 0, &memory, &provider),
+                   TARN_NOT_SUPPORTED);
+  assert_null(provider);
+  assert_int_equal(memory, TARN_CUDA_MEMORY_NONE);
+  provider = (tarn_provider *)&provider;
   assert_int_equal(tarn_cuda_pinned_provider_create(NULL, &provider), TARN_NOT_SUPPORTED);
   assert_null(provider);
 

@@ -12,6 +12,7 @@ int main(int argument_count, char **arguments) {
   failed += run_cuda_stream_tests();
   failed += run_cuda_order_tests();
   failed += run_device_provider_tests();
+  failed += run_virtual_provider_tests();
   failed += run_pinned_tests();
   failed += run_cuda_failure_tests();
   return failed != 0;

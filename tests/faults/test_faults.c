@@ -373,6 +373,10 @@ static tarn_status make_pinned(tarn_provider **provider) {
   return tarn_cuda_pinned_provider_create(opened, provider);
 }
 
+static tarn_status make_virtual(tarn_provider **provider) {
+  return tarn_cuda_virtual_provider_create(opened, 0, NULL, provider);
+}
+
 static tarn_status make_cuda_stream(tarn_stream **stream) {
   return tarn_cuda_stream_create(opened, 0, stream);
 }
@@ -441,6 +445,14 @@ static tarn_status share_device_pool(void) {
 
 static tarn_status share_pinned_pool(void) {
   return use_pool(make_pinned, make_cuda_stream, 4 << 20);
+}
+
+static tarn_status share_virtual_pool(void) {
+  return use_pool(make_virtual, make_cuda_stream, 4 << 20);
+}
+
+static tarn_status use_cuda_virtual(void) {
+  return with_cuda(share_virtual_pool);
 }
 
 static tarn_status use_cuda_device(void) {
@@ -529,6 +541,7 @@ SCENARIO(synthetic_topology)
 SCENARIO(saved_topology)
 SCENARIO(cuda_device)
 SCENARIO(cuda_pinned)
+SCENARIO(cuda_virtual)
 SCENARIO(cuda_tensors)
 
 int main(int argc, char **argv) {
@@ -550,6 +563,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(saved_topology_survives),
       cmocka_unit_test(cuda_device_survives),
       cmocka_unit_test(cuda_pinned_survives),
+      cmocka_unit_test(cuda_virtual_survives),
       cmocka_unit_test(cuda_tensors_survives),
   };
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
