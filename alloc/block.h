@@ -28,6 +28,7 @@ typedef struct tarn__block {
   struct tarn__block *right;
   tarn__stamps stamps;
   tarn__block_state state;
+  uint32_t tag; /* of a live block: its thread's when it was lent out */
   /* The tree that holds the block, keyed by (key, address). */
   struct tarn__block **root; /* NULL: none */
   struct tarn__block *low;

@@ -10,6 +10,7 @@
 #include "alloc/budget.h"
 #include "alloc/heap.h"
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_out_of_memory.h"
 
 enum { TARN__DECAY_SLICES = 8 }; /* of a window */
 
@@ -30,6 +31,8 @@ typedef struct tarn__caching {
   tarn_budget *budget; /* its own: all that is reserved, is being obtained or given back */
   bool is_sharing;     /* the budget has a parent: other pools may ask for idle memory */
   size_t floor_bytes;
+  tarn_out_of_memory_function out_of_memory; /* may be NULL */
+  void *out_of_memory_context;
   uint64_t decay_ns;
   tarn__decay decay;
   size_t segment_bytes;
@@ -75,6 +78,9 @@ void *tarn__caching_lend_covered(tarn__caching *self, const tarn__request *asked
  * change. Leaves the lock. NULL with a status. */
 void *tarn__caching_lend_slowly(tarn__caching *self, const tarn__request *asked,
                                 tarn_status *status);
+
+/* caching_explain.c: writes down what the pool looks like; the failure's status, with words. */
+tarn_status tarn__caching_explain(tarn__caching *self, const tarn__request *asked);
 
 /* caching_grow.c: lends fresh memory of the provider's, or says why not. Leaves the lock. */
 void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status);

@@ -10,6 +10,7 @@
 #include "alloc/caching.h"
 #include "alloc/pool.h"
 #include "alloc/status.h"
+#include "alloc/tag.h"
 
 enum { VALIDATE_PERIOD = 64 }; /* changes between two walks over the whole heap, TARN_DEBUG 2 */
 
@@ -59,6 +60,7 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
   tarn__block *lent = tarn__heap_lend(&self->heap, block, asked->size_bytes, asked->alignment_bytes,
                                       asked->requested_bytes);
   if (lent == NULL) return NULL;
+  lent->tag = tarn__tag_current;
   self->stats.alloc_count++;
   tarn__caching_note_change(self);
   return lent->address;
@@ -274,6 +276,8 @@ static tarn_status make_context(tarn_provider *provider, const tarn_caching_opti
                               : TARN__HEAP_GRANULE_BYTES;
   self->floor_bytes = options->floor_bytes;
   self->decay_ns = options->decay_ns;
+  self->out_of_memory = options->out_of_memory;
+  self->out_of_memory_context = options->out_of_memory_context;
   self->is_sharing = options->budget != NULL;
   const tarn_budget_options own = {.struct_size = sizeof own,
                                    .name = name,

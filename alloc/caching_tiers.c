@@ -167,19 +167,15 @@ static bool press(tarn__caching *self, const tarn__request *asked) {
   return has_given;
 }
 
-static tarn_status explain_out_of_memory(tarn__caching *self, const tarn__request *asked) {
-  self->stats.out_of_memory_count++;
-  tarn_budget_stats budget = {.struct_size = sizeof budget};
-  const tarn_status status = tarn_budget_stats_of(self->budget, &budget);
-  (void)status;
-  return tarn_fail(
-      TARN_OUT_OF_MEMORY,
-      "pool over %s: %zu bytes asked for; %zu live, %zu cached of which %zu pending, largest free "
-      "block %zu, %zu reserved, limit %zu%s",
-      tarn_provider_name(self->provider), asked->requested_bytes, self->heap.allocated_bytes,
-      self->heap.reserved_bytes - self->heap.allocated_bytes, tarn__heap_pending_bytes(&self->heap),
-      tarn__heap_largest_free_bytes(&self->heap), self->heap.reserved_bytes, budget.limit_bytes,
-      budget.limit_bytes == 0 ? " (none)" : "");
+static tarn_status give_up(tarn__caching *self, const tarn__request *asked) {
+  const tarn_status status = tarn__caching_explain(self, asked);
+  if (self->out_of_memory == NULL) return status;
+  const tarn_error explained = *tarn_last_error();
+  pthread_mutex_unlock(&self->lock);
+  self->out_of_memory(self->out_of_memory_context, tarn_last_out_of_memory());
+  pthread_mutex_lock(&self->lock);
+  tarn__error_restore(&explained);
+  return status;
 }
 
 /* Until there is an answer that no other thread can change: what one of them has claimed, or is
@@ -196,6 +192,6 @@ void *tarn__caching_lend_slowly(tarn__caching *self, const tarn__request *asked,
       break;
     }
   }
-  *status = explain_out_of_memory(self, asked);
+  *status = give_up(self, asked);
   return NULL;
 }

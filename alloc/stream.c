@@ -95,6 +95,10 @@ bool tarn_stream_is_synchronous(const tarn_stream *stream) {
   return stream == NULL || (stream->flags & TARN_STREAM_SYNCHRONOUS) != 0;
 }
 
+uint32_t tarn_stream_number(const tarn_stream *stream) {
+  return tarn_stream_is_synchronous(stream) ? 0 : tarn__order_slot(stream) + 1;
+}
+
 void *tarn_stream_context(const tarn_stream *stream, const tarn_stream_ops *kind) {
   return stream != NULL && stream->ops == kind ? stream->context : NULL;
 }

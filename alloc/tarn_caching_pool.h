@@ -9,6 +9,7 @@
 #define TARN_CACHING_POOL_H
 
 #include "alloc/tarn_budget.h"
+#include "alloc/tarn_out_of_memory.h"
 #include "alloc/tarn_pool.h"
 #include "alloc/tarn_provider.h"
 
@@ -27,6 +28,8 @@ typedef struct tarn_caching_options {
   size_t floor_bytes;   /* trim, decay and other pools' pressure leave so much reserved; the pool's
                            own allocations may swap it for memory of another shape */
   uint64_t decay_ns;    /* the window of tarn_caching_pool_decay; 0: 10 seconds */
+  tarn_out_of_memory_function out_of_memory; /* told of each allocation that fails; NULL: none */
+  void *out_of_memory_context;
 } tarn_caching_options;
 
 /* Retains `provider`. `options` may be NULL. Blocks are multiples of 256 bytes and aligned so (what

@@ -99,6 +99,9 @@ TARN_API void tarn_stream_release(tarn_stream *stream);
 TARN_API const char *tarn_stream_name(const tarn_stream *stream); /* "now" for NULL */
 TARN_API tarn_device tarn_stream_device(const tarn_stream *stream);
 TARN_API bool tarn_stream_is_synchronous(const tarn_stream *stream); /* true for NULL */
+/* A number for people to tell streams apart: 1 to TARN_STREAMS_MAX, unique among the asynchronous
+ * streams that are alive or still have work; 0 for NULL and for synchronous streams. */
+TARN_API uint32_t tarn_stream_number(const tarn_stream *stream);
 /* For an implementation of streams: the context it gave, where `stream` is of its kind; else
  * NULL. */
 TARN_API void *tarn_stream_context(const tarn_stream *stream, const tarn_stream_ops *kind);

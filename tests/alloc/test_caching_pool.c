@@ -287,7 +287,7 @@ static void half_the_memory_twice_fails_and_works_once_one_is_free(void **state)
   assert_status(tarn_pool_alloc(pool, 10 * MIB, NULL, &second), TARN_OUT_OF_MEMORY);
   assert_null(second);
   assert_non_null(strstr(tarn_last_error()->message, "10485760 bytes asked for"));
-  assert_non_null(strstr(tarn_last_error()->message, "limit 16777216"));
+  assert_non_null(strstr(tarn_last_error()->message, "of 16777216"));
   assert_int_equal(stats_of(pool).out_of_memory_count, 1);
   give(pool, first, NULL);
   second = take(pool, 10 * MIB, NULL);
