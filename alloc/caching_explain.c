@@ -100,11 +100,11 @@ static void list_streams(const tarn__caching *self, tarn_out_of_memory *report) 
 }
 
 /* The run of free neighbours that starts at `block`: where it ends, and its bytes. Without pending
- * ones where they are not to count. */
+ * ones where they are not to count; never with what a capture keeps, for no wait gives that. */
 static tarn__block *run_end(tarn__block *block, bool with_pending, size_t *size_bytes) {
   *size_bytes = 0;
   while (block != NULL && block->state == TARN__BLOCK_FREE &&
-         (with_pending || !is_pending(block))) {
+         (with_pending ? !tarn__stamps_are_held(&block->stamps) : !is_pending(block))) {
     *size_bytes += block->size_bytes;
     block = block->right;
   }

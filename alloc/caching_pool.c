@@ -56,10 +56,25 @@ void tarn__caching_return(tarn__caching *self) {
   pthread_cond_broadcast(&self->settled);
 }
 
+/* A block lent in a capture is the capture's from now on, whoever frees it and when. False, with
+ * the block free again, without memory for the stamp. */
+static bool stamp_for_capture(tarn__caching *self, tarn__block *block, const tarn_stream *stream) {
+  if (tarn__stamps_reserve(&block->stamps, 2) &&
+      tarn__stamps_add(&block->stamps, tarn__order_stamp(stream))) {
+    return true;
+  }
+  tarn__heap_take_back(&self->heap, block);
+  tarn__heap_put_free(&self->heap, block);
+  return false;
+}
+
 void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__request *asked) {
   tarn__block *lent = tarn__heap_lend(&self->heap, block, asked->size_bytes, asked->alignment_bytes,
                                       asked->requested_bytes);
   if (lent == NULL) return NULL;
+  if (tarn__order_is_captured(asked->stream) && !stamp_for_capture(self, lent, asked->stream)) {
+    return NULL;
+  }
   lent->tag = tarn__tag_current;
   self->stats.alloc_count++;
   tarn__caching_note_change(self);
@@ -129,10 +144,11 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
   pthread_mutex_lock(&self->lock);
   tarn__block *block = tarn__heap_live_at(&self->heap, address);
   if (block != NULL) {
+    tarn__stamp mark = {0};
+    if (is_stamped) mark = tarn__stamps_mark(&block->stamps, stream);
     /* What the stream is behind, its own stamp stands for. */
     tarn__stamps_drop_covered(&block->stamps, stream);
-    const bool is_added =
-        !is_stamped || tarn__stamps_add(&block->stamps, tarn__order_stamp(stream));
+    const bool is_added = !is_stamped || tarn__stamps_add(&block->stamps, mark);
     TARN_ASSERT(is_added); /* a live block has room for it */
     (void)is_added;
     tarn__heap_take_back(&self->heap, block);
@@ -146,12 +162,11 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
 
 static tarn_status caching_note_use(void *context, void *address, tarn_stream *stream) {
   tarn__caching *self = context;
-  const tarn__stamp stamp = tarn__order_stamp(stream);
   pthread_mutex_lock(&self->lock);
   tarn__block *block = tarn__heap_live_around(&self->heap, address);
   /* Room for the free's own stamp is kept, so that a free cannot fail. */
   const bool is_noted = block != NULL && tarn__stamps_reserve(&block->stamps, 2) &&
-                        tarn__stamps_add(&block->stamps, stamp);
+                        tarn__stamps_add(&block->stamps, tarn__stamps_mark(&block->stamps, stream));
   pthread_mutex_unlock(&self->lock);
   if (block == NULL) return refuse_unknown(self, address);
   if (is_noted) return TARN_OK;
@@ -177,6 +192,7 @@ static tarn_status caching_stats(void *context, tarn_pool_stats *stats) {
   stats->allocated_bytes = self->heap.allocated_bytes;
   stats->reserved_bytes = self->heap.reserved_bytes;
   stats->active_bytes = stats->allocated_bytes + tarn__heap_pending_bytes(&self->heap);
+  stats->captured_bytes = tarn__heap_captured_bytes(&self->heap);
   pthread_mutex_unlock(&self->lock);
   return TARN_OK;
 }

@@ -8,8 +8,10 @@
  *     5  wait for what has to be given back to grow, give it back, grow; in the end, all of it
  *     6  call the pressure functions, and begin again
  *
- * and only then says that it is out of memory. 3 comes before 2 once the pool has enough memory:
- * what several streams could reuse from each other at once they would otherwise each grow for. */
+ * and only then says that it is out of memory. For a stream that is captured there is only 0 and 2:
+ * no stream is asked or waited for (alloc/tarn_capture.h). 3 comes before 2 once the pool has
+ * enough memory: what several streams could reuse from each other at once they would otherwise each
+ * grow for. */
 #include "alloc/caching.h"
 #include "alloc/status.h"
 
@@ -76,19 +78,27 @@ static void *lend_behind(tarn__caching *self, tarn__block *block, const tarn__re
   return NULL;
 }
 
-/* Tier 3: the best fitting pending block. */
+/* Tier 3: the best fitting pending block. One whose user has just begun to be captured is nobody's
+ * for now: the next search passes over it. */
 static void *lend_ordered(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
-  tarn__block *block = NULL;
-  void *address = tarn__caching_lend_covered(self, asked, &block);
-  if (address != NULL || block == NULL) return address;
-  return lend_behind(self, block, asked, status);
+  for (;;) {
+    tarn__block *block = NULL;
+    void *address = tarn__caching_lend_covered(self, asked, &block);
+    if (address != NULL || block == NULL) return address;
+    address = lend_behind(self, block, asked, status);
+    if (address != NULL || *status != TARN_NOT_READY) return address;
+  }
 }
 
 /* Tier 4. */
 static void *lend_run(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
-  tarn__block *block =
-      tarn__heap_join_run(&self->heap, asked->size_bytes, asked->alignment_bytes, asked->stream);
-  return block != NULL ? lend_behind(self, block, asked, status) : NULL;
+  for (;;) {
+    tarn__block *block =
+        tarn__heap_join_run(&self->heap, asked->size_bytes, asked->alignment_bytes, asked->stream);
+    if (block == NULL) return NULL;
+    void *address = lend_behind(self, block, asked, status);
+    if (address != NULL || *status != TARN_NOT_READY) return address;
+  }
 }
 
 /* Tier 5, the last resort: everything idle goes back. */
@@ -137,8 +147,18 @@ static bool has_enough(const tarn__caching *self) {
          reserved_bytes / ENOUGH_QUARTERS >= self->stats.allocated_bytes_peak / 4;
 }
 
+/* What is there, and fresh memory. Nothing is given back, for a driver may wait then. */
+static void *lend_captured(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+  tarn__heap_join_all(&self->heap, /*clean_only=*/true);
+  void *address = lend_anywhere(self, asked);
+  if (address == NULL) address = tarn__caching_grow(self, asked, status);
+  if (address == NULL && *status == TARN_OUT_OF_MEMORY) address = lend_anywhere(self, asked);
+  return address;
+}
+
 /* Tiers 1 to 5, once. */
 static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+  if (tarn__order_is_captured(asked->stream)) return lend_captured(self, asked, status);
   void *address = lend_observed(self, asked);
   if (address == NULL && has_enough(self)) {
     address = lend_ordered(self, asked, status);
@@ -155,6 +175,7 @@ static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_st
 
 /* Tier 6. */
 static bool press(tarn__caching *self, const tarn__request *asked) {
+  if (tarn__order_is_captured(asked->stream)) return false;
   tarn_pressure pressure = {.struct_size = sizeof pressure, .asked_bytes = asked->requested_bytes};
   size_t fresh_bytes = 0;
   if (!tarn__caching_fresh_bytes(self, asked, &fresh_bytes)) return false;

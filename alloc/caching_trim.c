@@ -155,7 +155,8 @@ typedef struct host_waits {
 static void add_waits(host_waits *waits, const tarn__stamps *stamps) {
   for (uint32_t index = 0; index < stamps->count; index++) {
     const tarn__stamp stamp = tarn__stamps_at(stamps, index);
-    if (tarn__order_is_seen(stamp)) continue;
+    /* What is held cannot be waited for, and must not stand for what can. */
+    if (tarn__order_is_seen(stamp) || tarn__order_is_held(stamp)) continue;
     uint64_t *ticket = &waits->tickets[stamp.slot];
     if (*ticket < stamp.ticket) *ticket = stamp.ticket;
   }
@@ -193,16 +194,21 @@ typedef struct unit {
   bool is_segment;
 } unit;
 
+/* By waiting. */
+static bool may_become_idle(const tarn__block *block) {
+  return block->state == TARN__BLOCK_FREE && !tarn__stamps_are_held(&block->stamps);
+}
+
 static unit unit_at(const tarn__caching *self, tarn__block *block) {
   if ((self->machine->flags & TARN_PROVIDER_RESERVES) != 0) {
     const uintptr_t granule = self->machine->granularity_bytes;
     const uintptr_t first = ((uintptr_t)block->address + granule - 1) & ~(granule - 1);
     const uintptr_t end = ((uintptr_t)block->address + block->size_bytes) & ~(granule - 1);
-    const bool is_free = block->state == TARN__BLOCK_FREE && end > first;
+    const bool is_free = may_become_idle(block) && end > first;
     return (unit){.first = block, .idle_bytes = is_free ? end - first : 0};
   }
   for (const tarn__block *each = block; each != NULL; each = each->right) {
-    if (each->state != TARN__BLOCK_FREE) return (unit){.first = block, .is_segment = true};
+    if (!may_become_idle(each)) return (unit){.first = block, .is_segment = true};
   }
   return (unit){.first = block, .idle_bytes = block->segment->size_bytes, .is_segment = true};
 }

@@ -13,6 +13,8 @@ static tarn__block **tree_for(tarn__heap *heap, tarn__block *block) {
   tarn__stamps_prune(&block->stamps);
   if (block->stamps.count == 0) return &heap->clean;
   if (block->stamps.count > 1) return &heap->mixed;
+  /* Limbo is kept apart, so that it does not spread over what a capture may use again. */
+  if (tarn__order_is_limbo(tarn__stamps_at(&block->stamps, 0))) return &heap->mixed;
   const uint32_t slot = tarn__stamps_at(&block->stamps, 0).slot;
   if (heap->slot_end <= slot) heap->slot_end = slot + 1;
   return &heap->by_slot[slot];
@@ -26,13 +28,16 @@ void tarn__heap_claim(tarn__block *block) {
 
 /* May two free neighbours become one without anybody losing much? Those of one kind, yes. A clean
  * block joined to a stamped one is lost to the CPU and to other streams for a while: only where it
- * is the smaller part. */
+ * is the smaller part, and never to a capture, which keeps it for long. */
 static bool may_join(const tarn__heap *heap, tarn__block **tree, const tarn__block *block,
                      const tarn__block *neighbour) {
   if (neighbour == NULL || neighbour->state != TARN__BLOCK_FREE) return false;
   if (neighbour->root == &heap->mixed || tree == &heap->mixed) return false;
   if (neighbour->root == tree) return true;
   if (tree != &heap->clean && neighbour->root != &heap->clean) return false;
+  if (tarn__stamps_are_held(&block->stamps) || tarn__stamps_are_held(&neighbour->stamps)) {
+    return false;
+  }
   const bool is_clean = tree == &heap->clean;
   return is_clean ? block->size_bytes <= neighbour->size_bytes
                   : neighbour->size_bytes <= block->size_bytes;
@@ -142,7 +147,7 @@ static void probe(tarn__block *root, size_t size_bytes, const tarn_stream *strea
       if (is_better(block, *best)) *best = block;
       return;
     }
-    if (is_better(block, *pending)) *pending = block;
+    if (is_better(block, *pending) && !tarn__stamps_are_held(&block->stamps)) *pending = block;
     block = tarn__tree_next(block);
   }
 }
@@ -242,7 +247,7 @@ void tarn__heap_take_back(tarn__heap *heap, tarn__block *block) {
 static bool may_join_now(tarn__block *block, bool clean_only) {
   if (block == NULL || block->state != TARN__BLOCK_FREE) return false;
   tarn__stamps_prune(&block->stamps);
-  return !clean_only || block->stamps.count == 0;
+  return block->stamps.count == 0 || (!clean_only && !tarn__stamps_are_held(&block->stamps));
 }
 
 /* A run of free neighbours, as a window that slides over a segment: how many of its stamps lie on
@@ -313,7 +318,7 @@ tarn__block *tarn__heap_join_run(tarn__heap *heap, size_t size_bytes, size_t ali
   for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
     window.first = segment->first;
     for (tarn__block *block = segment->first; block != NULL; block = block->right) {
-      if (block->state != TARN__BLOCK_FREE) {
+      if (block->state != TARN__BLOCK_FREE || tarn__stamps_are_held(&block->stamps)) {
         while (window.first != block) run_drop_first(&window);
         window.first = block->right;
         continue;
@@ -367,6 +372,18 @@ size_t tarn__heap_pending_bytes(const tarn__heap *heap) {
     }
   }
   return pending;
+}
+
+size_t tarn__heap_captured_bytes(const tarn__heap *heap) {
+  size_t captured = 0;
+  for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
+    for (tarn__block *block = segment->first; block != NULL; block = block->right) {
+      if (block->state == TARN__BLOCK_FREE && tarn__stamps_are_of_captures(&block->stamps)) {
+        captured += block->size_bytes;
+      }
+    }
+  }
+  return captured;
 }
 
 size_t tarn__heap_largest_free_bytes(const tarn__heap *heap) {

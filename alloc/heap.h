@@ -8,7 +8,7 @@
  *
  *     clean       no stamps: anybody may use it, the CPU too
  *     by_slot[s]  one stamp, of timeline s: s may use it at once, others when it is covered
- *     mixed       several stamps: joined from neighbours of different streams
+ *     mixed       several stamps, joined from neighbours of different streams; or limbo: order.h
  */
 #ifndef TARN_HEAP_H
 #define TARN_HEAP_H
@@ -87,8 +87,10 @@ tarn__block *tarn__heap_join_run(tarn__heap *heap, size_t size_bytes, size_t ali
  * anything was joined. */
 bool tarn__heap_join_all(tarn__heap *heap, bool clean_only);
 
-/* Free bytes whose stamps the host has not seen; the largest free block. */
+/* Free bytes whose stamps the host has not seen; those of them that captures keep; the largest free
+ * block. */
 size_t tarn__heap_pending_bytes(const tarn__heap *heap);
+size_t tarn__heap_captured_bytes(const tarn__heap *heap);
 size_t tarn__heap_largest_free_bytes(const tarn__heap *heap);
 
 /* Asserts that blocks tile their segments, that states and trees agree and that sums are right. */

@@ -12,23 +12,35 @@ typedef enum timeline_state {
   TIMELINE_ALIVE,
   TIMELINE_RETIRING, /* the stream is going; its final fence is being recorded */
   TIMELINE_RETIRED,  /* the final fence is recorded; free once it was seen */
+  TIMELINE_PRIVATE,  /* of a capture */
 } timeline_state;
+
+/* More tickets than a capture takes. */
+static const uint64_t LIMBO_DISTANCE = (uint64_t)1 << 32;
+static const uint64_t NO_TICKET = UINT64_MAX;
 
 struct tarn__timeline {
   uint32_t slot;
   _Atomic uint64_t ticket;
   _Atomic uint64_t seen;
+  _Atomic uint64_t held_above;     /* stamps above it are held; NO_TICKET: none */
+  _Atomic uint64_t limbo;          /* of a private timeline; else NO_TICKET */
+  _Atomic uint64_t capture_id;     /* of a private timeline; else 0 */
+  _Atomic(tarn_capture *) capture; /* while the stream is in it */
+  bool is_private;                 /* for ever */
   _Atomic uint64_t known[TARN_STREAMS_MAX];
   /* Guarded by the lock. */
   timeline_state state;
   tarn_stream *stream; /* while alive; borrowed */
+  bool is_held;        /* its stream is captured: no fence is recorded */
+  uint32_t recording;  /* threads that may be recording one just now */
   tarn_fence *fence;   /* NULL until first needed */
   uint64_t covered;
   uint64_t snapshot[TARN_STREAMS_MAX];
 };
 
 static pthread_mutex_t order_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t order_retired = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t order_changed = PTHREAD_COND_INITIALIZER; /* retired, or done recording */
 /* Written under the lock, never taken back: a pointer once seen is good for ever. */
 static _Atomic(tarn__timeline *) timelines[TARN_STREAMS_MAX];
 static _Atomic uint32_t timeline_count;
@@ -51,8 +63,23 @@ static tarn__timeline *timeline_of(uint32_t slot) {
   return atomic_load_explicit(&timelines[slot], memory_order_acquire);
 }
 
+/* Where an asynchronous stream's stamps are taken now. */
+static tarn__timeline *taken_from(const tarn_stream *stream) {
+  return atomic_load_explicit(&stream->timeline, memory_order_acquire);
+}
+
+/* The same; NULL for the host. */
+static tarn__timeline *current(const tarn_stream *stream) {
+  return stream == NULL ? NULL : taken_from(stream);
+}
+
 static bool is_host(const tarn_stream *stream) {
-  return stream == NULL || stream->timeline == NULL;
+  return current(stream) == NULL;
+}
+
+static tarn__stamp close_ticket(tarn__timeline *timeline) {
+  const uint64_t ticket = atomic_fetch_add_explicit(&timeline->ticket, 1, memory_order_acq_rel);
+  return (tarn__stamp){timeline->slot, ticket};
 }
 
 /* --- registering and retiring --- */
@@ -86,35 +113,46 @@ static void observe_retired(void) {
   }
 }
 
-tarn_status tarn__order_register(tarn_stream *stream, tarn__timeline **timeline) {
+/* A free timeline of the kind, or the fresh one in a slot more; NULL where there is neither. With
+ * the lock. */
+static tarn__timeline *find_free(bool is_private, tarn__timeline **fresh) {
+  const uint32_t count = atomic_load(&timeline_count);
+  for (uint32_t slot = 0; slot < count; slot++) {
+    tarn__timeline *timeline = timeline_of(slot);
+    if (timeline->state == TIMELINE_FREE && timeline->is_private == is_private) return timeline;
+  }
+  if (count == TARN_STREAMS_MAX) return NULL;
+  tarn__timeline *made = *fresh;
+  *fresh = NULL;
+  made->slot = count;
+  made->is_private = is_private;
+  atomic_init(&made->ticket, 1);
+  atomic_init(&made->held_above, is_private ? 0 : NO_TICKET);
+  atomic_init(&made->limbo, NO_TICKET);
+  atomic_store_explicit(&timelines[count], made, memory_order_release);
+  atomic_store(&timeline_count, count + 1);
+  return made;
+}
+
+tarn_status tarn__order_register(tarn_stream *stream) {
   observe_retired();
   tarn__timeline *fresh = calloc(1, sizeof *fresh);
   if (fresh == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a stream's timeline");
-
   pthread_mutex_lock(&order_lock);
-  const uint32_t count = atomic_load(&timeline_count);
-  tarn__timeline *found = NULL;
-  for (uint32_t slot = 0; slot < count && found == NULL; slot++) {
-    if (timeline_of(slot)->state == TIMELINE_FREE) found = timeline_of(slot);
-  }
-  if (found == NULL && count < TARN_STREAMS_MAX) {
-    found = fresh;
-    fresh = NULL;
-    found->slot = count;
-    atomic_init(&found->ticket, 1);
-    atomic_store_explicit(&timelines[count], found, memory_order_release);
-    atomic_store(&timeline_count, count + 1);
-  }
+  tarn__timeline *found = find_free(/*is_private=*/false, &fresh);
   if (found != NULL) {
     found->state = TIMELINE_ALIVE;
-    *timeline = found; /* before anybody can find the stream, and ask it for its timeline */
+    /* Before anybody can find the stream, and ask it for its timeline. */
+    stream->base = found;
+    atomic_store_explicit(&stream->timeline, found, memory_order_release);
     found->stream = stream;
   }
   pthread_mutex_unlock(&order_lock);
 
   free(fresh);
   if (found != NULL) return TARN_OK;
-  return tarn_fail(TARN_NOT_SUPPORTED, "%d asynchronous streams are alive, and no more can be",
+  return tarn_fail(TARN_NOT_SUPPORTED,
+                   "%d asynchronous streams and captures are alive, and no more can be",
                    TARN_STREAMS_MAX);
 }
 
@@ -158,7 +196,8 @@ static tarn_status record_fence(tarn__timeline *timeline, tarn_stream *stream,
   if (status != TARN_OK) return status;
   uint64_t snapshot[TARN_STREAMS_MAX];
   take_snapshot(timeline, snapshot);
-  const tarn__stamp closed = tarn__order_close_ticket(stream);
+  TARN_ASSERT(!timeline->is_private);
+  const tarn__stamp closed = close_ticket(timeline);
   status = fence->ops->fence_record(stream->context, fence->native);
   cost->fence_count++;
   if (status == TARN_OK) {
@@ -187,7 +226,7 @@ void tarn__order_retire(tarn__timeline *timeline) {
     /* No fence to be had: waiting is the one way left to know that the work is done. A stream that
      * cannot even be waited for has lost its device, and with it all that could still be
      * running. */
-    const tarn__stamp last = tarn__order_close_ticket(stream);
+    const tarn__stamp last = close_ticket(timeline);
     status = stream->ops->synchronize(stream->context);
     tarn__order_saw(last);
     pthread_mutex_lock(&order_lock);
@@ -198,7 +237,7 @@ void tarn__order_retire(tarn__timeline *timeline) {
   pthread_mutex_lock(&order_lock);
   timeline->state = TIMELINE_RETIRED;
   const tarn__stamp last = {timeline->slot, timeline->covered};
-  pthread_cond_broadcast(&order_retired);
+  pthread_cond_broadcast(&order_changed);
   pthread_mutex_unlock(&order_lock);
   /* Most streams are idle when they go: then nothing is kept for them. */
   tarn__order_observe(last, &cost);
@@ -208,16 +247,16 @@ void tarn__order_retire(tarn__timeline *timeline) {
 /* --- stamps and coverage --- */
 
 uint32_t tarn__order_slot(const tarn_stream *stream) {
-  return stream->timeline->slot;
+  return taken_from(stream)->slot;
 }
 
 tarn__stamp tarn__order_stamp(const tarn_stream *stream) {
-  return (tarn__stamp){stream->timeline->slot, load(&stream->timeline->ticket)};
+  tarn__timeline *timeline = taken_from(stream);
+  return (tarn__stamp){timeline->slot, load(&timeline->ticket)};
 }
 
 tarn__stamp tarn__order_close_ticket(const tarn_stream *stream) {
-  return (tarn__stamp){stream->timeline->slot, atomic_fetch_add_explicit(&stream->timeline->ticket,
-                                                                         1, memory_order_acq_rel)};
+  return close_ticket(taken_from(stream));
 }
 
 bool tarn__order_is_seen(tarn__stamp stamp) {
@@ -226,9 +265,10 @@ bool tarn__order_is_seen(tarn__stamp stamp) {
 
 bool tarn__order_is_covered(const tarn_stream *stream, tarn__stamp stamp) {
   if (tarn__order_is_seen(stamp)) return true;
-  if (is_host(stream)) return false;
-  return stream->timeline->slot == stamp.slot ||
-         stamp.ticket <= load(&stream->timeline->known[stamp.slot]);
+  const tarn__timeline *timeline = current(stream);
+  if (timeline == NULL) return false;
+  if (timeline->slot == stamp.slot) return stamp.ticket < load(&timeline->limbo);
+  return stamp.ticket <= load(&timeline->known[stamp.slot]);
 }
 
 uint64_t tarn__order_first_uncovered(const tarn_stream *stream, uint32_t slot) {
@@ -240,22 +280,28 @@ uint64_t tarn__order_first_uncovered(const tarn_stream *stream, uint32_t slot) {
 }
 
 void tarn__order_saw(tarn__stamp stamp) {
+  /* Work in a capture has not been done but is to be done, again and again. */
+  if (timeline_of(stamp.slot)->is_private) return;
   raise_to(&timeline_of(stamp.slot)->seen, stamp.ticket);
 }
 
 void tarn__order_knows(const tarn_stream *later, tarn__stamp stamp) {
-  if (is_host(later)) {
+  tarn__timeline *timeline = current(later);
+  if (timeline == NULL) {
     tarn__order_saw(stamp);
-  } else {
-    raise_to(&later->timeline->known[stamp.slot], stamp.ticket);
+    return;
   }
+  /* No order reaches into a capture or out of it: it would not hold at every launch. */
+  if (load(&timeline->capture_id) != load(&timeline_of(stamp.slot)->capture_id)) return;
+  raise_to(&timeline->known[stamp.slot], stamp.ticket);
 }
 
 void tarn__order_edge(const tarn_stream *earlier, const tarn_stream *later) {
-  if (is_host(earlier)) return;
+  tarn__timeline *timeline = current(earlier);
+  if (timeline == NULL) return;
   uint64_t snapshot[TARN_STREAMS_MAX];
-  take_snapshot(earlier->timeline, snapshot);
-  tarn__order_knows(later, tarn__order_close_ticket(earlier));
+  take_snapshot(timeline, snapshot);
+  tarn__order_knows(later, close_ticket(timeline));
   const uint32_t count = atomic_load(&timeline_count);
   for (uint32_t slot = 0; slot < count; slot++) {
     if (snapshot[slot] != 0) tarn__order_knows(later, (tarn__stamp){slot, snapshot[slot]});
@@ -268,7 +314,9 @@ void tarn__order_edge(const tarn_stream *earlier, const tarn_stream *later) {
  * it. */
 typedef struct published {
   tarn_fence *fence;   /* a reference; NULL where the wanted stamp is not covered by a fence */
-  tarn_stream *stream; /* a reference, to record a fence on, where fence is NULL */
+  tarn_stream *stream; /* a reference, to record a fence on, where fence is NULL; given back with
+                        * recorded() */
+  bool is_held;        /* neither is to be had for now */
   tarn__stamp covered;
   uint64_t snapshot[TARN_STREAMS_MAX];
 } published;
@@ -276,6 +324,7 @@ typedef struct published {
 static void find_published(tarn__timeline *timeline, uint64_t wanted_ticket, published *found) {
   found->fence = NULL;
   found->stream = NULL;
+  found->is_held = false;
   pthread_mutex_lock(&order_lock);
   for (;;) {
     if (timeline->covered >= wanted_ticket && timeline->fence != NULL) {
@@ -285,15 +334,25 @@ static void find_published(tarn__timeline *timeline, uint64_t wanted_ticket, pub
       memcpy(found->snapshot, timeline->snapshot, sizeof found->snapshot);
       break;
     }
+    found->is_held = timeline->is_held || timeline->is_private;
+    if (found->is_held) break;
     if (timeline->stream != NULL && tarn__stream_try_retain(timeline->stream)) {
       found->stream = timeline->stream;
+      timeline->recording++;
       break;
     }
     if (timeline->state == TIMELINE_RETIRED || timeline->state == TIMELINE_FREE) break;
     /* Its last reference is gone, and another thread is about to record the final fence. */
-    pthread_cond_wait(&order_retired, &order_lock);
+    pthread_cond_wait(&order_changed, &order_lock);
   }
   pthread_mutex_unlock(&order_lock);
+}
+
+static void recorded(tarn__timeline *timeline, tarn_stream *stream) {
+  pthread_mutex_lock(&order_lock);
+  if (--timeline->recording == 0) pthread_cond_broadcast(&order_changed);
+  pthread_mutex_unlock(&order_lock);
+  tarn_stream_release(stream);
 }
 
 static void learn(const tarn_stream *stream, const published *passed) {
@@ -317,7 +376,7 @@ void tarn__order_observe(tarn__stamp wanted, tarn__order_cost *cost) {
     /* Nothing to ask yet: record, so that a later look has an answer. A failure costs only that. */
     const tarn_status status = record_fence(timeline, found.stream, cost);
     (void)status;
-    tarn_stream_release(found.stream);
+    recorded(timeline, found.stream);
   }
 }
 
@@ -344,6 +403,9 @@ static tarn_status wait_without_fence(tarn_stream *other, tarn__order_cost *cost
 tarn_status tarn__order_behind(tarn_stream *stream, tarn__stamp stamp, tarn__order_cost *cost) {
   tarn__timeline *timeline = timeline_of(stamp.slot);
   while (!tarn__order_is_covered(stream, stamp)) {
+    if (tarn__order_is_captured(stream)) {
+      return tarn_fail(TARN_NOT_READY, "a stream that is captured waits for no work outside");
+    }
     published found;
     find_published(timeline, stamp.ticket, &found);
     tarn_status status = TARN_OK;
@@ -353,11 +415,117 @@ tarn_status tarn__order_behind(tarn_stream *stream, tarn__stamp stamp, tarn__ord
     } else if (found.stream != NULL) {
       status = record_fence(timeline, found.stream, cost);
       if (status != TARN_OK && is_host(stream)) status = wait_without_fence(found.stream, cost);
-      tarn_stream_release(found.stream);
+      recorded(timeline, found.stream);
+    } else if (found.is_held) {
+      status = tarn_fail(TARN_NOT_READY, "the work belongs to a capture: nobody can wait for it");
     } else {
       TARN_ASSERT(tarn__order_is_covered(stream, stamp)); /* retired without a fence: was seen */
     }
     if (status != TARN_OK) return status;
   }
   return TARN_OK;
+}
+
+/* --- captures --- */
+
+/* Keeps everybody from recording on the stream, and waits for those who just are. */
+static void hold(tarn__timeline *timeline) {
+  pthread_mutex_lock(&order_lock);
+  timeline->is_held = true;
+  atomic_store_explicit(&timeline->held_above, timeline->covered, memory_order_release);
+  while (timeline->recording != 0) pthread_cond_wait(&order_changed, &order_lock);
+  atomic_store_explicit(&timeline->held_above, timeline->covered, memory_order_release);
+  pthread_mutex_unlock(&order_lock);
+}
+
+static tarn_status make_private(tarn_capture *capture, uint64_t capture_id,
+                                tarn__timeline **timeline) {
+  tarn__timeline *fresh = calloc(1, sizeof *fresh);
+  if (fresh == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a capture's timeline");
+  pthread_mutex_lock(&order_lock);
+  tarn__timeline *found = find_free(/*is_private=*/true, &fresh);
+  if (found != NULL) {
+    found->state = TIMELINE_PRIVATE;
+    atomic_store(&found->limbo, load(&found->ticket) + LIMBO_DISTANCE);
+    atomic_store(&found->capture_id, capture_id);
+    atomic_store(&found->capture, capture);
+  }
+  pthread_mutex_unlock(&order_lock);
+  free(fresh);
+  *timeline = found;
+  if (found != NULL) return TARN_OK;
+  return tarn_fail(TARN_NOT_SUPPORTED,
+                   "%d asynchronous streams and captures are alive, and no more can be",
+                   TARN_STREAMS_MAX);
+}
+
+tarn_status tarn__order_enter(tarn_stream *stream, tarn_capture *capture, uint64_t capture_id,
+                              bool may_record, tarn__timeline **timeline, tarn__stamp *outside) {
+  observe_retired();
+  tarn__order_cost cost = {0};
+  tarn_status status = TARN_OK;
+  if (may_record) status = record_fence(stream->base, stream, &cost);
+  if (status == TARN_OK) status = make_private(capture, capture_id, timeline);
+  if (status != TARN_OK) return status;
+  hold(stream->base);
+  *outside = (tarn__stamp){stream->base->slot, load(&stream->base->held_above)};
+  if (!may_record) *outside = close_ticket(stream->base);
+  atomic_store_explicit(&stream->timeline, *timeline, memory_order_release);
+  return TARN_OK;
+}
+
+void tarn__order_leave(tarn_stream *stream) {
+  tarn__timeline *timeline = taken_from(stream);
+  tarn__timeline *base = stream->base;
+  TARN_ASSERT(timeline->is_private);
+  atomic_store_explicit(&stream->timeline, base, memory_order_release);
+  atomic_store(&timeline->capture, NULL);
+  pthread_mutex_lock(&order_lock);
+  base->is_held = false;
+  atomic_store_explicit(&base->held_above, NO_TICKET, memory_order_release);
+  pthread_mutex_unlock(&order_lock);
+}
+
+void tarn__order_forget(tarn__timeline *timeline) {
+  const uint64_t limbo = load(&timeline->limbo);
+  raise_to(&timeline->seen, limbo);
+  pthread_mutex_lock(&order_lock);
+  atomic_store_explicit(&timeline->ticket, limbo + 1, memory_order_release);
+  atomic_store(&timeline->limbo, NO_TICKET);
+  atomic_store(&timeline->capture_id, 0);
+  timeline->state = TIMELINE_FREE;
+  pthread_mutex_unlock(&order_lock);
+}
+
+bool tarn__order_is_captured(const tarn_stream *stream) {
+  const tarn__timeline *timeline = current(stream);
+  return timeline != NULL && timeline->is_private;
+}
+
+bool tarn__order_is_private(uint32_t slot) {
+  return timeline_of(slot)->is_private;
+}
+
+tarn_capture *tarn__order_capture_of(uint32_t slot) {
+  return atomic_load_explicit(&timeline_of(slot)->capture, memory_order_acquire);
+}
+
+bool tarn__order_is_of_capture(const tarn_stream *stream, tarn__stamp stamp) {
+  const tarn__timeline *timeline = timeline_of(stamp.slot);
+  return timeline->is_private &&
+         load(&timeline->capture_id) == load(&taken_from(stream)->capture_id) &&
+         stamp.ticket < load(&timeline->limbo) && stamp.ticket > load(&timeline->seen);
+}
+
+tarn__stamp tarn__order_limbo(const tarn_stream *stream) {
+  const tarn__timeline *timeline = taken_from(stream);
+  return (tarn__stamp){timeline->slot, load(&timeline->limbo)};
+}
+
+bool tarn__order_is_limbo(tarn__stamp stamp) {
+  return stamp.ticket >= load(&timeline_of(stamp.slot)->limbo);
+}
+
+bool tarn__order_is_held(tarn__stamp stamp) {
+  return stamp.ticket > load(&timeline_of(stamp.slot)->held_above) && !tarn__order_is_seen(stamp);
 }

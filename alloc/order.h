@@ -19,10 +19,26 @@
  * Timelines are reused after their stream is gone and its last work was seen; tickets go on
  * counting, so a pair {timeline, ticket} never comes back with another meaning.
  *
+ * Captures. What is enqueued on a stream while it is captured into a graph does not run then, but
+ * whenever the graph is launched, on whatever stream. So every stream that is drawn into a capture
+ * gets a private timeline for as long (tarn__order_enter): stream->timeline is swapped by one
+ * atomic store, and swapped back in the end. What that brings with it:
+ *   - for work in the capture only what the host has seen is covered, and what lies in the capture
+ *     itself, by the same rules as ever; nothing that the stream knew from before;
+ *   - a stamp of a private timeline is *held*: no fence can be recorded for it, nobody gets behind
+ *     it, until the capture is destroyed. So are stamps of the stream's own timeline that its last
+ *     fence does not cover, until the capture ends;
+ *   - a block that was lent before the capture and is used or freed in it has been used by work
+ *     that runs once, and by work that runs at every launch. It gets the *limbo* ticket, beyond all
+ *     tickets of its private timeline, which not even that timeline's own stream is behind.
+ * A slot is private for ever or never, so what is kept by slot of an ordinary stream is out of a
+ * capture's reach, and what asks tarn__order_is_private(slot) once need not ask again.
+ *
  * One lock, a leaf: nothing is called under it. Tickets, seen and known are read without it. */
 #ifndef TARN_ORDER_H
 #define TARN_ORDER_H
 
+#include "alloc/tarn_capture.h"
 #include "alloc/tarn_stream.h"
 
 typedef struct tarn__timeline tarn__timeline;
@@ -39,7 +55,7 @@ typedef struct tarn__order_cost {
 } tarn__order_cost;
 
 /* Gives an asynchronous stream a timeline; TARN_NOT_SUPPORTED where TARN_STREAMS_MAX are in use. */
-tarn_status tarn__order_register(tarn_stream *stream, tarn__timeline **timeline);
+tarn_status tarn__order_register(tarn_stream *stream);
 /* The stream's last reference is gone: takes a final fence, or waits where none can be had. */
 void tarn__order_retire(tarn__timeline *timeline);
 
@@ -60,7 +76,7 @@ uint64_t tarn__order_first_uncovered(const tarn_stream *stream, uint32_t slot);
 void tarn__order_observe(tarn__stamp wanted, tarn__order_cost *cost);
 
 /* Makes `stream` (or the host, which blocks) ordered behind the stamp. On failure nothing is known
- * that was not known before. */
+ * that was not known before. TARN_NOT_READY where the stamp is held, or `stream` is captured. */
 tarn_status tarn__order_behind(tarn_stream *stream, tarn__stamp stamp, tarn__order_cost *cost);
 
 /* The host has seen everything enqueued on `stream` before `stamp` was taken. */
@@ -72,5 +88,29 @@ void tarn__order_edge(const tarn_stream *earlier, const tarn_stream *later);
 
 /* Takes the ticket that a fence recorded next on `stream` will cover. */
 tarn__stamp tarn__order_close_ticket(const tarn_stream *stream);
+
+/* --- captures --- */
+
+/* Swaps the stream's timeline for a fresh private one of the capture numbered `capture_id`. Where
+ * the stream may still record, it does so first, so that others can get behind its earlier work
+ * meanwhile. `outside` is the point it had reached. TARN_NOT_SUPPORTED where no timeline is left.
+ * Nothing is changed on failure. */
+tarn_status tarn__order_enter(tarn_stream *stream, tarn_capture *capture, uint64_t capture_id,
+                              bool may_record, tarn__timeline **timeline, tarn__stamp *outside);
+/* Swaps it back. The private timeline and its stamps stay. */
+void tarn__order_leave(tarn_stream *stream);
+/* The capture is destroyed: all stamps of its private timeline are seen. */
+void tarn__order_forget(tarn__timeline *timeline);
+
+bool tarn__order_is_captured(const tarn_stream *stream);
+bool tarn__order_is_private(uint32_t slot);
+/* The capture that the private timeline belongs to while its stream is captured; else NULL. */
+tarn_capture *tarn__order_capture_of(uint32_t slot);
+/* The ticket is of the capture that `stream` is in, and not limbo. */
+bool tarn__order_is_of_capture(const tarn_stream *stream, tarn__stamp stamp);
+tarn__stamp tarn__order_limbo(const tarn_stream *stream);
+bool tarn__order_is_limbo(tarn__stamp stamp);
+/* Nobody can get behind it now but by what is known already. */
+bool tarn__order_is_held(tarn__stamp stamp);
 
 #endif

@@ -76,6 +76,31 @@ bool tarn__stamps_are_covered(const tarn__stamps *stamps, const tarn_stream *str
   return true;
 }
 
+bool tarn__stamps_are_of_captures(const tarn__stamps *stamps) {
+  for (uint32_t index = 0; index < stamps->count; index++) {
+    const tarn__stamp stamp = tarn__stamps_at(stamps, index);
+    if (tarn__order_is_private(stamp.slot) && !tarn__order_is_seen(stamp)) return true;
+  }
+  return false;
+}
+
+bool tarn__stamps_are_held(const tarn__stamps *stamps) {
+  for (uint32_t index = 0; index < stamps->count; index++) {
+    if (tarn__order_is_held(tarn__stamps_at(stamps, index))) return true;
+  }
+  return false;
+}
+
+tarn__stamp tarn__stamps_mark(const tarn__stamps *stamps, const tarn_stream *stream) {
+  if (!tarn__order_is_captured(stream)) return tarn__order_stamp(stream);
+  for (uint32_t index = 0; index < stamps->count; index++) {
+    if (tarn__order_is_of_capture(stream, tarn__stamps_at(stamps, index))) {
+      return tarn__order_stamp(stream);
+    }
+  }
+  return tarn__order_limbo(stream);
+}
+
 void tarn__stamps_clear(tarn__stamps *stamps) {
   stamps->count = 0;
 }

@@ -25,6 +25,10 @@ bool tarn__stamps_add(tarn__stamps *stamps, tarn__stamp stamp);
 bool tarn__stamps_join(tarn__stamps *stamps, const tarn__stamps *other);
 bool tarn__stamps_copy(tarn__stamps *stamps, const tarn__stamps *source);
 
+/* The stamp that work on `stream` (asynchronous) enqueued by now leaves on a block with these
+ * stamps: limbo in a capture, unless the block was lent there (order.h). */
+tarn__stamp tarn__stamps_mark(const tarn__stamps *stamps, const tarn_stream *stream);
+
 /* Forgets stamps that the host has seen complete. */
 void tarn__stamps_prune(tarn__stamps *stamps);
 /* Forgets those that a stamp of `stream` taken now stands for: all that are covered for it. */
@@ -33,6 +37,11 @@ void tarn__stamps_drop_covered(tarn__stamps *stamps, const tarn_stream *stream);
 bool tarn__stamps_reserve(tarn__stamps *stamps, uint32_t more);
 /* Every stamp is covered for work enqueued on `stream`; NULL is the host. */
 bool tarn__stamps_are_covered(const tarn__stamps *stamps, const tarn_stream *stream);
+
+/* One of them is a capture's, which is not destroyed yet. */
+bool tarn__stamps_are_of_captures(const tarn__stamps *stamps);
+/* One of them is held: nobody can get behind it for now. */
+bool tarn__stamps_are_held(const tarn__stamps *stamps);
 
 void tarn__stamps_clear(tarn__stamps *stamps);
 void tarn__stamps_deinit(tarn__stamps *stamps);

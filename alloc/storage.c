@@ -195,6 +195,7 @@ tarn_status tarn_storage_note_use(tarn_storage *storage, tarn_stream *stream) {
   if (storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "storage is NULL");
   if (tarn_stream_is_synchronous(stream) || storage->size_bytes == 0) return TARN_OK;
   if (storage->pool != NULL) return tarn_pool_note_use(storage->pool, storage->address, stream);
+  if (tarn__order_is_captured(stream)) return TARN_OK; /* outlives the graph: tarn_capture.h */
   pthread_mutex_lock(&storage->use_lock);
   const bool is_noted = tarn__stamps_add(&storage->uses, tarn__order_stamp(stream));
   pthread_mutex_unlock(&storage->use_lock);

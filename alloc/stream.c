@@ -1,6 +1,8 @@
 /* stream.c: the stream seam: checked calls, fences, and what they teach about order. */
 #include "alloc/stream.h"
 
+#include "alloc/capture.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,7 +53,7 @@ tarn_status tarn_stream_create(const tarn_stream_ops *ops, void *context,
   made->flags = options->flags;
   made->device = options->device.type != 0 ? options->device : tarn_device_make(TARN_DEVICE_CPU, 0);
   if ((options->flags & TARN_STREAM_SYNCHRONOUS) == 0) {
-    status = tarn__order_register(made, &made->timeline);
+    status = tarn__order_register(made);
   }
   if (status != TARN_OK) {
     free(made);
@@ -78,7 +80,7 @@ void tarn_stream_release(tarn_stream *stream) {
   if (stream == NULL) return;
   /* Release pairs with acquire: all use in other threads happens before destroy. */
   if (atomic_fetch_sub_explicit(&stream->reference_count, 1, memory_order_acq_rel) != 1) return;
-  if (stream->timeline != NULL) tarn__order_retire(stream->timeline);
+  if (stream->base != NULL) tarn__order_retire(stream->base);
   if (stream->ops->destroy != NULL) stream->ops->destroy(stream->context);
   free(stream);
 }
@@ -121,6 +123,18 @@ static tarn_status copy_now(const tarn_copy_rows *rows) {
   return TARN_OK;
 }
 
+/* What a call on a captured stream cannot do: the driver would have to wait for the stream. */
+static tarn_status refuse_captured(const tarn_stream *stream, const char *what) {
+  return tarn_fail(TARN_NOT_SUPPORTED, "%s: the %s stream is being captured into a graph", what,
+                   tarn_stream_name(stream));
+}
+
+/* Pageable memory, which a device's stream can only reach by waiting. */
+static bool is_out_of_reach(const tarn_stream *stream, tarn_device device) {
+  return device.type == TARN_DEVICE_CPU && !tarn_device_is_host(stream->device) &&
+         tarn__order_is_captured(stream);
+}
+
 tarn_status tarn_stream_copy_rows(tarn_stream *stream, const tarn_copy_rows *rows) {
   if (rows == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "rows is NULL");
   if (rows->row_bytes == 0 || rows->row_count == 0) return TARN_OK;
@@ -134,7 +148,11 @@ tarn_status tarn_stream_copy_rows(tarn_stream *stream, const tarn_copy_rows *row
                      "pitches of %zu (destination) and %zu (source) bytes hold no row of %zu",
                      rows->dst_pitch_bytes, rows->src_pitch_bytes, rows->row_bytes);
   }
-  return stream == NULL ? copy_now(rows) : stream->ops->copy(stream->context, rows);
+  if (stream == NULL) return copy_now(rows);
+  if (is_out_of_reach(stream, rows->dst_device) || is_out_of_reach(stream, rows->src_device)) {
+    return refuse_captured(stream, "a copy of pageable memory");
+  }
+  return stream->ops->copy(stream->context, rows);
 }
 
 tarn_status tarn_stream_copy(tarn_stream *stream, void *dst, tarn_device dst_device,
@@ -164,6 +182,8 @@ static void run_fill(void *argument) {
 
 /* For a stream without a fill of its own. */
 static tarn_status fill_by_call(tarn_stream *stream, void *dst, uint8_t value, size_t size_bytes) {
+  /* The job is freed when it has run, and would run at every launch. */
+  if (tarn__order_is_captured(stream)) return refuse_captured(stream, "a fill by a host function");
   fill_job *job = malloc(sizeof *job);
   if (job == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to enqueue a fill");
   *job = (fill_job){.dst = dst, .size_bytes = size_bytes, .value = value};
@@ -177,6 +197,9 @@ tarn_status tarn_stream_fill(tarn_stream *stream, void *dst, tarn_device dst_dev
   if (size_bytes == 0) return TARN_OK;
   if (dst == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a fill of %zu bytes at NULL", size_bytes);
+  }
+  if (stream != NULL && is_out_of_reach(stream, dst_device)) {
+    return refuse_captured(stream, "a fill of pageable memory");
   }
   if (stream != NULL && stream->ops->fill != NULL) {
     return stream->ops->fill(stream->context, dst, dst_device, value, size_bytes);
@@ -196,6 +219,7 @@ tarn_status tarn_stream_call(tarn_stream *stream, tarn_host_function function, v
 
 tarn_status tarn_stream_synchronize(tarn_stream *stream) {
   if (tarn_stream_is_synchronous(stream)) return TARN_OK;
+  if (tarn__order_is_captured(stream)) return refuse_captured(stream, "a synchronize");
   const tarn__stamp reached = tarn__order_close_ticket(stream);
   const tarn_status status = stream->ops->synchronize(stream->context);
   if (status == TARN_OK) tarn__order_saw(reached);
@@ -261,10 +285,23 @@ tarn_status tarn_fence_record(tarn_fence *fence, tarn_stream *stream) {
   return status;
 }
 
+/* A mark in a capture is no point in time: until the capture is destroyed there is no answer, and
+ * then it is passed. */
+static bool is_in_capture(uint64_t mark) {
+  return mark != 0 && tarn__order_is_private(unpack_mark(mark).slot);
+}
+
+static tarn_status answer_in_capture(uint64_t mark) {
+  if (tarn__order_is_seen(unpack_mark(mark))) return TARN_OK;
+  return tarn_fail(TARN_NOT_SUPPORTED,
+                   "the fence was recorded in a capture: it is no point in time");
+}
+
 tarn_status tarn_fence_query(tarn_fence *fence) {
   if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
   if (fence->ops == NULL) return TARN_OK;
   const uint64_t mark = atomic_load(&fence->mark);
+  if (is_in_capture(mark)) return answer_in_capture(mark);
   const tarn_status status = fence->ops->fence_query(fence->native);
   if (status == TARN_OK && mark != 0 && mark == atomic_load(&fence->mark)) {
     tarn__order_saw(unpack_mark(mark));
@@ -276,6 +313,7 @@ tarn_status tarn_fence_synchronize(tarn_fence *fence) {
   if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
   if (fence->ops == NULL) return TARN_OK;
   const uint64_t mark = atomic_load(&fence->mark);
+  if (is_in_capture(mark)) return answer_in_capture(mark);
   const tarn_status status = fence->ops->fence_synchronize(fence->native);
   if (status == TARN_OK && mark != 0 && mark == atomic_load(&fence->mark)) {
     tarn__order_saw(unpack_mark(mark));
@@ -286,10 +324,22 @@ tarn_status tarn_fence_synchronize(tarn_fence *fence) {
 tarn_status tarn_stream_wait(tarn_stream *stream, tarn_fence *fence) {
   if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
   if (tarn_stream_is_synchronous(stream) || stream->ops != fence->ops) {
+    if (tarn__order_is_captured(stream) && fence->ops != NULL) {
+      return refuse_captured(stream, "a wait by the host");
+    }
     return tarn_fence_synchronize(fence);
   }
   const uint64_t mark = atomic_load(&fence->mark);
+  tarn_capture *joined = NULL;
+  if (mark != 0) {
+    /* Passed, and the driver might not like to hear of it: nothing reaches into a capture. */
+    const bool is_seen = tarn__order_is_seen(unpack_mark(mark));
+    if (is_seen && (is_in_capture(mark) || tarn__order_is_captured(stream))) return TARN_OK;
+    const tarn_status followed = tarn__capture_follow(stream, unpack_mark(mark).slot, &joined);
+    if (followed != TARN_OK) return followed;
+  }
   const tarn_status status = stream->ops->fence_wait(stream->context, fence->native);
+  if (status != TARN_OK && joined != NULL) tarn__capture_undo_join(joined, stream);
   if (status == TARN_OK && mark != 0 && mark == atomic_load(&fence->mark)) {
     tarn__order_knows(stream, unpack_mark(mark));
   }

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "alloc/order.h"
+#include "alloc/tarn_capture.h"
 
 struct tarn_stream {
   atomic_size_t reference_count;
@@ -12,7 +13,10 @@ struct tarn_stream {
   void *context;
   tarn_device device;
   uint32_t flags;
-  tarn__timeline *timeline; /* NULL for a synchronous stream */
+  /* NULL for a synchronous stream. While the stream is captured, a timeline of the capture's: see
+   * order.h. Relaxed loads will do on the way to a stamp. */
+  _Atomic(tarn__timeline *) timeline;
+  tarn__timeline *base; /* the stream's own; the same but while it is captured */
 };
 
 struct tarn_fence {

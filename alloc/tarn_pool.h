@@ -48,6 +48,7 @@ typedef struct tarn_pool_stats {
   uint64_t fence_count;    /* fences recorded to reuse a block across streams */
   uint64_t wait_count;     /* waits enqueued on a stream, or made by the host, for such a fence */
   uint64_t out_of_memory_count;
+  size_t captured_bytes; /* freed, and kept until captures are destroyed; part of active_bytes */
 } tarn_pool_stats;
 
 typedef struct tarn_pool_attributes {

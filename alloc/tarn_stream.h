@@ -75,6 +75,9 @@ typedef struct tarn_stream_ops {
   tarn_status (*fence_query)(void *fence); /* TARN_OK passed, TARN_NOT_READY not yet */
   tarn_status (*fence_synchronize)(void *fence);
   void (*fence_destroy)(void *fence);
+  /* Whether the driver captures the stream's work instead of running it, whoever began that. NULL:
+   * never. See alloc/tarn_capture.h. */
+  tarn_status (*is_capturing)(void *context, bool *is_capturing);
 } tarn_stream_ops;
 
 typedef struct tarn_stream_options {
@@ -118,7 +121,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_stream_fill(tarn_stream *stream, void *
                                                      size_t size_bytes);
 TARN_API TARN_NODISCARD tarn_status tarn_stream_call(tarn_stream *stream,
                                                      tarn_host_function function, void *argument);
-/* Blocks until everything enqueued on `stream` so far is done. */
+/* Blocks until everything enqueued on `stream` so far is done. TARN_NOT_SUPPORTED while the stream
+ * is captured; see alloc/tarn_capture.h for that and for what else captures change. */
 TARN_API TARN_NODISCARD tarn_status tarn_stream_synchronize(tarn_stream *stream);
 
 /* A fence of `stream`'s kind, never recorded. It keeps nothing alive and may outlive the stream. */

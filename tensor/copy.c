@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "alloc/tarn_capture.h"
+
 #include "tensor/copy_device.h"
 #include "tensor/copy_host.h"
 #include "tensor/copy_plan.h"
@@ -108,6 +110,10 @@ static tarn_status run_on_host(const tarn__copy_plan *plan, char *dst, const cha
     tarn__copy_host_run(plan, dst, src);
     outcome->is_done = true;
     return TARN_OK;
+  }
+  if (tarn_stream_is_captured(stream)) {
+    /* The job is freed when it has run, and would run at every launch. */
+    return tarn_fail(TARN_NOT_SUPPORTED, "a copy by the host on a stream that is being captured");
   }
   host_job *job = malloc(sizeof *job);
   if (job == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to enqueue a copy");

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_capture.h"
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
@@ -240,6 +241,55 @@ static tarn_status use_bare_stream(void) {
   if (status != TARN_OK) return status;
   status = tarn_stream_fill(stream, &byte, tarn_device_make(TARN_DEVICE_CPU, 0), 1, 1);
   tarn_stream_release(stream);
+  return status;
+}
+
+/* Streams drawn into a capture one after the other, blocks used by all of them, several
+ * launches. */
+static tarn_status use_capture(tarn_pool *pool, tarn_stream **streams) {
+  tarn_capture *capture = NULL;
+  tarn_fence *fence = NULL;
+  void *blocks[2] = {NULL};
+  tarn_status status = TARN_OK;
+  TRY(tarn_pool_alloc(pool, 1 << 20, streams[0], &blocks[0]));
+  TRY(tarn_fence_create(streams[0], &fence));
+  TRY(tarn_capture_begin(streams[0], &capture));
+  TRY(tarn_fence_record(fence, streams[0]));
+  for (int index = 1; index < STREAM_COUNT; index++) {
+    TRY(tarn_stream_wait(streams[index], fence));
+  }
+  TRY(tarn_pool_alloc(pool, 1 << 20, streams[1], &blocks[1]));
+  for (int index = 0; index < STREAM_COUNT; index++) {
+    TRY(tarn_pool_note_use(pool, blocks[0], streams[index]));
+    TRY(tarn_pool_note_use(pool, blocks[1], streams[index]));
+  }
+  TRY(tarn_capture_end(capture));
+  for (int index = 0; index < STREAM_COUNT; index++) {
+    TRY(tarn_stream_call(streams[index], do_nothing, NULL));
+    TRY(tarn_capture_note_launch(capture, streams[index]));
+  }
+done:
+  for (int index = 0; index < 2; index++) {
+    if (blocks[index] != NULL) assert_ok(tarn_pool_free(pool, blocks[index], NULL));
+  }
+  assert_ok(tarn_capture_destroy(capture));
+  tarn_fence_destroy(fence);
+  return status;
+}
+
+static tarn_status use_captures(void) {
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  tarn_stream *streams[STREAM_COUNT] = {NULL};
+  tarn_status status = TARN_OK;
+  TRY(make_pages(&provider));
+  TRY(tarn_caching_pool_create(provider, NULL, &pool));
+  for (int index = 0; index < STREAM_COUNT; index++) TRY(make_worker(&streams[index]));
+  TRY(use_capture(pool, streams));
+done:
+  for (int index = 0; index < STREAM_COUNT; index++) tarn_stream_release(streams[index]);
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
   return status;
 }
 
@@ -507,8 +557,9 @@ static void cold_caches_fail(void **state) {
 /* From one allocation on, none succeeds any more: what is pending must still be waited for. */
 static void memory_that_ends_for_good_ends_no_promise(void **state) {
   (void)state;
-  static tarn_status (*const scenarios[])(void) = {use_fixed_provider, use_range_pool,
-                                                   use_segment_pool, use_streams, use_host_tensors};
+  static tarn_status (*const scenarios[])(void) = {use_captures,   use_fixed_provider,
+                                                   use_range_pool, use_segment_pool,
+                                                   use_streams,    use_host_tensors};
   for (size_t index = 0; index < COUNT_OF(scenarios); index++) {
     int quiet_count = 0;
     for (long fail_at = 1; quiet_count < QUIET_RUNS; fail_at++) {
@@ -534,6 +585,7 @@ SCENARIO(segment_pool)
 SCENARIO(pool_over_pool)
 SCENARIO(budgets)
 SCENARIO(streams)
+SCENARIO(captures)
 SCENARIO(bare_stream)
 SCENARIO(host_tensors)
 SCENARIO(node)
@@ -556,6 +608,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(pool_over_pool_survives),
       cmocka_unit_test(budgets_survives),
       cmocka_unit_test(streams_survives),
+      cmocka_unit_test(captures_survives),
       cmocka_unit_test(bare_stream_survives),
       cmocka_unit_test(host_tensors_survives),
       cmocka_unit_test(node_survives),

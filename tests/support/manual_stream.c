@@ -7,6 +7,8 @@
 manual_calls manual_called;
 int manual_fail_records;
 int manual_fail_synchronizes;
+int manual_fail_waits;
+bool manual_is_capturing;
 manual_interludes manual_interlude;
 
 /* Where a queue stands. Shared by the stream and the fences recorded on it, so that a fence may
@@ -155,6 +157,10 @@ static tarn_status fence_wait(void *context, void *fence) {
   const manual_fence *self = fence;
   play(&manual_interlude.before_wait);
   manual_called.waits++;
+  if (manual_fail_waits > 0) {
+    manual_fail_waits--;
+    return tarn_fail(TARN_DEVICE_ERROR, "the test lets this wait fail");
+  }
   if (self->recorded == NULL) return TARN_OK;
   const tarn_status status =
       enqueue(context, (step){.awaited = self->recorded, .awaited_position = self->position});
@@ -182,6 +188,12 @@ static void fence_destroy(void *fence) {
   free(self);
 }
 
+static tarn_status is_capturing(void *context, bool *is_capturing) {
+  (void)context;
+  *is_capturing = manual_is_capturing;
+  return TARN_OK;
+}
+
 static const tarn_stream_ops manual_ops = {.struct_size = sizeof manual_ops,
                                            .name = "manual",
                                            .copy = manual_copy,
@@ -194,7 +206,8 @@ static const tarn_stream_ops manual_ops = {.struct_size = sizeof manual_ops,
                                            .fence_wait = fence_wait,
                                            .fence_query = fence_query,
                                            .fence_synchronize = fence_synchronize,
-                                           .fence_destroy = fence_destroy};
+                                           .fence_destroy = fence_destroy,
+                                           .is_capturing = is_capturing};
 
 tarn_status manual_stream_create_on(tarn_device device, tarn_stream **stream) {
   *stream = NULL;

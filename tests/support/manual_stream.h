@@ -16,7 +16,9 @@ typedef struct manual_calls {
 
 extern manual_calls manual_called;   /* since the test zeroed it */
 extern int manual_fail_synchronizes; /* the same for waiting for a stream */
+extern int manual_fail_waits;        /* and for making a stream wait for a fence */
 extern int manual_fail_records;      /* the next so many records fail with TARN_DEVICE_ERROR */
+extern bool manual_is_capturing;     /* what a pretended driver says of every stream */
 
 /* What another thread may do in the middle of a call: each is called once, at the next such call,
  * and forgotten. */
