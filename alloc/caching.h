@@ -66,6 +66,9 @@ void tarn__caching_return(tarn__caching *self);
 /* Lends a CLAIMED block. NULL, and the block free, where no record for a cut is to be had. */
 void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__request *asked);
 
+/* The counters and peaks; of the sizes all but active_bytes. */
+void tarn__caching_copy_stats(const tarn__caching *self, tarn_pool_stats *stats);
+
 /* The context of a caching pool; NULL, and the last error set, for any other. */
 tarn__caching *tarn__caching_of(const tarn_pool *pool);
 

@@ -183,14 +183,18 @@ static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *releas
   return status;
 }
 
-static tarn_status caching_stats(void *context, tarn_pool_stats *stats) {
-  tarn__caching *self = context;
-  pthread_mutex_lock(&self->lock);
+void tarn__caching_copy_stats(const tarn__caching *self, tarn_pool_stats *stats) {
   *stats = self->stats;
   stats->struct_size = sizeof *stats;
   stats->requested_bytes = self->heap.requested_bytes;
   stats->allocated_bytes = self->heap.allocated_bytes;
   stats->reserved_bytes = self->heap.reserved_bytes;
+}
+
+static tarn_status caching_stats(void *context, tarn_pool_stats *stats) {
+  tarn__caching *self = context;
+  pthread_mutex_lock(&self->lock);
+  tarn__caching_copy_stats(self, stats);
   stats->active_bytes = stats->allocated_bytes + tarn__heap_pending_bytes(&self->heap);
   stats->captured_bytes = tarn__heap_captured_bytes(&self->heap);
   pthread_mutex_unlock(&self->lock);

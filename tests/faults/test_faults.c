@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_caching_snapshot.h"
 #include "alloc/tarn_capture.h"
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
@@ -172,6 +173,27 @@ done:
   if (is_listening) assert_ok(tarn_budget_remove_pressure(budget, give_nothing, NULL));
   tarn_provider_release(provider);
   tarn_budget_release(budget);
+  return status;
+}
+
+static tarn_status drop_text(void *context, const char *text, size_t text_bytes) {
+  (void)context;
+  (void)text;
+  (void)text_bytes;
+  return TARN_OK;
+}
+
+static tarn_status use_snapshot(void) {
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  tarn_status status = TARN_OK;
+  TRY(make_block(&provider));
+  TRY(tarn_caching_pool_create(provider, NULL, &pool));
+  TRY(tarn_caching_pool_reserve(pool, 4096));
+  TRY(tarn_caching_pool_snapshot(pool, drop_text, NULL));
+done:
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
   return status;
 }
 
@@ -584,6 +606,7 @@ SCENARIO(range_pool)
 SCENARIO(segment_pool)
 SCENARIO(pool_over_pool)
 SCENARIO(budgets)
+SCENARIO(snapshot)
 SCENARIO(streams)
 SCENARIO(captures)
 SCENARIO(bare_stream)
@@ -607,6 +630,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(segment_pool_survives),
       cmocka_unit_test(pool_over_pool_survives),
       cmocka_unit_test(budgets_survives),
+      cmocka_unit_test(snapshot_survives),
       cmocka_unit_test(streams_survives),
       cmocka_unit_test(captures_survives),
       cmocka_unit_test(bare_stream_survives),
