@@ -20,6 +20,9 @@ static tarn_status counting_attributes(void *context, tarn_provider_attributes *
 
 static tarn_status counting_alloc(void *context, size_t size_bytes, void **address) {
   counting_provider *self = context;
+  void (*interlude)(void) = self->interlude;
+  self->interlude = NULL;
+  if (interlude != NULL) interlude();
   if (self->fail_allocs > 0) {
     self->fail_allocs--;
     return tarn_fail(TARN_OUT_OF_MEMORY, "the test lets this allocation fail");

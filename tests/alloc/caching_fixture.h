@@ -13,6 +13,7 @@ typedef struct counting_provider {
   int release_count;
   int fail_allocs; /* the next so many allocations are out of memory */
   size_t live_bytes;
+  void (*interlude)(void); /* called once, in the next allocation: another thread's part */
 } counting_provider;
 
 extern counting_provider provided;

@@ -44,6 +44,10 @@ static void a_charge_fits_all_levels_or_none(void **state) {
   assert_int_equal(stats_of(root).used_bytes, 0);
   assert_int_equal(stats_of(root).used_bytes_peak, 100);
   assert_int_equal(stats_of(right).used_bytes_peak, 40);
+  assert_ok(tarn_budget_charge(right, 5));
+  assert_int_equal(stats_of(root).used_bytes_peak, 100);
+  assert_int_equal(stats_of(right).used_bytes_peak, 40);
+  tarn_budget_pay_back(right, 5);
   tarn_budget_retain(left);
   tarn_budget_release(left);
   tarn_budget_release(root); /* its children keep it */

@@ -86,6 +86,144 @@ static void a_wait_teaches_what_the_fence_knew_when_it_was_recorded(void **state
   tarn_stream_release(d);
 }
 
+/* What another thread does in the middle of a record: an interlude of the manual streams. */
+static tarn_stream *busy;
+static tarn_stream *bystander;
+static tarn_fence *public_fence;
+static tarn__stamp taken;
+
+static void enqueue_and_stamp(void) {
+  work(busy);
+  taken = tarn__order_stamp(busy);
+}
+
+static void wait_for_the_bystander(void) {
+  tarn__order_cost cost = {0};
+  assert_ok(tarn__order_behind(busy, taken, &cost));
+}
+
+static void work_enqueued_behind_a_record_is_not_covered_by_it(void **state) {
+  (void)state;
+  busy = make_stream();
+  tarn_stream *b = make_stream();
+  work(busy);
+  tarn__order_cost cost = {0};
+  manual_interlude.after_record = enqueue_and_stamp;
+  assert_ok(tarn__order_behind(b, tarn__order_stamp(busy), &cost));
+  assert_null(manual_interlude.after_record);
+  assert_false(tarn__order_is_covered(b, taken));
+  tarn_stream_release(busy);
+  tarn_stream_release(b);
+}
+
+static void what_is_learnt_behind_a_record_is_not_in_its_snapshot(void **state) {
+  (void)state;
+  busy = make_stream();
+  bystander = make_stream();
+  tarn_stream *b = make_stream();
+  work(bystander);
+  taken = tarn__order_stamp(bystander);
+  work(busy);
+  tarn__order_cost cost = {0};
+  const tarn__stamp reached = tarn__order_stamp(busy);
+  manual_interlude.after_record = wait_for_the_bystander; /* records the bystander's fence, too */
+  assert_ok(tarn__order_behind(b, reached, &cost));
+  assert_true(tarn__order_is_covered(busy, taken));
+  assert_true(tarn__order_is_covered(b, reached));
+  assert_false(tarn__order_is_covered(b, taken));
+  tarn_stream_release(busy);
+  tarn_stream_release(bystander);
+  tarn_stream_release(b);
+}
+
+/* Another thread that wants the same point meanwhile must not wait for the event's old mark. */
+static void wait_in_the_middle_of_a_record(void) {
+  tarn__order_cost cost = {0};
+  assert_ok(tarn__order_behind(bystander, taken, &cost));
+}
+
+static void a_fence_is_waited_for_only_when_it_is_recorded(void **state) {
+  (void)state;
+  busy = make_stream();
+  bystander = make_stream();
+  tarn_stream *b = make_stream();
+  work(busy);
+  taken = tarn__order_stamp(busy);
+  tarn__order_cost cost = {0};
+  manual_interlude.before_record = wait_in_the_middle_of_a_record;
+  assert_ok(tarn__order_behind(b, taken, &cost));
+  work(bystander);
+  manual_stream_advance(bystander, 2);
+  assert_int_equal(manual_stream_pending(bystander), 2); /* its wait holds it back */
+  manual_stream_advance(busy, 1);
+  assert_int_equal(manual_stream_advance(bystander, 2), 2);
+  tarn_stream_release(busy);
+  tarn_stream_release(bystander);
+  tarn_stream_release(b);
+}
+
+static void old_news_takes_nothing_back(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  tarn_stream *c = make_stream();
+  tarn_stream *d = make_stream();
+  tarn__order_cost cost = {0};
+  work(a);
+  assert_ok(tarn__order_behind(b, tarn__order_stamp(a), &cost));
+  work(b);
+  const tarn__stamp behind_old = tarn__order_stamp(b);
+  assert_ok(tarn__order_behind(c, behind_old, &cost)); /* b's fence knows of a's first work */
+  work(a);
+  const tarn__stamp second = tarn__order_stamp(a);
+  assert_ok(tarn__order_behind(d, second, &cost));
+  assert_ok(tarn__order_behind(d, behind_old, &cost));
+  assert_true(tarn__order_is_covered(d, second));
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_stream_release(c);
+  tarn_stream_release(d);
+}
+
+static void wait_for_the_public_fence(void) {
+  assert_ok(tarn_stream_wait(bystander, public_fence));
+}
+
+static void a_public_fence_teaches_nothing_while_it_is_recorded(void **state) {
+  (void)state;
+  busy = make_stream();
+  bystander = make_stream();
+  assert_ok(tarn_fence_create(busy, &public_fence));
+  work(busy);
+  const tarn__stamp first = tarn__order_stamp(busy);
+  manual_interlude.before_record = wait_for_the_public_fence; /* still without a mark */
+  manual_interlude.after_record = enqueue_and_stamp;
+  assert_ok(tarn_fence_record(public_fence, busy));
+  assert_false(tarn__order_is_covered(bystander, first));
+  assert_ok(tarn_stream_wait(bystander, public_fence));
+  assert_true(tarn__order_is_covered(bystander, first));
+  assert_false(tarn__order_is_covered(bystander, taken));
+  tarn_fence_destroy(public_fence);
+  tarn_stream_release(busy);
+  tarn_stream_release(bystander);
+}
+
+static void a_failed_wait_teaches_nothing(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  work(a);
+  const tarn__stamp stamp = tarn__order_stamp(a);
+  tarn__order_cost cost = {0};
+  manual_fail_waits = 1;
+  assert_status(tarn__order_behind(b, stamp, &cost), TARN_DEVICE_ERROR);
+  assert_false(tarn__order_is_covered(b, stamp));
+  assert_ok(tarn__order_behind(b, stamp, &cost));
+  assert_true(tarn__order_is_covered(b, stamp));
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+}
+
 static void the_host_sees_by_asking_and_by_waiting(void **state) {
   (void)state;
   tarn_stream *a = make_stream();
@@ -248,6 +386,12 @@ int main(void) {
       cmocka_unit_test(a_stamp_is_covered_for_its_own_stream_only),
       cmocka_unit_test(one_fence_covers_all_earlier_stamps_and_no_later_one),
       cmocka_unit_test(a_wait_teaches_what_the_fence_knew_when_it_was_recorded),
+      cmocka_unit_test(work_enqueued_behind_a_record_is_not_covered_by_it),
+      cmocka_unit_test(what_is_learnt_behind_a_record_is_not_in_its_snapshot),
+      cmocka_unit_test(a_fence_is_waited_for_only_when_it_is_recorded),
+      cmocka_unit_test(old_news_takes_nothing_back),
+      cmocka_unit_test(a_public_fence_teaches_nothing_while_it_is_recorded),
+      cmocka_unit_test(a_failed_wait_teaches_nothing),
       cmocka_unit_test(the_host_sees_by_asking_and_by_waiting),
       cmocka_unit_test(seeing_a_fence_is_seeing_all_that_it_lay_behind),
       cmocka_unit_test(public_fences_and_synchronize_teach_too),

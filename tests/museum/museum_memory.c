@@ -2,14 +2,13 @@
 #include "tests/museum/museum.h"
 
 #include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_storage.h"
 #include "tests/alloc/caching_fixture.h"
+#include "tests/support/asleep.h"
 #include "tests/support/manual_stream.h"
 
 /* --- a machine with memory by the granule, that checks what it is asked for --- */
@@ -180,6 +179,9 @@ static void used_bytes_drift(void **state) {
   assert_int_equal(after.allocated_bytes_peak, before.allocated_bytes_peak);
   assert_int_equal(after.requested_bytes_peak, before.requested_bytes_peak);
   assert_int_equal(after.out_of_memory_count, before.out_of_memory_count + 2 * TRIES);
+  tarn_budget_stats budget = {.struct_size = sizeof budget};
+  assert_ok(tarn_budget_stats_of(tarn_caching_pool_budget(pool), &budget));
+  assert_int_equal(budget.used_bytes, after.reserved_bytes);
   give(pool, half, NULL);
   assert_int_equal(stats_of(pool).allocated_bytes, 0);
   assert_int_equal(stats_of(pool).requested_bytes, 0);
@@ -194,9 +196,10 @@ static void wake_half_done(void **state) {
   (void)state;
   machine host = {.node = -1};
   tarn_pool *pool = make_machine_pool(&host, 0);
-  char *awake = take(pool, 2 * MIB, NULL);
-  char *asleep = take(pool, 8 * MIB, NULL);
-  memset(awake, 0x77, 2 * MIB);
+  char *awake = take(pool, 3 * MIB / 2, NULL);
+  char *asleep = take(pool, 8 * MIB, NULL); /* half a granule free in front, and seven and a half */
+  assert_ptr_equal(asleep, awake + 3 * MIB / 2);
+  memset(awake, 0x77, 3 * MIB / 2);
   give(pool, asleep, NULL);
   assert_ok(tarn_pool_trim(pool, 0, NULL));
   assert_int_equal(host.mapped_bytes, 2 * MIB);
@@ -205,7 +208,9 @@ static void wake_half_done(void **state) {
   assert_out_of_memory(pool, 8 * MIB, NULL);
   assert_int_equal(host.mapped_bytes, 2 * MIB);
   assert_same_sizes(stats_of(pool), before);
-  for (size_t index = 0; index < 2 * MIB; index++) assert_int_equal(awake[index], 0x77);
+  for (size_t index = 0; index < 3 * MIB / 2; index++) assert_int_equal(awake[index], 0x77);
+  assert_ptr_equal(take(pool, MIB / 2, NULL), asleep); /* what had memory all the time still has */
+  give(pool, asleep, NULL);
   host.mapped_bytes_max = 10 * MIB;
   assert_ptr_equal(take(pool, 8 * MIB, NULL), asleep);
   assert_int_equal(stats_of(pool).reserved_bytes, 10 * MIB);
@@ -378,7 +383,17 @@ static void lock_split_loses_a_block(void **state) {
   /* The neighbours went while the middle was in nobody's list. */
   assert_null(manual_interlude.before_wait);
   assert_int_equal(stats_of(split_pool).allocated_bytes, 2 * MIB);
+  /* Nor does a wait that fails lose it. */
+  char *sides[] = {take(split_pool, 2 * MIB, NULL), take(split_pool, 2 * MIB, NULL)};
+  work(second);
   give(split_pool, middle, second);
+  manual_fail_records = manual_fail_synchronizes = 100;
+  assert_out_of_memory(split_pool, 2 * MIB, first);
+  manual_fail_records = manual_fail_synchronizes = 0;
+  assert_ptr_equal(take(split_pool, 2 * MIB, first), middle);
+  give(split_pool, middle, first);
+  give(split_pool, sides[0], NULL);
+  give(split_pool, sides[1], NULL);
   char *whole = take(split_pool, 6 * MIB, NULL);
   assert_int_equal(host.mapped_bytes, 6 * MIB);
   give(split_pool, whole, NULL);
@@ -390,7 +405,7 @@ static void lock_split_loses_a_block(void **state) {
 
 typedef struct late_taker {
   pthread_t thread;
-  atomic_bool is_done;
+  asleep_thread state;
   tarn_status status;
   void *block;
 } late_taker;
@@ -398,15 +413,16 @@ static late_taker late;
 
 static void *take_late(void *argument) {
   (void)argument;
+  asleep_here(&late.state);
   late.status = tarn_pool_alloc(split_pool, 4 * MIB, NULL, &late.block);
-  atomic_store(&late.is_done, true);
+  asleep_done(&late.state);
   return NULL;
 }
 
 /* All memory is on its way back to the machine: there is none, and yet it is not missing. */
 static void take_while_memory_is_given_back(void) {
   assert_int_equal(pthread_create(&late.thread, NULL, take_late, NULL), 0);
-  for (int count = 0; count < 20000 && !atomic_load(&late.is_done); count++) sched_yield();
+  asleep_wait(&late.state);
 }
 
 static void lock_split_calls_claimed_memory_missing(void **state) {

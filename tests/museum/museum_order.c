@@ -49,7 +49,7 @@ static void run_in_this_order(int count, tarn_stream *const *streams) {
 static void stale_event_on_merge(void **state) {
   (void)state;
   tarn_pool *pool = make_one_block_pool(6 * MIB);
-  tarn_stream *a = make_stream(), *b = make_stream(), *c = make_stream();
+  tarn_stream *a = make_stream(), *b = make_stream(), *c = make_stream(), *d = make_stream();
   char *small = take(pool, 2 * MIB, a);
   char *large = take(pool, 4 * MIB, b);
   give(pool, small, a);
@@ -59,20 +59,20 @@ static void stale_event_on_merge(void **state) {
   char *stolen = take(pool, 1 * MIB, a);
   assert_in_range(stolen - large, 0, 3 * MIB);
   give(pool, stolen, a); /* unused: only a's wait for b stands between b and the next */
-  char *first = take(pool, 3 * MIB, c);
-  char *second = take(pool, 1 * MIB, c);
-  assert_in_range(first - large, 0, MIB);
-  assert_in_range(second - large, 0, 3 * MIB);
-  write_tag(c, first, 0xCC, 3 * MIB);
-  write_tag(c, second, 0xCC, 1 * MIB);
-  RUN_IN_THIS_ORDER(c, a, b);
+  assert_ptr_equal(take(pool, 1 * MIB, d), stolen); /* what went through a's hands */
+  write_tag(d, stolen, 0xCC, 1 * MIB);
+  char *rest = take(pool, 3 * MIB, c); /* and what did not */
+  assert_in_range(rest - large, 0, MIB);
+  write_tag(c, rest, 0xCC, 3 * MIB);
+  RUN_IN_THIS_ORDER(d, c, a, b);
   assert_tag(large, 0xCC, 4 * MIB);
   give(pool, small, c);
-  give(pool, first, c);
-  give(pool, second, c);
+  give(pool, rest, c);
+  give(pool, stolen, d);
   tarn_stream_release(a);
   tarn_stream_release(b);
   tarn_stream_release(c);
+  tarn_stream_release(d);
   tarn_pool_release(pool);
 }
 

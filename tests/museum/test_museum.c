@@ -2,6 +2,8 @@
  */
 #include "tests/museum/museum.h"
 
-int main(void) {
+/* usage: test_museum [PIECE] */
+int main(int argument_count, char **arguments) {
+  if (argument_count > 1) cmocka_set_test_filter(arguments[1]);
   return run_museum_order() + run_museum_memory();
 }

@@ -131,11 +131,28 @@ static void event_of_another_device(void) {
     write_source(writer, block, device_of(1), 0xAA);
     give(pool, block, writer);
     assert_ptr_equal(take(pool, SIZE, near), block); /* ordered on the same device */
+    cusim_counts counts;
+    cusim_get_counts(&counts);
+    if (cusim_get_policy() == CUSIM_LAZY) assert_int_not_equal(counts.pending_operations, 0);
     assert_ok(tarn_stream_fill(near, block, device_of(1), 0x55, SIZE));
     give(pool, block, near);
     assert_ptr_equal(take(pool, SIZE, far), block); /* and behind a fence of another */
     assert_ok(tarn_stream_fill(far, block, device_of(1), 0x66, SIZE));
     assert_block(far, block, device_of(1), 0x66);
+    /* A driver that says no is believed: the block is then had by waiting. */
+    static const char *const refused[] = {"cuEventRecord", "cuStreamWaitEvent"};
+    for (size_t call = 0; call < COUNT_OF(refused); call++) {
+      write_source(far, block, device_of(1), 0xAA);
+      give(pool, block, far);
+      const uint64_t failures = cusim_failures();
+      cusim_fail_call(refused[call], 1, /*CUDA_ERROR_INVALID_HANDLE*/ 400);
+      assert_ptr_equal(take(pool, SIZE, near), block);
+      assert_int_equal(cusim_failures(), failures + 1);
+      assert_ok(tarn_stream_fill(near, block, device_of(1), 0x77, SIZE));
+      assert_block(near, block, device_of(1), 0x77);
+      give(pool, block, near);
+      assert_ptr_equal(take(pool, SIZE, far), block);
+    }
     give(pool, block, far);
     tarn_stream_release(writer);
     tarn_stream_release(near);
@@ -278,8 +295,9 @@ static int close_driver(void **state) {
   return 0;
 }
 
-int main(void) {
+int main(int argument_count, char **arguments) {
   setenv("CUSIM_DEVICES", "2", 1);
+  if (argument_count > 1) cmocka_set_test_filter(arguments[1]);
   const struct CMUnitTest tests[] = {
       {.name = "arena_handle_reuse", .test_func = show_arena_handle_reuse},
       {.name = "event_of_another_device", .test_func = show_event_of_another_device},

@@ -1,0 +1,164 @@
+/* test_caching_corners.c: corners of the caching pool in which a defect could hide: what other
+ * threads do meanwhile, and what must not change. */
+#include "tests/support/test.h"
+
+#include <pthread.h>
+
+#include "tests/alloc/caching_fixture.h"
+#include "tests/support/asleep.h"
+#include "tests/support/manual_stream.h"
+
+static tarn_pool *shared_pool;
+static pthread_t other_thread;
+static tarn_status other_status;
+
+static asleep_thread other_state;
+
+static void *take_in_another_thread(void *argument) {
+  (void)argument;
+  void *address = NULL;
+  asleep_here(&other_state);
+  other_status = tarn_pool_alloc(shared_pool, 2 * MIB, NULL, &address);
+  asleep_done(&other_state);
+  return NULL;
+}
+
+/* In the middle of a growth that takes the pool to its limit. */
+static void grow_at_the_same_time(void) {
+  assert_int_equal(pthread_create(&other_thread, NULL, take_in_another_thread, NULL), 0);
+  asleep_wait(&other_state);
+}
+
+static void threads_that_grow_at_once_respect_the_limit(void **state) {
+  (void)state;
+  shared_pool = make_segment_pool(2 * MIB);
+  other_state = (asleep_thread){0};
+  provided.interlude = grow_at_the_same_time;
+  void *block = take(shared_pool, 2 * MIB, NULL);
+  assert_int_equal(pthread_join(other_thread, NULL), 0);
+  assert_int_equal(other_status, TARN_OUT_OF_MEMORY);
+  assert_int_equal(provided.live_bytes, 2 * MIB);
+  give(shared_pool, block, NULL);
+  tarn_pool_release(shared_pool);
+}
+
+static void an_aligned_block_is_not_lent_before_its_users_are_done(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_stream *a = make_stream();
+  void *block = take(pool, 4 * MIB, a);
+  work(a);
+  give(pool, block, a);
+  manual_fail_records = manual_fail_synchronizes = 100;
+  void *address = &address;
+  assert_status(tarn_pool_alloc_aligned(pool, 4 * MIB, 4096, NULL, &address), TARN_OUT_OF_MEMORY);
+  assert_null(address);
+  manual_fail_records = manual_fail_synchronizes = 0;
+  assert_ok(tarn_pool_alloc_aligned(pool, 4 * MIB, 4096, NULL, &address));
+  assert_int_equal(manual_stream_pending(a), 0);
+  give(pool, address, NULL);
+  tarn_stream_release(a);
+  tarn_pool_release(pool);
+}
+
+/* --- life and figures --- */
+
+static void a_pool_waits_for_its_users_before_it_goes(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *a = make_stream();
+  void *block = take(pool, 2 * MIB, a);
+  work(a);
+  give(pool, block, a);
+  tarn_pool_release(pool);
+  assert_int_equal(manual_stream_pending(a), 0);
+  assert_int_equal(provided.live_bytes, 0);
+  tarn_stream_release(a);
+}
+
+static void peaks_stay_when_the_memory_goes(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  void *large = take(pool, 6 * MIB - 100, NULL);
+  give(pool, large, NULL);
+  assert_ok(tarn_pool_trim(pool, 0, NULL));
+  void *small = take(pool, 2 * MIB - 100, NULL);
+  const tarn_pool_stats stats = stats_of(pool);
+  assert_int_equal(stats.requested_bytes, 2 * MIB - 100);
+  assert_int_equal(stats.reserved_bytes, 2 * MIB);
+  assert_int_equal(stats.requested_bytes_peak, 6 * MIB - 100);
+  assert_int_equal(stats.allocated_bytes_peak, 6 * MIB);
+  assert_int_equal(stats.reserved_bytes_peak, 6 * MIB);
+  assert_int_equal(stats.alloc_count, 2);
+  assert_int_equal(stats.free_count, 1);
+  give(pool, small, NULL);
+  tarn_pool_release(pool);
+}
+
+/* --- growing and reclaiming --- */
+
+static void a_range_grows_behind_memory_that_is_still_in_use(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  char *first = take(pool, 1 * MIB, a);
+  char *second = take(pool, 1 * MIB, a);
+  assert_ptr_equal(second, first + 1 * MIB);
+  work(a);
+  give(pool, second, a); /* pending, and in front of the hole */
+  char *third = take(pool, 3 * MIB, b);
+  assert_ptr_equal(third, second + 1 * MIB);
+  assert_int_equal(manual_stream_pending(b), 0);
+  char *fourth = take(pool, 2 * MIB, a); /* a's own: 1 MiB in front, and 1 behind */
+  give(pool, fourth, a);
+  give(pool, third, b);
+  give(pool, first, a);
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+  tarn_pool_release(pool);
+}
+
+/* Three segments, of which two together would do: one stream used the first two, two others share
+ * the third. */
+static void reclaim_waits_for_the_fewest_streams(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(6 * MIB);
+  tarn_stream *one = make_stream();
+  tarn_stream *shared[] = {make_stream(), make_stream()};
+  void *first = take(pool, 2 * MIB, one);
+  void *second = take(pool, 2 * MIB, one);
+  void *left = take(pool, MIB, shared[0]);
+  void *right = take(pool, MIB, shared[1]);
+  assert_int_equal(provided.alloc_count, 3);
+  work(one);
+  work(shared[0]);
+  work(shared[1]);
+  give(pool, first, one);
+  give(pool, second, one);
+  give(pool, left, shared[0]);
+  give(pool, right, shared[1]);
+  tarn_stream *asking = make_stream();
+  void *large = take(pool, 4 * MIB, asking);
+  assert_int_equal(manual_stream_pending(one), 0);
+  assert_int_equal(manual_stream_pending(shared[0]), 1);
+  assert_int_equal(manual_stream_pending(shared[1]), 1);
+  give(pool, large, asking);
+  tarn_stream_release(one);
+  tarn_stream_release(shared[0]);
+  tarn_stream_release(shared[1]);
+  tarn_stream_release(asking);
+  tarn_pool_release(pool);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(threads_that_grow_at_once_respect_the_limit),
+      cmocka_unit_test(an_aligned_block_is_not_lent_before_its_users_are_done),
+      cmocka_unit_test(a_pool_waits_for_its_users_before_it_goes),
+      cmocka_unit_test(peaks_stay_when_the_memory_goes),
+      cmocka_unit_test(a_range_grows_behind_memory_that_is_still_in_use),
+      cmocka_unit_test(reclaim_waits_for_the_fewest_streams),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
