@@ -1,0 +1,44 @@
+# mutants.py: the planted defects, and the programs that they have to get past.
+#
+# The tables are in order_mutants.py (what is known of streams), heap_mutants.py (blocks and sums),
+# pool_mutants.py (what the caching pool does) and user_mutants.py (who uses the pools). The code
+# changes and the mutants follow it: a table that does not fit is an error, and never a mutant less.
+import heap_mutants
+import order_mutants
+import planting
+import pool_mutants
+import user_mutants
+
+Mutant = planting.Mutant
+
+TABLE = [*order_mutants.TABLE, *heap_mutants.TABLE, *pool_mutants.TABLE, *user_mutants.TABLE]
+
+# What a mutant has to get past, with arguments: what is quick and near the pool first.
+PROGRAMS = """
+    test_order
+    test_stamps
+    test_block
+    test_heap
+    test_budget
+    test_caching_pool
+    test_caching_corners
+    test_caching_budget
+    test_caching_decay
+    test_caching_explain
+    test_pool_provider
+    test_storage
+    test_pool
+    test_stream
+    test_slab
+    test_copy
+    test_museum
+    test_museum_cuda
+    test_caching_programs
+    test_provider_conformance
+    test_pool_conformance
+    test_cuda
+    sim_programs --seed 1 --count 40 --seconds 300
+"""
+PROGRAMS = [line.split() for line in PROGRAMS.split("\n") if line]
+
+MUSEUM = ("test_museum", "test_museum_cuda")

@@ -1,0 +1,348 @@
+# pool_mutants.py: planted defects in what the caching pool does.
+import planting
+
+TABLE = []
+plant = planting.planter(TABLE)
+
+# --- alloc/caching_*.c: the pool ---
+
+plant(
+    "free_takes_no_stamp",
+    "a freed block is clean, whatever its stream still does",
+    "alloc/caching_pool.c",
+    "const bool is_stamped = !tarn_stream_is_synchronous(stream);",
+    "const bool is_stamped = false && !tarn_stream_is_synchronous(stream);",
+    first="test_museum",
+    piece="arena_thread_exit",
+)
+plant(
+    "note_use_ignored",
+    "a noted stream is not waited for",
+    "alloc/caching_pool.c",
+    """\
+  const bool is_noted = block != NULL && tarn__stamps_reserve(&block->stamps, 2) &&
+                        tarn__stamps_add(&block->stamps, stamp);
+""",
+    """\
+  const bool is_noted = block != NULL && tarn__stamps_reserve(&block->stamps, 2);
+  (void)stamp;
+""",
+    first="test_museum",
+    piece="forgotten_record_stream",
+)
+plant(
+    "only_the_first_user_waited_for",
+    "a block of several users is lent behind one of them",
+    "alloc/caching_tiers.c",
+    "  for (uint32_t index = 0; *status == TARN_OK && index < block->stamps.count; index++) {\n",
+    "  for (uint32_t index = 0; *status == TARN_OK && index < 1 && block->stamps.count != 0;"
+    " index++) {\n",
+    first="test_caching_pool",
+)
+plant(
+    "block_lost_by_a_failed_wait",
+    "a block that could not be ordered stands in no tree",
+    "alloc/caching_tiers.c",
+    "  tarn__heap_put_free(&self->heap, block);\n  return NULL;\n",
+    "  return NULL;\n",
+    first="test_caching_pool",
+    piece="lock_split_loses_a_block",
+)
+plant(
+    "out_of_memory_while_others_hold_some",
+    "memory that another thread has claimed is called missing",
+    "alloc/caching_tiers.c",
+    "    if (self->busy_count > 0) {\n",
+    "    if (self->busy_count > 1000) {\n",
+    first="test_museum",
+    piece="lock_split_calls_claimed_memory_missing",
+)
+plant(
+    "nobody_told_that_memory_is_back",
+    "whoever waits for claimed memory waits for ever",
+    "alloc/caching_pool.c",
+    "  pthread_cond_broadcast(&self->settled);\n",
+    "",
+    first="test_museum",
+    piece="lock_split_calls_claimed_memory_missing",
+)
+plant(
+    "peak_not_kept",
+    "the peak of reserved bytes goes down again",
+    "alloc/caching_pool.c",
+    "      larger(self->stats.reserved_bytes_peak, self->heap.reserved_bytes);\n",
+    "      larger(0, self->heap.reserved_bytes);\n",
+    first="test_museum",
+)
+plant(
+    "allocated_peak_not_kept",
+    "the peak of allocated bytes goes down again",
+    "alloc/caching_pool.c",
+    "      larger(self->stats.allocated_bytes_peak, self->heap.allocated_bytes);\n",
+    "      larger(0, self->heap.allocated_bytes);\n",
+    first="test_museum",
+)
+plant(
+    "out_of_memory_not_counted",
+    "a failure does not show in the statistics",
+    "alloc/caching_explain.c",
+    "  self->stats.out_of_memory_count++;\n",
+    "",
+    first="test_museum",
+    piece="used_bytes_drift",
+)
+plant(
+    "free_not_counted",
+    "a free does not show in the statistics",
+    "alloc/caching_pool.c",
+    "    self->stats.free_count++;\n",
+    "",
+    first="test_museum",
+)
+plant(
+    "error_of_a_success_left_behind",
+    "what was refused on the way to a success stays the last error",
+    "alloc/caching_pool.c",
+    "    tarn__error_restore(&before);\n",
+    "    (void)before;\n",
+    first="test_caching_pool",
+)
+plant(
+    "destroyed_under_its_users",
+    "a pool gives its memory back while streams still use it",
+    "alloc/caching_pool.c",
+    "  wait_for_users(self);\n",
+    "  (void)wait_for_users;\n",
+    first="test_museum_cuda test_caching_pool",
+)
+plant(
+    "limit_off_by_a_granule",
+    "a budget lets more be used than its limit",
+    "alloc/budget.c",
+    "return budget->used_bytes < budget->limit_bytes"
+    " ? budget->limit_bytes - budget->used_bytes : 0;",
+    "return budget->used_bytes < budget->limit_bytes"
+    " ? budget->limit_bytes - budget->used_bytes + (2 << 20) : 0;",
+    first="test_caching_pool",
+)
+plant(
+    "growth_under_way_not_charged",
+    "threads that grow at once exceed the limit together",
+    "alloc/caching_grow.c",
+    """\
+  status = tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
+  tarn__caching_return(self);
+  if (status != TARN_OK) tarn_budget_pay_back(self->budget, size_bytes);
+""",
+    """\
+  tarn_budget_pay_back(self->budget, size_bytes);
+  status = tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
+  tarn__caching_return(self);
+  if (status == TARN_OK && tarn_budget_charge(self->budget, size_bytes) != TARN_OK) {
+    tarn_budget_set_limit(self->budget, 0);
+    (void)!tarn_budget_charge(self->budget, size_bytes);
+  }
+""",
+    first="test_caching_pool",
+)
+plant(
+    "failed_growth_stays_charged",
+    "memory that the provider refused still counts against the limit",
+    "alloc/caching_grow.c",
+    "  if (status != TARN_OK) tarn_budget_pay_back(self->budget, size_bytes);\n",
+    "",
+    first="test_caching_pool",
+    piece="used_bytes_drift",
+)
+plant(
+    "parent_not_charged",
+    "what a pool reserves does not count in the budget above its own",
+    "alloc/budget.c",
+    "    for (tarn_budget *level = budget; level != NULL; level = level->parent) {\n",
+    "    for (tarn_budget *level = budget; level == budget; level = level->parent) {\n",
+    first="test_budget",
+)
+plant(
+    "parent_not_paid_back",
+    "what a pool gives back still counts in the budget above its own",
+    "alloc/budget.c",
+    "  for (; budget != NULL; budget = budget->parent) {\n    TARN_ASSERT",
+    "  for (int level = 0; level < 1; level++) {\n    TARN_ASSERT",
+    first="test_budget",
+)
+plant(
+    "limit_of_the_parent_ignored",
+    "a pool grows beyond the budget above its own",
+    "alloc/budget.c",
+    "  while (budget != NULL && room_bytes(budget) >= size_bytes) budget = budget->parent;\n"
+    "  return budget;\n",
+    "  return room_bytes(budget) >= size_bytes ? NULL : budget;\n",
+    first="test_budget",
+)
+plant(
+    "peak_of_a_budget_not_kept",
+    "the peak of a budget follows what is used down again",
+    "alloc/budget.c",
+    "if (level->used_bytes_peak < level->used_bytes) level->used_bytes_peak = level->used_bytes;",
+    "level->used_bytes_peak = level->used_bytes;",
+    first="test_budget",
+)
+plant(
+    "pressure_not_tried_again",
+    "a pressure function gives memory, and nobody looks",
+    "alloc/caching_tiers.c",
+    "} else if (round_count++ == PRESSURE_ROUNDS_MAX || !press(self, asked)) {",
+    "} else if (press(self, asked) || round_count++ >= 0) {",
+    first="test_caching_budget",
+)
+plant(
+    "floor_not_kept",
+    "trim, decay and other pools' pressure take what the pool was told to keep",
+    "alloc/caching_trim.c",
+    ".floor_bytes = self->floor_bytes};",
+    ".floor_bytes = 0};",
+    first="test_caching_budget",
+)
+plant(
+    "floor_of_segments_not_kept",
+    "a segment goes that reaches below what the pool was told to keep",
+    "alloc/caching_trim.c",
+    "plan->left_bytes - plan->floor_bytes >= block->size_bytes;",
+    "plan->left_bytes - plan->floor_bytes > 0;",
+    first="test_caching_budget",
+)
+plant(
+    "run_misses_a_covered_ticket",
+    "the search for runs takes the first ticket that needs a fence for covered",
+    "alloc/heap.c",
+    "  return stamp.ticket >= *uncovered;\n",
+    "  return stamp.ticket > *uncovered;\n",
+    first="test_heap",
+)
+plant(
+    "waits_for_the_wrong_unit",
+    "reclaim waits for the most streams instead of the fewest",
+    "alloc/caching_trim.c",
+    "} else if (best.first == NULL || count < best_count ||",
+    "} else if (best.first == NULL || count > best_count ||",
+    first="test_caching_budget",
+)
+plant(
+    "exact_size_not_tried",
+    "a pool that cannot grow by its favourite size does not grow",
+    "alloc/caching_grow.c",
+    "if (*status == TARN_OUT_OF_MEMORY && size_bytes > exact_bytes) {",
+    "if (*status == TARN_OUT_OF_MEMORY && size_bytes > exact_bytes && exact_bytes == 0) {",
+    first="test_museum",
+    piece="pool_cannot_reach_max",
+)
+plant(
+    "stamp_of_an_ordered_upstream_missing",
+    "memory from a pool below counts as clean",
+    "alloc/caching_grow.c",
+    "  stamp_fresh(self, asked, block);\n",
+    "  (void)stamp_fresh;\n",
+    first="test_museum",
+    piece="expand_hole",
+)
+plant(
+    "growth_joined_with_pending_memory",
+    "a block grown in place starts in memory that another stream still uses",
+    "alloc/caching_grow.c",
+    "  return block != NULL && block->state == TARN__BLOCK_FREE &&\n"
+    "         tarn__stamps_are_covered(&block->stamps, stream);\n",
+    "  return block != NULL && block->state == TARN__BLOCK_FREE && (stream == NULL || stream);\n",
+    first="test_caching_pool",
+)
+plant(
+    "block_lost_by_a_failed_growth",
+    "a free block that a failed growth had claimed stands in no tree",
+    "alloc/caching_grow.c",
+    "  tarn__heap_put_hole(&self->heap, plan->hole);\n"
+    "  if (plan->front != NULL) tarn__heap_put_free(&self->heap, plan->front);\n",
+    "  tarn__heap_put_hole(&self->heap, plan->hole);\n",
+    first="test_caching_pool",
+    piece="wake_half_done",
+)
+plant(
+    "memory_believed_though_refused",
+    "a hole that got no memory is lent out",
+    "alloc/caching_grow.c",
+    "  if (*status != TARN_OK) {\n    abandon_growth(self, &plan);\n    return NULL;\n  }\n",
+    "  (void)abandon_growth;\n",
+    first="test_museum",
+    piece="wake_half_done",
+)
+plant(
+    "trim_gives_back_pending_memory",
+    "memory that a stream still uses goes back to the machine",
+    "alloc/caching_trim.c",
+    "      if (block->stamps.count != 0) continue;\n",
+    "",
+    first="test_caching_pool",
+)
+plant(
+    "live_neighbour_decommitted",
+    "the granule that a free block shares with a live one goes back to the machine",
+    "alloc/caching_trim.c",
+    "const uintptr_t end = (start + block->size_bytes) & ~(granule - 1);",
+    "const uintptr_t end = (start + block->size_bytes + granule - 1) & ~(granule - 1);",
+    first="test_caching_pool",
+)
+plant(
+    "budget_not_paid_back",
+    "memory given back still counts against the limit",
+    "alloc/caching_trim.c",
+    "if (status == TARN_OK || !reserves) tarn_budget_pay_back(self->budget, block->size_bytes);",
+    "if (!reserves) tarn_budget_pay_back(self->budget, block->size_bytes);",
+    first="test_museum",
+)
+plant(
+    "hole_counted_as_reserved",
+    "memory given back is still told as reserved",
+    "alloc/caching_trim.c",
+    "      self->heap.reserved_bytes -= block->size_bytes;\n",
+    "",
+    first="test_museum",
+)
+plant(
+    "trim_keeps_nothing",
+    "trim gives back what it was told to keep",
+    "alloc/caching_trim.c",
+    "      if (plan.left_bytes <= plan.keep_bytes) return chain;\n",
+    "      plan.keep_bytes = 0;\n",
+    first="test_caching_pool",
+)
+plant(
+    "segment_released_around_a_live_block",
+    "a segment goes back to the machine when one block in it is free",
+    "alloc/caching_trim.c",
+    "const bool is_whole = block->size_bytes == block->segment->size_bytes;",
+    "const bool is_whole = block->size_bytes <= block->segment->size_bytes;",
+    first="test_caching_pool",
+)
+plant(
+    "decay_forgets_the_worst_moment",
+    "what was needed for a moment in a window is given back in it",
+    "alloc/caching_decay.c",
+    "    if (decay->lowest[slice] < lowest) lowest = decay->lowest[slice];\n",
+    "    if (decay->lowest[slice] > lowest) lowest = decay->lowest[slice];\n",
+    first="test_caching_decay",
+)
+plant(
+    "decay_goes_back_in_time",
+    "a clock that steps back counts as a long time",
+    "alloc/caching_decay.c",
+    "if (now_ns < decay->start_ns || now_ns - decay->start_ns < slice_ns) return TARN_OK;",
+    "if (now_ns - decay->start_ns < slice_ns) return TARN_OK;",
+    first="test_caching_decay",
+)
+plant(
+    "refused_decommit_counted_as_released",
+    "memory that the machine did not take back is taken for a hole",
+    "alloc/caching_trim.c",
+    "    if (reserves && status == TARN_OK) {\n",
+    "    if (reserves) {\n",
+    first="test_museum",
+    piece="double_release",
+)
