@@ -25,6 +25,8 @@ PROGRAMS = """
     test_caching_budget
     test_caching_decay
     test_caching_explain
+    test_caching_snapshot
+    test_capture
     test_pool_provider
     test_storage
     test_pool

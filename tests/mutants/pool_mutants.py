@@ -21,11 +21,10 @@ plant(
     "alloc/caching_pool.c",
     """\
   const bool is_noted = block != NULL && tarn__stamps_reserve(&block->stamps, 2) &&
-                        tarn__stamps_add(&block->stamps, stamp);
+                        tarn__stamps_add(&block->stamps, tarn__stamps_mark(&block->stamps, stream));
 """,
     """\
   const bool is_noted = block != NULL && tarn__stamps_reserve(&block->stamps, 2);
-  (void)stamp;
 """,
     first="test_museum",
     piece="forgotten_record_stream",
@@ -345,4 +344,21 @@ plant(
     "    if (reserves) {\n",
     first="test_museum",
     piece="double_release",
+)
+plant(
+    "tag_not_taken",
+    "a block does not say under which tag it was lent",
+    "alloc/caching_pool.c",
+    "  lent->tag = tarn__tag_current;\n",
+    "",
+    first="test_caching_explain",
+)
+plant(
+    "tag_of_the_neighbour",
+    "a report sums what is free under the tags of its last owners",
+    "alloc/caching_explain.c",
+    "      if (block->state != TARN__BLOCK_LIVE) continue;\n"
+    "      sums->size_bytes[block->tag] += block->size_bytes;\n",
+    "      sums->size_bytes[block->tag] += block->size_bytes;\n",
+    first="test_caching_explain",
 )
