@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "alloc/budget.h"
+#include "alloc/caching_trace.h"
 #include "alloc/heap.h"
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_out_of_memory.h"
@@ -31,6 +32,8 @@ typedef struct tarn__caching {
   tarn_budget *budget; /* its own: all that is reserved, is being obtained or given back */
   bool is_sharing;     /* the budget has a parent: other pools may ask for idle memory */
   size_t floor_bytes;
+  bool is_tracing;
+  tarn__trace *trace;                        /* NULL: never started */
   tarn_out_of_memory_function out_of_memory; /* may be NULL */
   void *out_of_memory_context;
   uint64_t decay_ns;
@@ -65,6 +68,13 @@ void tarn__caching_return(tarn__caching *self);
 
 /* Lends a CLAIMED block. NULL, and the block free, where no record for a cut is to be had. */
 void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__request *asked);
+
+/* Where a block is lent (a), used by another stream (u), taken back (f), or memory obtained (s) or
+ * given back (r). */
+static inline void tarn__caching_trace(const tarn__caching *self, char op, const void *address,
+                                       size_t size_bytes, const tarn_stream *stream) {
+  if (self->is_tracing) tarn__trace_record(self->trace, op, address, size_bytes, stream);
+}
 
 /* The counters and peaks; of the sizes all but active_bytes. */
 void tarn__caching_copy_stats(const tarn__caching *self, tarn_pool_stats *stats);

@@ -77,6 +77,7 @@ static tarn__block *grow_segment(tarn__caching *self, const tarn__request *asked
     return NULL;
   }
   tarn__heap_claim(block);
+  tarn__caching_trace(self, 's', memory, size_bytes, asked->stream);
   stamp_fresh(self, asked, block);
   return block;
 }
@@ -232,6 +233,7 @@ static tarn__block *grow_in_place(tarn__caching *self, const tarn__request *aske
     abandon_growth(self, &plan);
     return NULL;
   }
+  tarn__caching_trace(self, 's', plan.hole->address, plan.commit_bytes, asked->stream);
   plan.hole->state = TARN__BLOCK_CLAIMED;
   self->heap.reserved_bytes += plan.commit_bytes;
   tarn__block *whole = join_growth(self, &plan);

@@ -76,6 +76,7 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
     return NULL;
   }
   lent->tag = tarn__tag_current;
+  tarn__caching_trace(self, 'a', lent->address, lent->requested_bytes, asked->stream);
   self->stats.alloc_count++;
   tarn__caching_note_change(self);
   return lent->address;
@@ -151,6 +152,7 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
     const bool is_added = !is_stamped || tarn__stamps_add(&block->stamps, mark);
     TARN_ASSERT(is_added); /* a live block has room for it */
     (void)is_added;
+    tarn__caching_trace(self, 'f', block->address, block->requested_bytes, stream);
     tarn__heap_take_back(&self->heap, block);
     tarn__heap_put_free(&self->heap, block);
     self->stats.free_count++;
@@ -167,6 +169,7 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
   /* Room for the free's own stamp is kept, so that a free cannot fail. */
   const bool is_noted = block != NULL && tarn__stamps_reserve(&block->stamps, 2) &&
                         tarn__stamps_add(&block->stamps, tarn__stamps_mark(&block->stamps, stream));
+  if (is_noted) tarn__caching_trace(self, 'u', block->address, block->requested_bytes, stream);
   pthread_mutex_unlock(&self->lock);
   if (block == NULL) return refuse_unknown(self, address);
   if (is_noted) return TARN_OK;
@@ -220,6 +223,7 @@ static void deinit(tarn__caching *self) {
   pthread_cond_destroy(&self->settled);
   pthread_mutex_destroy(&self->lock);
   tarn_budget_release(self->budget);
+  tarn__trace_destroy(self->trace);
   free(self);
 }
 

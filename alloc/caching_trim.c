@@ -94,7 +94,10 @@ static tarn_status release_chain(tarn__caching *self, tarn__block *chain, size_t
     tarn__caching_return(self);
     if (status != TARN_OK) result = status;
     if (status == TARN_OK) *released_bytes += block->size_bytes;
-    if (status == TARN_OK || !reserves) tarn_budget_pay_back(self->budget, block->size_bytes);
+    if (status == TARN_OK || !reserves) {
+      tarn_budget_pay_back(self->budget, block->size_bytes);
+      tarn__caching_trace(self, 'r', block->address, block->size_bytes, /*stream=*/NULL);
+    }
     if (reserves && status == TARN_OK) {
       self->heap.reserved_bytes -= block->size_bytes;
       tarn__heap_put_hole(&self->heap, block);

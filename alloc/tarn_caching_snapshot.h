@@ -41,7 +41,7 @@ extern "C" {
 typedef tarn_status (*tarn_write_function)(void *context, const char *text, size_t text_bytes);
 
 /* Writes the snapshot of a caching pool piece by piece; TARN_INVALID_ARGUMENT for another pool. The
- * pool is locked while it is copied (some 10 nanoseconds a block), and not while it is written:
+ * pool is locked while it is copied (some 30 nanoseconds a block), and not while it is written:
  * `write` may use it. */
 TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_snapshot(tarn_pool *pool,
                                                                tarn_write_function write,

@@ -14,6 +14,7 @@ static void flush(tarn__text *text) {
 }
 
 void tarn__text_print(tarn__text *text, const char *format, ...) {
+  if (text->status != TARN_OK) return;
   if (text->length + PIECE_BYTES_MAX > sizeof text->buffer) flush(text);
   va_list arguments;
   va_start(arguments, format);

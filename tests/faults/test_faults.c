@@ -14,6 +14,7 @@
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_caching_snapshot.h"
+#include "alloc/tarn_caching_trace.h"
 #include "alloc/tarn_capture.h"
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
@@ -183,13 +184,18 @@ static tarn_status drop_text(void *context, const char *text, size_t text_bytes)
   return TARN_OK;
 }
 
-static tarn_status use_snapshot(void) {
+static tarn_status use_records(void) {
   tarn_provider *provider = NULL;
   tarn_pool *pool = NULL;
   tarn_status status = TARN_OK;
   TRY(make_block(&provider));
   TRY(tarn_caching_pool_create(provider, NULL, &pool));
   TRY(tarn_caching_pool_reserve(pool, 4096));
+  TRY(tarn_caching_pool_trace_start(pool, 100));
+  void *block = NULL;
+  TRY(tarn_pool_alloc(pool, 4096, NULL, &block));
+  assert_ok(tarn_pool_free(pool, block, NULL));
+  TRY(tarn_caching_pool_trace_write(pool, TARN_TRACE_COMPLETE, drop_text, NULL));
   TRY(tarn_caching_pool_snapshot(pool, drop_text, NULL));
 done:
   tarn_pool_release(pool);
@@ -606,7 +612,7 @@ SCENARIO(range_pool)
 SCENARIO(segment_pool)
 SCENARIO(pool_over_pool)
 SCENARIO(budgets)
-SCENARIO(snapshot)
+SCENARIO(records)
 SCENARIO(streams)
 SCENARIO(captures)
 SCENARIO(bare_stream)
@@ -630,7 +636,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(segment_pool_survives),
       cmocka_unit_test(pool_over_pool_survives),
       cmocka_unit_test(budgets_survives),
-      cmocka_unit_test(snapshot_survives),
+      cmocka_unit_test(records_survives),
       cmocka_unit_test(streams_survives),
       cmocka_unit_test(captures_survives),
       cmocka_unit_test(bare_stream_survives),

@@ -1,0 +1,177 @@
+/* caching_trace.c: the ring of a caching pool's last events, and its text. */
+#include "alloc/tarn_caching_trace.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/caching.h"
+#include "alloc/text.h"
+
+typedef struct trace_entry {
+  uint64_t id;
+  uint64_t size_bytes;
+  uint32_t stream;
+  uint32_t thread;
+  char op;
+} trace_entry;
+
+struct tarn__trace {
+  uint64_t recorded_count; /* since the start; the last `capacity` of them are here */
+  size_t capacity;
+  trace_entry entries[];
+};
+
+/* --- recording --- */
+
+static uint32_t thread_number(void) {
+  static _Atomic uint32_t thread_count;
+  static _Thread_local uint32_t number; /* and 1; 0: not yet */
+  if (number == 0) {
+    number = atomic_fetch_add_explicit(&thread_count, 1, memory_order_relaxed) + 1;
+  }
+  return number - 1;
+}
+
+void tarn__trace_record(tarn__trace *trace, char op, const void *address, size_t size_bytes,
+                        const tarn_stream *stream) {
+  trace->entries[trace->recorded_count++ % trace->capacity] =
+      (trace_entry){.id = (uint64_t)(uintptr_t)address,
+                    .size_bytes = size_bytes,
+                    .stream = tarn_stream_number(stream),
+                    .thread = thread_number(),
+                    .op = op};
+}
+
+void tarn__trace_destroy(tarn__trace *trace) {
+  free(trace);
+}
+
+tarn_status tarn_caching_pool_trace_start(tarn_pool *pool, size_t entry_count) {
+  tarn__caching *self = tarn__caching_of(pool);
+  if (self == NULL) return TARN_INVALID_ARGUMENT;
+  size_t size_bytes = 0;
+  if (entry_count == 0 || entry_count > PTRDIFF_MAX / sizeof(trace_entry) ||
+      !tarn_size_add(entry_count * sizeof(trace_entry), sizeof(tarn__trace), &size_bytes)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a trace of %zu entries", entry_count);
+  }
+  tarn__trace *made = malloc(size_bytes);
+  if (made == NULL) {
+    return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a trace of %zu entries", entry_count);
+  }
+  made->recorded_count = 0;
+  made->capacity = entry_count;
+  pthread_mutex_lock(&self->lock);
+  tarn__trace *before = self->trace;
+  self->trace = made;
+  self->is_tracing = true;
+  pthread_mutex_unlock(&self->lock);
+  tarn__trace_destroy(before);
+  return TARN_OK;
+}
+
+tarn_status tarn_caching_pool_trace_stop(tarn_pool *pool) {
+  tarn__caching *self = tarn__caching_of(pool);
+  if (self == NULL) return TARN_INVALID_ARGUMENT;
+  pthread_mutex_lock(&self->lock);
+  self->is_tracing = false;
+  pthread_mutex_unlock(&self->lock);
+  return TARN_OK;
+}
+
+/* --- writing --- */
+
+/* The ring's entries, oldest first, in the caller's order of time. */
+typedef struct copied_trace {
+  trace_entry *entries;
+  size_t count;
+} copied_trace;
+
+static size_t held_count(const tarn__trace *trace) {
+  return trace->recorded_count < trace->capacity ? (size_t)trace->recorded_count : trace->capacity;
+}
+
+/* With the lock held; `entries` has room for all that the ring holds. */
+static void copy_entries(const tarn__trace *trace, copied_trace *copy) {
+  copy->count = held_count(trace);
+  const size_t start = (size_t)((trace->recorded_count - copy->count) % trace->capacity);
+  const size_t to_end = trace->capacity - start;
+  const size_t first = copy->count < to_end ? copy->count : to_end;
+  memcpy(copy->entries, trace->entries + start, first * sizeof *copy->entries);
+  memcpy(copy->entries + first, trace->entries, (copy->count - first) * sizeof *copy->entries);
+}
+
+static tarn_status copy_trace(tarn__caching *self, copied_trace *copy) {
+  size_t capacity = 0;
+  for (;;) {
+    pthread_mutex_lock(&self->lock);
+    const bool is_there = self->trace != NULL;
+    const size_t needed = is_there ? held_count(self->trace) : 0;
+    const size_t ring_capacity = is_there ? self->trace->capacity : 0;
+    const bool fits = is_there && needed <= capacity;
+    if (fits) copy_entries(self->trace, copy);
+    pthread_mutex_unlock(&self->lock);
+    if (fits) return TARN_OK;
+    if (!is_there) return tarn_fail(TARN_NOT_FOUND, "no trace of the pool was started");
+    free(copy->entries);
+    /* Room for what may be recorded meanwhile. */
+    capacity = ring_capacity - needed > needed + 64 ? 2 * needed + 64 : ring_capacity;
+    copy->entries = malloc(capacity * sizeof *copy->entries);
+    if (copy->entries == NULL) {
+      return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to copy a trace of %zu entries", needed);
+    }
+  }
+}
+
+static void write_entry(tarn__text *text, const trace_entry *entry, char op) {
+  tarn__text_print(text, "%c,%" PRIu64 ",%" PRIu64 ",%" PRIu32 ",%" PRIu32 "\n", op, entry->id,
+                   entry->size_bytes, entry->stream, entry->thread);
+}
+
+static bool is_of_block(const trace_entry *entry) {
+  return entry->op == 'a' || entry->op == 'u' || entry->op == 'f';
+}
+
+/* Blocks whose first entry is not their allocation: allocated in front of everything else. */
+static tarn_status write_missing(tarn__text *text, const copied_trace *copy) {
+  size_t capacity = 64;
+  while (capacity < 2 * copy->count) capacity *= 2;
+  uint64_t *seen = calloc(capacity, sizeof *seen); /* open addressing; no block lies at 0 */
+  if (seen == NULL) {
+    return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for the blocks of %zu entries", copy->count);
+  }
+  for (size_t index = 0; index < copy->count; index++) {
+    const trace_entry *entry = &copy->entries[index];
+    if (!is_of_block(entry)) continue;
+    /* Fibonacci hashing (Knuth). */
+    size_t at = (size_t)((entry->id * UINT64_C(0x9E3779B97F4A7C15)) >> 20) & (capacity - 1);
+    while (seen[at] != 0 && seen[at] != entry->id) at = (at + 1) & (capacity - 1);
+    if (seen[at] == 0 && entry->op != 'a') write_entry(text, entry, 'a');
+    seen[at] = entry->id;
+  }
+  free(seen);
+  return TARN_OK;
+}
+
+tarn_status tarn_caching_pool_trace_write(tarn_pool *pool, uint32_t flags,
+                                          tarn_write_function write, void *context) {
+  tarn__caching *self = tarn__caching_of(pool);
+  if (self == NULL) return TARN_INVALID_ARGUMENT;
+  if (write == NULL || (flags & ~(uint32_t)TARN_TRACE_COMPLETE) != 0) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "write is NULL, or flags 0x%x unknown", flags);
+  }
+  copied_trace copy = {.entries = NULL};
+  tarn__text text = {.write = write, .context = context, .status = TARN_OK};
+  tarn_status status = copy_trace(self, &copy);
+  if (status == TARN_OK) {
+    tarn__text_print(&text, "op,id,bytes,stream,thread\n");
+    if ((flags & TARN_TRACE_COMPLETE) != 0) status = write_missing(&text, &copy);
+  }
+  for (size_t index = 0; status == TARN_OK && index < copy.count; index++) {
+    write_entry(&text, &copy.entries[index], copy.entries[index].op);
+  }
+  if (status == TARN_OK) status = tarn__text_finish(&text);
+  free(copy.entries);
+  return status;
+}
