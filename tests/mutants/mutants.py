@@ -26,6 +26,7 @@ PROGRAMS = """
     test_caching_decay
     test_caching_explain
     test_caching_snapshot
+    test_caching_trace
     test_capture
     test_pool_provider
     test_storage

@@ -292,8 +292,8 @@ plant(
     "budget_not_paid_back",
     "memory given back still counts against the limit",
     "alloc/caching_trim.c",
-    "if (status == TARN_OK || !reserves) tarn_budget_pay_back(self->budget, block->size_bytes);",
-    "if (!reserves) tarn_budget_pay_back(self->budget, block->size_bytes);",
+    "    if (status == TARN_OK || !reserves) {\n      tarn_budget_pay_back(",
+    "    if (!reserves) {\n      tarn_budget_pay_back(",
     first="test_museum",
 )
 plant(
@@ -361,4 +361,20 @@ plant(
     "      sums->size_bytes[block->tag] += block->size_bytes;\n",
     "      sums->size_bytes[block->tag] += block->size_bytes;\n",
     first="test_caching_explain",
+)
+plant(
+    "trace_forgets_the_wrong_end",
+    "a full ring is written from one entry too far on",
+    "alloc/caching_trace.c",
+    "(trace->recorded_count - copy->count) % trace->capacity",
+    "(trace->recorded_count - copy->count + 1) % trace->capacity",
+    first="test_caching_trace",
+)
+plant(
+    "decay_looks_at_the_last_slice_only",
+    "what was needed earlier in the window goes back",
+    "alloc/caching_decay.c",
+    "  if (self->decay.lowest_now > spare) self->decay.lowest_now = spare;\n",
+    "  (void)spare;\n",
+    first="test_caching_decay",
 )
