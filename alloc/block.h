@@ -2,6 +2,8 @@
 #ifndef TARN_BLOCK_H
 #define TARN_BLOCK_H
 
+#include <stdatomic.h>
+
 #include "alloc/stamps.h"
 
 typedef enum tarn__block_state {
@@ -20,18 +22,21 @@ typedef struct tarn__segment tarn__segment;
  *                 <----- left    right ----->
  */
 typedef struct tarn__block {
+  /* What a thread reads and writes when it keeps a block or lends it out lies in one cache line. */
   char *address;
   size_t size_bytes;
-  size_t requested_bytes; /* of a live block: what was asked for */
+  size_t requested_bytes;  /* of a live block: what was asked for */
+  struct tarn__block *low; /* also links the blocks that a thread keeps */
+  tarn__block_state state;
+  uint32_t tag;        /* of a live block: its thread's when it was lent out */
+  uint16_t bin;        /* where a thread keeps it */
+  atomic_bool is_kept; /* of a live block: lent to a thread's magazine, not to a caller */
+  tarn__stamps stamps;
   tarn__segment *segment;
   struct tarn__block *left;
   struct tarn__block *right;
-  tarn__stamps stamps;
-  tarn__block_state state;
-  uint32_t tag; /* of a live block: its thread's when it was lent out */
   /* The tree that holds the block, keyed by (key, address). */
   struct tarn__block **root; /* NULL: none */
-  struct tarn__block *low;
   struct tarn__block *high;
   size_t key;
 } tarn__block;

@@ -25,7 +25,19 @@ typedef struct tarn__decay {
   int slice;
 } tarn__decay;
 
+typedef struct tarn__magazine tarn__magazine;
+
+/* Where a thread looks for its magazine first. */
+typedef struct tarn__magazine_place {
+  _Atomic uintptr_t thread; /* 0: nobody's */
+  tarn__magazine *magazine;
+} tarn__magazine_place;
+
+enum { TARN__MAGAZINE_PLACES = 64 };
+
 typedef struct tarn__caching {
+  tarn__magazine_place places[TARN__MAGAZINE_PLACES];
+  uint64_t id;             /* never reused, unlike the address */
   tarn_provider *provider; /* a reference */
   const tarn_provider_attributes *machine;
   size_t alignment_bytes;
@@ -46,6 +58,9 @@ typedef struct tarn__caching {
   pthread_cond_t settled; /* one of them is back */
   tarn_pool_stats stats;  /* peaks and counts; sizes are the heap's */
   uint64_t change_count;
+  tarn__magazine *magazines; /* what threads keep: magazine.h */
+  uint32_t magazines_closed_count;
+  tarn_pool *closing; /* no handle is left: ends with the last block */
 } tarn__caching;
 
 /* What is asked for; the same through all tiers. */
@@ -56,6 +71,11 @@ typedef struct tarn__request {
   size_t search_bytes;    /* with room to align */
   size_t alignment_bytes; /* power of two */
 } tarn__request;
+
+/* The pool's operations where a magazine is not enough. They take the lock themselves. */
+tarn_status tarn__caching_alloc_locked(tarn__caching *self, size_t size_bytes,
+                                       size_t alignment_bytes, tarn_stream *stream, void **address);
+tarn_status tarn__caching_free_locked(tarn__caching *self, void *address, tarn_stream *stream);
 
 /* Peaks, and the heap's validator in a debug build: after every change. */
 void tarn__caching_note_change(tarn__caching *self);
@@ -77,7 +97,7 @@ static inline void tarn__caching_trace(const tarn__caching *self, char op, const
 }
 
 /* The counters and peaks; of the sizes all but active_bytes. */
-void tarn__caching_copy_stats(const tarn__caching *self, tarn_pool_stats *stats);
+void tarn__caching_copy_stats(tarn__caching *self, tarn_pool_stats *stats);
 
 /* The context of a caching pool; NULL, and the last error set, for any other. */
 tarn__caching *tarn__caching_of(const tarn_pool *pool);
@@ -104,7 +124,7 @@ bool tarn__caching_fresh_bytes(const tarn__caching *self, const tarn__request *a
 tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes);
 
 /* caching_decay.c: after every change. */
-void tarn__caching_note_spare(tarn__caching *self);
+void tarn__caching_note_spare(tarn__caching *self, size_t allocated_bytes);
 
 /* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left, the second
  * one no more than the floor allows; asks how far the last users of every free block have come;

@@ -4,16 +4,19 @@
  * not needed in it; the least over a whole window of slices was needed by nobody for as long. Each
  * slice that ends gives back its share of that, so a burst's memory goes in steps, and what comes
  * back once in a window stays. */
-#include "alloc/caching.h"
+#include "alloc/magazine.h"
 
 static const uint64_t DEFAULT_DECAY_NS = UINT64_C(10000000000);
 
+/* What threads keep is not lent out. */
 static size_t spare_bytes(const tarn__caching *self) {
-  return self->heap.reserved_bytes - self->heap.allocated_bytes;
+  return self->heap.reserved_bytes - self->heap.allocated_bytes +
+         tarn__magazines_sum(self).kept_bytes;
 }
 
-void tarn__caching_note_spare(tarn__caching *self) {
-  const size_t spare = spare_bytes(self);
+void tarn__caching_note_spare(tarn__caching *self, size_t allocated_bytes) {
+  const size_t reserved_bytes = self->heap.reserved_bytes;
+  const size_t spare = reserved_bytes > allocated_bytes ? reserved_bytes - allocated_bytes : 0;
   if (self->decay.lowest_now > spare) self->decay.lowest_now = spare;
 }
 
@@ -61,6 +64,8 @@ static tarn_status decay_to(tarn__caching *self, uint64_t now_ns, size_t *releas
   if (now_ns < decay->start_ns || now_ns - decay->start_ns < slice_ns) return TARN_OK;
   const uint64_t slice_count = (now_ns - decay->start_ns) / slice_ns;
   decay->start_ns += slice_count * slice_ns;
+  tarn__caching_note_spare(self, tarn__magazines_peak_bytes(self));
+  tarn__magazines_gather(self);
   end_slices(decay, slice_count);
   const size_t unneeded_bytes = lowest_in_window(decay);
   tarn_status status = TARN_OK;

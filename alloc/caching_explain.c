@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "alloc/caching.h"
+#include "alloc/magazine.h"
 #include "alloc/stream.h"
 #include "alloc/tag.h"
 
@@ -60,7 +60,9 @@ tarn_status tarn_caching_pool_holders(tarn_pool *pool, tarn_holder *holders, siz
   if (self == NULL) return TARN_INVALID_ARGUMENT;
   tag_sums sums = {{0}, {0}};
   pthread_mutex_lock(&self->lock);
+  tarn__magazines_empty(self);
   sum_tags(self, &sums);
+  tarn__magazines_open(self);
   pthread_mutex_unlock(&self->lock);
   *count = list_holders(&sums, holders, capacity);
   return TARN_OK;
@@ -221,6 +223,7 @@ static tarn_status say_report(const tarn_out_of_memory *report) {
 
 tarn_status tarn__caching_explain(tarn__caching *self, const tarn__request *asked) {
   tarn_out_of_memory *report = &last_report;
+  tarn__magazines_empty(self);
   const uint32_t stream = tarn_stream_number(asked->stream);
   *report = (tarn_out_of_memory){.struct_size = sizeof *report,
                                  .device = self->machine->device,
@@ -247,6 +250,7 @@ tarn_status tarn__caching_explain(tarn__caching *self, const tarn__request *aske
   const size_t holder_count = list_holders(&sums, report->holders, TARN_OUT_OF_MEMORY_ROWS);
   report->holder_count =
       (uint32_t)(holder_count < TARN_OUT_OF_MEMORY_ROWS ? holder_count : TARN_OUT_OF_MEMORY_ROWS);
+  tarn__magazines_open(self);
   self->stats.out_of_memory_count++;
   return say_report(report);
 }

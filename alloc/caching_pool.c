@@ -1,16 +1,18 @@
 /* caching_pool.c: tarn's own pool: its life, and what it does at a call.
  *
- * An allocation takes the best fitting block that its stream may use at once; what happens where
- * there is none is told in caching_tiers.c. The lock guards the heap and is never held while a
+ * An allocation takes a block that the calling thread keeps (magazine.c), else the best fitting one
+ * that its stream may use at once; what happens where there is none is told in caching_tiers.c. The
+ * lock guards the heap and is never held while a
  * provider or a stream is called: what is worked on meanwhile is CLAIMED. */
 #include "alloc/tarn_caching_pool.h"
 
 #include <stdlib.h>
 
-#include "alloc/caching.h"
+#include "alloc/magazine.h"
 #include "alloc/pool.h"
 #include "alloc/status.h"
 #include "alloc/tag.h"
+#include "alloc/stream.h"
 
 enum { VALIDATE_PERIOD = 64 }; /* changes between two walks over the whole heap, TARN_DEBUG 2 */
 
@@ -24,13 +26,9 @@ static size_t larger(size_t a, size_t b) {
 /* --- under the lock --- */
 
 void tarn__caching_note_change(tarn__caching *self) {
-  self->stats.requested_bytes_peak =
-      larger(self->stats.requested_bytes_peak, self->heap.requested_bytes);
-  self->stats.allocated_bytes_peak =
-      larger(self->stats.allocated_bytes_peak, self->heap.allocated_bytes);
+  tarn__magazine_note_peaks(self);
   self->stats.reserved_bytes_peak =
       larger(self->stats.reserved_bytes_peak, self->heap.reserved_bytes);
-  tarn__caching_note_spare(self);
   if (TARN_DEBUG > 1 && ++self->change_count % VALIDATE_PERIOD == 0) {
     tarn__heap_validate(&self->heap);
     /* What is being obtained or given back is charged, and not reserved. */
@@ -77,6 +75,7 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
   }
   lent->tag = tarn__tag_current;
   tarn__caching_trace(self, 'a', lent->address, lent->requested_bytes, asked->stream);
+  tarn__magazine_prepare(lent);
   self->stats.alloc_count++;
   tarn__caching_note_change(self);
   return lent->address;
@@ -101,9 +100,9 @@ static tarn_status caching_attributes(void *context, tarn_pool_attributes *attri
   return TARN_OK;
 }
 
-static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
-                                 tarn_stream *stream, void **address) {
-  tarn__caching *self = context;
+tarn_status tarn__caching_alloc_locked(tarn__caching *self, size_t size_bytes,
+                                       size_t alignment_bytes, tarn_stream *stream,
+                                       void **address) {
   tarn__request asked = {.stream = stream,
                          .requested_bytes = size_bytes,
                          .alignment_bytes = larger(alignment_bytes, self->alignment_bytes)};
@@ -114,6 +113,7 @@ static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignm
                      alignment_bytes);
   }
   pthread_mutex_lock(&self->lock);
+  tarn__magazine_note_peaks(self);
   void *found = tarn__caching_lend_covered(self, &asked, NULL);
   if (found != NULL) {
     pthread_mutex_unlock(&self->lock);
@@ -139,27 +139,47 @@ static tarn_status refuse_unknown(const tarn__caching *self, const void *address
                    tarn_provider_name(self->provider), address);
 }
 
-static tarn_status caching_free(void *context, void *address, tarn_stream *stream) {
-  tarn__caching *self = context;
-  const bool is_stamped = !tarn_stream_is_synchronous(stream);
+/* A live block that a caller holds. */
+static bool is_lent(const tarn__block *block) {
+  return block != NULL && !atomic_load_explicit(&block->is_kept, memory_order_relaxed);
+}
+
+/* Is the stamp of the free, none for the CPU's, all that the block waits for? */
+static bool has_own_stamp_only(const tarn__block *block, uint32_t slot) {
+  const uint32_t own_count = slot == TARN__HOST_SLOT ? 0 : 1;
+  return block->stamps.count == own_count && block->stamps.capacity == 0;
+}
+
+tarn_status tarn__caching_free_locked(tarn__caching *self, void *address, tarn_stream *stream) {
+  tarn__magazine *magazine = tarn__magazine_of_thread(self);
   pthread_mutex_lock(&self->lock);
+  tarn__magazine_note_peaks(self);
   tarn__block *block = tarn__heap_live_at(&self->heap, address);
-  if (block != NULL) {
-    tarn__stamp mark = {0};
-    if (is_stamped) mark = tarn__stamps_mark(&block->stamps, stream);
-    /* What the stream is behind, its own stamp stands for. */
-    tarn__stamps_drop_covered(&block->stamps, stream);
-    const bool is_added = !is_stamped || tarn__stamps_add(&block->stamps, mark);
-    TARN_ASSERT(is_added); /* a live block has room for it */
-    (void)is_added;
-    tarn__caching_trace(self, 'f', block->address, block->requested_bytes, stream);
+  if (!is_lent(block)) {
+    pthread_mutex_unlock(&self->lock);
+    return refuse_unknown(self, address);
+  }
+  const uint32_t slot = tarn__stream_slot(stream);
+  tarn__stamp mark = {0};
+  if (slot != TARN__HOST_SLOT) mark = tarn__stamps_mark(&block->stamps, stream);
+  /* What the stream is behind, its own stamp stands for. */
+  tarn__stamps_drop_covered(&block->stamps, stream);
+  const bool is_added = slot == TARN__HOST_SLOT || tarn__stamps_add(&block->stamps, mark);
+  TARN_ASSERT(is_added); /* a live block has room for it */
+  (void)is_added;
+  tarn__caching_trace(self, 'f', block->address, block->requested_bytes, stream);
+  const bool is_kept = magazine != NULL && has_own_stamp_only(block, slot) &&
+                       tarn__magazine_keep(magazine, block, slot);
+  if (!is_kept) {
     tarn__heap_take_back(&self->heap, block);
     tarn__heap_put_free(&self->heap, block);
-    self->stats.free_count++;
-    tarn__caching_note_change(self);
   }
+  self->stats.free_count++;
+  tarn__caching_note_change(self);
+  tarn_pool *ended = self->heap.live_count == 0 ? self->closing : NULL;
   pthread_mutex_unlock(&self->lock);
-  return block != NULL ? TARN_OK : refuse_unknown(self, address);
+  if (ended != NULL) tarn_pool_end(ended);
+  return TARN_OK;
 }
 
 static tarn_status caching_note_use(void *context, void *address, tarn_stream *stream) {
@@ -167,11 +187,12 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
   pthread_mutex_lock(&self->lock);
   tarn__block *block = tarn__heap_live_around(&self->heap, address);
   /* Room for the free's own stamp is kept, so that a free cannot fail. */
-  const bool is_noted = block != NULL && tarn__stamps_reserve(&block->stamps, 2) &&
+  const bool is_known = is_lent(block);
+  const bool is_noted = is_known && tarn__stamps_reserve(&block->stamps, 2) &&
                         tarn__stamps_add(&block->stamps, tarn__stamps_mark(&block->stamps, stream));
   if (is_noted) tarn__caching_trace(self, 'u', block->address, block->requested_bytes, stream);
   pthread_mutex_unlock(&self->lock);
-  if (block == NULL) return refuse_unknown(self, address);
+  if (!is_known) return refuse_unknown(self, address);
   if (is_noted) return TARN_OK;
   return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to note that a stream uses a block");
 }
@@ -179,6 +200,7 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
 static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *released_bytes) {
   tarn__caching *self = context;
   pthread_mutex_lock(&self->lock);
+  tarn__magazines_gather(self);
   tarn__caching_observe_pending(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   const tarn_status status = tarn__caching_give_back(self, keep_bytes, released_bytes);
@@ -186,20 +208,26 @@ static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *releas
   return status;
 }
 
-void tarn__caching_copy_stats(const tarn__caching *self, tarn_pool_stats *stats) {
+void tarn__caching_copy_stats(tarn__caching *self, tarn_pool_stats *stats) {
+  tarn__magazine_note_peaks(self);
+  const tarn__kept kept = tarn__magazines_sum(self);
   *stats = self->stats;
   stats->struct_size = sizeof *stats;
-  stats->requested_bytes = self->heap.requested_bytes;
-  stats->allocated_bytes = self->heap.allocated_bytes;
+  stats->requested_bytes = self->heap.requested_bytes + kept.requested_bytes;
+  stats->allocated_bytes = self->heap.allocated_bytes - kept.kept_bytes;
   stats->reserved_bytes = self->heap.reserved_bytes;
+  tarn__magazines_count(self, &stats->alloc_count, &stats->free_count);
 }
 
 static tarn_status caching_stats(void *context, tarn_pool_stats *stats) {
   tarn__caching *self = context;
   pthread_mutex_lock(&self->lock);
+  tarn__magazines_close(self);
   tarn__caching_copy_stats(self, stats);
-  stats->active_bytes = stats->allocated_bytes + tarn__heap_pending_bytes(&self->heap);
+  stats->active_bytes = stats->allocated_bytes + tarn__magazines_pending_bytes(self) +
+                        tarn__heap_pending_bytes(&self->heap);
   stats->captured_bytes = tarn__heap_captured_bytes(&self->heap);
+  tarn__magazines_open(self);
   pthread_mutex_unlock(&self->lock);
   return TARN_OK;
 }
@@ -219,7 +247,20 @@ static void wait_for_users(tarn__caching *self) {
   }
 }
 
+/* Threads keep nothing any more, so every free is seen here, and with it the last one. */
+static void caching_close(void *context, tarn_pool *pool) {
+  tarn__caching *self = context;
+  pthread_mutex_lock(&self->lock);
+  tarn__magazines_gather(self);
+  tarn__magazines_close(self);
+  self->closing = pool;
+  const bool is_empty = self->heap.live_count == 0;
+  pthread_mutex_unlock(&self->lock);
+  if (is_empty) tarn_pool_end(pool);
+}
+
 static void deinit(tarn__caching *self) {
+  tarn__heap_deinit(&self->heap);
   pthread_cond_destroy(&self->settled);
   pthread_mutex_destroy(&self->lock);
   tarn_budget_release(self->budget);
@@ -229,6 +270,7 @@ static void deinit(tarn__caching *self) {
 
 static void caching_destroy(void *context) {
   tarn__caching *self = context;
+  tarn__magazines_forget(self);
   if (self->is_sharing) {
     const tarn_status removed =
         tarn_budget_remove_pressure(self->budget, tarn__caching_answer_pressure, self);
@@ -237,7 +279,7 @@ static void caching_destroy(void *context) {
   }
   wait_for_users(self);
   const size_t reserved_bytes = self->heap.reserved_bytes;
-  TARN_ASSERT(self->heap.live == NULL);
+  TARN_ASSERT(self->heap.live_count == 0);
   for (tarn__segment *segment = self->heap.segments; segment != NULL;
        segment = self->heap.segments) {
     void *address = segment->address;
@@ -292,6 +334,8 @@ static tarn_status make_context(tarn_provider *provider, const tarn_caching_opti
                                 const char *name, tarn__caching **made) {
   tarn__caching *self = calloc(1, sizeof *self);
   if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a caching pool");
+  static _Atomic uint64_t pool_count;
+  self->id = atomic_fetch_add_explicit(&pool_count, 1, memory_order_relaxed);
   pthread_mutex_init(&self->lock, NULL);
   pthread_cond_init(&self->settled, NULL);
   self->machine = tarn_provider_attributes_of(provider);
@@ -345,12 +389,13 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
   const tarn_pool_ops ops = {.struct_size = sizeof ops,
                              .name = name,
                              .attributes = caching_attributes,
-                             .alloc = caching_alloc,
-                             .free = caching_free,
+                             .alloc = tarn__magazine_alloc,
+                             .free = tarn__magazine_free,
                              .note_use = caching_note_use,
                              .trim = caching_trim,
                              .stats = caching_stats,
-                             .destroy = caching_destroy};
+                             .destroy = caching_destroy,
+                             .close = caching_close};
   status = tarn_pool_create(&ops, self, pool);
   if (status != TARN_OK) caching_destroy(self);
   return status;

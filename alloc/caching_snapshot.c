@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "alloc/caching.h"
+#include "alloc/magazine.h"
 #include "alloc/tag.h"
 #include "alloc/text.h"
 
@@ -97,7 +97,7 @@ static void count_records(const tarn__caching *pool, size_t *block_count, size_t
   }
 }
 
-static void copy_pool(snapshot *self, const tarn__caching *pool) {
+static void copy_pool(snapshot *self, tarn__caching *pool) {
   tarn__caching_copy_stats(pool, &self->stats);
   self->stats.active_bytes = self->stats.allocated_bytes;
   for (tarn__segment *segment = pool->heap.segments; segment != NULL; segment = segment->next) {
@@ -113,9 +113,11 @@ static tarn_status take_snapshot(tarn__caching *pool, snapshot *self) {
     size_t block_count = 0;
     size_t stamp_count = 0;
     pthread_mutex_lock(&pool->lock);
+    tarn__magazines_empty(pool);
     count_records(pool, &block_count, &stamp_count);
     const bool fits = block_count <= self->block_capacity && stamp_count <= self->stamp_capacity;
     if (fits) copy_pool(self, pool);
+    tarn__magazines_open(pool);
     pthread_mutex_unlock(&pool->lock);
     if (fits) return TARN_OK;
     snapshot_deinit(self);

@@ -1,6 +1,7 @@
 /* caching_tiers.c: what an allocation tries where no block is at hand.
  *
  *     0  a block that the stream may use at once                       no driver call
+ *        and again with what all threads keep                          no driver call
  *     1  ask how far the streams have come, and look again             one query
  *     2  grow, where the budget allows
  *     3  order the stream behind a pending block's last users          one fence, one wait
@@ -12,7 +13,7 @@
  * no stream is asked or waited for (alloc/tarn_capture.h). 3 comes before 2 once the pool has
  * enough memory: what several streams could reuse from each other at once they would otherwise each
  * grow for. */
-#include "alloc/caching.h"
+#include "alloc/magazine.h"
 #include "alloc/status.h"
 
 /* Enough is this many quarters of the peak of what was ever lent out at once: all of it, and a
@@ -104,6 +105,7 @@ static void *lend_run(tarn__caching *self, const tarn__request *asked, tarn_stat
 /* Tier 5, the last resort: everything idle goes back. */
 static void *lend_after_all(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
   tarn__caching_wait_for_pending(self);
+  tarn__magazines_gather(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/false);
   void *address = lend_anywhere(self, asked);
   if (address != NULL) return address;
@@ -149,6 +151,7 @@ static bool has_enough(const tarn__caching *self) {
 
 /* What is there, and fresh memory. Nothing is given back, for a driver may wait then. */
 static void *lend_captured(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+  tarn__magazines_gather(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   void *address = lend_anywhere(self, asked);
   if (address == NULL) address = tarn__caching_grow(self, asked, status);
@@ -159,7 +162,10 @@ static void *lend_captured(tarn__caching *self, const tarn__request *asked, tarn
 /* Tiers 1 to 5, once. */
 static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
   if (tarn__order_is_captured(asked->stream)) return lend_captured(self, asked, status);
-  void *address = lend_observed(self, asked);
+  /* Fresh memory costs more than what threads lose when their magazines are emptied. */
+  void *address =
+      tarn__magazines_gather(self) ? tarn__caching_lend_covered(self, asked, NULL) : NULL;
+  if (address == NULL) address = lend_observed(self, asked);
   if (address == NULL && has_enough(self)) {
     address = lend_ordered(self, asked, status);
     if (address == NULL) address = lend_run(self, asked, status);

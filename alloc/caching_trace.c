@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/caching.h"
+#include "alloc/magazine.h"
 #include "alloc/text.h"
 
 typedef struct trace_entry {
@@ -65,6 +65,8 @@ tarn_status tarn_caching_pool_trace_start(tarn_pool *pool, size_t entry_count) {
   pthread_mutex_lock(&self->lock);
   tarn__trace *before = self->trace;
   self->trace = made;
+  /* Every call takes the lock meanwhile. */
+  if (!self->is_tracing) tarn__magazines_empty(self);
   self->is_tracing = true;
   pthread_mutex_unlock(&self->lock);
   tarn__trace_destroy(before);
@@ -75,6 +77,7 @@ tarn_status tarn_caching_pool_trace_stop(tarn_pool *pool) {
   tarn__caching *self = tarn__caching_of(pool);
   if (self == NULL) return TARN_INVALID_ARGUMENT;
   pthread_mutex_lock(&self->lock);
+  if (self->is_tracing) tarn__magazines_open(self);
   self->is_tracing = false;
   pthread_mutex_unlock(&self->lock);
   return TARN_OK;

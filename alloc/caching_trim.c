@@ -1,5 +1,5 @@
 /* caching_trim.c: how a caching pool gives idle memory back. */
-#include "alloc/caching.h"
+#include "alloc/magazine.h"
 
 /* What may go: until keep_bytes are left, and never below floor_bytes. */
 typedef struct giving {
@@ -277,6 +277,7 @@ bool tarn__caching_answer_pressure(void *context, const tarn_pressure *pressure)
   tarn__caching *self = context;
   size_t released_bytes = 0;
   pthread_mutex_lock(&self->lock);
+  tarn__magazines_gather(self);
   tarn__caching_wait_for_enough(self, pressure->missing_bytes);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   const size_t reserved_bytes = self->heap.reserved_bytes;

@@ -197,7 +197,7 @@ tarn__block *tarn__heap_lend(tarn__heap *heap, tarn__block *block, size_t size_b
   block = tarn__heap_cut(heap, block, size_bytes, alignment_bytes);
   if (block == NULL) return NULL;
   tarn__stamps_prune(&block->stamps);
-  if (!tarn__stamps_reserve(&block->stamps, 1)) {
+  if (!tarn__stamps_reserve(&block->stamps, 1) || !tarn__page_map_set(&heap->starts, block)) {
     tarn__heap_put_free(heap, block);
     return NULL;
   }
@@ -205,7 +205,7 @@ tarn__block *tarn__heap_lend(tarn__heap *heap, tarn__block *block, size_t size_b
   block->requested_bytes = requested_bytes;
   heap->requested_bytes += requested_bytes;
   heap->allocated_bytes += block->size_bytes;
-  tarn__tree_insert(&heap->live, block, /*key=*/0);
+  heap->live_count++;
   return block;
 }
 
@@ -226,18 +226,20 @@ tarn__block *tarn__heap_find_aligned(tarn__heap *heap, size_t size_bytes, size_t
 }
 
 tarn__block *tarn__heap_live_at(tarn__heap *heap, const void *address) {
-  tarn__block *block = tarn__tree_at_most(heap->live, 0, address);
+  tarn__page_leaf *leaf = tarn__page_map_leaf(&heap->starts, address);
+  tarn__block *block = leaf == NULL ? NULL : tarn__page_leaf_get(leaf, address);
   return block != NULL && block->address == (const char *)address ? block : NULL;
 }
 
 tarn__block *tarn__heap_live_around(tarn__heap *heap, const void *address) {
-  tarn__block *block = tarn__tree_at_most(heap->live, 0, address);
+  tarn__block *block = tarn__page_map_at_or_before(&heap->starts, address);
   return block != NULL && (const char *)address < block->address + block->size_bytes ? block : NULL;
 }
 
 void tarn__heap_take_back(tarn__heap *heap, tarn__block *block) {
   TARN_ASSERT(block->state == TARN__BLOCK_LIVE);
-  tarn__tree_remove(block);
+  tarn__page_map_clear(&heap->starts, block);
+  heap->live_count--;
   block->state = TARN__BLOCK_CLAIMED;
   heap->requested_bytes -= block->requested_bytes;
   heap->allocated_bytes -= block->size_bytes;
@@ -398,13 +400,18 @@ size_t tarn__heap_largest_free_bytes(const tarn__heap *heap) {
   return largest;
 }
 
+void tarn__heap_deinit(tarn__heap *heap) {
+  TARN_ASSERT(heap->segments == NULL);
+  tarn__page_map_deinit(&heap->starts);
+}
+
 static void validate_block(const tarn__heap *heap, const tarn__block *block) {
   switch (block->state) {
     case TARN__BLOCK_LIVE:
-      TARN_ASSERT(block->root == &heap->live && block->requested_bytes <= block->size_bytes);
+      TARN_ASSERT(block->root == NULL);
       break;
     case TARN__BLOCK_FREE:
-      TARN_ASSERT(block->root != NULL && block->root != &heap->live && block->root != &heap->holes);
+      TARN_ASSERT(block->root != NULL && block->root != &heap->holes);
       TARN_ASSERT(block->key == block->size_bytes);
       break;
     case TARN__BLOCK_HOLE:
@@ -422,8 +429,8 @@ static bool is_reserved(const tarn__block *block) {
 }
 
 void tarn__heap_validate(const tarn__heap *heap) {
-  size_t requested = 0;
   size_t allocated = 0;
+  size_t live_count = 0;
   size_t reserved = 0;
   for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
     const char *expected = segment->address;
@@ -432,15 +439,17 @@ void tarn__heap_validate(const tarn__heap *heap) {
       TARN_ASSERT(block->address == expected && block->left == left && block->size_bytes > 0);
       TARN_ASSERT(block->segment == segment);
       validate_block(heap, block);
-      requested += block->requested_bytes;
-      if (block->state == TARN__BLOCK_LIVE) allocated += block->size_bytes;
+      if (block->state == TARN__BLOCK_LIVE) {
+        allocated += block->size_bytes;
+        live_count++;
+      }
       if (is_reserved(block)) reserved += block->size_bytes;
       expected += block->size_bytes;
       left = block;
     }
     TARN_ASSERT(expected == segment->address + segment->size_bytes);
   }
-  TARN_ASSERT(requested == heap->requested_bytes);
+  TARN_ASSERT(live_count == heap->live_count);
   TARN_ASSERT(allocated == heap->allocated_bytes);
   TARN_ASSERT(reserved == heap->reserved_bytes);
 }

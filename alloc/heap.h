@@ -14,6 +14,7 @@
 #define TARN_HEAP_H
 
 #include "alloc/block.h"
+#include "alloc/page_map.h"
 
 /* Sizes are multiples of it; it is also the alignment that DLPack asks of producers. */
 enum { TARN__HEAP_GRANULE_BYTES = 256 };
@@ -28,7 +29,8 @@ struct tarn__segment {
 
 typedef struct tarn__heap {
   tarn__segment *segments;
-  tarn__block *live; /* by address: key 0 */
+  tarn__page_map starts; /* of the live blocks */
+  size_t live_count;
   tarn__block *clean;
   tarn__block *mixed;
   tarn__block *by_slot[TARN_STREAMS_MAX];
@@ -92,6 +94,9 @@ bool tarn__heap_join_all(tarn__heap *heap, bool clean_only);
 size_t tarn__heap_pending_bytes(const tarn__heap *heap);
 size_t tarn__heap_captured_bytes(const tarn__heap *heap);
 size_t tarn__heap_largest_free_bytes(const tarn__heap *heap);
+
+/* Frees what an empty heap still holds. */
+void tarn__heap_deinit(tarn__heap *heap);
 
 /* Asserts that blocks tile their segments, that states and trees agree and that sums are right. */
 void tarn__heap_validate(const tarn__heap *heap);

@@ -20,8 +20,8 @@ static const uint64_t LIMBO_DISTANCE = (uint64_t)1 << 32;
 static const uint64_t NO_TICKET = UINT64_MAX;
 
 struct tarn__timeline {
+  _Atomic uint64_t ticket; /* these two: struct tarn__timeline_face */
   uint32_t slot;
-  _Atomic uint64_t ticket;
   _Atomic uint64_t seen;
   _Atomic uint64_t held_above;     /* stamps above it are held; NO_TICKET: none */
   _Atomic uint64_t limbo;          /* of a private timeline; else NO_TICKET */
@@ -38,6 +38,9 @@ struct tarn__timeline {
   uint64_t covered;
   uint64_t snapshot[TARN_STREAMS_MAX];
 };
+
+_Static_assert(offsetof(struct tarn__timeline, slot) == offsetof(struct tarn__timeline_face, slot),
+               "a timeline begins with its face");
 
 static pthread_mutex_t order_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t order_changed = PTHREAD_COND_INITIALIZER; /* retired, or done recording */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 struct tarn_pool {
-  atomic_size_t reference_count; /* handles, and one for each block that is lent out */
+  atomic_size_t reference_count; /* handles; and lent-out blocks, where the pool does not count */
   tarn_pool_ops ops;
   void *context;
   tarn_pool_attributes attributes;
@@ -72,6 +72,14 @@ void tarn_pool_release(tarn_pool *pool) {
   if (pool == NULL) return;
   /* Release pairs with acquire: all use in other threads happens before destroy. */
   if (atomic_fetch_sub_explicit(&pool->reference_count, 1, memory_order_acq_rel) != 1) return;
+  if (pool->ops.close != NULL) {
+    pool->ops.close(pool->context, pool);
+  } else {
+    tarn_pool_end(pool);
+  }
+}
+
+void tarn_pool_end(tarn_pool *pool) {
   if (pool->ops.destroy != NULL) pool->ops.destroy(pool->context);
   free(pool);
 }
@@ -88,13 +96,8 @@ const tarn_pool_attributes *tarn_pool_attributes_of(const tarn_pool *pool) {
   return &pool->attributes;
 }
 
-tarn_status tarn_pool_alloc(tarn_pool *pool, size_t size_bytes, tarn_stream *stream,
-                            void **address) {
-  return tarn_pool_alloc_aligned(pool, size_bytes, /*alignment_bytes=*/0, stream, address);
-}
-
-tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, size_t size_bytes, size_t alignment_bytes,
-                                    tarn_stream *stream, void **address) {
+static tarn_status refuse_alloc(tarn_pool *pool, size_t size_bytes, size_t alignment_bytes,
+                                void **address) {
   if (address == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "address is NULL");
   *address = NULL;
   if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
@@ -102,11 +105,13 @@ tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, size_t size_bytes, size_t a
     return tarn_fail(TARN_INVALID_ARGUMENT, "pool %s: alignment %zu is not a power of two",
                      pool->name, alignment_bytes);
   }
-  if (alignment_bytes > PTRDIFF_MAX || size_bytes > PTRDIFF_MAX - alignment_bytes) {
-    return tarn_fail(TARN_TOO_LARGE, "pool %s: %zu bytes aligned to %zu exceed any machine",
-                     pool->name, size_bytes, alignment_bytes);
-  }
-  if (size_bytes == 0) return TARN_OK;
+  return tarn_fail(TARN_TOO_LARGE, "pool %s: %zu bytes aligned to %zu exceed any machine",
+                   pool->name, size_bytes, alignment_bytes);
+}
+
+static __attribute__((noinline)) tarn_status alloc_counted(tarn_pool *pool, size_t size_bytes,
+                                                           size_t alignment_bytes,
+                                                           tarn_stream *stream, void **address) {
   tarn_pool_retain(pool); /* for the block */
   const tarn_status status =
       pool->ops.alloc(pool->context, size_bytes, alignment_bytes, stream, address);
@@ -117,12 +122,45 @@ tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, size_t size_bytes, size_t a
   return status;
 }
 
-tarn_status tarn_pool_free(tarn_pool *pool, void *address, tarn_stream *stream) {
-  if (address == NULL) return TARN_OK;
-  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+/* One function in two: the compiler writes out the common one, where the alignment is 0. */
+static inline tarn_status alloc_checked(tarn_pool *pool, size_t size_bytes, size_t alignment_bytes,
+                                        tarn_stream *stream, void **address) {
+  const bool is_sound =
+      address != NULL && pool != NULL && (alignment_bytes & (alignment_bytes - 1)) == 0 &&
+      alignment_bytes <= PTRDIFF_MAX && size_bytes <= PTRDIFF_MAX - alignment_bytes;
+  if (!is_sound) return refuse_alloc(pool, size_bytes, alignment_bytes, address);
+  *address = NULL;
+  if (size_bytes == 0) return TARN_OK;
+  /* An implementation that counts its blocks leaves the address alone where it fails. */
+  if (pool->ops.close == NULL) {
+    return alloc_counted(pool, size_bytes, alignment_bytes, stream, address);
+  }
+  return pool->ops.alloc(pool->context, size_bytes, alignment_bytes, stream, address);
+}
+
+tarn_status tarn_pool_alloc(tarn_pool *pool, size_t size_bytes, tarn_stream *stream,
+                            void **address) {
+  return alloc_checked(pool, size_bytes, /*alignment_bytes=*/0, stream, address);
+}
+
+tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, size_t size_bytes, size_t alignment_bytes,
+                                    tarn_stream *stream, void **address) {
+  return alloc_checked(pool, size_bytes, alignment_bytes, stream, address);
+}
+
+static __attribute__((noinline)) tarn_status free_counted(tarn_pool *pool, void *address,
+                                                          tarn_stream *stream) {
   const tarn_status status = pool->ops.free(pool->context, address, stream);
   if (status == TARN_OK) tarn_pool_release(pool);
   return status;
+}
+
+tarn_status tarn_pool_free(tarn_pool *pool, void *address, tarn_stream *stream) {
+  if (address == NULL) return TARN_OK;
+  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+  if (pool->ops.close == NULL) return free_counted(pool, address, stream);
+  /* The pool may be gone when this returns. */
+  return pool->ops.free(pool->context, address, stream);
 }
 
 tarn_status tarn_pool_note_use(tarn_pool *pool, const void *address, tarn_stream *stream) {

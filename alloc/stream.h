@@ -29,6 +29,32 @@ struct tarn_fence {
   _Atomic uint64_t mark;
 };
 
+/* What a timeline begins with. */
+struct tarn__timeline_face {
+  _Atomic uint64_t ticket;
+  uint32_t slot;
+};
+
+/* The CPU's place among the timelines, and that of synchronous streams. */
+enum { TARN__HOST_SLOT = TARN_STREAMS_MAX };
+
+static inline const struct tarn__timeline_face *tarn__stream_face(const tarn_stream *stream) {
+  if (stream == NULL) return NULL;
+  return (const struct tarn__timeline_face *)atomic_load_explicit(&stream->timeline,
+                                                                  memory_order_relaxed);
+}
+
+/* tarn__order_slot and tarn__order_stamp, written out where they are called most. */
+static inline uint32_t tarn__stream_slot(const tarn_stream *stream) {
+  const struct tarn__timeline_face *face = tarn__stream_face(stream);
+  return face == NULL ? TARN__HOST_SLOT : face->slot;
+}
+
+static inline tarn__stamp tarn__stream_stamp(const tarn_stream *stream) {
+  const struct tarn__timeline_face *face = tarn__stream_face(stream);
+  return (tarn__stamp){face->slot, atomic_load_explicit(&face->ticket, memory_order_acquire)};
+}
+
 /* One reference more, unless the last one is already gone. */
 bool tarn__stream_try_retain(tarn_stream *stream);
 void tarn__fence_retain(tarn_fence *fence);

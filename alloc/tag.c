@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "alloc/magazine.h"
+
 enum { PLACE_COUNT = 2 * TARN_TAGS_MAX }; /* a power of two, at most half full */
 
 _Thread_local uint32_t tarn__tag_current;
@@ -16,6 +18,11 @@ static pthread_mutex_t name_lock = PTHREAD_MUTEX_INITIALIZER; /* guards name_cou
 static uint32_t name_count = 1;                               /* 0 is "" */
 /* Open addressing: 0 or a tag. Release when a name is whole pairs with acquire when it is read. */
 static _Atomic uint32_t places[PLACE_COUNT];
+
+static void set_current(uint32_t tag) {
+  tarn__tag_current = tag;
+  tarn__magazines_set_tag(tag);
+}
 
 static uint32_t hash_name(const char *name) {
   uint32_t hash = UINT32_C(2166136261); /* FNV-1a (Fowler, Noll, Vo) */
@@ -60,12 +67,12 @@ tarn_status tarn_tag_push(const char *name) {
                      TARN_TAGS_MAX - 1, name);
   }
   below[depth++] = tarn__tag_current;
-  tarn__tag_current = tag;
+  set_current(tag);
   return TARN_OK;
 }
 
 void tarn_tag_pop(void) {
-  if (depth > 0) tarn__tag_current = below[--depth];
+  if (depth > 0) set_current(below[--depth]);
 }
 
 uint32_t tarn_tag_current(void) {

@@ -67,6 +67,7 @@ typedef struct tarn_pool_ops {
   size_t struct_size;
   const char *name; /* copied */
   tarn_status (*attributes)(void *context, tarn_pool_attributes *attributes);
+  /* *address is NULL already, and stays so on failure. */
   tarn_status (*alloc)(void *context, size_t size_bytes, size_t alignment_bytes,
                        tarn_stream *stream, void **address);
   /* TARN_NOT_FOUND, and nothing changed, where the pool did not lend `address` out. */
@@ -76,11 +77,19 @@ typedef struct tarn_pool_ops {
   tarn_status (*stats)(void *context, tarn_pool_stats *stats);
   /* Called once, when the last reference is gone and the last block is back. */
   void (*destroy)(void *context);
+  /* For an implementation that knows by itself when its last block is back, so that tarn need not
+   * count them at every call; NULL where it does not. Called once: the last reference is gone. From
+   * then on the implementation owes one call of tarn_pool_end(pool), as soon as no block is out:
+   * here, or in the free that brings the last one back. */
+  void (*close)(void *context, tarn_pool *pool);
 } tarn_pool_ops;
 
 /* Makes a pool of an implementation: checks `ops`, completes it, copies it; takes `context`. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_create(const tarn_pool_ops *ops, void *context,
                                                      tarn_pool **pool);
+
+/* For an implementation with `close`: destroys its context and the handle, as the last thing. */
+TARN_API void tarn_pool_end(tarn_pool *pool);
 
 /* Shared ownership. A pool also lives as long as any of its blocks: after the last release no more
  * is lent out through it, and the last tarn_pool_free takes the pool down. Whichever call takes it

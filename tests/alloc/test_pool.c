@@ -8,6 +8,8 @@
 
 typedef struct plain {
   int destroyed_count;
+  int lent_count;
+  tarn_pool *closed;
   size_t last_alignment;
 } plain;
 
@@ -121,8 +123,50 @@ static void bad_arguments_are_refused(void **state) {
   tarn_pool_release(pool);
 }
 
+static void plain_close(void *context, tarn_pool *pool) {
+  plain *self = context;
+  self->closed = pool;
+  if (self->lent_count == 0) tarn_pool_end(pool);
+}
+
+static tarn_status counted_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
+                                 tarn_stream *stream, void **address) {
+  const tarn_status status = plain_alloc(context, size_bytes, alignment_bytes, stream, address);
+  if (status == TARN_OK) ((plain *)context)->lent_count++;
+  return status;
+}
+
+static tarn_status counted_free(void *context, void *address, tarn_stream *stream) {
+  plain *self = context;
+  const tarn_status status = plain_free(context, address, stream);
+  if (--self->lent_count == 0 && self->closed != NULL) tarn_pool_end(self->closed);
+  return status;
+}
+
+static void a_pool_that_counts_its_blocks_says_itself_when_it_ends(void **state) {
+  (void)state;
+  plain self = {0};
+  tarn_pool_ops ops = plain_ops();
+  ops.alloc = counted_alloc;
+  ops.free = counted_free;
+  ops.close = plain_close;
+  tarn_pool *pool = NULL;
+  void *address = NULL;
+  assert_ok(tarn_pool_create(&ops, &self, &pool));
+  assert_ok(tarn_pool_alloc(pool, 64, NULL, &address));
+  tarn_pool_retain(pool);
+  tarn_pool_release(pool);
+  assert_null(self.closed);
+  tarn_pool_release(pool);
+  assert_ptr_equal(self.closed, pool);
+  assert_int_equal(self.destroyed_count, 0);
+  assert_ok(tarn_pool_free(pool, address, NULL));
+  assert_int_equal(self.destroyed_count, 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_pool_that_counts_its_blocks_says_itself_when_it_ends),
       cmocka_unit_test(a_pool_of_ones_own_lives_until_its_last_block_is_back),
       cmocka_unit_test(incomplete_operations_are_refused_by_name),
       cmocka_unit_test(bad_arguments_are_refused),

@@ -8,6 +8,7 @@
  * them with the library's sources. */
 #include "tests/support/test.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,6 +201,20 @@ static tarn_status use_records(void) {
 done:
   tarn_pool_release(pool);
   tarn_provider_release(provider);
+  return status;
+}
+
+static void *use_pool_in_thread(void *status) {
+  *(tarn_status *)status = use_range_pool();
+  return NULL;
+}
+
+/* What a thread keeps begins with its first free. */
+static tarn_status use_fresh_thread(void) {
+  pthread_t thread;
+  tarn_status status = TARN_OK;
+  assert_int_equal(pthread_create(&thread, NULL, use_pool_in_thread, &status), 0);
+  pthread_join(thread, NULL);
   return status;
 }
 
@@ -585,9 +600,9 @@ static void cold_caches_fail(void **state) {
 /* From one allocation on, none succeeds any more: what is pending must still be waited for. */
 static void memory_that_ends_for_good_ends_no_promise(void **state) {
   (void)state;
-  static tarn_status (*const scenarios[])(void) = {use_captures,   use_fixed_provider,
-                                                   use_range_pool, use_segment_pool,
-                                                   use_streams,    use_host_tensors};
+  static tarn_status (*const scenarios[])(void) = {
+      use_captures,     use_fixed_provider, use_range_pool,  use_segment_pool,
+      use_fresh_thread, use_streams,        use_host_tensors};
   for (size_t index = 0; index < COUNT_OF(scenarios); index++) {
     int quiet_count = 0;
     for (long fail_at = 1; quiet_count < QUIET_RUNS; fail_at++) {
@@ -610,6 +625,7 @@ static void memory_that_ends_for_good_ends_no_promise(void **state) {
 SCENARIO(fixed_provider)
 SCENARIO(range_pool)
 SCENARIO(segment_pool)
+SCENARIO(fresh_thread)
 SCENARIO(pool_over_pool)
 SCENARIO(budgets)
 SCENARIO(records)
@@ -634,6 +650,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(fixed_provider_survives),
       cmocka_unit_test(range_pool_survives),
       cmocka_unit_test(segment_pool_survives),
+      cmocka_unit_test(fresh_thread_survives),
       cmocka_unit_test(pool_over_pool_survives),
       cmocka_unit_test(budgets_survives),
       cmocka_unit_test(records_survives),

@@ -1,0 +1,76 @@
+/* magazine.h: what a thread keeps of a pool's blocks, so that most calls need no lock.
+ *
+ * A thread has one magazine per pool it uses, with a lane per stream. A freed block goes into the
+ * lane of the stream it was freed on, and the same thread's next allocation on that stream takes it
+ * out again: work on a stream is ordered behind earlier work on it, so nothing has to be asked.
+ *
+ *     thread --- table[pool] --- magazine --- lane[host]      bins of blocks by size
+ *                                        \--- lane[stream]    bins of blocks by size
+ *
+ * To the heap a kept block is LIVE: it stays lent out, to a thread instead of a caller. It carries
+ * the stamp of its free all the time, so that it can go back to the heap at any moment.
+ *
+ * Who may touch a magazine: its thread, between saying that it is busy and saying that it is not,
+ * as long as the magazine is open; its thread with the pool's lock; and whoever holds the pool's
+ * lock, has closed the magazine, and has then seen that the thread is not busy. The two flags are
+ * ordered by a one-sided barrier (barrier.h), so the thread's side is plain loads and stores.
+ *
+ * Budget of the fast path, in instructions as callgrind counts them (release, gcc 12, host memory):
+ * see tarn_caching_pool.h. */
+#ifndef TARN_MAGAZINE_H
+#define TARN_MAGAZINE_H
+
+#include "alloc/caching.h"
+
+/* The pool's operations: here where nobody has to be asked, else in caching_pool.c. */
+tarn_status tarn__magazine_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
+                                 tarn_stream *stream, void **address);
+tarn_status tarn__magazine_free(void *context, void *address, tarn_stream *stream);
+
+/* The calling thread's magazine of the pool, made on first need; NULL where there is no memory for
+ * one. Without the pool's lock. */
+tarn__magazine *tarn__magazine_of_thread(tarn__caching *self);
+
+/* The calling thread's allocations carry another tag from now on. Without any pool's lock. */
+void tarn__magazines_set_tag(uint32_t tag);
+
+/* The pool is going, and nobody calls it any more. Without the pool's lock. */
+void tarn__magazines_forget(tarn__caching *self);
+
+/* From here on with the pool's lock held. A block that the heap has just lent may be kept later. */
+void tarn__magazine_prepare(tarn__block *block);
+/* Keeps a LIVE block, just freed on the timeline `slot`
+ * (TARN__HOST_SLOT: by the CPU), which is the one stamp it has. False where the block has to go to
+ * the heap. */
+bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t slot);
+
+/* Gives what all threads keep back to the heap; true where that was anything. */
+bool tarn__magazines_gather(tarn__caching *self);
+/* The same, and keeps every thread out of its magazine until they are opened. */
+void tarn__magazines_empty(tarn__caching *self);
+/* Keeps every thread out of its magazine until they are opened again. What they hold may then be
+ * looked at. They nest. */
+void tarn__magazines_close(tarn__caching *self);
+void tarn__magazines_open(tarn__caching *self);
+
+/* What the magazines add to the heap's sums. */
+typedef struct tarn__kept {
+  size_t kept_bytes;      /* in the heap's allocated_bytes, but lent to nobody */
+  size_t requested_bytes; /* on top of the heap's; modulo 2^64 */
+} tarn__kept;
+
+tarn__kept tarn__magazines_sum(const tarn__caching *self);
+/* Raises the pool's peaks of allocated and requested bytes to what they are now, or have been in
+ * between by the calling thread's own calls; before the heap's sums change. With several threads, a
+ * peak that another thread's fast calls alone have made is seen when that thread next takes the
+ * lock, and measured against what the others hold then. */
+void tarn__magazine_note_peaks(tarn__caching *self);
+/* The most that was allocated at once since every thread's peak was looked at last; a bound from
+ * above where several threads had theirs at different times. Closes the magazines for a moment. */
+size_t tarn__magazines_peak_bytes(tarn__caching *self);
+/* With the magazines closed: adds the allocations and frees that they served; kept bytes that some
+ * stream may still use. */
+void tarn__magazines_count(const tarn__caching *self, uint64_t *alloc_count, uint64_t *free_count);
+size_t tarn__magazines_pending_bytes(const tarn__caching *self);
+
+#endif

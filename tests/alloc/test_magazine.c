@@ -1,0 +1,336 @@
+/* test_magazine.c: what threads keep of a pool's blocks: for whom, how much, and until when. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/tarn_pages.h"
+#include "tests/alloc/caching_fixture.h"
+#include "tests/support/manual_stream.h"
+
+/* --- one thread --- */
+
+static void a_kept_block_comes_back_to_its_own_stream_only(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *first = make_stream();
+  tarn_stream *second = make_stream();
+  void *block = take(pool, 4096, first);
+  work(first);
+  give(pool, block, first);
+  void *other = take(pool, 4096, second);
+  assert_ptr_not_equal(other, block);
+  void *host = take(pool, 4096, NULL);
+  assert_ptr_not_equal(host, block);
+  assert_ptr_equal(take(pool, 4096, first), block);
+  give(pool, host, NULL);
+  give(pool, other, second);
+  give(pool, block, first);
+  tarn_stream_release(first);
+  tarn_stream_release(second);
+  tarn_pool_release(pool);
+  assert_int_equal(provided.live_bytes, 0);
+}
+
+static void a_block_that_another_stream_used_is_not_kept(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *first = make_stream();
+  tarn_stream *second = make_stream();
+  void *warm = take(pool, 4096, first);
+  give(pool, warm, first);
+  void *block = take(pool, 4096, first);
+  work(second);
+  assert_ok(tarn_pool_note_use(pool, block, second));
+  give(pool, block, first);
+  /* Not covered for `first`: it is behind nothing of `second`. */
+  void *next = take(pool, 4096, first);
+  assert_ptr_not_equal(next, block);
+  give(pool, next, first);
+  tarn_stream_release(first);
+  tarn_stream_release(second);
+  tarn_pool_release(pool);
+}
+
+static void a_kept_block_serves_requests_down_to_eight_ninths_of_its_size(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  void *wall = take(pool, 256, NULL);
+  void *block = take(pool, 90 * 1024, NULL);
+  void *end = take(pool, 256, NULL);
+  give(pool, block, NULL);
+  assert_ptr_equal(take(pool, 80 * 1024, NULL), block);
+  assert_int_equal(stats_of(pool).requested_bytes, 512 + 80 * 1024);
+  assert_int_equal(stats_of(pool).allocated_bytes, 512 + 90 * 1024);
+  give(pool, block, NULL);
+  void *less = take(pool, 79 * 1024, NULL);
+  assert_int_equal(stats_of(pool).allocated_bytes, 512 + 79 * 1024);
+  give(pool, less, NULL);
+  give(pool, wall, NULL);
+  give(pool, end, NULL);
+  tarn_pool_release(pool);
+}
+
+static void a_kept_block_is_lent_to_nobody(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *stream = make_stream();
+  void *block = take(pool, 4096, stream);
+  give(pool, block, stream);
+  assert_int_equal(tarn_pool_free(pool, block, stream), TARN_NOT_FOUND);
+  assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_NOT_FOUND);
+  assert_int_equal(tarn_pool_note_use(pool, block, stream), TARN_NOT_FOUND);
+  const tarn_pool_stats stats = stats_of(pool);
+  assert_int_equal(stats.allocated_bytes, 0);
+  assert_int_equal(stats.requested_bytes, 0);
+  assert_int_equal(stats.active_bytes, 4096);
+  assert_int_equal(stats.alloc_count, 1);
+  assert_int_equal(stats.free_count, 1);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+static void peaks_of_one_thread_are_exact(void **state) {
+  (void)state;
+  enum { COUNT = 40 };
+  tarn_pool *pool = make_range_pool(0);
+  void *blocks[COUNT];
+  size_t live_bytes = 0;
+  size_t peak_bytes = 0;
+  uint64_t random = 7;
+  for (int round = 0; round < 50; round++) {
+    const int count = 1 + (int)(random >> 60);
+    size_t sizes[COUNT];
+    for (int index = 0; index < count; index++) {
+      random = random * 6364136223846793005u + 1442695040888963407u;
+      sizes[index] = 1 + (random >> 40) % 5000;
+      blocks[index] = take(pool, sizes[index], NULL);
+      live_bytes += sizes[index];
+      if (peak_bytes < live_bytes) peak_bytes = live_bytes;
+    }
+    for (int index = 0; index < count; index++) {
+      give(pool, blocks[index], NULL);
+      live_bytes -= sizes[index];
+    }
+    if (round % 10 == 0) assert_ok(tarn_pool_trim(pool, SIZE_MAX, NULL));
+  }
+  assert_int_equal(stats_of(pool).requested_bytes_peak, peak_bytes);
+  assert_int_equal(stats_of(pool).requested_bytes, 0);
+  tarn_pool_release(pool);
+}
+
+static void what_is_kept_goes_back_before_the_pool_grows(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  void *halves[2] = {take(pool, MIB, NULL), take(pool, MIB, NULL)};
+  give(pool, halves[0], NULL);
+  give(pool, halves[1], NULL);
+  void *whole = take(pool, 2 * MIB, NULL);
+  assert_int_equal(provided.alloc_count, 1);
+  give(pool, whole, NULL);
+  tarn_pool_release(pool);
+}
+
+static void a_pool_at_the_address_of_an_earlier_one_starts_afresh(void **state) {
+  (void)state;
+  for (int round = 0; round < 200; round++) {
+    tarn_pool *pool = make_range_pool(0);
+    void *block = take(pool, 1000, NULL);
+    memset(block, round, 1000);
+    give(pool, block, NULL);
+    block = take(pool, 1000, NULL);
+    give(pool, block, NULL);
+    assert_int_equal(stats_of(pool).alloc_count, 2);
+    tarn_pool_release(pool);
+  }
+}
+
+/* --- several threads --- */
+
+typedef struct helper {
+  pthread_t thread;
+  tarn_pool *pool;
+  void *blocks[8];
+  int count;
+  pthread_barrier_t *met; /* NULL: none to meet */
+} helper;
+
+static void *free_all(void *argument) {
+  helper *self = argument;
+  for (int index = 0; index < self->count; index++) give(self->pool, self->blocks[index], NULL);
+  if (self->met != NULL) {
+    pthread_barrier_wait(self->met); /* the blocks are kept now */
+    pthread_barrier_wait(self->met); /* the other thread has looked */
+  }
+  return argument;
+}
+
+static void a_thread_that_ends_hands_everything_back(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  helper other = {.pool = pool, .count = 8};
+  for (int index = 0; index < 8; index++) other.blocks[index] = take(pool, 256 * 1024, NULL);
+  assert_int_equal(pthread_create(&other.thread, NULL, free_all, &other), 0);
+  pthread_join(other.thread, NULL);
+  void *whole = take(pool, 2 * MIB, NULL);
+  assert_int_equal(provided.alloc_count, 1);
+  const tarn_pool_stats stats = stats_of(pool);
+  assert_int_equal(stats.free_count, 8);
+  assert_int_equal(stats.allocated_bytes, 2 * MIB);
+  give(pool, whole, NULL);
+  tarn_pool_release(pool);
+}
+
+static void what_another_thread_keeps_is_had_before_out_of_memory(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(2 * MIB);
+  pthread_barrier_t met;
+  pthread_barrier_init(&met, NULL, 2);
+  helper other = {.pool = pool, .count = 8, .met = &met};
+  for (int index = 0; index < 8; index++) other.blocks[index] = take(pool, 256 * 1024, NULL);
+  assert_int_equal(pthread_create(&other.thread, NULL, free_all, &other), 0);
+  pthread_barrier_wait(&met);
+  void *whole = take(pool, 2 * MIB, NULL);
+  assert_non_null(whole);
+  pthread_barrier_wait(&met);
+  pthread_join(other.thread, NULL);
+  give(pool, whole, NULL);
+  tarn_pool_release(pool);
+  pthread_barrier_destroy(&met);
+}
+
+static void a_pool_may_go_before_the_threads_that_used_it(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  pthread_barrier_t met;
+  pthread_barrier_init(&met, NULL, 2);
+  helper other = {.pool = pool, .count = 8, .met = &met};
+  for (int index = 0; index < 8; index++) other.blocks[index] = take(pool, 256 * 1024, NULL);
+  assert_int_equal(pthread_create(&other.thread, NULL, free_all, &other), 0);
+  pthread_barrier_wait(&met);
+  tarn_pool_release(pool);
+  assert_int_equal(provided.live_bytes, 0);
+  pthread_barrier_wait(&met);
+  pthread_join(other.thread, NULL);
+  pthread_barrier_destroy(&met);
+}
+
+static void the_last_block_freed_by_another_thread_ends_the_pool(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  void *warm = take(pool, 256 * 1024, NULL);
+  give(pool, warm, NULL);
+  helper other = {.pool = pool, .count = 2};
+  other.blocks[0] = take(pool, 256 * 1024, NULL);
+  other.blocks[1] = take(pool, 256 * 1024, NULL);
+  tarn_pool_release(pool);
+  assert_int_not_equal(provided.live_bytes, 0);
+  assert_int_equal(pthread_create(&other.thread, NULL, free_all, &other), 0);
+  pthread_join(other.thread, NULL);
+  assert_int_equal(provided.live_bytes, 0);
+}
+
+/* --- many threads, with somebody emptying their magazines all the time --- */
+
+enum { WORKERS = 4, ROUNDS = 3000, SLOTS = 16, MAILBOXES = 8 };
+
+typedef struct crowd {
+  tarn_pool *pool;
+  _Atomic(uint64_t *) mail[MAILBOXES]; /* blocks that change hands */
+  atomic_bool is_over;
+  atomic_int bad_count;
+} crowd;
+
+/* Every block holds its own size and its owner's mark at both ends. */
+static void mark(uint64_t *block, uint64_t words) {
+  block[0] = words;
+  block[words - 1] = words;
+}
+
+static void check_and_free(crowd *all, uint64_t *block) {
+  const uint64_t words = block[0];
+  if (words < 2 || words > 4096 || block[words - 1] != words) atomic_fetch_add(&all->bad_count, 1);
+  block[0] = 0;
+  give(all->pool, block, NULL);
+}
+
+static void *run_worker(void *argument) {
+  crowd *all = argument;
+  uint64_t *blocks[SLOTS] = {NULL};
+  uint64_t random = (uintptr_t)&blocks;
+  for (int round = 0; round < ROUNDS; round++) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    const int slot = (int)(random >> 60);
+    if (blocks[slot] != NULL && (random >> 50) % 4 == 0) {
+      blocks[slot] = atomic_exchange(&all->mail[(random >> 40) % MAILBOXES], blocks[slot]);
+    }
+    if (blocks[slot] != NULL) check_and_free(all, blocks[slot]);
+    const uint64_t words = 2 + (random >> 33) % ((random >> 20) % 8 == 0 ? 4000 : 60);
+    blocks[slot] = take(all->pool, words * sizeof(uint64_t), NULL);
+    mark(blocks[slot], words);
+  }
+  for (int slot = 0; slot < SLOTS; slot++) {
+    if (blocks[slot] != NULL) check_and_free(all, blocks[slot]);
+  }
+  return argument;
+}
+
+static void *run_trimmer(void *argument) {
+  crowd *all = argument;
+  for (int round = 0; !atomic_load(&all->is_over); round++) {
+    if (tarn_pool_trim(all->pool, round % 2 ? 0 : SIZE_MAX, NULL) != TARN_OK) {
+      atomic_fetch_add(&all->bad_count, 1);
+    }
+    const tarn_pool_stats stats = stats_of(all->pool);
+    if (stats.requested_bytes > stats.reserved_bytes) atomic_fetch_add(&all->bad_count, 1);
+  }
+  return argument;
+}
+
+static void threads_keep_and_exchange_blocks_while_magazines_are_emptied(void **state) {
+  (void)state;
+  static crowd all;
+  memset(&all, 0, sizeof all);
+  all.pool = make_range_pool(0);
+  pthread_t workers[WORKERS];
+  pthread_t trimmer;
+  assert_int_equal(pthread_create(&trimmer, NULL, run_trimmer, &all), 0);
+  for (int index = 0; index < WORKERS; index++) {
+    assert_int_equal(pthread_create(&workers[index], NULL, run_worker, &all), 0);
+  }
+  for (int index = 0; index < WORKERS; index++) pthread_join(workers[index], NULL);
+  atomic_store(&all.is_over, true);
+  pthread_join(trimmer, NULL);
+  for (int index = 0; index < MAILBOXES; index++) {
+    uint64_t *block = atomic_load(&all.mail[index]);
+    if (block != NULL) check_and_free(&all, block);
+  }
+  assert_int_equal(atomic_load(&all.bad_count), 0);
+  const tarn_pool_stats stats = stats_of(all.pool);
+  assert_int_equal(stats.requested_bytes, 0);
+  assert_int_equal(stats.allocated_bytes, 0);
+  assert_int_equal(stats.active_bytes, 0);
+  assert_int_equal(stats.alloc_count, WORKERS * ROUNDS);
+  assert_int_equal(stats.free_count, WORKERS * ROUNDS);
+  assert_ok(tarn_pool_trim(all.pool, 0, NULL));
+  assert_int_equal(stats_of(all.pool).reserved_bytes, 0);
+  tarn_pool_release(all.pool);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_kept_block_comes_back_to_its_own_stream_only),
+      cmocka_unit_test(a_block_that_another_stream_used_is_not_kept),
+      cmocka_unit_test(a_kept_block_serves_requests_down_to_eight_ninths_of_its_size),
+      cmocka_unit_test(a_kept_block_is_lent_to_nobody),
+      cmocka_unit_test(peaks_of_one_thread_are_exact),
+      cmocka_unit_test(what_is_kept_goes_back_before_the_pool_grows),
+      cmocka_unit_test(a_pool_at_the_address_of_an_earlier_one_starts_afresh),
+      cmocka_unit_test(a_thread_that_ends_hands_everything_back),
+      cmocka_unit_test(what_another_thread_keeps_is_had_before_out_of_memory),
+      cmocka_unit_test(a_pool_may_go_before_the_threads_that_used_it),
+      cmocka_unit_test(the_last_block_freed_by_another_thread_ends_the_pool),
+      cmocka_unit_test(threads_keep_and_exchange_blocks_while_magazines_are_emptied),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
