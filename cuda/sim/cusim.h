@@ -47,11 +47,17 @@
  * call returns when the copy is done. A copy between two page-locked addresses may be left under
  * way, though the manual calls it synchronous.
  *
+ * Captures and graphs: copies, fills, values and host functions become nodes, and a launch enqueues
+ * them on its stream, behind each other in an order that the graph's edges allow. What a driver
+ * forbids during a capture is refused with its error and breaks the capture. Stricter than some:
+ * pageable memory is not captured, nor a wait for an event that was never recorded. Left out: graphs
+ * made by hand, launches in a capture, external events, allocation nodes.
+ *
  * Time, as events with timing tell it, is simulated: a start of 1 us and 16 bytes a nanosecond for
  * each operation, one after the other. It is the same in every run of a seed and says nothing about
  * a GPU.
  *
- * Left out: kernels, modules, graphs and capture, managed memory,
+ * Left out: kernels, modules, managed memory,
  * arrays, peer attributes, IPC, contexts other than primary ones. Default streams of threads are
  * found through cuGetProcAddress only. It knows what there is; the attributes say no for the rest.
  *
@@ -194,6 +200,8 @@ typedef struct cusim_counts {
   size_t pools;       /* cuMemPoolCreate; not the devices' own */
   size_t pool_blocks; /* cuMemAllocAsync */
   size_t pool_bytes;  /* that pools hold, the devices' own too */
+  size_t graphs;
+  size_t graph_executables;
 } cusim_counts;
 
 CUSIM_API void cusim_get_counts(cusim_counts *counts);

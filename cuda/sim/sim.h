@@ -134,8 +134,17 @@ enum {
   X(cuStreamWriteValue32)                   \
   X(cuStreamWriteValue64)                   \
   X(cuEventRecordWithFlags)                 \
-  X(cuEventElapsedTime)
-
+  X(cuEventElapsedTime)                     \
+  X(cuStreamBeginCapture)                   \
+  X(cuStreamEndCapture)                     \
+  X(cuStreamIsCapturing)                    \
+  X(cuStreamGetCaptureInfo)                 \
+  X(cuThreadExchangeStreamCaptureMode)      \
+  X(cuGraphDestroy)                         \
+  X(cuGraphGetNodes)                        \
+  X(cuGraphInstantiateWithFlags)            \
+  X(cuGraphExecDestroy)                     \
+  X(cuGraphLaunch)
 typedef enum sim_call {
 #define SIM_CALL_NUMBER(name) CALL_##name,
   SIM_CALLS(SIM_CALL_NUMBER)
@@ -176,48 +185,57 @@ typedef struct sim_place {
   bool is_device;
 } sim_place;
 
+/* What an operation works on, by its kind. */
+typedef union sim_payload {
+  struct {
+    sim_place dst;
+    sim_place src;
+    size_t row_bytes;
+    size_t row_count;
+    size_t plane_count;
+    void *staged;         /* owned; the source's rows without gaps, where it was pageable */
+    bool is_read_by_call; /* the source, before the call returns, whether staged or not */
+  } copy;
+  struct {
+    sim_place dst;
+    size_t width; /* elements of a row */
+    size_t row_count;
+    unsigned element_bytes; /* 1, 2 or 4 */
+    uint32_t value;
+  } fill;
+  struct {
+    sim_place place;
+    uint64_t value;
+    bool is_wide;       /* 64 bits, else 32 */
+    unsigned condition; /* of a wait: CU_STREAM_WAIT_VALUE_* */
+  } value;
+  struct {
+    CUhostFn function;
+    void *argument;
+  } call;
+  sim_mark *wait_for; /* a reference */
+  struct {
+    uintptr_t address;
+    size_t size_bytes;
+    uint64_t range_id;
+    sim_mark *lent; /* of a TAKE: a reference to its LEND's */
+  } pool;
+} sim_payload;
+
 struct sim_op {
   sim_op *next;
   sim_queue *queue;
   sim_mark *mark;    /* a reference */
   uint64_t sequence; /* in its queue, from 1 */
   sim_kind kind;
-  union {
-    struct {
-      sim_place dst;
-      sim_place src;
-      size_t row_bytes;
-      size_t row_count;
-      size_t plane_count;
-      void *staged;         /* owned; the source's rows without gaps, where it was pageable */
-      bool is_read_by_call; /* the source, before the call returns, whether staged or not */
-    } copy;
-    struct {
-      sim_place dst;
-      size_t width; /* elements of a row */
-      size_t row_count;
-      unsigned element_bytes; /* 1, 2 or 4 */
-      uint32_t value;
-    } fill;
-    struct {
-      sim_place place;
-      uint64_t value;
-      bool is_wide;       /* 64 bits, else 32 */
-      unsigned condition; /* of a wait: CU_STREAM_WAIT_VALUE_* */
-    } value;
-    struct {
-      CUhostFn function;
-      void *argument;
-    } call;
-    sim_mark *wait_for; /* a reference */
-    struct {
-      uintptr_t address;
-      size_t size_bytes;
-      uint64_t range_id;
-      sim_mark *lent; /* of a TAKE: a reference to its LEND's */
-    } pool;
-  } as;
+  sim_payload as;
 };
+
+/* Nodes of a graph that what comes next waits for; see sim_graph.h. */
+typedef struct sim_frontier {
+  size_t count;
+  CUgraphNode *nodes; /* owned */
+} sim_frontier;
 
 struct sim_queue {
   sim_queue *next; /* all queues, oldest first */
@@ -238,6 +256,8 @@ struct sim_queue {
   bool is_running;  /* its first operation is a host function under way */
   bool is_detached; /* the stream is gone: free the queue when it is empty */
   int priority;
+  struct sim_capture *capture; /* a reference; NULL: what it is given runs */
+  sim_frontier frontier;       /* in the capture */
 };
 
 /* What handles point to. A free one is the next to be handed out. */
@@ -249,8 +269,10 @@ struct CUstream_st {
 struct CUevent_st {
   bool is_alive;
   int device;
-  unsigned flags;   /* CU_EVENT_* */
-  sim_mark *latest; /* NULL: never recorded */
+  unsigned flags;              /* CU_EVENT_* */
+  sim_mark *latest;            /* NULL: never recorded */
+  struct sim_capture *capture; /* a reference, where it was recorded in one last; else NULL */
+  sim_frontier frontier;       /* of that record */
   struct CUevent_st *next_free;
 };
 
@@ -337,6 +359,8 @@ typedef struct sim_state {
   size_t pending_count; /* operations enqueued and not done */
   size_t stream_count;
   size_t event_count;
+  size_t graph_count;
+  size_t executable_count;
   size_t abandoned_count;
 
   sim_op *host_op; /* given to the driver's thread; NULL: it is free */
@@ -513,6 +537,30 @@ CUresult sim_queue_to_enqueue(CUstream stream, sim_queue **queue);
 /* The same for callers that only ask. */
 CUresult sim_queue_of(CUstream stream, sim_queue **queue);
 void sim_streams_abandon(int device);
+
+/* --- sim_capture.c: refusals break the capture, which nothing but its end is left to --- */
+/* Whether the call may be made by this thread while streams are captured. */
+CUresult sim_capture_permits(sim_call call);
+/* Whether the default stream of the context may be used, if that is what the queue is. */
+CUresult sim_capture_permits_legacy(const sim_queue *queue);
+/* The call cannot be captured, nor be made on a stream that is: CUDA_SUCCESS where it is not. Of
+ * the device's streams; and the same for an event. */
+CUresult sim_capture_refuse(const sim_queue *queue);
+CUresult sim_capture_refuse_all(int device);
+CUresult sim_capture_refuse_event(CUevent event);
+/* The queue is captured: the operation becomes a node, or is refused. Takes it. */
+CUresult sim_capture_take(sim_op *op);
+CUresult sim_capture_record(CUevent event, sim_queue *queue);
+/* Queue or event, or both, are captured. */
+CUresult sim_capture_wait(sim_queue *queue, CUevent event);
+void sim_capture_forget_event(CUevent event);
+/* The stream goes. */
+void sim_capture_drop(sim_queue *queue);
+/* A capture is still making the graph. */
+bool sim_capture_fills(CUgraph graph);
+CUresult sim_get_capture_info_v2(CUstream stream, CUstreamCaptureStatus *status, cuuint64_t *id,
+                                 CUgraph *graph, const CUgraphNode **dependencies,
+                                 size_t *dependency_count);
 
 /* --- sim_event.c --- */
 void sim_events_abandon(int device);

@@ -96,6 +96,7 @@ CUresult sim_enter(sim_call call, int needs, const void *site) {
   if (sim.pending_count != 0) sim.last_call_ns = sim_now_ns();
   CUresult result = planned_failure(call);
   if (result == CUDA_SUCCESS) result = check_needs(needs);
+  if (result == CUDA_SUCCESS) result = sim_capture_permits(call);
   if (result != CUDA_SUCCESS) sim_unlock();
   return result;
 }

@@ -209,6 +209,8 @@ void cusim_get_counts(cusim_counts *counts) {
   counts->pool_bytes = pools.reserved_bytes;
   counts->streams = sim.stream_count;
   counts->events = sim.event_count;
+  counts->graphs = sim.graph_count;
+  counts->graph_executables = sim.executable_count;
   for (int i = 0; i < SIM_DEVICES_MAX; i++) {
     counts->context_retains += sim.devices[i].context.retain_count;
   }

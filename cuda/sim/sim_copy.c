@@ -159,6 +159,11 @@ static CUresult enqueue_copy(CUstream stream, const sim_place *dst, const sim_pl
   sim_queue *queue;
   const CUresult result = sim_queue_to_enqueue(stream, &queue);
   if (result != CUDA_SUCCESS) return result;
+  /* Stricter than a driver may be: a graph would find pageable memory, or none, at its launch. */
+  if (sim_place_is_pageable(dst) || sim_place_is_pageable(src) || how != MANNER_AS_ASKED) {
+    const CUresult refused = sim_capture_refuse(queue);
+    if (refused != CUDA_SUCCESS) return refused;
+  }
   const int device = queue->device;
   sim_op *op = sim_op_create(queue, KIND_COPY);
   if (op == NULL) return CUDA_ERROR_OUT_OF_MEMORY;

@@ -250,6 +250,8 @@ CUresult cuCtxGetDevice(CUdevice *device) {
 CUresult cuCtxSynchronize(void) {
   SIM_ENTER(cuCtxSynchronize, SIM_NEEDS_CONTEXT);
   const int device = sim_current()->device;
+  const CUresult refused = sim_capture_refuse_all(device);
+  if (refused != CUDA_SUCCESS) return sim_leave(refused);
   sim_clock *before = sim_clock_gather(device, /*blocking_only=*/false);
   for (sim_queue *queue = sim.queues; queue != NULL;) {
     if (queue->device == device && queue->first != NULL) {

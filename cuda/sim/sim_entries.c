@@ -127,6 +127,18 @@ static const entry entries[] = {
     ENTRY(cuStreamWriteValue64, 11070, INT_MAX),
     ENTRY(cuEventRecordWithFlags, 11010, INT_MAX),
     ENTRY(cuEventElapsedTime, 2000, INT_MAX),
+    ENTRY(cuStreamBeginCapture, 10010, INT_MAX),
+    ENTRY(cuStreamEndCapture, 10000, INT_MAX),
+    ENTRY(cuStreamIsCapturing, 10000, INT_MAX),
+    {"cuStreamGetCaptureInfo", 11030, 12030, (any_function)sim_get_capture_info_v2},
+    ENTRY(cuStreamGetCaptureInfo, 12030, INT_MAX),
+    ENTRY(cuThreadExchangeStreamCaptureMode, 10010, INT_MAX),
+    ENTRY(cuGraphDestroy, 10000, INT_MAX),
+    ENTRY(cuGraphGetNodes, 10000, INT_MAX),
+    {"cuGraphInstantiate", 12000, INT_MAX, (any_function)cuGraphInstantiateWithFlags},
+    ENTRY(cuGraphInstantiateWithFlags, 11040, INT_MAX),
+    ENTRY(cuGraphExecDestroy, 10000, INT_MAX),
+    ENTRY(cuGraphLaunch, 10000, INT_MAX),
 };
 
 /* --- finding --- */
@@ -185,28 +197,38 @@ CUresult cuGetProcAddress(const char *name, void **function, int version, cuuint
 /* --- errors --- */
 
 /* Those that the simulator returns or that tests ask it for. */
-#define ERRORS(X)                                                         \
-  X(CUDA_SUCCESS, "no error")                                             \
-  X(CUDA_ERROR_INVALID_VALUE, "invalid argument")                         \
-  X(CUDA_ERROR_OUT_OF_MEMORY, "out of memory")                            \
-  X(CUDA_ERROR_NOT_INITIALIZED, "the driver is not initialised")          \
-  X(CUDA_ERROR_DEINITIALIZED, "the driver is shutting down")              \
-  X(CUDA_ERROR_NO_DEVICE, "no device was found")                          \
-  X(CUDA_ERROR_INVALID_DEVICE, "there is no such device")                 \
-  X(CUDA_ERROR_INVALID_CONTEXT, "no valid context is current")            \
-  X(CUDA_ERROR_ECC_UNCORRECTABLE, "an uncorrectable ECC error")           \
-  X(CUDA_ERROR_OPERATING_SYSTEM, "a call to the operating system failed") \
-  X(CUDA_ERROR_INVALID_HANDLE, "a handle is not valid")                   \
-  X(CUDA_ERROR_NOT_FOUND, "the name was not found")                       \
-  X(CUDA_ERROR_NOT_READY, "the work is not done yet")                     \
-  X(CUDA_ERROR_ILLEGAL_ADDRESS, "work used memory that is not allocated") \
-  X(CUDA_ERROR_CONTEXT_IS_DESTROYED, "the context was destroyed")         \
-  X(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "already registered")      \
-  X(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "not registered")              \
-  X(CUDA_ERROR_LAUNCH_FAILED, "a launch failed")                          \
-  X(CUDA_ERROR_LAUNCH_TIMEOUT, "a stream waits for a value for too long") \
-  X(CUDA_ERROR_NOT_PERMITTED, "not permitted from a host function")       \
-  X(CUDA_ERROR_NOT_SUPPORTED, "the simulated driver does not do that")    \
+#define ERRORS(X)                                                                        \
+  X(CUDA_SUCCESS, "no error")                                                            \
+  X(CUDA_ERROR_INVALID_VALUE, "invalid argument")                                        \
+  X(CUDA_ERROR_OUT_OF_MEMORY, "out of memory")                                           \
+  X(CUDA_ERROR_NOT_INITIALIZED, "the driver is not initialised")                         \
+  X(CUDA_ERROR_DEINITIALIZED, "the driver is shutting down")                             \
+  X(CUDA_ERROR_NO_DEVICE, "no device was found")                                         \
+  X(CUDA_ERROR_INVALID_DEVICE, "there is no such device")                                \
+  X(CUDA_ERROR_INVALID_CONTEXT, "no valid context is current")                           \
+  X(CUDA_ERROR_ECC_UNCORRECTABLE, "an uncorrectable ECC error")                          \
+  X(CUDA_ERROR_OPERATING_SYSTEM, "a call to the operating system failed")                \
+  X(CUDA_ERROR_INVALID_HANDLE, "a handle is not valid")                                  \
+  X(CUDA_ERROR_NOT_FOUND, "the name was not found")                                      \
+  X(CUDA_ERROR_NOT_READY, "the work is not done yet")                                    \
+  X(CUDA_ERROR_ILLEGAL_ADDRESS, "work used memory that is not allocated")                \
+  X(CUDA_ERROR_CONTEXT_IS_DESTROYED, "the context was destroyed")                        \
+  X(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "already registered")                     \
+  X(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "not registered")                             \
+  X(CUDA_ERROR_LAUNCH_FAILED, "a launch failed")                                         \
+  X(CUDA_ERROR_LAUNCH_TIMEOUT, "a stream waits for a value for too long")                \
+  X(CUDA_ERROR_NOT_PERMITTED, "not permitted from a host function")                      \
+  X(CUDA_ERROR_NOT_SUPPORTED, "the simulated driver does not do that")                   \
+  X(CUDA_ERROR_ILLEGAL_STATE, "the stream is not in the state for that")                 \
+  X(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "not permitted while a stream is captured")   \
+  X(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "the capture was broken by an earlier error") \
+  X(CUDA_ERROR_STREAM_CAPTURE_MERGE, "two captures would become one")                    \
+  X(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, "the capture began on another stream")          \
+  X(CUDA_ERROR_STREAM_CAPTURE_UNJOINED, "a stream was drawn in and not joined")          \
+  X(CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "a wait would reach out of the capture")        \
+  X(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "the default stream would wait for a capture")   \
+  X(CUDA_ERROR_CAPTURED_EVENT, "the event was recorded in a capture last")               \
+  X(CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "another thread began the capture")          \
   X(CUDA_ERROR_UNKNOWN, "unknown error")
 
 /* Neither refuses anybody: a message is wanted most where nothing else works any more. */

@@ -16,6 +16,7 @@ static bool is_event(CUevent event) {
 static void give_back(CUevent event) {
   sim_mark_release(event->latest);
   event->latest = NULL;
+  sim_capture_forget_event(event);
   event->is_alive = false;
   event->next_free = free_events;
   free_events = event;
@@ -64,6 +65,7 @@ static CUresult record(CUevent event, CUstream stream) {
   const CUresult result = sim_queue_to_enqueue(stream, &queue);
   if (result != CUDA_SUCCESS) return result;
   if (event->device != queue->device) return CUDA_ERROR_INVALID_HANDLE;
+  if (queue->capture != NULL) return sim_capture_record(event, queue);
   sim_op *op = sim_op_create(queue, KIND_RECORD);
   if (op == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
   sim_mark *mark = sim_mark_retain(op->mark);
@@ -73,6 +75,8 @@ static CUresult record(CUevent event, CUstream stream) {
   if (enqueued != CUDA_SUCCESS) {
     event->latest = earlier;
     earlier = mark;
+  } else {
+    sim_capture_forget_event(event);
   }
   sim_mark_release(earlier);
   return enqueued;
@@ -98,6 +102,9 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
   if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
   const CUresult result = sim_queue_to_enqueue(stream, &queue);
   if (result != CUDA_SUCCESS) return sim_leave(result);
+  if (queue->capture != NULL || event->capture != NULL) {
+    return sim_leave(sim_capture_wait(queue, event));
+  }
   if (event->latest == NULL) return sim_leave(CUDA_SUCCESS); /* never recorded */
   sim_op *op = sim_op_create(queue, KIND_WAIT);
   if (op == NULL) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
@@ -108,6 +115,7 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
 CUresult cuEventQuery(CUevent event) {
   SIM_ENTER(cuEventQuery, SIM_NEEDS_CONTEXT);
   if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  if (event->capture != NULL) return sim_leave(sim_capture_refuse_event(event));
   const int device = event->device;
   const bool is_done = sim_host_ask(event->latest);
   if (sim_context_error(device) != CUDA_SUCCESS) return sim_leave(sim_context_error(device));
@@ -117,28 +125,35 @@ CUresult cuEventQuery(CUevent event) {
 CUresult cuEventSynchronize(CUevent event) {
   SIM_ENTER(cuEventSynchronize, SIM_NEEDS_CONTEXT);
   if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
+  if (event->capture != NULL) return sim_leave(sim_capture_refuse_event(event));
   const int device = event->device;
   sim_host_wait_for(event->latest);
   sim_pools_observe();
   return sim_leave(sim_context_error(device));
 }
 
-static bool is_timed(CUevent event) {
-  return is_event(event) && (event->flags & CU_EVENT_DISABLE_TIMING) == 0 && event->latest != NULL;
+/* Recorded, with timing, and not in a capture last. */
+static CUresult check_timed(CUevent event) {
+  if (!is_event(event) || (event->flags & CU_EVENT_DISABLE_TIMING) != 0) {
+    return CUDA_ERROR_INVALID_HANDLE;
+  }
+  if (event->capture != NULL) return sim_capture_refuse_event(event);
+  return event->latest != NULL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
 /* Simulated time: no claim about any GPU, but the same in every run of a seed. */
 CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
   SIM_ENTER(cuEventElapsedTime, SIM_NEEDS_CONTEXT);
   if (milliseconds == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
-  if (!is_timed(start) || !is_timed(end) || start->device != end->device) {
-    return sim_leave(CUDA_ERROR_INVALID_HANDLE);
-  }
+  CUresult result = check_timed(start);
+  if (result == CUDA_SUCCESS) result = check_timed(end);
+  if (result == CUDA_SUCCESS && start->device != end->device) result = CUDA_ERROR_INVALID_HANDLE;
+  if (result != CUDA_SUCCESS) return sim_leave(result);
   const int device = start->device;
   sim_mark *first = sim_mark_retain(start->latest);
   sim_mark *last = sim_mark_retain(end->latest);
   const bool is_done = sim_host_ask(first) && sim_host_ask(last);
-  CUresult result = is_done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+  result = is_done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
   if (sim_context_error(device) != CUDA_SUCCESS) result = sim_context_error(device);
   if (result == CUDA_SUCCESS) {
     const int64_t elapsed_ns = (int64_t)(last->done_ns - first->done_ns);

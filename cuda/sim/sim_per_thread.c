@@ -126,7 +126,11 @@ void sim_thread_queues_abandon(int device) {
           (a, b, c, d))                                                                            \
   VARIANT(cuLaunchHostFunc, (CUstream a, CUhostFn b, void *c), (a, b, c))                          \
   VARIANT(cuEventRecord, (CUevent a, CUstream b), (a, b))                                          \
-  VARIANT(cuEventRecordWithFlags, (CUevent a, CUstream b, unsigned c), (a, b, c))
+  VARIANT(cuEventRecordWithFlags, (CUevent a, CUstream b, unsigned c), (a, b, c))                  \
+  VARIANT(cuStreamBeginCapture, (CUstream a, CUstreamCaptureMode b), (a, b))                       \
+  VARIANT(cuStreamEndCapture, (CUstream a, CUgraph * b), (a, b))                                   \
+  VARIANT(cuStreamIsCapturing, (CUstream a, CUstreamCaptureStatus * b), (a, b))                    \
+  VARIANT(cuGraphLaunch, (CUgraphExec a, CUstream b), (a, b))
 
 #define DEFINE(name, parameters, arguments) \
   static CUresult name##_ptsz parameters {  \

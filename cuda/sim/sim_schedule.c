@@ -223,6 +223,7 @@ static bool append_implicit_waits(sim_queue *queue) {
 }
 
 CUresult sim_op_enqueue(sim_op *op) {
+  if (op->queue->capture != NULL) return sim_capture_take(op);
   if (!append_implicit_waits(op->queue)) {
     sim_op_discard(op);
     return CUDA_ERROR_OUT_OF_MEMORY;

@@ -29,6 +29,7 @@ sim_queue *sim_queue_create(int device, unsigned flags, bool is_legacy) {
 
 void sim_queue_detach(sim_queue *queue) {
   queue->is_detached = true;
+  sim_capture_drop(queue);
   if (queue->first != NULL) return; /* the end of its last operation comes here again */
   if (queue->previous != NULL) {
     queue->previous->next = queue->next;
@@ -71,7 +72,8 @@ CUresult sim_queue_of(CUstream stream, sim_queue **queue) {
 CUresult sim_queue_to_enqueue(CUstream stream, sim_queue **queue) {
   const CUresult result = sim_queue_of(stream, queue);
   if (result != CUDA_SUCCESS) return result;
-  return (*queue)->device == sim_current()->device ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+  if ((*queue)->device != sim_current()->device) return CUDA_ERROR_INVALID_CONTEXT;
+  return sim_capture_permits_legacy(*queue);
 }
 
 void sim_streams_abandon(int device) {
@@ -145,10 +147,17 @@ static sim_mark *other_tail(const sim_queue *queue) {
   return NULL;
 }
 
+/* The queue of a caller that asks or waits for its work. */
+static CUresult find_to_wait(CUstream stream, sim_queue **queue) {
+  CUresult result = sim_queue_of(stream, queue);
+  if (result == CUDA_SUCCESS) result = sim_capture_refuse(*queue);
+  return result != CUDA_SUCCESS ? result : sim_capture_permits_legacy(*queue);
+}
+
 CUresult cuStreamQuery(CUstream stream) {
   SIM_ENTER(cuStreamQuery, SIM_NEEDS_CONTEXT);
   sim_queue *queue;
-  const CUresult result = sim_queue_of(stream, &queue);
+  const CUresult result = find_to_wait(stream, &queue);
   if (result != CUDA_SUCCESS) return sim_leave(result);
   const int device = queue->device;
   const bool is_legacy = queue->is_legacy;
@@ -164,7 +173,7 @@ CUresult cuStreamQuery(CUstream stream) {
 CUresult cuStreamSynchronize(CUstream stream) {
   SIM_ENTER(cuStreamSynchronize, SIM_NEEDS_CONTEXT);
   sim_queue *queue;
-  const CUresult result = sim_queue_of(stream, &queue);
+  const CUresult result = find_to_wait(stream, &queue);
   if (result != CUDA_SUCCESS) return sim_leave(result);
   const int device = queue->device;
   if (!queue->is_legacy) {

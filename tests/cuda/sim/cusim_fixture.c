@@ -60,6 +60,8 @@ int cusim_teardown(void **state) {
   assert_int_equal(counts.pinned_bytes, 0);
   assert_int_equal(counts.streams, 0);
   assert_int_equal(counts.events, 0);
+  assert_int_equal(counts.graphs, 0);
+  assert_int_equal(counts.graph_executables, 0);
   assert_int_equal(counts.context_retains, 0);
   assert_int_equal(counts.pending_operations, 0);
   assert_int_equal(counts.abandoned, abandoned_before);

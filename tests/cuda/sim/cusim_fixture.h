@@ -57,6 +57,8 @@ int run_cusim_fill_tests(void);
 int run_cusim_value_tests(void);
 int run_cusim_per_thread_tests(void);
 int run_cusim_call_tests(void);
+int run_cusim_capture_tests(void);
+int run_cusim_graph_tests(void);
 int run_cusim_race_tests(void);
 
 #endif

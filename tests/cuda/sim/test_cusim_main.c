@@ -29,6 +29,8 @@ int main(void) {
   failed += run_cusim_value_tests();
   failed += run_cusim_per_thread_tests();
   failed += run_cusim_call_tests();
+  failed += run_cusim_capture_tests();
+  failed += run_cusim_graph_tests();
   failed += run_cusim_race_tests();
   return failed != 0;
 }
