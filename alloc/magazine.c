@@ -366,9 +366,49 @@ void tarn__magazines_open(tarn__caching *self) {
   }
 }
 
+tarn__kept tarn__magazines_sum(const tarn__caching *self) {
+  tarn__kept sum = {0};
+  for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
+    sum.kept_bytes += load_size(&each->kept_bytes);
+    sum.requested_bytes += load_size(&each->requested_bytes);
+  }
+  return sum;
+}
+
+/* Raises the peaks to what is lent out now, or was in between by the calls of this magazine's
+ * thread. The magazine is closed, or the caller's own. NULL: just to what is lent out now. */
+static void note_peaks_of(tarn__caching *self, tarn__magazine *magazine) {
+  const tarn__kept sum = tarn__magazines_sum(self);
+  size_t allocated_bytes = self->heap.allocated_bytes - sum.kept_bytes;
+  size_t requested_bytes = self->heap.requested_bytes + sum.requested_bytes;
+  if (magazine != NULL) {
+    const size_t kept_bytes = load_size(&magazine->kept_bytes);
+    const size_t sum_bytes = load_size(&magazine->requested_bytes);
+    const size_t more_bytes = magazine->requested_bytes_high - sum_bytes;
+    /* Where the lock's owner has moved blocks meanwhile, the marks may be on the other side. */
+    if (magazine->kept_bytes_low < kept_bytes) {
+      allocated_bytes += kept_bytes - magazine->kept_bytes_low;
+    }
+    if ((ptrdiff_t)more_bytes > 0) requested_bytes += more_bytes;
+    magazine->kept_bytes_low = kept_bytes;
+    magazine->requested_bytes_high = sum_bytes;
+  }
+  tarn_pool_stats *stats = &self->stats;
+  if (stats->allocated_bytes_peak < allocated_bytes) stats->allocated_bytes_peak = allocated_bytes;
+  if (stats->requested_bytes_peak < requested_bytes) stats->requested_bytes_peak = requested_bytes;
+  tarn__caching_note_spare(self, allocated_bytes);
+}
+
+void tarn__magazine_note_peaks(tarn__caching *self) {
+  note_peaks_of(self, magazine_of_caller(self));
+}
+
 void tarn__magazines_empty(tarn__caching *self) {
   tarn__magazines_close(self);
-  for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) drain(each, 0);
+  for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
+    note_peaks_of(self, each);
+    drain(each, 0);
+  }
 }
 
 bool tarn__magazines_gather(tarn__caching *self) {
@@ -380,36 +420,6 @@ bool tarn__magazines_gather(tarn__caching *self) {
   tarn__magazines_empty(self);
   tarn__magazines_open(self);
   return true;
-}
-
-tarn__kept tarn__magazines_sum(const tarn__caching *self) {
-  tarn__kept sum = {0};
-  for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
-    sum.kept_bytes += load_size(&each->kept_bytes);
-    sum.requested_bytes += load_size(&each->requested_bytes);
-  }
-  return sum;
-}
-
-void tarn__magazine_note_peaks(tarn__caching *self) {
-  const tarn__kept sum = tarn__magazines_sum(self);
-  size_t allocated_bytes = self->heap.allocated_bytes - sum.kept_bytes;
-  size_t requested_bytes = self->heap.requested_bytes + sum.requested_bytes;
-  tarn__magazine *mine = magazine_of_caller(self);
-  if (mine != NULL) {
-    const size_t kept_bytes = load_size(&mine->kept_bytes);
-    const size_t sum_bytes = load_size(&mine->requested_bytes);
-    const size_t more_bytes = mine->requested_bytes_high - sum_bytes;
-    /* Where the lock's owner has moved blocks meanwhile, the marks may be on the other side. */
-    if (mine->kept_bytes_low < kept_bytes) allocated_bytes += kept_bytes - mine->kept_bytes_low;
-    if ((ptrdiff_t)more_bytes > 0) requested_bytes += more_bytes;
-    mine->kept_bytes_low = kept_bytes;
-    mine->requested_bytes_high = sum_bytes;
-  }
-  tarn_pool_stats *stats = &self->stats;
-  if (stats->allocated_bytes_peak < allocated_bytes) stats->allocated_bytes_peak = allocated_bytes;
-  if (stats->requested_bytes_peak < requested_bytes) stats->requested_bytes_peak = requested_bytes;
-  tarn__caching_note_spare(self, allocated_bytes);
 }
 
 size_t tarn__magazines_peak_bytes(tarn__caching *self) {
