@@ -127,6 +127,26 @@ static tarn_status copy_trace(tarn__caching *self, copied_trace *copy) {
   }
 }
 
+/* Threads by their first entry, from 0: a long-lived process has had many others. */
+static tarn_status renumber_threads(const copied_trace *copy) {
+  uint32_t highest = 0;
+  for (size_t index = 0; index < copy->count; index++) {
+    if (copy->entries[index].thread > highest) highest = copy->entries[index].thread;
+  }
+  uint32_t *numbers = calloc((size_t)highest + 1, sizeof *numbers); /* and 1; 0: not yet */
+  if (numbers == NULL) {
+    return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for the numbers of %u threads", highest + 1);
+  }
+  uint32_t count = 0;
+  for (size_t index = 0; index < copy->count; index++) {
+    uint32_t *thread = &copy->entries[index].thread;
+    if (numbers[*thread] == 0) numbers[*thread] = ++count;
+    *thread = numbers[*thread] - 1;
+  }
+  free(numbers);
+  return TARN_OK;
+}
+
 static void write_entry(tarn__text *text, const trace_entry *entry, char op) {
   tarn__text_print(text, "%c,%" PRIu64 ",%" PRIu64 ",%" PRIu32 ",%" PRIu32 "\n", op, entry->id,
                    entry->size_bytes, entry->stream, entry->thread);
@@ -167,6 +187,7 @@ tarn_status tarn_caching_pool_trace_write(tarn_pool *pool, uint32_t flags,
   copied_trace copy = {.entries = NULL};
   tarn__text text = {.write = write, .context = context, .status = TARN_OK};
   tarn_status status = copy_trace(self, &copy);
+  if (status == TARN_OK) status = renumber_threads(&copy);
   if (status == TARN_OK) {
     tarn__text_print(&text, "op,id,bytes,stream,thread\n");
     if ((flags & TARN_TRACE_COMPLETE) != 0) status = write_missing(&text, &copy);

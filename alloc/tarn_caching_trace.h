@@ -11,7 +11,7 @@
  *     r,140001,2097152,0,0      memory went back to the provider
  *
  * An id is an address, and names a block while it lives. Streams are numbered as tarn_stream_number
- * does (0: the host's order), threads from 0 as they first meet a trace. Failed calls and sizes of
+ * does (0: the host's order), threads from 0 as they come in the text. Failed calls and sizes of
  * 0 are not recorded.
  *
  * While a trace runs every call takes the pool's lock, and costs some 20 nanoseconds more.

@@ -13,12 +13,14 @@ enum {
   OPTION_VERIFY = 1u << 2,
   OPTION_FILTER = 1u << 3,
   OPTION_LIST = 1u << 4,
+  OPTION_RECORD = 1u << 5,
 };
 
 typedef struct command_options {
   const char *on;     /* NULL: not given */
   const char *json;   /* NULL: none */
   const char *filter; /* NULL: everything */
+  const char *record; /* NULL: none */
   int streams;        /* 0: not given */
   bool verify;
   bool list;

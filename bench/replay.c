@@ -1,13 +1,18 @@
 /* replay.c: replays a trace through storages, and holds the pool to its figures afterwards. */
 #include "bench/replay.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_caching_trace.h"
+#include "alloc/tarn_host_stream.h"
 #include "bench/meter.h"
 #include "bench/progress.h"
+#include "bench/turns.h"
 
 #ifndef BENCH_MALLOC_IS_PLAIN
 #error "the build says whether malloc is the C library's or a sanitizer's"
@@ -39,7 +44,10 @@ static tarn_status fail_event(const replay_state *replay, const trace_event *eve
   char cause[TARN_ERROR_MESSAGE_BYTES];
   memcpy(cause, tarn_last_error()->message, sizeof cause);
   return tarn_fail(status, "%.200s:%" PRIu32 ": %s of id %" PRIu64 ", %" PRIu64 " bytes: %s",
-                   replay->options->name, event->line, event->is_alloc ? "allocation" : "release",
+                   replay->options->name, event->line,
+                   event->is_alloc ? "allocation"
+                   : event->is_use ? "use"
+                                   : "release",
                    event->id, event->bytes, cause);
 }
 
@@ -69,7 +77,8 @@ static tarn_status check_stats(const replay_state *replay, const replay_pass *pa
                      " taken back",
                      stats->requested_bytes, stats->alloc_count, stats->free_count);
   }
-  if (stats->requested_bytes_peak != trace->peak_live_bytes) {
+  /* Of several threads' peaks the pool knows a bound only: what they keep counts for each. */
+  if (trace->thread_count == 1 && stats->requested_bytes_peak != trace->peak_live_bytes) {
     return tarn_fail(TARN_DEVICE_ERROR,
                      "the pool counted a peak of %zu live bytes, the trace %" PRIu64,
                      stats->requested_bytes_peak, trace->peak_live_bytes);
@@ -151,49 +160,87 @@ static tarn_status play_free(const replay_state *replay, const trace_event *even
   return TARN_OK;
 }
 
-static tarn_status play_timed(const replay_state *replay, tarn_pool *pool, uint64_t *ns) {
-  const recorded_trace *trace = replay->trace;
-  const uint64_t start_ns = measure_now_ns();
-  for (size_t i = 0; i < trace->event_count; i++) {
-    const trace_event *event = &trace->events[i];
-    const tarn_status status =
-        event->is_alloc ? play_alloc(replay, event, pool) : play_free(replay, event);
-    if (status != TARN_OK) return fail_event(replay, event, status);
-  }
-  *ns = measure_now_ns() - start_ns;
-  return TARN_OK;
+static tarn_status play_use(const replay_state *replay, const trace_event *event) {
+  return tarn_storage_note_use(replay->storages[event->slot],
+                               replay->streams[stream_of(replay, event)]);
 }
 
-/* The stream on which an allocation of a slot was made: frees carry their own in some traces. */
+/* What a step of a pass works on. */
+typedef struct replay_player {
+  const replay_state *replay;
+  tarn_pool *pool;
+  verify_state *verifier; /* NULL: allocate and free only */
+  uint32_t *slot_streams; /* with a verifier: the stream on which a slot's block was allocated */
+} replay_player;
+
+static tarn_status play_event(const replay_player *player, const trace_event *event) {
+  if (event->is_alloc) return play_alloc(player->replay, event, player->pool);
+  return event->is_use ? play_use(player->replay, event) : play_free(player->replay, event);
+}
+
+/* Frees carry a stream of their own in some traces: the block was filled on its allocation's. */
 static tarn_status check_storage(const replay_state *replay, const trace_event *event,
                                  const uint32_t *slot_streams, verify_state *verifier) {
   return verifier_check(verifier, event, replay->storages[event->slot], slot_streams[event->slot]);
 }
 
+static tarn_status play_event_verified(const replay_player *player, const trace_event *event) {
+  const replay_state *replay = player->replay;
+  uint32_t *stream = &player->slot_streams[event->slot];
+  if (event->is_alloc) {
+    *stream = stream_of(replay, event);
+    const tarn_status status = play_alloc(replay, event, player->pool);
+    if (status != TARN_OK) return status;
+    return verifier_fill(player->verifier, event, replay->storages[event->slot], *stream);
+  }
+  if (!event->is_use) {
+    const tarn_status status = check_storage(replay, event, player->slot_streams, player->verifier);
+    if (status != TARN_OK) return status;
+  }
+  return play_event(player, event);
+}
+
+static tarn_status play_step(void *context, size_t step) {
+  const replay_player *player = context;
+  const recorded_trace *trace = player->replay->trace;
+  const trace_event *event = &trace->events[step];
+  if (player->verifier != NULL && step % 64 == 0) {
+    progress_show("%s: verifying, %zu of %zu events", player->replay->options->name, step,
+                  trace->event_count);
+  }
+  const tarn_status status =
+      player->verifier != NULL ? play_event_verified(player, event) : play_event(player, event);
+  return status == TARN_OK ? TARN_OK : fail_event(player->replay, event, status);
+}
+
+static uint32_t thread_of_step(const void *context, size_t step) {
+  const replay_player *player = context;
+  return player->replay->trace->events[step].thread;
+}
+
+static tarn_status play_all(replay_player *player) {
+  const recorded_trace *trace = player->replay->trace;
+  const turns_list list = {.step_count = trace->event_count,
+                           .thread_count = trace->thread_count,
+                           .context = player,
+                           .thread_of = thread_of_step,
+                           .play = play_step};
+  return turns_play(&list);
+}
+
+static tarn_status play_timed(const replay_state *replay, tarn_pool *pool, uint64_t *ns) {
+  replay_player player = {.replay = replay, .pool = pool};
+  const uint64_t start_ns = measure_now_ns();
+  const tarn_status status = play_all(&player);
+  *ns = measure_now_ns() - start_ns;
+  return status;
+}
+
 static tarn_status play_verified(const replay_state *replay, tarn_pool *pool,
                                  verify_state *verifier, uint32_t *slot_streams) {
-  const recorded_trace *trace = replay->trace;
-  for (size_t i = 0; i < trace->event_count; i++) {
-    const trace_event *event = &trace->events[i];
-    tarn_status status = TARN_OK;
-    if (event->is_alloc) {
-      slot_streams[event->slot] = stream_of(replay, event);
-      status = play_alloc(replay, event, pool);
-      if (status == TARN_OK) {
-        status = verifier_fill(verifier, event, replay->storages[event->slot],
-                               slot_streams[event->slot]);
-      }
-    } else {
-      status = check_storage(replay, event, slot_streams, verifier);
-      if (status == TARN_OK) status = play_free(replay, event);
-    }
-    if (status != TARN_OK) return fail_event(replay, event, status);
-    if (i % 64 == 0) {
-      progress_show("%s: verifying, %zu of %zu events", replay->options->name, i,
-                    trace->event_count);
-    }
-  }
-  return TARN_OK;
+  replay_player player = {
+      .replay = replay, .pool = pool, .verifier = verifier, .slot_streams = slot_streams};
+  return play_all(&player);
 }
 
 /* Blocks that the trace never frees are compared as well. */
@@ -252,6 +299,48 @@ static tarn_status run_verified(const replay_state *replay, replay_outcome *outc
   return status;
 }
 
+/* --- recording --- */
+
+static tarn_status write_file(void *context, const char *text, size_t text_bytes) {
+  if (fwrite(text, 1, text_bytes, context) == text_bytes) return TARN_OK;
+  return tarn_fail_native(TARN_UNAVAILABLE, "fwrite", errno, "the record cannot be written: %s",
+                          strerror(errno));
+}
+
+static tarn_status write_record(tarn_pool *pool, const char *path) {
+  FILE *file = fopen(path, "w");
+  if (file == NULL) {
+    return tarn_fail_native(TARN_UNAVAILABLE, "fopen", errno, "%s: %s", path, strerror(errno));
+  }
+  tarn_status status = tarn_caching_pool_trace_write(pool, TARN_TRACE_COMPLETE, write_file, file);
+  if (fclose(file) != 0 && status == TARN_OK) {
+    status = tarn_fail_native(TARN_UNAVAILABLE, "fclose", errno, "%s: %s", path, strerror(errno));
+  }
+  return status;
+}
+
+/* The trace as the pool itself records it; what is left live at the end stays so in the record. */
+static tarn_status run_recorded(const replay_state *replay, replay_outcome *outcome) {
+  enum { SEGMENT_EVENTS = 1 << 16 };
+  replay_pass pass;
+  uint64_t ns = 0;
+  tarn_status status = begin_pass(replay, &pass);
+  if (status == TARN_OK) {
+    status =
+        tarn_caching_pool_trace_start(pass.pool, 2 * replay->trace->event_count + SEGMENT_EVENTS);
+  }
+  if (status == TARN_OK) status = play_timed(replay, pass.pool, &ns);
+  if (status == TARN_OK) status = tarn_caching_pool_trace_stop(pass.pool);
+  if (status == TARN_OK) status = write_record(pass.pool, replay->options->record);
+  release_left(replay);
+  const tarn_status synchronized = synchronize_all(replay);
+  if (status == TARN_OK) status = synchronized;
+  if (status == TARN_OK) status = end_pass(replay, &pass, outcome);
+  drop_pool(&pass);
+  meter_destroy(pass.meter);
+  return status;
+}
+
 /* --- the baseline --- */
 
 static tarn_status run_malloc(const replay_state *replay, double *event_ns) {
@@ -268,7 +357,7 @@ static tarn_status run_malloc(const replay_state *replay, double *event_ns) {
         status = tarn_fail(TARN_OUT_OF_MEMORY, "malloc refuses %" PRIu64 " bytes", event->bytes);
         break;
       }
-    } else {
+    } else if (!event->is_use) {
       free(*block);
       *block = NULL;
     }
@@ -283,9 +372,16 @@ static tarn_status run_malloc(const replay_state *replay, double *event_ns) {
 
 /* --- all together --- */
 
+/* In a trace that tarn recorded stream 0 is the host's order; a device has no such stream, and an
+ * asynchronous one takes its place. */
+static tarn_status make_stream(const replay_state *replay, uint32_t number, tarn_stream **stream) {
+  const bool is_host = number == 0 && replay->trace->has_threads && where_is_host(replay->where);
+  return is_host ? tarn_host_stream_create(stream) : where_stream_create(replay->where, stream);
+}
+
 static tarn_status make_streams(replay_state *replay) {
   for (uint32_t i = 0; i < replay->options->stream_count; i++) {
-    const tarn_status status = where_stream_create(replay->where, &replay->streams[i]);
+    const tarn_status status = make_stream(replay, i, &replay->streams[i]);
     if (status != TARN_OK) return status;
   }
   return TARN_OK;
@@ -308,7 +404,11 @@ static tarn_status run_passes(const replay_state *replay, replay_outcome *outcom
   if (outcome->has_malloc) {
     measure_summarize(malloc_ns, REPLAY_SAMPLES, &outcome->malloc_event_ns);
   }
-  return replay->options->verify ? run_verified(replay, outcome) : TARN_OK;
+  if (replay->options->verify) status = run_verified(replay, outcome);
+  if (status == TARN_OK && replay->options->record != NULL) {
+    status = run_recorded(replay, outcome);
+  }
+  return status;
 }
 
 tarn_status replay_run(const recorded_trace *trace, const where_place *where,

@@ -11,7 +11,8 @@
 #include "bench/trace_file.h"
 
 const char replay_help[] =
-    "usage: tarn replay FILE... [--on WHERE] [--streams S] [--verify] [--json FILE]\n"
+    "usage: tarn replay FILE... [--on WHERE] [--streams S] [--verify] [--record FILE] [--json "
+    "FILE]\n"
     "\n"
     "Replays recorded allocations through storages of a caching pool.\n"
     "\n"
@@ -23,6 +24,7 @@ const char replay_help[] =
     "  --verify     one more pass, in which asynchronous copies fill each storage with a pattern "
     "of\n"
     "               its own, and every byte is read back linearly and compared before the release\n"
+    "  --record FILE  one more pass, of which the pool records a trace of its own (of one FILE)\n"
     "  --json FILE  also write the figures as JSON\n"
     "\n"
     "The streams are always asynchronous (on host and node:N: worker threads), so that the pool's\n"
@@ -34,11 +36,14 @@ const char replay_help[] =
     "says and a meter at the provider saw.\n"
     "\n"
     "A trace is CSV, plain or gzip. The header names the columns op,id,bytes, and optionally "
-    "stream:\n"
-    "op is a (allocate) or f (free); an id is a whole number, live at most once at a time, and "
-    "not\n"
-    "freed twice in a row; bytes is as asked for, and may be empty on a free; stream is 0 to "
-    "1023.\n"
+    "stream\n"
+    "and thread: op is a (allocate), f (free) or u (a stream uses the block; s and r, segments "
+    "that\n"
+    "came and went, are skipped); an id is a whole number, live at most once at a time, and not\n"
+    "freed twice in a row; bytes is as asked for, and may be empty but for a; stream and thread "
+    "are "
+    "0\n"
+    "to 1023. With threads each event happens on its own one, all in the order of the file.\n"
     "\n"
     "Exit status: 0 done; 1 mismatches, a leak, a malformed trace or no such memory; 2 wrong\n"
     "arguments.\n";
@@ -107,8 +112,10 @@ static void print_outcome(const trace_input *input, const where_place *where,
                           const replay_options *options, const replay_outcome *outcome) {
   const recorded_trace *trace = &input->trace;
   const char *simulated = where->is_simulated ? " (simulated: not a GPU's time)" : "";
-  printf("%s: %zu events on %s, %" PRIu32 " stream%s\n", input->stem, trace->event_count,
-         where->name, options->stream_count, options->stream_count == 1 ? "" : "s");
+  printf("%s: %zu events on %s, %" PRIu32 " stream%s", input->stem, trace->event_count, where->name,
+         options->stream_count, options->stream_count == 1 ? "" : "s");
+  if (trace->has_threads) printf(", %" PRIu32 " threads in turn", trace->thread_count);
+  printf("\n");
   printf("  %.1f ns per event%s, min %.1f, p95 %.1f of %d passes", outcome->event_ns.median,
          simulated, outcome->event_ns.min, outcome->event_ns.p95, outcome->event_ns.samples);
   if (outcome->has_malloc) printf("; malloc %.1f", outcome->malloc_event_ns.median);
@@ -139,7 +146,8 @@ static void print_outcome(const trace_input *input, const where_place *where,
 static tarn_status replay_input(const trace_input *input, const where_place *where,
                                 const command_options *options, report_table *report,
                                 uint64_t *mismatch_count) {
-  replay_options settings = {.name = input->path, .verify = options->verify};
+  replay_options settings = {
+      .name = input->path, .verify = options->verify, .record = options->record};
   settings.stream_count =
       options->streams > 0 ? (uint32_t)options->streams : input->trace.stream_count;
   replay_outcome outcome;
@@ -210,14 +218,18 @@ static int run_replay(const command_options *options, where_place *where, trace_
 
 int replay_main(int argc, char **argv) {
   command_options options;
-  const int code =
-      options_parse("replay", OPTION_ON | OPTION_STREAMS | OPTION_VERIFY, argc, argv, &options);
+  const int code = options_parse(
+      "replay", OPTION_ON | OPTION_STREAMS | OPTION_VERIFY | OPTION_RECORD, argc, argv, &options);
   if (code != EXIT_FINE) return code;
   if (options.help) {
     fputs(replay_help, stdout);
     return EXIT_FINE;
   }
   if (options.operand_count == 0) return usage_error("replay", "name at least one trace file");
+  if (options.record != NULL && options.operand_count > 1) {
+    return usage_error("replay", "--record takes one trace file, and %d are named",
+                       options.operand_count);
+  }
   where_place where;
   if (!where_parse(options.on, &where)) {
     return usage_error("replay", "--on is '%s' and not one of " WHERE_VALUES, options.on);

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMN_OP, COLUMN_ID, COLUMN_BYTES, COLUMN_STREAM };
-static const char *const column_names[TRACE_COLUMNS_MAX] = {"op", "id", "bytes", "stream"};
+enum { COLUMN_OP, COLUMN_ID, COLUMN_BYTES, COLUMN_STREAM, COLUMN_THREAD };
+static const char *const column_names[TRACE_COLUMNS_MAX] = {"op", "id", "bytes", "stream",
+                                                            "thread"};
 
 typedef struct trace_field {
   const char *text;
@@ -155,6 +156,8 @@ static tarn_status parse_header(trace_parser *parser, const trace_field *fields,
   parser->column_count = field_count;
   parser->trace.has_streams = seen[COLUMN_STREAM];
   parser->trace.stream_count = 1;
+  parser->trace.has_threads = seen[COLUMN_THREAD];
+  parser->trace.thread_count = 1;
   return TARN_OK;
 }
 
@@ -241,35 +244,54 @@ static tarn_status add_alloc(trace_parser *parser, trace_event event) {
   return TARN_OK;
 }
 
-static tarn_status add_free(trace_parser *parser, trace_event event, bool has_bytes) {
+/* The live block that a use or a free is about; `verb` says what is done to it. */
+static tarn_status find_live(const trace_parser *parser, const trace_event *event, const char *verb,
+                             bool has_bytes, trace_id **place) {
+  *place = parser->id_count == 0 ? NULL : find_id(parser->ids, parser->id_capacity, event->id);
+  if (*place == NULL || (*place)->event == 0) {
+    return trace_parser_fail(parser, "id %" PRIu64 " is %s and was never allocated", event->id,
+                             verb);
+  }
+  if ((*place)->free_line != 0) {
+    return trace_parser_fail(parser, "id %" PRIu64 " is %s again, and was freed on line %" PRIu32,
+                             event->id, verb, (*place)->free_line);
+  }
+  const trace_event *alloc = &parser->trace.events[(*place)->event - 1];
+  if (!has_bytes || event->bytes == alloc->bytes) return TARN_OK;
+  return trace_parser_fail(parser,
+                           "id %" PRIu64 " is %s with %" PRIu64
+                           " bytes, and was allocated with %" PRIu64 " on line %" PRIu32,
+                           event->id, verb, event->bytes, alloc->bytes, alloc->line);
+}
+
+static tarn_status add_free_or_use(trace_parser *parser, trace_event event, bool has_bytes) {
   recorded_trace *trace = &parser->trace;
-  trace_id *place =
-      parser->id_count == 0 ? NULL : find_id(parser->ids, parser->id_capacity, event.id);
-  if (place == NULL || place->event == 0) {
-    return trace_parser_fail(parser, "id %" PRIu64 " is freed and was never allocated", event.id);
-  }
-  if (place->free_line != 0) {
-    return trace_parser_fail(parser,
-                             "id %" PRIu64 " is freed again, and was freed on line %" PRIu32,
-                             event.id, place->free_line);
-  }
+  trace_id *place = NULL;
+  const tarn_status status =
+      find_live(parser, &event, event.is_use ? "used" : "freed", has_bytes, &place);
+  if (status != TARN_OK) return status;
   const trace_event *alloc = &trace->events[place->event - 1];
-  if (has_bytes && event.bytes != alloc->bytes) {
-    return trace_parser_fail(parser,
-                             "id %" PRIu64 " is freed with %" PRIu64
-                             " bytes, and was allocated with %" PRIu64 " on line %" PRIu32,
-                             event.id, event.bytes, alloc->bytes, alloc->line);
-  }
   event.bytes = alloc->bytes;
   event.slot = alloc->slot;
   event.index = alloc->index;
   if (!trace->has_streams) event.stream = alloc->stream;
+  trace->events[trace->event_count++] = event;
+  if (event.is_use) return TARN_OK;
   place->free_line = parser->line;
   parser->free_slots[parser->free_slot_count++] = event.slot;
-  trace->events[trace->event_count++] = event;
   parser->live_count--;
   parser->live_bytes -= event.bytes;
   return TARN_OK;
+}
+
+/* What a line's op says; is_segment for one that only a pool's own figures care about. */
+static tarn_status parse_op(const trace_parser *parser, trace_field op, trace_event *event,
+                            bool *is_segment) {
+  *is_segment = field_is(op, "s") || field_is(op, "r");
+  event->is_alloc = field_is(op, "a");
+  event->is_use = field_is(op, "u");
+  if (*is_segment || event->is_alloc || event->is_use || field_is(op, "f")) return TARN_OK;
+  return trace_parser_fail(parser, "op is '%s' and none of a, f, u, s and r", show_field(op).text);
 }
 
 static tarn_status parse_event(trace_parser *parser, const trace_field *fields, int field_count) {
@@ -277,18 +299,17 @@ static tarn_status parse_event(trace_parser *parser, const trace_field *fields, 
     return trace_parser_fail(parser, "%d fields where the header names %d", field_count,
                              parser->column_count);
   }
-  trace_field by_column[TRACE_COLUMNS_MAX] = {{"", 0}, {"", 0}, {"", 0}, {"0", 1}};
+  trace_field by_column[TRACE_COLUMNS_MAX] = {{"", 0}, {"", 0}, {"", 0}, {"0", 1}, {"0", 1}};
   for (int i = 0; i < field_count; i++) by_column[parser->columns[i]] = fields[i];
   trace_event event = {.line = parser->line};
-  if (field_is(by_column[COLUMN_OP], "a")) {
-    event.is_alloc = true;
-  } else if (!field_is(by_column[COLUMN_OP], "f")) {
-    const shown_field shown = show_field(by_column[COLUMN_OP]);
-    return trace_parser_fail(parser, "op is '%s' and neither a nor f", shown.text);
-  }
-  const bool has_bytes = event.is_alloc || by_column[COLUMN_BYTES].length > 0;
+  bool is_segment = false;
   uint64_t stream = 0;
-  tarn_status status = parse_number(parser, "id", by_column[COLUMN_ID], UINT64_MAX, &event.id);
+  uint64_t thread = 0;
+  tarn_status status = parse_op(parser, by_column[COLUMN_OP], &event, &is_segment);
+  const bool has_bytes = event.is_alloc || by_column[COLUMN_BYTES].length > 0;
+  if (status == TARN_OK) {
+    status = parse_number(parser, "id", by_column[COLUMN_ID], UINT64_MAX, &event.id);
+  }
   if (status == TARN_OK && has_bytes) {
     status = parse_number(parser, "bytes", by_column[COLUMN_BYTES], TRACE_BYTES_MAX, &event.bytes);
   }
@@ -296,14 +317,21 @@ static tarn_status parse_event(trace_parser *parser, const trace_field *fields, 
     status =
         parse_number(parser, "stream", by_column[COLUMN_STREAM], TRACE_STREAMS_MAX - 1, &stream);
   }
-  if (status == TARN_OK) status = reserve_event(parser);
+  if (status == TARN_OK) {
+    status =
+        parse_number(parser, "thread", by_column[COLUMN_THREAD], TRACE_THREADS_MAX - 1, &thread);
+  }
+  if (status != TARN_OK || is_segment) return status;
+  status = reserve_event(parser);
   if (status != TARN_OK) return status;
   event.stream = (uint32_t)stream;
-  status = event.is_alloc ? add_alloc(parser, event) : add_free(parser, event, has_bytes);
-  if (status == TARN_OK && event.stream >= parser->trace.stream_count) {
-    parser->trace.stream_count = event.stream + 1;
-  }
-  return status;
+  event.thread = (uint32_t)thread;
+  status = event.is_alloc ? add_alloc(parser, event) : add_free_or_use(parser, event, has_bytes);
+  if (status != TARN_OK) return status;
+  recorded_trace *trace = &parser->trace;
+  if (event.stream >= trace->stream_count) trace->stream_count = event.stream + 1;
+  if (event.thread >= trace->thread_count) trace->thread_count = event.thread + 1;
+  return TARN_OK;
 }
 
 /* --- lines --- */

@@ -1,4 +1,4 @@
-/* trace.h: reads recorded allocations (op,id,bytes[,stream]) into events that can be replayed. */
+/* trace.h: reads recorded allocations (op,id,bytes[,stream][,thread]) into events to replay. */
 #ifndef BENCH_TRACE_H
 #define BENCH_TRACE_H
 
@@ -7,7 +7,8 @@
 enum {
   TRACE_LINE_BYTES_MAX = 1024,
   TRACE_STREAMS_MAX = 1024,
-  TRACE_COLUMNS_MAX = 4,
+  TRACE_THREADS_MAX = 1024,
+  TRACE_COLUMNS_MAX = 5,
   TRACE_NAME_BYTES = 256,
 };
 #define TRACE_EVENTS_MAX ((size_t)1 << 30)
@@ -16,15 +17,18 @@ enum {
 
 typedef struct trace_event {
   uint64_t id;
-  uint64_t bytes; /* as asked for; of a free: of the block that goes */
+  uint64_t bytes; /* as asked for; of any other event: of its block */
   uint32_t line;
   uint32_t slot;   /* in [0, slot_count): where a replay keeps the block while it lives */
   uint32_t stream; /* 0 where the trace has no such column */
-  uint32_t index;  /* which allocation of the trace this is, or which one it frees, from 0 */
+  uint32_t thread; /* the same */
+  uint32_t index;  /* which allocation of the trace this is, or is about, from 0 */
   bool is_alloc;
+  bool is_use; /* neither an allocation nor a free: a stream uses the block */
 } trace_event;
 
-/* A trace that was read: every free belongs to an earlier allocation. */
+/* A trace that was read: every use and every free belongs to an earlier allocation. Segments that
+ * came and went are not kept. */
 typedef struct recorded_trace {
   trace_event *events;
   size_t event_count;
@@ -37,6 +41,8 @@ typedef struct recorded_trace {
   uint64_t largest_bytes;
   bool has_streams;
   uint32_t stream_count; /* largest stream number and 1; 1 where there is no such column */
+  bool has_threads;
+  uint32_t thread_count; /* the same of threads */
 } recorded_trace;
 
 /* One id ever seen: which event allocated it last, and the line that freed it. */

@@ -37,6 +37,37 @@ def many_streams():
     return "\n".join(lines) + "\n"
 
 
+def many_threads():
+    """Blocks that three threads hand to each other, on the host's order and three streams. Every
+    use by another stream is told, and a block is freed on the stream it was allocated on."""
+    lines = ["op,id,bytes,stream,thread"]
+    live = []
+    for i in range(2000):
+        size = 1 + i * 7919 % 200_000
+        lines.append(f"a,{i},{size},{i % 4},{i * 7 % 3}")
+        live.append((i, size, i % 4))
+        if i % 5 == 0 and i % 4:
+            lines.append(f"u,{i},{size},{1 + (i + 1) % 3},{i % 3}")
+        if len(live) > 16:
+            old, old_size, stream = live.pop(i * 31 % 16)
+            lines.append(f"f,{old},{old_size},{stream},{(i + i // 5) % 3}")
+    return "\n".join(lines) + "\n"
+
+
+def events(text):
+    """The a, u and f lines of a trace, with ids and streams by their first appearance."""
+    ids, streams, found = {}, {0: 0}, []
+    rows = [line.split(",") for line in text.split()]
+    assert rows[0] == ["op", "id", "bytes", "stream", "thread"], rows[0]
+    for op, name, size, stream, thread in rows[1:]:
+        if op == "a":
+            ids[name] = len(found)
+        if op in "auf":
+            number = streams.setdefault(int(stream), len(streams))
+            found.append((op, ids[name], int(size), number, int(thread)))
+    return found
+
+
 def peak_live(text):
     """The most bytes that a trace asks for at once, counted anew."""
     header, *lines = text.split()
@@ -211,6 +242,33 @@ class CommandTest(unittest.TestCase):
                     figures, _, _ = self.replay(path, "--verify", "--on", place, *streams)
                     self.assertEqual(figures["mismatches"]["median"], 0)
                     self.assertEqual(figures["peak_live_bytes"]["median"], peak_live(text))
+
+    def test_what_is_recorded_can_be_replayed_on_its_threads_and_streams(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            given = folder / "given.csv"
+            given.write_text(many_threads())
+            first, second = folder / "first.csv", folder / "second.csv"
+            for source, target in ((given, first), (first, second)):
+                done = run("replay", source, "--verify", "--record", target)
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                self.assertIn("4 streams, 3 threads in turn", done.stdout)
+                self.assertIn("  0 mismatches", done.stdout)
+            expected = events(given.read_text())
+            self.assertEqual(events(first.read_text()), expected)
+            self.assertEqual(events(second.read_text()), expected)
+            self.assertIn("\ns,", first.read_text())  # segments are told as well
+
+    def test_a_record_that_cannot_be_written_is_an_error(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "small.csv"
+            path.write_text(SMALL)
+            done = run("replay", path, "--record", pathlib.Path(folder) / "no" / "such.csv")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("such.csv", done.stderr)
+            done = run("replay", path, path, "--record", pathlib.Path(folder) / "two.csv")
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("--record takes one trace file", done.stderr)
 
     def test_recorded_traces_have_the_peak_that_is_in_them(self):
         for path in sorted(pathlib.Path(TRACES).glob("*.csv.gz")):

@@ -136,12 +136,12 @@ static void damage_is_named_with_its_line(void **state) {
       {"op,id\n", "t.csv:1: the header lacks column 'bytes'"},
       {"op,id,id,bytes\n", "t.csv:1: column 'id' stands twice in the header"},
       {"op,id,bytes,when\n", "t.csv:1: unknown column 'when' in the header"},
-      {"op,id,bytes,stream,x\n", "t.csv:1: the header names 5 columns, at most 4 are known"},
+      {"op,id,bytes,stream,thread,x\n", "t.csv:1: the header names 6 columns, at most 5 are known"},
       {"op,id,bytes\n", "t.csv:2: the header is followed by no event"},
       {"op,id,bytes\na,0\n", "t.csv:2: 2 fields where the header names 3"},
       {"op,id,bytes\na,0,5\na,1,5,9\n", "t.csv:3: 4 fields where the header names 3"},
       {"op,id,bytes\n\na,0,5\n", "t.csv:2: 1 fields where the header names 3"},
-      {"op,id,bytes\nx,0,5\n", "t.csv:2: op is 'x' and neither a nor f"},
+      {"op,id,bytes\nx,0,5\n", "t.csv:2: op is 'x' and none of a, f, u, s and r"},
       {"op,id,bytes\na,0,-5\n", "t.csv:2: bytes is negative: -5"},
       {"op,id,bytes\na,-1,5\n", "t.csv:2: id is negative: -1"},
       {"op,id,bytes\na,0,5k\n", "t.csv:2: bytes is not a whole number: '5k'"},
@@ -163,7 +163,13 @@ static void damage_is_named_with_its_line(void **state) {
       {"op,id,bytes\na,0,5\nf,0,6\n",
        "t.csv:3: id 0 is freed with 6 bytes, and was allocated with 5 on line 2"},
       {"op,id,bytes,stream\na,0,5,1024\n", "t.csv:2: stream is 1024, more than 1023"},
-      {"op,id,bytes\n\x1b[31m,0,5\n", "t.csv:2: op is '?[31m' and neither a nor f"},
+      {"op,id,bytes,thread\na,0,5,1024\n", "t.csv:2: thread is 1024, more than 1023"},
+      {"op,id,bytes\nu,0,5\n", "t.csv:2: id 0 is used and was never allocated"},
+      {"op,id,bytes\na,0,5\nf,0,\nu,0,5\n", "t.csv:4: id 0 is used again, and was freed on line 3"},
+      {"op,id,bytes\na,0,5\nu,0,6\n",
+       "t.csv:3: id 0 is used with 6 bytes, and was allocated with 5 on line 2"},
+      {"op,id,bytes\ns,x,5\n", "t.csv:2: id is not a whole number: 'x'"},
+      {"op,id,bytes\n\x1b[31m,0,5\n", "t.csv:2: op is '?[31m' and none of a, f, u, s and r"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     expect_failure(cases[i].text, cases[i].message);
@@ -209,11 +215,34 @@ static void long_file_name_shows_its_end(void **state) {
   trace_parser_deinit(&parser);
 }
 
+static void uses_and_threads_are_read_and_segments_skipped(void **state) {
+  (void)state;
+  recorded_trace trace;
+  assert_int_equal(parse("op,id,bytes,stream,thread\ns,64,2097152,1,0\na,64,10,1,0\nu,64,10,2,3\n"
+                         "f,64,10,1,2\nr,64,2097152,0,9\n",
+                         &trace),
+                   TARN_OK);
+  assert_int_equal(trace.event_count, 3);
+  assert_int_equal(trace.alloc_count, 1);
+  assert_int_equal(trace.left_count, 0);
+  assert_true(trace.has_threads);
+  assert_int_equal(trace.thread_count, 4);
+  assert_int_equal(trace.stream_count, 3);
+  assert_true(trace.events[1].is_use && !trace.events[1].is_alloc);
+  assert_int_equal(trace.events[1].thread, 3);
+  assert_int_equal(trace.events[1].stream, 2);
+  assert_int_equal(trace.events[1].slot, trace.events[0].slot);
+  assert_int_equal(trace.events[1].bytes, 10);
+  assert_false(trace.events[2].is_use || trace.events[2].is_alloc);
+  trace_deinit(&trace);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(events_carry_lines_slots_and_sizes),
       cmocka_unit_test(text_may_be_cut_anywhere),
       cmocka_unit_test(columns_come_in_any_order_with_a_stream),
+      cmocka_unit_test(uses_and_threads_are_read_and_segments_skipped),
       cmocka_unit_test(freed_id_may_be_allocated_again),
       cmocka_unit_test(many_ids_are_all_remembered),
       cmocka_unit_test(damage_is_named_with_its_line),
