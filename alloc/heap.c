@@ -157,12 +157,19 @@ tarn__block *tarn__heap_find(tarn__heap *heap, size_t size_bytes, const tarn_str
   tarn__block *best = NULL;
   tarn__block *waiting = NULL;
   probe(heap->clean, size_bytes, stream, &best, &waiting);
-  for (uint32_t slot = 0; slot < heap->slot_end; slot++) {
-    if (heap->by_slot[slot] != NULL) {
-      probe(heap->by_slot[slot], size_bytes, stream, &best, &waiting);
-    }
+  const bool has_own = !tarn_stream_is_synchronous(stream);
+  const uint32_t own = has_own ? tarn__order_slot(stream) : 0;
+  if (has_own && own < heap->slot_end) {
+    probe(heap->by_slot[own], size_bytes, stream, &best, &waiting);
   }
-  if (heap->mixed != NULL) probe(heap->mixed, size_bytes, stream, &best, &waiting);
+  /* What another stream freed comes second, though it be covered: taken from there, it is soon
+   * missed, and costs a fence and a wait to get back. */
+  const bool is_enough = best != NULL;
+  for (uint32_t slot = 0; !is_enough && slot < heap->slot_end; slot++) {
+    if (heap->by_slot[slot] == NULL || (has_own && slot == own)) continue;
+    probe(heap->by_slot[slot], size_bytes, stream, &best, &waiting);
+  }
+  if (!is_enough) probe(heap->mixed, size_bytes, stream, &best, &waiting);
   if (pending != NULL) *pending = waiting;
   return best;
 }

@@ -48,8 +48,9 @@ tarn__block *tarn__heap_add_segment(tarn__heap *heap, void *address, size_t size
 /* Forgets a segment and all its blocks, none of which is live. */
 void tarn__heap_remove_segment(tarn__heap *heap, tarn__segment *segment);
 
-/* The best fitting block of at least size_bytes that work on `stream` may use at once; and the best
- * fitting one that it may use behind its stamps (*pending, may be NULL). */
+/* The best fitting block of at least size_bytes that work on `stream` may use at once: of those
+ * that nobody or the stream itself used last, else of all. And where there is none the best fitting
+ * one that it may use behind its stamps (*pending, may be NULL). */
 tarn__block *tarn__heap_find(tarn__heap *heap, size_t size_bytes, const tarn_stream *stream,
                              tarn__block **pending);
 
