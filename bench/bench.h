@@ -1,4 +1,4 @@
-/* bench.h: what the four benches share: the run, its filter, its place and its results. */
+/* bench.h: what the benches share: the run, its filter, its place and its results. */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
@@ -39,5 +39,6 @@ TARN_NODISCARD tarn_status bench_alloc(bench_run *bench);
 TARN_NODISCARD tarn_status bench_view(bench_run *bench);
 TARN_NODISCARD tarn_status bench_copy(bench_run *bench);
 TARN_NODISCARD tarn_status bench_transfer(bench_run *bench);
+TARN_NODISCARD tarn_status bench_order(bench_run *bench);
 
 #endif

@@ -8,8 +8,8 @@
 #include "bench/progress.h"
 
 const char bench_help[] =
-    "usage: tarn bench alloc|view|copy|transfer... [--on WHERE] [--filter S] [--list] "
-    "[--json FILE]\n"
+    "usage: tarn bench alloc|view|copy|transfer|order... [--on WHERE] [--filter S] [--list]\n"
+    "                  [--json FILE]\n"
     "\n"
     "Measures tarn beside its rivals, in turn in one process, and verifies the results.\n"
     "\n"
@@ -20,11 +20,16 @@ const char bench_help[] =
     "            bytes\n"
     "  transfer  copies through a stream: between host and device against the driver's own calls,\n"
     "            or in host memory through a worker thread against memcpy\n"
+    "  order     records, waits, questions and synchronisations that the simulated driver counts "
+    "per\n"
+    "            allocation and free on several streams, with room and under pressure; against "
+    "one\n"
+    "            event per free\n"
     "\n"
     "  --on WHERE   " WHERE_VALUES
     "\n"
-    "               (default: host; transfer: cuda:0 where there is a GPU). view and copy use\n"
-    "               memory of the CPU: with a device, the pinned memory beside it\n"
+    "               (default: host; transfer: cuda:0 where there is a GPU; order: sim). view and\n"
+    "               copy use memory of the CPU: with a device, the pinned memory beside it\n"
     "  --filter S   only cases whose name contains S\n"
     "  --list       name the cases and measure nothing\n"
     "  --json FILE  also write the figures as JSON\n"
@@ -45,10 +50,8 @@ typedef struct bench_row {
 } bench_row;
 
 static const bench_row bench_rows[] = {
-    {"alloc", bench_alloc},
-    {"view", bench_view},
-    {"copy", bench_copy},
-    {"transfer", bench_transfer},
+    {"alloc", bench_alloc},       {"view", bench_view},   {"copy", bench_copy},
+    {"transfer", bench_transfer}, {"order", bench_order},
 };
 
 static const bench_row *find_bench(const char *name) {
@@ -103,8 +106,9 @@ size_name bench_size_name(size_t size_bytes) {
   return name;
 }
 
-/* Where `name` runs without --on: a transfer on a GPU if there is one. */
+/* Where `name` runs without --on: a transfer on a GPU if there is one, order on the simulator. */
 static const char *default_where(const char *name) {
+  if (strcmp(name, "order") == 0) return "sim";
   if (strcmp(name, "transfer") != 0) return "host";
   tarn_cuda *cuda = NULL;
   if (tarn_cuda_open(NULL, &cuda) != TARN_OK) return "host";
@@ -172,11 +176,11 @@ int bench_main(int argc, char **argv) {
     return EXIT_FINE;
   }
   if (options.operand_count == 0) {
-    return usage_error("bench", "say what to measure: alloc, view, copy or transfer");
+    return usage_error("bench", "say what to measure: alloc, view, copy, transfer or order");
   }
   for (int i = 0; i < options.operand_count; i++) {
     if (find_bench(options.operands[i]) != NULL) continue;
-    return usage_error("bench", "'%s' is not one of alloc, view, copy, transfer",
+    return usage_error("bench", "'%s' is not one of alloc, view, copy, transfer, order",
                        options.operands[i]);
   }
   where_place where;

@@ -73,8 +73,9 @@ void report_print(const report_table *report, int first_row) {
     for (int b = 0; b < row->baseline_count; b++) {
       char baseline[32];
       format_number(baseline, sizeof baseline, row->baselines[b].median);
-      printf("%s%s %s (%.2f)", b == 0 ? " " : ", ", row->baselines[b].name, baseline,
-             row->stats.median / row->baselines[b].median);
+      printf("%s%s %s", b == 0 ? " " : ", ", row->baselines[b].name, baseline);
+      if (row->baselines[b].median == 0) continue; /* a count of nothing: no ratio */
+      printf(" (%.2f)", row->stats.median / row->baselines[b].median);
     }
     putchar('\n');
   }

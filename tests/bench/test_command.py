@@ -157,7 +157,7 @@ class CommandTest(unittest.TestCase):
                 (["replay", trace, "--streams", "1025"], "1025"),
                 (["replay", trace, "--verify=yes"], "--verify takes no value"),
                 (["replay", trace, "--json="], "--json"),
-                (["bench"], "alloc, view, copy or transfer"),
+                (["bench"], "alloc, view, copy, transfer or order"),
                 (["bench", "speed"], "speed"),
                 (["bench", "view", "--verify"], "--verify")):
             with self.subTest(arguments=arguments):
@@ -329,11 +329,12 @@ class CommandTest(unittest.TestCase):
     # --- bench ---
 
     def test_list_names_cases_without_measuring(self):
-        done = run("bench", "alloc", "view", "copy", "transfer", "--list")
+        done = run("bench", "alloc", "view", "copy", "transfer", "order", "--list")
         self.expect_fine(done)
         names = done.stdout.split()
         self.assertEqual(len(names), len(set(names)))
-        for name in ("alloc.pair.64B", "alloc.churn", "view.select", "copy.transpose_8192_f32"):
+        for name in ("alloc.pair.64B", "alloc.churn", "view.select", "copy.transpose_8192_f32",
+                     "order.calls_per_op.8streams.32MiB.0.15"):
             self.assertIn(name, names)
         listed = run("bench", "transfer", "--on", "sim", "--list").stdout.split()
         self.assertIn("transfer.h2d.pinned.1MiB", listed)
@@ -375,6 +376,22 @@ class CommandTest(unittest.TestCase):
                                              {"copy": "small"}.get(name, "64KiB"))
             self.assertTrue(written["machine"]["simulated"])
             self.assertIn("simulated", text.split("\n")[0])
+
+    def test_order_counts_driver_calls_beside_an_event_per_free(self):
+        report = self.folder / "order.json"
+        done = run("bench", "order", "--filter", "8streams.32MiB.0.15", "--json", report)
+        if "no simulated driver" in done.stderr or "without CUDA" in done.stderr:
+            self.skipTest("no simulated driver in this build")
+        self.expect_fine(done)
+        results = {r["name"]: r for r in json.loads(report.read_text("utf-8"))["results"]}
+        calls = results["order.calls_per_op.8streams.32MiB.0.15"]
+        self.assertEqual(calls["unit"], "calls")
+        self.assertEqual(calls["baseline"]["name"], "event per free")
+        # Counts of one seed each, the same on every machine: half an event per call for the one.
+        self.assertGreaterEqual(calls["baseline"]["median"], 0.5)
+        self.assertLess(calls["median"], 0.015)
+        self.assertIn("order.refused_share.8streams.32MiB.0.15", results)
+        self.expect_error(run("bench", "order", "--on", "host"), 1, "--on sim")
 
     def test_filter_that_fits_nothing_is_an_error(self):
         self.expect_error(run("bench", "view", "--filter", "zebra"), 1, "zebra")
