@@ -307,6 +307,21 @@ tarn_budget *tarn_caching_pool_budget(tarn_pool *pool) {
   return self != NULL ? self->budget : NULL;
 }
 
+tarn_status tarn_caching_pool_reset_peaks(tarn_pool *pool) {
+  tarn__caching *self = tarn__caching_of(pool);
+  if (self == NULL) return TARN_INVALID_ARGUMENT;
+  tarn_pool_stats now;
+  pthread_mutex_lock(&self->lock);
+  tarn__magazines_empty(self); /* and every thread's own peak is forgotten */
+  tarn__caching_copy_stats(self, &now);
+  self->stats.requested_bytes_peak = now.requested_bytes;
+  self->stats.allocated_bytes_peak = now.allocated_bytes;
+  self->stats.reserved_bytes_peak = now.reserved_bytes;
+  tarn__magazines_open(self);
+  pthread_mutex_unlock(&self->lock);
+  return TARN_OK;
+}
+
 tarn_status tarn_caching_pool_reserve(tarn_pool *pool, size_t size_bytes) {
   tarn__caching *self = tarn__caching_of(pool);
   if (self == NULL) return TARN_INVALID_ARGUMENT;

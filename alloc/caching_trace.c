@@ -98,6 +98,7 @@ static size_t held_count(const tarn__trace *trace) {
 /* With the lock held; `entries` has room for all that the ring holds. */
 static void copy_entries(const tarn__trace *trace, copied_trace *copy) {
   copy->count = held_count(trace);
+  if (copy->count == 0) return; /* and perhaps no room either */
   const size_t start = (size_t)((trace->recorded_count - copy->count) % trace->capacity);
   const size_t to_end = trace->capacity - start;
   const size_t first = copy->count < to_end ? copy->count : to_end;

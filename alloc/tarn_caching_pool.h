@@ -1,9 +1,10 @@
 /* tarn_caching_pool.h: tarn's own pool: keeps freed blocks and lends them out in stream order.
  *
  * Over a provider that reserves (pages, a NUMA node) the pool grows one address range in place;
- * over any other it collects segments. Inside, blocks are cut by best fit and joined with their
- * free neighbours. Metadata lies apart from the memory, which is never touched: device memory will
- * do.
+ * over any other it collects segments: of 2 MiB, or of a quarter of what is reserved up to 32 MiB,
+ * or of the request alone where that is larger or memory is short. Inside, blocks are cut by best
+ * fit and joined with their free neighbours. Metadata lies apart from the memory, which is never
+ * touched: device memory will do.
  */
 #ifndef TARN_CACHING_POOL_H
 #define TARN_CACHING_POOL_H
@@ -50,6 +51,9 @@ TARN_API tarn_budget *tarn_caching_pool_budget(tarn_pool *pool);
  * reserved: for a start without growth. Give floor_bytes as well to keep it. What fails is as the
  * provider or a budget says; what was obtained before stays. */
 TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_reserve(tarn_pool *pool, size_t size_bytes);
+
+/* The peaks of tarn_pool_stats begin again at what is there now. Counts go on: take differences. */
+TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_reset_peaks(tarn_pool *pool);
 
 /* Gives back, in steps, what was not needed: the least that was reserved and not lent out during a
  * whole window of options.decay_ns. To be called now and then, from a thread that has the time;
