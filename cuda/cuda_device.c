@@ -154,7 +154,24 @@ tarn_status tarn__cuda_enter(tarn_cuda *cuda, CUcontext context, tarn__cuda_scop
   return TARN_OK;
 }
 
+tarn_status tarn__cuda_enter_relaxed(tarn_cuda *cuda, CUcontext context, tarn__cuda_scope *scope) {
+  const tarn_status status = tarn__cuda_enter(cuda, context, scope);
+  if (status != TARN_OK || cuda->driver.ThreadExchangeStreamCaptureMode == NULL) return status;
+  scope->previous_mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+  const CUresult result = cuda->driver.ThreadExchangeStreamCaptureMode(&scope->previous_mode);
+  scope->is_relaxed = result == CUDA_SUCCESS;
+  if (scope->is_relaxed) return TARN_OK;
+  tarn__cuda_leave(scope);
+  return tarn__cuda_status(&cuda->driver, result, "cuThreadExchangeStreamCaptureMode",
+                           "the thread's part in captures");
+}
+
 void tarn__cuda_leave(tarn__cuda_scope *scope) {
+  /* Tried twice, for the thread would keep a freedom that it did not ask for. */
+  for (int attempt = 0; scope->is_relaxed && attempt < 2; attempt++) {
+    CUstreamCaptureMode mode = scope->previous_mode;
+    scope->is_relaxed = scope->cuda->driver.ThreadExchangeStreamCaptureMode(&mode) != CUDA_SUCCESS;
+  }
   if (!scope->is_pushed) return;
   CUcontext popped = NULL;
   /* What was enqueued stays enqueued, so a context that cannot be popped is no failure of the call:

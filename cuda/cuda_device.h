@@ -37,6 +37,8 @@ typedef struct tarn__cuda_scope {
   tarn_cuda *cuda;
   CUcontext previous;
   bool is_pushed;
+  bool is_relaxed;
+  CUstreamCaptureMode previous_mode;
 } tarn__cuda_scope;
 
 /* The device's primary context, retained now where it was not yet. TARN_INVALID_ARGUMENT where
@@ -46,6 +48,11 @@ TARN_NODISCARD tarn_status tarn__cuda_context(tarn_cuda *cuda, int32_t device, C
 /* Makes the context current in the calling thread. Needs no leave where it failed. */
 TARN_NODISCARD tarn_status tarn__cuda_enter(tarn_cuda *cuda, CUcontext context,
                                             tarn__cuda_scope *scope);
+/* The same for calls that allocate, free, ask or wait: while anybody captures a stream, CUDA
+ * refuses them and spoils the capture, though they have nothing to do with it, unless the thread
+ * says that it knows what it does. */
+TARN_NODISCARD tarn_status tarn__cuda_enter_relaxed(tarn_cuda *cuda, CUcontext context,
+                                                    tarn__cuda_scope *scope);
 /* Makes the thread's earlier context current again. */
 void tarn__cuda_leave(tarn__cuda_scope *scope);
 

@@ -134,7 +134,7 @@ tarn_status tarn__cuda_fence_query(tarn__cuda_fence *fence) {
   CUcontext context;
   tarn__cuda_scope scope;
   tarn_status status = tarn__cuda_context(cuda, device, &context);
-  if (status == TARN_OK) status = tarn__cuda_enter(cuda, context, &scope);
+  if (status == TARN_OK) status = tarn__cuda_enter_relaxed(cuda, context, &scope);
   if (status != TARN_OK) return status;
   const CUresult result = cuda->driver.EventQuery(event->native);
   tarn__cuda_leave(&scope);
@@ -152,7 +152,7 @@ tarn_status tarn__cuda_fence_synchronize(tarn__cuda_fence *fence) {
   CUcontext context;
   tarn__cuda_scope scope;
   tarn_status status = tarn__cuda_context(cuda, device, &context);
-  if (status == TARN_OK) status = tarn__cuda_enter(cuda, context, &scope);
+  if (status == TARN_OK) status = tarn__cuda_enter_relaxed(cuda, context, &scope);
   if (status != TARN_OK) return status;
   const CUresult result = cuda->driver.EventSynchronize(event->native);
   tarn__cuda_leave(&scope);

@@ -116,13 +116,19 @@ static tarn_status enqueue_copy(const cuda_stream *self, const tarn_copy_rows *r
   return copy_rectangle(self, rows);
 }
 
+static tarn_status enter(const cuda_stream *self, bool waits, tarn__cuda_scope *scope) {
+  return waits ? tarn__cuda_enter_relaxed(self->cuda, self->context, scope)
+               : tarn__cuda_enter(self->cuda, self->context, scope);
+}
+
 static tarn_status stream_copy(void *context, const tarn_copy_rows *rows) {
   const cuda_stream *self = context;
   tarn_status status = check_reach(self, rows->dst_device);
   if (status == TARN_OK) status = check_reach(self, rows->src_device);
   if (status != TARN_OK) return status;
   tarn__cuda_scope scope;
-  status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  status =
+      enter(self, /*waits=*/is_pageable(rows->dst_device) || is_pageable(rows->src_device), &scope);
   if (status != TARN_OK) return status;
   status = enqueue_copy(self, rows);
   if (status == TARN_OK && (is_pageable(rows->dst_device) || is_pageable(rows->src_device))) {
@@ -138,7 +144,7 @@ static tarn_status stream_fill(void *context, void *dst, tarn_device dst_device,
   tarn_status status = check_reach(self, dst_device);
   if (status != TARN_OK) return status;
   tarn__cuda_scope scope;
-  status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  status = enter(self, /*waits=*/is_pageable(dst_device), &scope);
   if (status != TARN_OK) return status;
   if (is_pageable(dst_device)) {
     /* No device writes there; in the stream's order all the same. */
@@ -169,7 +175,7 @@ static tarn_status stream_call(void *context, tarn_host_function function, void 
 static tarn_status stream_synchronize(void *context) {
   const cuda_stream *self = context;
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   status = wait_for_stream(self, "a stream");
   tarn__cuda_leave(&scope);
@@ -223,6 +229,21 @@ static void fence_destroy(void *fence) {
   tarn__cuda_fence_destroy(fence);
 }
 
+static tarn_status stream_is_capturing(void *context, bool *is_capturing) {
+  const cuda_stream *self = context;
+  *is_capturing = false;
+  if (self->cuda->driver.StreamIsCapturing == NULL) return TARN_OK; /* older than captures */
+  tarn__cuda_scope scope;
+  const tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  CUstreamCaptureStatus found = CU_STREAM_CAPTURE_STATUS_NONE;
+  const CUresult result = self->cuda->driver.StreamIsCapturing(self->native, &found);
+  tarn__cuda_leave(&scope);
+  *is_capturing = found != CU_STREAM_CAPTURE_STATUS_NONE;
+  return tarn__cuda_status(&self->cuda->driver, result, "cuStreamIsCapturing",
+                           "a stream of CUDA device %d", (int)self->device);
+}
+
 /* --- life --- */
 
 /* cuStreamDestroy returns at once; what is enqueued finishes. */
@@ -254,6 +275,7 @@ static const tarn_stream_ops cuda_stream_ops = {
     .fence_query = fence_query,
     .fence_synchronize = fence_synchronize,
     .fence_destroy = fence_destroy,
+    .is_capturing = stream_is_capturing,
 };
 
 /* Puts `native` behind the seam; takes it, where it is owned, only from TARN_OK on. */

@@ -32,7 +32,7 @@ static tarn_status provider_alloc(void *context, size_t size_bytes, void **addre
   const tarn__driver *driver = &self->cuda->driver;
   *address = NULL;
   tarn__cuda_scope scope;
-  const tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  const tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   CUdeviceptr block = 0;
   size_t free_bytes = 0;
@@ -59,7 +59,7 @@ static tarn_status provider_alloc(void *context, size_t size_bytes, void **addre
 static tarn_status provider_release(void *context, void *address, size_t size_bytes) {
   const device_provider *self = context;
   tarn__cuda_scope scope;
-  const tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  const tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   const CUresult result = self->cuda->driver.MemFree((CUdeviceptr)(uintptr_t)address);
   tarn__cuda_leave(&scope);

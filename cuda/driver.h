@@ -64,7 +64,9 @@
   X(EventDestroy, 4000, REQUIRED)                 \
   X(EventRecord, 2000, REQUIRED)                  \
   X(EventQuery, 2000, REQUIRED)                   \
-  X(EventSynchronize, 2000, REQUIRED)
+  X(EventSynchronize, 2000, REQUIRED)             \
+  X(StreamIsCapturing, 10000, OPTIONAL)           \
+  X(ThreadExchangeStreamCaptureMode, 10010, OPTIONAL)
 
 /* An optional entry that the driver lacks is NULL. */
 typedef struct tarn__driver {

@@ -30,7 +30,7 @@ static tarn_status provider_alloc(void *context, size_t size_bytes, void **addre
   const tarn__driver *driver = &self->cuda->driver;
   *address = NULL;
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   void *block = NULL;
   const CUresult result = driver->MemHostAlloc(&block, size_bytes, CU_MEMHOSTALLOC_PORTABLE);
@@ -49,7 +49,7 @@ static tarn_status provider_alloc(void *context, size_t size_bytes, void **addre
 static tarn_status provider_release(void *context, void *address, size_t size_bytes) {
   const pinned_provider *self = context;
   tarn__cuda_scope scope;
-  const tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  const tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   const CUresult result = self->cuda->driver.MemFreeHost(address);
   tarn__cuda_leave(&scope);

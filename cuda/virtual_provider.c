@@ -168,7 +168,7 @@ static tarn_status provider_reserve(void *context, size_t size_bytes, void **add
   virtual_range *range = calloc(1, sizeof *range + words * sizeof range->mapped[0]);
   if (range == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a range's record");
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status == TARN_OK) {
     CUdeviceptr start = 0;
     const CUresult result =
@@ -200,7 +200,7 @@ static tarn_status provider_commit(void *context, void *address, size_t size_byt
                      size_bytes, address);
   }
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status == TARN_OK) {
     status = map_memory(self, (CUdeviceptr)(uintptr_t)address, size_bytes);
     tarn__cuda_leave(&scope);
@@ -216,7 +216,7 @@ static tarn_status provider_decommit(void *context, void *address, size_t size_b
                      size_bytes, address);
   }
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status == TARN_OK) {
     status = unmap_memory(self, (CUdeviceptr)(uintptr_t)address, size_bytes);
     tarn__cuda_leave(&scope);
@@ -249,7 +249,7 @@ static tarn_status provider_release(void *context, void *address, size_t size_by
                      size_bytes, address);
   }
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status == TARN_OK) {
     status = unmap_range(self, range);
     if (status == TARN_OK) {

@@ -50,8 +50,8 @@
  * Captures and graphs: copies, fills, values and host functions become nodes, and a launch enqueues
  * them on its stream, behind each other in an order that the graph's edges allow. What a driver
  * forbids during a capture is refused with its error and breaks the capture. Stricter than some:
- * pageable memory is not captured, nor a wait for an event that was never recorded. Left out: graphs
- * made by hand, launches in a capture, external events, allocation nodes.
+ * pageable memory is not captured, nor a wait for an event that was never recorded. Left out:
+ * graphs made by hand, launches in a capture, external events, allocation nodes.
  *
  * Time, as events with timing tell it, is simulated: a start of 1 us and 16 bytes a nanosecond for
  * each operation, one after the other. It is the same in every run of a seed and says nothing about

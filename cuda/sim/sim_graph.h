@@ -3,9 +3,9 @@
  *     graph: [node] <- [node] <- [node]        a node waits for those that its arrows point to
  *                   <- [node] <-'
  *
- * While a stream is captured, nothing it is given is enqueued: it becomes a node behind the stream's
- * frontier, and the frontier is that node from then on. An event recorded then marks the frontier; a
- * stream that waits for the event takes it over and is in the capture, too. */
+ * While a stream is captured, nothing it is given is enqueued: it becomes a node behind the
+ * stream's frontier, and the frontier is that node from then on. An event recorded then marks the
+ * frontier; a stream that waits for the event takes it over and is in the capture, too. */
 #ifndef SIM_GRAPH_H
 #define SIM_GRAPH_H
 

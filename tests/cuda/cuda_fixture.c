@@ -9,12 +9,23 @@ static const char *driver_path; /* NULL: libcuda.so.1 */
 static fixture_sim sim_functions;
 static bool is_simulated;
 
-static void find_sim_functions(void) {
+static void *open_library(void) {
   void *library = dlopen(driver_path != NULL ? driver_path : "libcuda.so.1", RTLD_NOW);
   if (library == NULL) {
     fprintf(stderr, "%s\n", dlerror());
     exit(1);
   }
+  return library;
+}
+
+void *fixture_driver_function(const char *name) {
+  void *address = dlsym(open_library(), name);
+  assert_non_null(address);
+  return address;
+}
+
+static void find_sim_functions(void) {
+  void *library = open_library();
 #define FIND(name)                                                    \
   do {                                                                \
     void *address = dlsym(library, "cusim_" #name);                   \

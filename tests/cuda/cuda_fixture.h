@@ -40,6 +40,8 @@ void fixture_choose_driver(const char *path);
 
 /* Opens the driver under test. */
 tarn_cuda *fixture_open(void);
+/* A function that the driver's library exports; the test fails where it does not. */
+void *fixture_driver_function(const char *name);
 /* NULL where the driver under test is a real one. */
 const fixture_sim *fixture_sim_control(void);
 
@@ -88,6 +90,7 @@ int run_driver_tests(void);
 int run_cuda_device_tests(void);
 int run_cuda_stream_tests(void);
 int run_cuda_order_tests(void);
+int run_cuda_capture_tests(void);
 int run_cuda_failure_tests(void);
 int run_device_provider_tests(void);
 int run_virtual_provider_tests(void);

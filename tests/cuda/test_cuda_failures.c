@@ -167,7 +167,7 @@ static void allocating_survives_every_failure(void **state) {
   OK(create_pinned_provider(*state, &providers[1]));
   const operation alloc = {.name = "alloc", .act = alloc_block, .undo = free_block};
   for (int i = 0; i < 2; i++) {
-    assert_int_equal(fail_each_call(&alloc, providers[i]), 4);
+    assert_int_equal(fail_each_call(&alloc, providers[i]), 6);
     tarn_provider_release(providers[i]);
   }
 }
@@ -261,13 +261,13 @@ static void enqueuing_tells_every_failure(void **state) {
     uint64_t call_count;
   } cases[] = {
       {{.name = "copy", .act = do_copy}, 4},
-      {{.name = "pageable copy", .act = do_pageable_copy}, 5},
+      {{.name = "pageable copy", .act = do_pageable_copy}, 7},
       {{.name = "rectangle", .act = do_rectangle}, 4},
       {{.name = "fill", .act = do_fill}, 4},
       {{.name = "record", .act = do_record}, 4},
       {{.name = "wait", .act = do_wait}, 4},
-      {{.name = "fence synchronize", .act = do_fence_synchronize}, 4},
-      {{.name = "synchronize", .act = do_synchronize}, 4},
+      {{.name = "fence synchronize", .act = do_fence_synchronize}, 6},
+      {{.name = "synchronize", .act = do_synchronize}, 6},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     const uint64_t call_count = fail_each_call(&cases[i].what, &self);

@@ -11,6 +11,7 @@ int main(int argument_count, char **arguments) {
   failed += run_cuda_device_tests();
   failed += run_cuda_stream_tests();
   failed += run_cuda_order_tests();
+  failed += run_cuda_capture_tests();
   failed += run_device_provider_tests();
   failed += run_virtual_provider_tests();
   failed += run_pinned_tests();
