@@ -14,6 +14,7 @@ struct tarn_budget {
   size_t used_bytes;
   size_t used_bytes_peak;
   uint64_t refused_count;
+  uint64_t given_count; /* at a root: pay-backs, and limits that moved, in all of the tree */
   char name[];
 };
 
@@ -94,9 +95,15 @@ static tarn_budget *first_without_room(tarn_budget *budget, size_t size_bytes) {
   return budget;
 }
 
+static tarn_budget *root_of(tarn_budget *budget) {
+  while (budget->parent != NULL) budget = budget->parent;
+  return budget;
+}
+
 void tarn_budget_set_limit(tarn_budget *budget, size_t limit_bytes) {
   pthread_mutex_lock(&budget_lock);
   budget->limit_bytes = limit_bytes;
+  root_of(budget)->given_count++;
   pthread_mutex_unlock(&budget_lock);
 }
 
@@ -146,13 +153,30 @@ tarn_status tarn__budget_check(tarn_budget *budget, size_t size_bytes) {
   return charge(budget, size_bytes, /*is_counted=*/false);
 }
 
-void tarn_budget_pay_back(tarn_budget *budget, size_t size_bytes) {
+static void pay_back(tarn_budget *budget, size_t size_bytes, bool is_given) {
   pthread_mutex_lock(&budget_lock);
+  if (is_given) root_of(budget)->given_count++;
   for (; budget != NULL; budget = budget->parent) {
     TARN_ASSERT(budget->used_bytes >= size_bytes);
     budget->used_bytes -= size_bytes;
   }
   pthread_mutex_unlock(&budget_lock);
+}
+
+void tarn_budget_pay_back(tarn_budget *budget, size_t size_bytes) {
+  pay_back(budget, size_bytes, /*is_given=*/true);
+}
+
+void tarn__budget_cancel(tarn_budget *budget, size_t size_bytes) {
+  pay_back(budget, size_bytes, /*is_given=*/false);
+}
+
+uint64_t tarn__budget_given_count(const tarn_budget *budget) {
+  pthread_mutex_lock(&budget_lock);
+  while (budget->parent != NULL) budget = budget->parent;
+  const uint64_t given_count = budget->given_count;
+  pthread_mutex_unlock(&budget_lock);
+  return given_count;
 }
 
 bool tarn__budget_has_room(const tarn_budget *budget, size_t size_bytes) {
@@ -246,10 +270,7 @@ bool tarn__budget_press(tarn_budget *budget, const tarn_pressure *pressure, cons
   if (is_pressing) return false;
   is_pressing = true;
   tarn_budget *top = pressure->budget;
-  if (top == NULL) {
-    top = budget;
-    while (top->parent != NULL) top = top->parent;
-  }
+  if (top == NULL) top = root_of(budget);
   bool has_given = false;
   pthread_mutex_lock(&budget_lock);
   for (handler *each = handlers; each != NULL; each = each->next) {

@@ -15,6 +15,11 @@ bool tarn__budget_may_ever_fit(const tarn_budget *budget, size_t size_bytes);
 tarn_budget *tarn__budget_find_refuser(tarn_budget *budget, size_t size_bytes,
                                        size_t *missing_bytes);
 size_t tarn__budget_used_bytes(const tarn_budget *budget);
+/* Takes a charge back for which no memory was to be had. */
+void tarn__budget_cancel(tarn_budget *budget, size_t size_bytes);
+/* How often memory was paid back under the same root, or a limit moved: where it has risen since a
+ * charge was refused, another try may fit. */
+uint64_t tarn__budget_given_count(const tarn_budget *budget);
 
 /* Calls the pressure functions at and below pressure->budget, or below the root over `budget` where
  * that is NULL, but none with the context `except`. True where one gave something back. */

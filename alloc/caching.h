@@ -56,6 +56,7 @@ typedef struct tarn__caching {
   tarn__heap heap;
   uint32_t busy_count;    /* threads that left the lock with something claimed or growing */
   pthread_cond_t settled; /* one of them is back */
+  uint32_t giving_count;  /* of these: give memory back to the provider */
   tarn_pool_stats stats;  /* peaks and counts; sizes are the heap's */
   uint64_t change_count;
   tarn__magazine *magazines; /* what threads keep: magazine.h */

@@ -35,7 +35,7 @@ static tarn_status alloc_segment(tarn__caching *self, const tarn__request *asked
   tarn__caching_leave(self);
   status = tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
   tarn__caching_return(self);
-  if (status != TARN_OK) tarn_budget_pay_back(self->budget, size_bytes);
+  if (status != TARN_OK) tarn__budget_cancel(self->budget, size_bytes);
   return status;
 }
 
@@ -73,7 +73,7 @@ static tarn__block *grow_segment(tarn__caching *self, const tarn__request *asked
     (void)freed; /* nothing is left to try, and the failure below is the one to report */
     *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a segment's records");
     tarn__caching_return(self);
-    tarn_budget_pay_back(self->budget, size_bytes);
+    tarn__budget_cancel(self->budget, size_bytes);
     return NULL;
   }
   tarn__heap_claim(block);
@@ -169,7 +169,7 @@ static tarn_status claim_growth(tarn__caching *self, const growth *plan) {
     tarn__block *rest = tarn__block_split(plan->hole, plan->commit_bytes);
     if (rest == NULL) {
       tarn__heap_put_hole(&self->heap, plan->hole);
-      tarn_budget_pay_back(self->budget, plan->commit_bytes);
+      tarn__budget_cancel(self->budget, plan->commit_bytes);
       return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
     }
     tarn__heap_put_hole(&self->heap, rest);
@@ -181,7 +181,7 @@ static tarn_status claim_growth(tarn__caching *self, const growth *plan) {
 }
 
 static void abandon_growth(tarn__caching *self, const growth *plan) {
-  tarn_budget_pay_back(self->budget, plan->commit_bytes);
+  tarn__budget_cancel(self->budget, plan->commit_bytes);
   tarn__heap_put_hole(&self->heap, plan->hole);
   if (plan->front != NULL) tarn__heap_put_free(&self->heap, plan->front);
   if (plan->back != NULL) tarn__heap_put_free(&self->heap, plan->back);

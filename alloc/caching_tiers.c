@@ -25,8 +25,9 @@ enum { ENOUGH_QUARTERS = 5 };
 /* Below it memory is cheaper than a wait. */
 static const size_t ENOUGH_BYTES_MIN = (size_t)32 << 20;
 
-/* Times that pressure functions may say that they gave something for one allocation. */
-enum { PRESSURE_ROUNDS_MAX = 8 };
+/* Times that one allocation begins again because pressure functions say that they gave something,
+ * or because somebody else did. */
+enum { ROUNDS_MAX = 16 };
 
 /* Tier 0 without the room to align that the search by size asks for. */
 static void *lend_anywhere(tarn__caching *self, const tarn__request *asked) {
@@ -211,13 +212,17 @@ void *tarn__caching_lend_slowly(tarn__caching *self, const tarn__request *asked,
                                 tarn_status *status) {
   int round_count = 0;
   for (;;) {
+    const uint64_t given_count = tarn__budget_given_count(self->budget);
     void *address = alloc_once(self, asked, status);
     if (address != NULL || *status != TARN_OUT_OF_MEMORY) return address;
     if (self->busy_count > 0) {
       pthread_cond_wait(&self->settled, &self->lock);
-    } else if (round_count++ == PRESSURE_ROUNDS_MAX || !press(self, asked)) {
-      break;
+      continue;
     }
+    if (round_count++ == ROUNDS_MAX) break;
+    /* A budget that refused may have room by now, and nobody anything left to give. */
+    const bool has_given = press(self, asked);
+    if (!has_given && tarn__budget_given_count(self->budget) == given_count) break;
   }
   *status = give_up(self, asked);
   return NULL;

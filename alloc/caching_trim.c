@@ -87,11 +87,13 @@ static tarn_status release_chain(tarn__caching *self, tarn__block *chain, size_t
     tarn__block *block = chain;
     chain = block->low;
     self->stats.provider_calls++;
+    self->giving_count++;
     tarn__caching_leave(self);
     const tarn_status status =
         reserves ? tarn_provider_decommit(self->provider, block->address, block->size_bytes)
                  : tarn_provider_free(self->provider, block->address, block->size_bytes);
     tarn__caching_return(self);
+    self->giving_count--;
     if (status != TARN_OK) result = status;
     if (status == TARN_OK) *released_bytes += block->size_bytes;
     if (status == TARN_OK || !reserves) {
@@ -273,6 +275,14 @@ void tarn__caching_wait_for_enough(tarn__caching *self, size_t enough_bytes) {
   wait_all(self, &waits);
 }
 
+/* What other threads are giving back counts as well once it is back: whoever asks has not seen it
+ * paid for. They hold up nobody, for a provider takes memory back without asking for any. */
+static bool await_givers(tarn__caching *self) {
+  const bool is_any = self->giving_count > 0;
+  while (self->giving_count > 0) pthread_cond_wait(&self->settled, &self->lock);
+  return is_any;
+}
+
 bool tarn__caching_answer_pressure(void *context, const tarn_pressure *pressure) {
   tarn__caching *self = context;
   size_t released_bytes = 0;
@@ -285,6 +295,7 @@ bool tarn__caching_answer_pressure(void *context, const tarn_pressure *pressure)
       self, reserved_bytes > pressure->missing_bytes ? reserved_bytes - pressure->missing_bytes : 0,
       &released_bytes);
   (void)status; /* what the provider refused to take is not given */
+  const bool has_others = released_bytes < pressure->missing_bytes && await_givers(self);
   pthread_mutex_unlock(&self->lock);
-  return released_bytes > 0;
+  return released_bytes > 0 || has_others;
 }

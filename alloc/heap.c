@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "alloc/tarn_tag.h"
+
 /* Blocks looked at in one tree before it is given up: those that do not do lie behind work of other
  * streams, and beyond a few a new block costs less than the search. */
 enum { PROBE_COUNT_MAX = 16 };
@@ -415,6 +417,7 @@ void tarn__heap_deinit(tarn__heap *heap) {
 static void validate_block(const tarn__heap *heap, const tarn__block *block) {
   switch (block->state) {
     case TARN__BLOCK_LIVE:
+      TARN_ASSERT(block->tag < TARN_TAGS_MAX);
       TARN_ASSERT(block->root == NULL);
       break;
     case TARN__BLOCK_FREE:

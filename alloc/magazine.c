@@ -59,7 +59,10 @@ struct tarn__magazine {
 
 typedef struct thread_table {
   tarn__magazine *magazines[TABLE_COUNT];
+  uint64_t used; /* a bit for each that is not NULL */
 } thread_table;
+
+_Static_assert(TABLE_COUNT == 64, "a thread's table has a bit for each place");
 
 static _Thread_local thread_table *current_table;
 
@@ -541,8 +544,9 @@ static thread_table *make_table(void) {
 }
 
 void tarn__magazines_set_tag(uint32_t tag) {
-  for (int index = 0; current_table != NULL && index < TABLE_COUNT; index++) {
-    if (current_table->magazines[index] != NULL) current_table->magazines[index]->tag = tag;
+  if (current_table == NULL) return;
+  for (uint64_t left = current_table->used; left != 0; left &= left - 1) {
+    current_table->magazines[__builtin_ctzll(left)]->tag = tag;
   }
 }
 
@@ -552,8 +556,10 @@ tarn__magazine *tarn__magazine_of_thread(tarn__caching *self) {
   tarn__magazine **place = &table->magazines[self->id % TABLE_COUNT];
   /* A pool that is gone may have had the same address, but not the same number. */
   if (*place != NULL && (*place)->pool_id == self->id) return *place;
+  const uint64_t bit = UINT64_C(1) << (self->id % TABLE_COUNT);
   if (*place != NULL) discard(*place);
   *place = NULL;
+  table->used &= ~bit;
   tarn__magazine *made = calloc(1, sizeof *made);
   if (made == NULL) return NULL;
   made->pool = self;
@@ -573,5 +579,6 @@ tarn__magazine *tarn__magazine_of_thread(tarn__caching *self) {
   }
   pthread_mutex_unlock(&self->lock);
   *place = made;
+  table->used |= bit;
   return made;
 }

@@ -4,6 +4,10 @@
  * while all of them share the memory of one machine. The provider is ordered
  * (TARN_PROVIDER_ORDERED): the upper pool asks for memory in the order of the stream that needs it,
  * so the lower one may answer with a block that another stream still works on.
+ *
+ * What the upper pool reserves is lent out by the lower one and counts there, so a budget belongs
+ * to the lower one; given to both it would count twice. That the upper pool gives idle memory back
+ * when the lower one runs out is a pressure function of one line (tarn_budget.h): trim it.
  */
 #ifndef TARN_POOL_PROVIDER_H
 #define TARN_POOL_PROVIDER_H

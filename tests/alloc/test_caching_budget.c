@@ -2,8 +2,12 @@
  * little is waited for. */
 #include "tests/alloc/caching_fixture.h"
 
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "alloc/tarn_fixed.h"
+#include "alloc/tarn_pages.h"
 #include "tests/support/manual_stream.h"
 
 static tarn_budget *make_budget(size_t limit_bytes) {
@@ -231,6 +235,159 @@ static void empty_promises_end(void **state) {
   tarn_pool_release(pool);
 }
 
+/* --- threads --- */
+
+enum { SHARING_ROUNDS = 3000 };
+
+/* 2 or 4 MiB, one block at a time. NULL, or the pool where an allocation failed. */
+static void *take_turns(void *argument) {
+  tarn_pool *pool = argument;
+  uint64_t random = (uint64_t)(uintptr_t)pool | 1;
+  for (int round = 0; round < SHARING_ROUNDS; round++) {
+    void *block = NULL;
+    const size_t size_bytes = (test_random(&random) % 2 + 1) * 2 * MIB;
+    if (tarn_pool_alloc(pool, size_bytes, NULL, &block) != TARN_OK) return pool;
+    if (tarn_pool_free(pool, block, NULL) != TARN_OK) return pool;
+    if (test_random(&random) % 8 == 0 && tarn_pool_trim(pool, 0, NULL) != TARN_OK) return pool;
+  }
+  return NULL;
+}
+
+/* What is live always fits, so no allocation may fail, whatever the other pool keeps, gives back or
+ * is about to give back. */
+static void share_a_budget(tarn_provider **providers) {
+  tarn_budget *budget = make_budget(8 * MIB);
+  const tarn_caching_options options = {.struct_size = sizeof options, .budget = budget};
+  tarn_pool *pools[2];
+  pthread_t threads[2];
+  for (int index = 0; index < 2; index++) {
+    assert_ok(tarn_caching_pool_create(providers[index], &options, &pools[index]));
+  }
+  for (int index = 0; index < 2; index++) {
+    assert_int_equal(pthread_create(&threads[index], NULL, take_turns, pools[index]), 0);
+  }
+  for (int index = 0; index < 2; index++) {
+    void *failed = NULL;
+    assert_int_equal(pthread_join(threads[index], &failed), 0);
+    assert_null(failed);
+  }
+  for (int index = 0; index < 2; index++) {
+    assert_int_equal(stats_of(pools[index]).out_of_memory_count, 0);
+    tarn_pool_release(pools[index]);
+    tarn_provider_release(providers[index]);
+  }
+  assert_int_equal(used_bytes(budget), 0);
+  tarn_budget_release(budget);
+}
+
+static void two_pools_of_segments_never_starve_each_other(void **state) {
+  (void)state;
+  static _Alignas(2 * MIB) char memory[2][16 * MIB];
+  const tarn_fixed_options options = {.struct_size = sizeof options, .granularity_bytes = 2 * MIB};
+  tarn_provider *providers[2];
+  for (int index = 0; index < 2; index++) {
+    assert_ok(tarn_fixed_provider_create(memory[index], sizeof memory[index], &options,
+                                         &providers[index]));
+  }
+  share_a_budget(providers);
+}
+
+static void two_pools_of_ranges_never_starve_each_other(void **state) {
+  (void)state;
+  tarn_provider *providers[2];
+  for (int index = 0; index < 2; index++) {
+    assert_ok(tarn_pages_provider_create(NULL, &providers[index]));
+  }
+  share_a_budget(providers);
+}
+
+/* A provider whose release takes until the other pool's allocation has come to press. */
+typedef struct slow_release {
+  pthread_mutex_t lock;
+  pthread_cond_t pressed;
+  bool is_pressed;
+  tarn_pool *other;
+  pthread_t thread; /* allocates from the other pool */
+  bool is_started;
+} slow_release;
+
+static slow_release slow = {.lock = PTHREAD_MUTEX_INITIALIZER, .pressed = PTHREAD_COND_INITIALIZER};
+
+static bool note_press(void *context, const tarn_pressure *pressure) {
+  (void)context;
+  (void)pressure;
+  pthread_mutex_lock(&slow.lock);
+  slow.is_pressed = true;
+  pthread_cond_signal(&slow.pressed);
+  pthread_mutex_unlock(&slow.lock);
+  return false;
+}
+
+static void *take_from_other(void *argument) {
+  void **block = argument;
+  return tarn_pool_alloc(slow.other, 4 * MIB, NULL, block) == TARN_OK ? NULL : argument;
+}
+
+static tarn_status slow_attributes(void *context, tarn_provider_attributes *attributes) {
+  (void)context;
+  attributes->device = tarn_device_make(TARN_DEVICE_CPU, 0);
+  attributes->granularity_bytes = 2 * MIB;
+  attributes->alignment_bytes = 4096;
+  return TARN_OK;
+}
+
+static tarn_status slow_alloc(void *context, size_t size_bytes, void **address) {
+  (void)context;
+  *address = aligned_alloc(4096, size_bytes);
+  return *address != NULL ? TARN_OK : tarn_fail(TARN_OUT_OF_MEMORY, "aligned_alloc");
+}
+
+static void *taken_by_other;
+
+static tarn_status slow_give_back(void *context, void *address, size_t size_bytes) {
+  (void)context;
+  (void)size_bytes;
+  if (!slow.is_started) {
+    slow.is_started = true;
+    assert_int_equal(pthread_create(&slow.thread, NULL, take_from_other, &taken_by_other), 0);
+    pthread_mutex_lock(&slow.lock);
+    while (!slow.is_pressed) pthread_cond_wait(&slow.pressed, &slow.lock);
+    pthread_mutex_unlock(&slow.lock);
+  }
+  free(address);
+  return TARN_OK;
+}
+
+static void memory_on_its_way_back_is_waited_for(void **state) {
+  (void)state;
+  static const tarn_provider_ops ops = {.struct_size = sizeof ops,
+                                        .name = "slow",
+                                        .attributes = slow_attributes,
+                                        .alloc = slow_alloc,
+                                        .release = slow_give_back};
+  tarn_budget *budget = make_budget(4 * MIB);
+  const tarn_caching_options options = {.struct_size = sizeof options, .budget = budget};
+  assert_ok(tarn_budget_add_pressure(budget, note_press, NULL)); /* called first */
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_provider_create(&ops, NULL, &provider));
+  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  assert_ok(tarn_caching_pool_create(provider, &options, &slow.other));
+  give(pool, take(pool, 4 * MIB, NULL), NULL);
+  size_t released = 0;
+  assert_ok(tarn_pool_trim(pool, 0, &released));
+  assert_int_equal(released, 4 * MIB);
+  void *failed = NULL;
+  assert_int_equal(pthread_join(slow.thread, &failed), 0);
+  assert_null(failed);
+  give(slow.other, taken_by_other, NULL);
+  tarn_pool_release(slow.other);
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
+  assert_ok(tarn_budget_remove_pressure(budget, note_press, NULL));
+  tarn_budget_release(budget);
+}
+
 /* --- how little is waited for --- */
 
 enum { STREAM_COUNT = 4 };
@@ -345,6 +502,9 @@ int main(void) {
       cmocka_unit_test(a_reserve_beyond_the_limit_fails),
       cmocka_unit_test(pressure_comes_before_failing_and_is_told_what_is_missing),
       cmocka_unit_test(empty_promises_end),
+      cmocka_unit_test(two_pools_of_segments_never_starve_each_other),
+      cmocka_unit_test(two_pools_of_ranges_never_starve_each_other),
+      cmocka_unit_test(memory_on_its_way_back_is_waited_for),
       cmocka_unit_test(reclaim_of_one_block_waits_for_one_stream),
       cmocka_unit_test(reclaim_gives_back_and_waits_for_no_more_than_it_needs),
       cmocka_unit_test(the_run_that_needs_fewer_fences_is_joined),

@@ -151,6 +151,29 @@ static void what_the_lower_pool_lacks_the_upper_one_tells(void **state) {
   tarn_pool_release(lower);
 }
 
+static bool trim_upper(void *context, const tarn_pressure *pressure) {
+  (void)pressure;
+  size_t released = 0;
+  return tarn_pool_trim(context, 0, &released) == TARN_OK && released > 0;
+}
+
+/* What the upper pool keeps idle comes down when the lower one runs out. */
+static void the_upper_pool_can_give_back_under_the_lower_ones_pressure(void **state) {
+  (void)state;
+  tarn_pool *lower = make_segment_pool(4 * MIB);
+  tarn_pool *upper = make_upper(lower, 0, 0);
+  tarn_budget *budget = tarn_caching_pool_budget(lower);
+  assert_ok(tarn_budget_add_pressure(budget, trim_upper, upper));
+  give(upper, take(upper, 4 * MIB, NULL), NULL);
+  assert_int_equal(stats_of(lower).allocated_bytes, 4 * MIB);
+  void *block = take(lower, 4 * MIB, NULL);
+  assert_int_equal(stats_of(upper).reserved_bytes, 0);
+  give(lower, block, NULL);
+  assert_ok(tarn_budget_remove_pressure(budget, trim_upper, upper));
+  tarn_pool_release(upper);
+  tarn_pool_release(lower);
+}
+
 static void attributes_are_the_pools(void **state) {
   (void)state;
   tarn_pool *lower = make_segment_pool(0);
@@ -200,6 +223,7 @@ int main(void) {
       cmocka_unit_test(a_segment_goes_back_only_when_every_stream_has_passed_it),
       cmocka_unit_test(the_lower_pool_lives_as_long_as_the_upper_one),
       cmocka_unit_test(what_the_lower_pool_lacks_the_upper_one_tells),
+      cmocka_unit_test(the_upper_pool_can_give_back_under_the_lower_ones_pressure),
       cmocka_unit_test(attributes_are_the_pools),
       cmocka_unit_test(bad_arguments_are_refused),
   };
