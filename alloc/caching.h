@@ -61,7 +61,10 @@ typedef struct tarn__caching {
   uint64_t change_count;
   tarn__magazine *magazines; /* what threads keep: magazine.h */
   uint32_t magazines_closed_count;
-  tarn_pool *closing; /* no handle is left: ends with the last block */
+  tarn_pool *closing;     /* no handle is left: ends with the last block */
+  uint64_t recycle_count; /* growths that gave idle memory back first */
+  uint64_t settle_count;  /* times that streams were asked for a recycling */
+  uint32_t impatience;    /* times in a row that they did not get done in a moment either */
 } tarn__caching;
 
 /* What is asked for; the same through all tiers. */
@@ -124,6 +127,17 @@ bool tarn__caching_fresh_bytes(const tarn__caching *self, const tarn__request *a
 /* Obtains memory that stays free, until at least bytes are reserved. Leaves the lock. */
 tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes);
 
+/* caching_recycle.c: whether growing by commit_bytes lifts what is reserved beyond the mark, and
+ * idle memory may go back instead; asks streams how far they have come, for a moment, and joins
+ * what is free; gives idle memory back, as much as commit_bytes may take its place. The last two
+ * leave the lock. */
+bool tarn__caching_is_below_mark(const tarn__caching *self, const tarn__request *asked,
+                                 size_t commit_bytes);
+bool tarn__caching_wants_to_recycle(const tarn__caching *self, const tarn__request *asked,
+                                    size_t commit_bytes);
+void tarn__caching_settle(tarn__caching *self);
+void tarn__caching_recycle(tarn__caching *self, const tarn__request *asked, size_t commit_bytes);
+
 /* caching_decay.c: after every change. */
 void tarn__caching_note_spare(tarn__caching *self, size_t allocated_bytes);
 
@@ -134,6 +148,8 @@ void tarn__caching_note_spare(tarn__caching *self, size_t allocated_bytes);
 tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
                                        size_t *released_bytes);
 tarn_status tarn__caching_give_back(tarn__caching *self, size_t keep_bytes, size_t *released_bytes);
+/* The last users of every free block, to be deinited. Without memory some are left out. */
+tarn__stamps tarn__caching_pending_stamps(tarn__caching *self);
 void tarn__caching_observe_pending(tarn__caching *self);
 void tarn__caching_wait_for_pending(tarn__caching *self);
 void tarn__caching_wait_for_enough(tarn__caching *self, size_t enough_bytes);

@@ -1,6 +1,8 @@
 /* caching_grow.c: how a caching pool grows: a segment more, or a range in place. */
 #include "alloc/caching.h"
 
+enum { HUGE_PAGE_BYTES = 2 << 20, SMALL_GRANULE_BYTES = HUGE_PAGE_BYTES / 16 };
+
 /* Segments grow with the pool, for many small ones fragment more than a few large ones: a quarter
  * of what is reserved, and no more than this. On recorded traces peak reserved over peak live is
  * then 1.05 to 1.40; with segments of 2 MiB throughout it was 1.05 to 1.52. */
@@ -148,40 +150,62 @@ static bool plan_at(const tarn__caching *self, const tarn__request *asked, tarn_
   return tarn__budget_has_room(self->budget, plan->commit_bytes);
 }
 
-/* The smallest hole that will do; many small ones are not worth looking at one by one. */
-static bool plan_growth(tarn__caching *self, const tarn__request *asked, growth *plan) {
-  enum { PROBE_COUNT_MAX = 32 };
-  tarn__block *hole = tarn__tree_at_least(self->heap.holes, 0, NULL);
-  for (int count = 0; hole != NULL && count < PROBE_COUNT_MAX; count++) {
-    if (plan_at(self, asked, hole, plan)) return true;
-    hole = tarn__tree_next(hole);
+/* Small granules come up to the end of a huge page, where that stays below the mark: memory that
+ * comes in small steps is never given huge pages. */
+static void widen(const tarn__caching *self, const tarn__request *asked, growth *plan) {
+  if (plan->back != NULL || self->machine->granularity_bytes > SMALL_GRANULE_BYTES) return;
+  const uintptr_t start = (uintptr_t)plan->hole->address;
+  size_t end = 0;
+  if (!tarn_size_round_up(start + plan->commit_bytes, HUGE_PAGE_BYTES, &end)) return;
+  const size_t wide_bytes = end - start;
+  if (wide_bytes <= plan->hole->size_bytes && tarn__budget_has_room(self->budget, wide_bytes) &&
+      tarn__caching_is_below_mark(self, asked, wide_bytes)) {
+    plan->commit_bytes = wide_bytes;
   }
-  hole = tarn__tree_at_least(self->heap.holes, asked->search_bytes, NULL);
-  return hole != NULL && plan_at(self, asked, hole, plan);
 }
 
-/* Charges the plan, claims its blocks and cuts the hole. Nothing has changed on failure. */
-static tarn_status claim_growth(tarn__caching *self, const growth *plan) {
-  const tarn_status status = tarn_budget_charge(self->budget, plan->commit_bytes);
-  if (status != TARN_OK) return status;
+/* Of the smallest holes the one that takes the least fresh memory; many small ones are not worth
+ * looking at one by one. */
+static bool plan_growth(tarn__caching *self, const tarn__request *asked, growth *plan) {
+  enum { PROBE_COUNT_MAX = 32 };
+  bool is_found = false;
+  tarn__block *hole = tarn__tree_at_least(self->heap.holes, 0, NULL);
+  for (int count = 0; hole != NULL && count < PROBE_COUNT_MAX; count++) {
+    growth found;
+    if (plan_at(self, asked, hole, &found) &&
+        (!is_found || found.commit_bytes < plan->commit_bytes)) {
+      *plan = found;
+      is_found = true;
+    }
+    hole = tarn__tree_next(hole);
+  }
+  if (!is_found) {
+    hole = tarn__tree_at_least(self->heap.holes, asked->search_bytes, NULL);
+    is_found = hole != NULL && plan_at(self, asked, hole, plan);
+  }
+  if (is_found) widen(self, asked, plan);
+  return is_found;
+}
+
+/* Claims the plan's blocks and cuts the hole. False, with nothing changed, where there is no memory
+ * for the record. */
+static bool claim_growth(tarn__caching *self, const growth *plan) {
   tarn__heap_claim(plan->hole);
   if (plan->hole->size_bytes > plan->commit_bytes) {
     tarn__block *rest = tarn__block_split(plan->hole, plan->commit_bytes);
     if (rest == NULL) {
       tarn__heap_put_hole(&self->heap, plan->hole);
-      tarn__budget_cancel(self->budget, plan->commit_bytes);
-      return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
+      return false;
     }
     tarn__heap_put_hole(&self->heap, rest);
   }
   plan->hole->state = TARN__BLOCK_GROWING;
   if (plan->front != NULL) tarn__heap_claim(plan->front);
   if (plan->back != NULL) tarn__heap_claim(plan->back);
-  return TARN_OK;
+  return true;
 }
 
 static void abandon_growth(tarn__caching *self, const growth *plan) {
-  tarn__budget_cancel(self->budget, plan->commit_bytes);
   tarn__heap_put_hole(&self->heap, plan->hole);
   if (plan->front != NULL) tarn__heap_put_free(&self->heap, plan->front);
   if (plan->back != NULL) tarn__heap_put_free(&self->heap, plan->back);
@@ -218,37 +242,68 @@ static tarn_status find_growth(tarn__caching *self, const tarn__request *asked, 
   return tarn_fail(TARN_OUT_OF_MEMORY, "a fresh range of addresses is used up already");
 }
 
-/* Tier 2 over a provider that reserves. */
-static tarn__block *grow_in_place(tarn__caching *self, const tarn__request *asked,
+/* Charges the claimed plan and gives it memory. */
+static tarn_status commit_growth(tarn__caching *self, const tarn__request *asked,
+                                 const growth *plan) {
+  tarn_status status = tarn_budget_charge(self->budget, plan->commit_bytes);
+  if (status != TARN_OK) return status;
+  self->stats.provider_calls++;
+  tarn__caching_leave(self);
+  status = tarn_provider_commit(self->provider, plan->hole->address, plan->commit_bytes);
+  tarn__caching_return(self);
+  if (status != TARN_OK) {
+    tarn__budget_cancel(self->budget, plan->commit_bytes);
+    return status;
+  }
+  tarn__caching_trace(self, 's', plan->hole->address, plan->commit_bytes, asked->stream);
+  plan->hole->state = TARN__BLOCK_CLAIMED;
+  self->heap.reserved_bytes += plan->commit_bytes;
+  return TARN_OK;
+}
+
+/* Tier 2 over a provider that reserves: a free block that turned up on the way, or fresh memory.
+ * What is recycled goes back before the commit, so that no more is held at once. */
+static tarn__block *grow_in_place(tarn__caching *self, const tarn__request *asked, bool may_recycle,
                                   tarn_status *status) {
   growth plan;
   *status = find_growth(self, asked, &plan);
-  if (*status == TARN_OK) *status = claim_growth(self, &plan);
   if (*status != TARN_OK) return NULL;
-  self->stats.provider_calls++;
-  tarn__caching_leave(self);
-  *status = tarn_provider_commit(self->provider, plan.hole->address, plan.commit_bytes);
-  tarn__caching_return(self);
+  may_recycle = may_recycle && tarn__caching_wants_to_recycle(self, asked, plan.commit_bytes);
+  if (may_recycle) {
+    tarn__caching_settle(self);
+    tarn__block *block = tarn__heap_find(&self->heap, asked->search_bytes, asked->stream, NULL);
+    if (block != NULL) {
+      tarn__heap_claim(block);
+      return block;
+    }
+    *status = find_growth(self, asked, &plan); /* others were here, and blocks were joined */
+    if (*status != TARN_OK) return NULL;
+  }
+  if (!claim_growth(self, &plan)) {
+    *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
+    return NULL;
+  }
+  if (may_recycle) tarn__caching_recycle(self, asked, plan.commit_bytes);
+  *status = commit_growth(self, asked, &plan);
   if (*status != TARN_OK) {
     abandon_growth(self, &plan);
     return NULL;
   }
-  tarn__caching_trace(self, 's', plan.hole->address, plan.commit_bytes, asked->stream);
-  plan.hole->state = TARN__BLOCK_CLAIMED;
-  self->heap.reserved_bytes += plan.commit_bytes;
   tarn__block *whole = join_growth(self, &plan);
   if (whole == NULL) *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory to join a block's stamps");
   return whole;
 }
 
-/* A CLAIMED block with fresh memory in it, on which the request fits. */
-static tarn__block *obtain(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
+/* A CLAIMED block on which the request fits, with fresh memory in it. */
+static tarn__block *obtain(tarn__caching *self, const tarn__request *asked, bool may_recycle,
+                           tarn_status *status) {
   const bool reserves = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0;
-  return reserves ? grow_in_place(self, asked, status) : grow_segment(self, asked, status);
+  return reserves ? grow_in_place(self, asked, may_recycle, status)
+                  : grow_segment(self, asked, status);
 }
 
 void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
-  tarn__block *block = obtain(self, asked, status);
+  tarn__block *block = obtain(self, asked, /*may_recycle=*/true, status);
   return block != NULL ? tarn__caching_lend(self, block, asked) : NULL;
 }
 
@@ -261,7 +316,7 @@ tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes) {
     }
     missing.search_bytes = missing.size_bytes;
     tarn_status status = TARN_OK;
-    tarn__block *block = obtain(self, &missing, &status);
+    tarn__block *block = obtain(self, &missing, /*may_recycle=*/false, &status);
     if (block == NULL) return status;
     tarn__heap_put_free(&self->heap, block);
     tarn__caching_note_change(self);

@@ -127,8 +127,7 @@ tarn_status tarn__caching_give_back(tarn__caching *self, size_t keep_bytes,
   return release_chain(self, claim_idle(self, plan), released_bytes);
 }
 
-/* The last users of every free block. Without memory some are left out, and stay pending. */
-static tarn__stamps pending_stamps(tarn__caching *self) {
+tarn__stamps tarn__caching_pending_stamps(tarn__caching *self) {
   tarn__stamps stamps = {.count = 0};
   for (tarn__segment *segment = self->heap.segments; segment != NULL; segment = segment->next) {
     for (tarn__block *block = segment->first; block != NULL; block = block->right) {
@@ -141,7 +140,7 @@ static tarn__stamps pending_stamps(tarn__caching *self) {
 }
 
 void tarn__caching_observe_pending(tarn__caching *self) {
-  tarn__stamps stamps = pending_stamps(self);
+  tarn__stamps stamps = tarn__caching_pending_stamps(self);
   pthread_mutex_unlock(&self->lock);
   tarn__order_cost cost = {0};
   for (uint32_t index = 0; index < stamps.count; index++) {

@@ -7,7 +7,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { HUGE_PAGE_BYTES = 2 << 20 };
+enum {
+  HUGE_PAGE_BYTES = 2 << 20,
+  DEFAULT_GRANULARITY_BYTES = 64 << 10,
+};
 
 typedef struct pages {
   size_t granularity_bytes;
@@ -23,11 +26,19 @@ static tarn_status pages_attributes(void *context, tarn_provider_attributes *att
   return TARN_OK;
 }
 
-/* Maps more than is asked for where the granularity is coarser than a page, and cuts both ends. */
+/* What a mapping is aligned to: its granularity, and a huge page where one could lie in it. */
+static size_t alignment_of(const pages *self, size_t size_bytes) {
+  const bool is_huge = self->huge != TARN_PAGES_HUGE_NEVER && size_bytes >= HUGE_PAGE_BYTES;
+  return is_huge && self->granularity_bytes < HUGE_PAGE_BYTES ? (size_t)HUGE_PAGE_BYTES
+                                                              : self->granularity_bytes;
+}
+
+/* Maps more than is asked for where the alignment is coarser than a page, and cuts both ends. */
 static tarn_status map_aligned(const pages *self, size_t size_bytes, int protection,
                                void **address) {
   const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-  const size_t slack = self->granularity_bytes - page_bytes;
+  const size_t alignment = alignment_of(self, size_bytes);
+  const size_t slack = alignment - page_bytes;
   size_t mapped_bytes;
   if (!tarn_size_add(size_bytes, slack, &mapped_bytes)) {
     return tarn_fail(TARN_TOO_LARGE, "pages: %zu bytes overflow when aligned", size_bytes);
@@ -39,7 +50,7 @@ static tarn_status map_aligned(const pages *self, size_t size_bytes, int protect
     return tarn_fail_native(TARN_OUT_OF_MEMORY, "mmap", errno, "pages: mmap of %zu bytes: %s",
                             mapped_bytes, strerror(errno));
   }
-  const size_t head = (size_t)(-(uintptr_t)mapped & (self->granularity_bytes - 1));
+  const size_t head = (size_t)(-(uintptr_t)mapped & (alignment - 1));
   const size_t tail = slack - head;
   /* Cutting a fresh mapping at its ends splits nothing in the middle, so it cannot fail. */
   if (head != 0) munmap(mapped, head);
@@ -105,8 +116,10 @@ tarn_status tarn_pages_provider_create(const tarn_pages_options *options,
   const tarn_pages_options defaults = {.struct_size = sizeof defaults};
   if (options == NULL) options = &defaults;
   const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+  const size_t default_granularity =
+      page_bytes > DEFAULT_GRANULARITY_BYTES ? page_bytes : (size_t)DEFAULT_GRANULARITY_BYTES;
   const size_t granularity =
-      options->granularity_bytes != 0 ? options->granularity_bytes : (size_t)HUGE_PAGE_BYTES;
+      options->granularity_bytes != 0 ? options->granularity_bytes : default_granularity;
   if (options->struct_size != sizeof *options) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_pages_options has %zu bytes here, %zu were given",
                      sizeof *options, options->struct_size);

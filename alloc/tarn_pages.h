@@ -18,12 +18,14 @@ typedef struct tarn_pages_options {
   size_t struct_size;
   tarn_pages_huge huge;
   /* What sizes are rounded to and what is committed at a time; a power of two, at least a page.
-   * 0: 2 MiB, the huge page of x86-64 and of 64-bit Arm with 4 KiB pages. */
+   * 0: 64 KiB, or a page where that is more. */
   size_t granularity_bytes;
 } tarn_pages_options;
 
-/* Blocks are aligned to the granularity. Reserves: committed pages are given back to the kernel by
- * decommit, and an access outside of what is committed faults. `options` may be NULL. */
+/* Blocks are aligned to the granularity, large ones to 2 MiB (the huge page of x86-64 and of 64-bit
+ * Arm with 4 KiB pages) unless huge pages are never wanted. Reserves: committed pages are given back
+ * to the kernel by decommit, and an access outside of what is committed faults. `options` may be
+ * NULL. */
 TARN_API TARN_NODISCARD tarn_status tarn_pages_provider_create(const tarn_pages_options *options,
                                                                tarn_provider **provider);
 

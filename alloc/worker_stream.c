@@ -163,6 +163,20 @@ static void enqueue(worker *self, job *work) {
   pthread_mutex_unlock(&self->lock);
 }
 
+/* A fence on a stream whose thread has nothing to do is passed at once, and nobody is woken for it;
+ * behind work it is enqueued. Takes `work`, a JOB_PASS of `fresh`, which nobody else knows yet. */
+static void enqueue_pass(worker *self, job *work, mark *fresh) {
+  pthread_mutex_lock(&self->lock);
+  fresh->is_passed = self->is_idle && self->first == NULL;
+  pthread_mutex_unlock(&self->lock);
+  if (!fresh->is_passed) {
+    enqueue(self, work);
+    return;
+  }
+  mark_release(fresh); /* the job's reference */
+  free(work);
+}
+
 static job *job_create(job_kind kind) {
   job *made = malloc(sizeof *made);
   if (made != NULL) *made = (job){.kind = kind};
@@ -281,7 +295,7 @@ static tarn_status worker_fence_record(void *context, void *fence) {
   work->as.mark = mark_retain(fresh);
   /* Enqueued under the fence's lock, so that the latest mark is also the last one enqueued. */
   pthread_mutex_lock(&self->lock);
-  enqueue(context, work);
+  enqueue_pass(context, work, fresh);
   mark *old = self->latest;
   self->latest = fresh;
   pthread_mutex_unlock(&self->lock);

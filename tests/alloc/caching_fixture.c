@@ -64,9 +64,10 @@ tarn_pool *make_segment_pool(size_t limit_bytes) {
 
 tarn_pool *make_range_pool(size_t limit_bytes) {
   const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
+  const tarn_pages_options pages = {.struct_size = sizeof pages, .granularity_bytes = 2 * MIB};
   tarn_provider *provider = NULL;
   tarn_pool *pool = NULL;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
+  assert_ok(tarn_pages_provider_create(&pages, &provider));
   assert_ok(tarn_caching_pool_create(provider, &options, &pool));
   tarn_provider_release(provider);
   return pool;

@@ -1,0 +1,103 @@
+/* caching_recycle.c: what a caching pool does before it grows beyond its high-water mark: memory
+ * that lies idle elsewhere goes back first, so that address space is what fragments.
+ *
+ *     before   | LIVE | idle ... idle | LIVE | hole ............. |     a larger block is asked for
+ *     after    | LIVE | hole          | LIVE | the block | hole   |     reserved: about the same
+ *
+ * The mark is what the pool's live blocks have needed at once, and a little more. What must be
+ * known for it, is that no stream uses the idle memory any more; a stream that has got so far is
+ * asked and given a moment to answer, but never waited for: an allocation that may grow must not
+ * hang on work that hangs on the caller.
+ *
+ * It costs calls to the provider, and the fresh memory's first touch, so it is bounded: once per
+ * RECYCLE_PERIOD allocations, a few in advance, and RECYCLED_PER_ASKED_MAX bytes for each that is
+ * to be committed. On four recorded models of 47,000 to 206,000 events, peak reserved over peak
+ * live falls from 1.013 - 1.135 to 1.010 - 1.027 in granules of 2 MiB, with 39 to 190 calls to the
+ * provider in all (37 to 164 before); in granules of 64 KiB it is 1.007 - 1.009, with 95 to 203. */
+#include "alloc/magazine.h"
+
+#include <time.h>
+
+enum {
+  MARK_SLACK = 128, /* one part in so many above the peak of live blocks is no waste, */
+  MARK_SLACK_BYTES_MIN = 2 << 20, /* nor a huge page */
+  RECYCLE_PERIOD = 64,            /* allocations per recycling */
+  RECYCLES_AHEAD = 64,            /* before that rule holds */
+  RECYCLED_PER_ASKED_MAX = 4,     /* bytes given back for each byte committed */
+  POLLS_MAX = 16,                 /* streams are given so many looks to be done ... */
+  POLL_NS = 20 * 1000,            /* ... so far apart */
+  IMPATIENCE_MAX = 8,             /* where that was in vain, only one time in 2, 4, ... 2^8 */
+};
+
+static size_t mark_bytes(const tarn__caching *self, const tarn__request *asked) {
+  const size_t live_bytes = self->heap.allocated_bytes + asked->size_bytes;
+  const size_t peak_bytes =
+      live_bytes > self->stats.allocated_bytes_peak ? live_bytes : self->stats.allocated_bytes_peak;
+  const size_t slack_bytes = peak_bytes / MARK_SLACK;
+  const size_t mark =
+      peak_bytes + (slack_bytes > MARK_SLACK_BYTES_MIN ? slack_bytes : MARK_SLACK_BYTES_MIN);
+  return mark > self->floor_bytes ? mark : self->floor_bytes;
+}
+
+bool tarn__caching_is_below_mark(const tarn__caching *self, const tarn__request *asked,
+                                 size_t commit_bytes) {
+  return self->heap.reserved_bytes + commit_bytes <= mark_bytes(self, asked);
+}
+
+bool tarn__caching_wants_to_recycle(const tarn__caching *self, const tarn__request *asked,
+                                    size_t commit_bytes) {
+  const size_t free_bytes = self->heap.reserved_bytes - self->heap.allocated_bytes;
+  return !tarn__caching_is_below_mark(self, asked, commit_bytes) &&
+         free_bytes >= self->machine->granularity_bytes &&
+         self->recycle_count < self->stats.alloc_count / RECYCLE_PERIOD + RECYCLES_AHEAD &&
+         !tarn__order_is_captured(asked->stream);
+}
+
+/* Asks each timeline once; false where one has not come so far. */
+static bool observe(const tarn__stamps *stamps, tarn__order_cost *cost) {
+  bool is_done = true;
+  for (uint32_t i = 0; i < stamps->count; i++) {
+    const tarn__stamp stamp = tarn__stamps_at(stamps, i);
+    tarn__order_observe(stamp, cost); /* records a fence where there is none to ask yet ... */
+    if (!tarn__order_is_seen(stamp)) tarn__order_observe(stamp, cost);
+    is_done &= tarn__order_is_seen(stamp);
+  }
+  return is_done;
+}
+
+void tarn__caching_settle(tarn__caching *self) {
+  tarn__stamps stamps = tarn__caching_pending_stamps(self);
+  const bool is_patient = ++self->settle_count % (UINT64_C(1) << self->impatience) == 0;
+  pthread_mutex_unlock(&self->lock);
+  tarn__order_cost cost = {0};
+  bool is_done = observe(&stamps, &cost);
+  for (int i = 0; !is_done && is_patient && i < POLLS_MAX; i++) {
+    nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+    is_done = observe(&stamps, &cost);
+  }
+  tarn__stamps_deinit(&stamps);
+  pthread_mutex_lock(&self->lock);
+  tarn__caching_add_cost(self, &cost);
+  if (is_done) {
+    self->impatience = 0;
+  } else if (is_patient && self->impatience < IMPATIENCE_MAX) {
+    self->impatience++;
+  }
+  tarn__magazines_gather(self); /* what came back meanwhile */
+  tarn__heap_join_all(&self->heap, /*clean_only=*/true);
+}
+
+void tarn__caching_recycle(tarn__caching *self, const tarn__request *asked, size_t commit_bytes) {
+  const size_t mark = mark_bytes(self, asked);
+  const size_t reserved_bytes = self->heap.reserved_bytes;
+  size_t keep_bytes = mark > commit_bytes ? mark - commit_bytes : 0;
+  if (reserved_bytes <= keep_bytes) return;
+  if ((reserved_bytes - keep_bytes) / RECYCLED_PER_ASKED_MAX > commit_bytes) {
+    keep_bytes = reserved_bytes - commit_bytes * RECYCLED_PER_ASKED_MAX;
+  }
+  size_t released_bytes = 0;
+  /* What the provider does not take back stays free, and the pool grows all the same. */
+  const tarn_status status = tarn__caching_release_idle(self, keep_bytes, &released_bytes);
+  (void)status;
+  if (released_bytes != 0) self->recycle_count++;
+}
