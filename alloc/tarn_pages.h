@@ -23,9 +23,8 @@ typedef struct tarn_pages_options {
 } tarn_pages_options;
 
 /* Blocks are aligned to the granularity, large ones to 2 MiB (the huge page of x86-64 and of 64-bit
- * Arm with 4 KiB pages) unless huge pages are never wanted. Reserves: committed pages are given back
- * to the kernel by decommit, and an access outside of what is committed faults. `options` may be
- * NULL. */
+ * Arm with 4 KiB pages) unless huge pages are never wanted. Reserves: decommit gives the pages back
+ * to the kernel, and an access outside of what is committed faults. `options` may be NULL. */
 TARN_API TARN_NODISCARD tarn_status tarn_pages_provider_create(const tarn_pages_options *options,
                                                                tarn_provider **provider);
 
