@@ -62,6 +62,7 @@ typedef struct tarn__caching {
   tarn__magazine *magazines; /* what threads keep: magazine.h */
   uint32_t magazines_closed_count;
   tarn_pool *closing;     /* no handle is left: ends with the last block */
+  size_t ahead_bytes;     /* reserved up front, and not trimmed since: not recycled */
   uint64_t recycle_count; /* growths that gave idle memory back first */
   uint64_t settle_count;  /* times that streams were asked for a recycling */
   uint32_t impatience;    /* times in a row that they did not get done in a moment either */

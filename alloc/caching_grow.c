@@ -333,5 +333,6 @@ tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes) {
     tarn__heap_put_free(&self->heap, block);
     tarn__caching_note_change(self);
   }
+  self->ahead_bytes = larger(self->ahead_bytes, size_bytes);
   return TARN_OK;
 }

@@ -203,6 +203,7 @@ static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *releas
   tarn__magazines_gather(self);
   tarn__caching_observe_pending(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
+  if (self->ahead_bytes > keep_bytes) self->ahead_bytes = keep_bytes;
   const tarn_status status = tarn__caching_give_back(self, keep_bytes, released_bytes);
   pthread_mutex_unlock(&self->lock);
   return status;

@@ -97,6 +97,7 @@ void tarn__caching_recycle(tarn__caching *self, const tarn__request *asked, size
   if ((reserved_bytes - keep_bytes) / RECYCLED_PER_ASKED_MAX > commit_bytes) {
     keep_bytes = reserved_bytes - commit_bytes * RECYCLED_PER_ASKED_MAX;
   }
+  if (keep_bytes < self->ahead_bytes) keep_bytes = self->ahead_bytes;
   size_t released_bytes = 0;
   /* What the provider does not take back stays free, and the pool grows all the same. */
   const tarn_status status = tarn__caching_release_idle(self, keep_bytes, &released_bytes);
