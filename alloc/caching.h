@@ -54,10 +54,11 @@ typedef struct tarn__caching {
   size_t range_bytes;
   pthread_mutex_t lock;
   tarn__heap heap;
-  uint32_t busy_count;    /* threads that left the lock with something claimed or growing */
-  pthread_cond_t settled; /* one of them is back */
-  uint32_t giving_count;  /* of these: give memory back to the provider */
-  tarn_pool_stats stats;  /* peaks and counts; sizes are the heap's */
+  uint32_t busy_count;            /* threads that left the lock with something claimed or growing */
+  pthread_cond_t settled;         /* one of them is back */
+  uint32_t giving_count;          /* of these: give memory back to the provider */
+  tarn_pool_stats stats;          /* peaks and counts; sizes are the heap's */
+  size_t peak_bytes_before_reset; /* of allocated_bytes, where the peaks began again */
   uint64_t change_count;
   tarn__magazine *magazines; /* what threads keep: magazine.h */
   uint32_t magazines_closed_count;

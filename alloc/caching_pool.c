@@ -315,6 +315,8 @@ tarn_status tarn_caching_pool_reset_peaks(tarn_pool *pool) {
   pthread_mutex_lock(&self->lock);
   tarn__magazines_empty(self); /* and every thread's own peak is forgotten */
   tarn__caching_copy_stats(self, &now);
+  self->peak_bytes_before_reset =
+      larger(self->peak_bytes_before_reset, self->stats.allocated_bytes_peak);
   self->stats.requested_bytes_peak = now.requested_bytes;
   self->stats.allocated_bytes_peak = now.allocated_bytes;
   self->stats.reserved_bytes_peak = now.reserved_bytes;

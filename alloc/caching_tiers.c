@@ -144,10 +144,13 @@ static void *lend_reclaimed(tarn__caching *self, const tarn__request *asked, tar
 
 /* --- all together --- */
 
-static bool has_enough(const tarn__caching *self) {
+/* The CPU would have to stand still, which is dearer than memory. */
+static bool has_enough(const tarn__caching *self, const tarn__request *asked) {
   const size_t reserved_bytes = self->heap.reserved_bytes;
-  return reserved_bytes >= ENOUGH_BYTES_MIN &&
-         reserved_bytes / ENOUGH_QUARTERS >= self->stats.allocated_bytes_peak / 4;
+  size_t peak_bytes = self->stats.allocated_bytes_peak;
+  if (peak_bytes < self->peak_bytes_before_reset) peak_bytes = self->peak_bytes_before_reset;
+  return !tarn_stream_is_synchronous(asked->stream) && reserved_bytes >= ENOUGH_BYTES_MIN &&
+         reserved_bytes / ENOUGH_QUARTERS >= peak_bytes / 4;
 }
 
 /* What is there, and fresh memory. Nothing is given back, for a driver may wait then. */
@@ -167,7 +170,7 @@ static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_st
   void *address =
       tarn__magazines_gather(self) ? tarn__caching_lend_covered(self, asked, NULL) : NULL;
   if (address == NULL) address = lend_observed(self, asked);
-  if (address == NULL && has_enough(self)) {
+  if (address == NULL && has_enough(self, asked)) {
     address = lend_ordered(self, asked, status);
     if (address == NULL) address = lend_run(self, asked, status);
   }

@@ -491,6 +491,44 @@ static void once_there_is_enough_streams_share_instead_of_growing(void **state) 
   tarn_pool_release(pool);
 }
 
+static void the_cpu_gets_fresh_memory_rather_than_wait(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *stream = make_stream();
+  assert_ok(tarn_caching_pool_reserve(pool, 96 * MIB)); /* enough */
+  for (int round = 0; round < 3; round++) {
+    void *block = take(pool, 64 * MIB, stream);
+    work(stream);
+    give(pool, block, stream);
+  }
+  manual_called = (manual_calls){0};
+  void *block = take(pool, 64 * MIB, NULL);
+  assert_int_equal(manual_called.synchronizes, 0);
+  assert_int_not_equal(manual_stream_pending(stream), 0);
+  give(pool, block, NULL);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+static void what_is_enough_is_no_matter_of_statistics(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *first = make_stream();
+  tarn_stream *second = make_stream();
+  void *block = take(pool, 64 * MIB, first);
+  work(first);
+  give(pool, block, first);
+  assert_ok(tarn_caching_pool_reset_peaks(pool));
+  assert_int_equal(stats_of(pool).allocated_bytes_peak, 0);
+  /* 64 MiB are not yet enough, for so many were lent out once. */
+  block = take(pool, 64 * MIB, second);
+  assert_int_equal(stats_of(pool).reserved_bytes, 128 * MIB);
+  give(pool, block, second);
+  tarn_stream_release(first);
+  tarn_stream_release(second);
+  tarn_pool_release(pool);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_reserved_is_charged_and_paid_back),
@@ -509,6 +547,8 @@ int main(void) {
       cmocka_unit_test(reclaim_gives_back_and_waits_for_no_more_than_it_needs),
       cmocka_unit_test(the_run_that_needs_fewer_fences_is_joined),
       cmocka_unit_test(once_there_is_enough_streams_share_instead_of_growing),
+      cmocka_unit_test(the_cpu_gets_fresh_memory_rather_than_wait),
+      cmocka_unit_test(what_is_enough_is_no_matter_of_statistics),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
