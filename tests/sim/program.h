@@ -45,6 +45,9 @@ enum {
   X(TRIM)       /* p down to size_bytes */                                                \
   X(RETIRE)     /* the last reference to s goes, whatever is pending */                   \
   X(STREAM)     /* s is a stream again */                                                 \
+  X(LIMIT)      /* p may reserve size_bytes from now on */                                \
+  X(RESERVE)    /* p obtains memory until size_bytes are reserved */                      \
+  X(DECAY)      /* p's clock says size_bytes nanoseconds more */                          \
   X(STEP)       /* size_bytes operations of whatever streams run */                       \
   X(CAPACITY)   /* the device has size_bytes from now on */                               \
   X(DROP_POOL)  /* p's last reference goes, whatever is lent out; no more allocations */
@@ -70,8 +73,10 @@ typedef struct program_op {
 } program_op;
 
 typedef enum program_pool_kind {
-  POOL_DEVICE, /* a caching pool over the device provider */
-  POOL_PINNED, /* a caching pool over page-locked memory */
+  POOL_DEVICE,  /* a caching pool over the device provider */
+  POOL_PINNED,  /* a caching pool over page-locked memory */
+  POOL_VIRTUAL, /* a caching pool over virtual device memory: it grows in place */
+  POOL_STACKED, /* a caching pool over one that all pools of this kind in the program share */
   POOL_KIND_COUNT
 } program_pool_kind;
 

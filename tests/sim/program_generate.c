@@ -109,6 +109,9 @@ static program_op any_op(generator *self, program_verb verb) {
     op.stream = stream_or_host(self);
   }
   if (verb == VERB_TRIM) op.size_bytes = chance(self, 2) ? 0 : below(self, 16) * MIB;
+  if (verb == VERB_LIMIT) op.size_bytes = chance(self, 4) ? 0 : (1 + below(self, 32)) * MIB;
+  if (verb == VERB_RESERVE) op.size_bytes = (1 + below(self, 12)) * MIB;
+  if (verb == VERB_DECAY) op.size_bytes = below(self, 10) * 1000000000u;
   if (verb == VERB_STEP) op.size_bytes = 1 + below(self, 8);
   if (verb == VERB_CAPACITY) op.size_bytes = (8 + below(self, 64)) * MIB;
   return op;
@@ -185,12 +188,13 @@ static program_verb any_verb(generator *self) {
  * others, ISSTA 2012): what all of them do all the time hides what only some of them would find. */
 static void choose_weights(generator *self) {
   static const uint32_t usual[VERB_COUNT] = {
-      [VERB_ALLOC] = 30,     [VERB_FREE] = 30,      [VERB_NOTE_USE] = 6,  [VERB_WRITE] = 20,
-      [VERB_CHECK] = 12,     [VERB_COPY] = 4,       [VERB_CALL] = 1,      [VERB_HOST_WRITE] = 4,
-      [VERB_HOST_CHECK] = 4, [VERB_STORAGE] = 4,    [VERB_RECORD] = 5,    [VERB_WAIT] = 5,
-      [VERB_QUERY] = 2,      [VERB_EVENT_SYNC] = 2, [VERB_HIDDEN] = 4,    [VERB_EDGE] = 4,
-      [VERB_SYNC] = 2,       [VERB_TRIM] = 2,       [VERB_RETIRE] = 1,    [VERB_STREAM] = 2,
-      [VERB_STEP] = 4,       [VERB_CAPACITY] = 1,   [VERB_DROP_POOL] = 0,
+      [VERB_ALLOC] = 30,     [VERB_FREE] = 30,      [VERB_NOTE_USE] = 6, [VERB_WRITE] = 20,
+      [VERB_CHECK] = 12,     [VERB_COPY] = 4,       [VERB_CALL] = 1,     [VERB_HOST_WRITE] = 4,
+      [VERB_HOST_CHECK] = 4, [VERB_STORAGE] = 4,    [VERB_RECORD] = 5,   [VERB_WAIT] = 5,
+      [VERB_QUERY] = 2,      [VERB_EVENT_SYNC] = 2, [VERB_HIDDEN] = 4,   [VERB_EDGE] = 4,
+      [VERB_SYNC] = 2,       [VERB_TRIM] = 2,       [VERB_RETIRE] = 1,   [VERB_STREAM] = 2,
+      [VERB_STEP] = 4,       [VERB_CAPACITY] = 1,   [VERB_LIMIT] = 1,    [VERB_RESERVE] = 1,
+      [VERB_DECAY] = 2,      [VERB_DROP_POOL] = 0,
   };
   for (int verb = 0; verb < VERB_COUNT; verb++) {
     const bool is_needed = verb == VERB_ALLOC || verb == VERB_FREE || verb == VERB_WRITE;

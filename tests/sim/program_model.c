@@ -57,6 +57,9 @@ static unsigned names_of(uint8_t verb) {
     case VERB_EDGE:
       return NAMES_STREAM | NAMES_OTHER_STREAM;
     case VERB_TRIM:
+    case VERB_LIMIT:
+    case VERB_RESERVE:
+    case VERB_DECAY:
     case VERB_DROP_POOL:
       return NAMES_POOL;
     case VERB_QUERY:
@@ -197,6 +200,9 @@ bool model_allows(const model_state *self, const program_op *op) {
     case VERB_EDGE:
     case VERB_SYNC:
     case VERB_TRIM:
+    case VERB_LIMIT:
+    case VERB_RESERVE:
+    case VERB_DECAY:
     case VERB_STEP:
     case VERB_CAPACITY:
     case VERB_DROP_POOL:
@@ -298,8 +304,13 @@ void model_apply(model_state *self, const program_op *op, uint64_t tag) {
     case VERB_DROP_POOL:
       self->pools[op->pool].is_dropped = true;
       break;
+    case VERB_LIMIT:
+      self->pools[op->pool].is_limit_changed = true;
+      break;
     case VERB_QUERY:
     case VERB_TRIM:
+    case VERB_RESERVE:
+    case VERB_DECAY:
     case VERB_STEP:
     case VERB_CAPACITY:
     case VERB_COUNT:

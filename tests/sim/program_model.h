@@ -17,6 +17,7 @@ typedef struct model_block {
 
 typedef struct model_pool {
   bool is_dropped;
+  bool is_limit_changed; /* it may have more than that already */
   uint64_t live_count;
   uint64_t alloc_count;
   uint64_t free_count;
