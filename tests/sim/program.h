@@ -127,7 +127,9 @@ typedef struct program_verdict {
   uint32_t check_count;   /* values compared */
   uint32_t refused_count; /* allocations that were told to be out of memory */
   uint64_t trace_hash;    /* the driver's */
+  uint64_t driver_calls;  /* made by the operations */
   uint64_t driver_failures;
+  char failed_call[40];                 /* the driver call that was failed on purpose */
   uint8_t did_run[PROGRAM_OPS_MAX / 8]; /* a bit per operation */
 } program_verdict;
 

@@ -12,9 +12,23 @@ static bool find(const char *name, void *function) {
   return address != NULL;
 }
 
+tarn_status driver_status_of(int error) {
+  static const struct {
+    int error;
+    tarn_status status;
+  } told[] = {{0, TARN_OK},
+              {2, TARN_OUT_OF_MEMORY},
+              {304, TARN_UNAVAILABLE}, /* the operating system's call failed */
+              {801, TARN_NOT_SUPPORTED}};
+  for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
+    if (told[i].error == error) return told[i].status;
+  }
+  return TARN_DEVICE_ERROR;
+}
+
 static tarn_status told(const char *call, int result) {
   if (result == 0) return TARN_OK;
-  return tarn_fail_native(TARN_DEVICE_ERROR, call, result, "%s: %d", call, result);
+  return tarn_fail_native(driver_status_of(result), call, result, "%s: %d", call, result);
 }
 
 tarn_status driver_calls_open(tarn_cuda *cuda, driver_calls *driver) {

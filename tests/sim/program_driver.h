@@ -24,6 +24,9 @@ void driver_calls_close(driver_calls *driver);
 
 /* Orders `later` behind all that is enqueued on `earlier`, by an event that tarn never sees. */
 tarn_status driver_order(const driver_calls *driver, tarn_stream *earlier, tarn_stream *later);
+/* How tarn tells of a CUresult, of those that tests fail calls with. */
+tarn_status driver_status_of(int error);
+
 /* Waits for the whole device. */
 tarn_status driver_synchronize(const driver_calls *driver);
 

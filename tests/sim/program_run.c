@@ -24,10 +24,16 @@ __attribute__((format(printf, 3, 4))) void runner_condemn(runner *self, program_
   va_end(arguments);
 }
 
+/* As what it is; or as a lack of memory, where an allocation had tried everything else. */
+static bool is_told_right(tarn_status status, int error) {
+  return status == driver_status_of(error) || status == TARN_OUT_OF_MEMORY;
+}
+
 /* An operation that has to succeed, unless a driver call was failed on purpose during it. */
 bool runner_is_done(runner *self, tarn_status status, uint64_t failures_before) {
   if (status == TARN_OK) return true;
-  const bool is_excused = self->may_fail && cusim_failures() != failures_before;
+  const bool is_excused =
+      self->may_fail && cusim_failures() != failures_before && is_told_right(status, self->error);
   if (!is_excused) {
     runner_condemn(self, *cusim_fault() != '\0' ? PROGRAM_FAULT : PROGRAM_WRONG_STATUS,
                    "%s: %s%s%s", tarn_status_name(status), tarn_last_error()->message,
@@ -390,21 +396,36 @@ static void check_leaks(runner *self, const cusim_counts *before) {
   }
 }
 
+/* Where giving something back is what failed, it is lost: nobody could do anything about it. */
+static bool may_leak(const runner *self) {
+  static const char *const names[] = {"Free", "Destroy", "Release", "Unmap", "Unregister"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (strstr(self->verdict->failed_call, names[i]) != NULL) return true;
+  }
+  return false;
+}
+
 static void run_whole(runner *self, uint64_t nth, int error) {
   cusim_counts before;
   cusim_get_counts(&before);
   const uint64_t failures = cusim_failures();
   if (set_up(self)) {
     model_init(&self->model, self->of);
+    const uint64_t calls = cusim_calls(NULL);
     if (nth != 0) cusim_fail_call(NULL, nth, error);
     run_ops(self);
+    self->verdict->driver_calls = cusim_calls(NULL) - calls;
     /* A verdict was reached: what is still under way is nobody's business any more. */
     finish(self);
   }
   self->verdict->trace_hash = cusim_trace_hash();
   self->verdict->driver_failures = cusim_failures() - failures;
   tear_down(self);
-  if (self->verdict->failing == PROGRAM_FINE && nth == 0) check_leaks(self, &before);
+  if (self->verdict->driver_failures != 0) {
+    snprintf(self->verdict->failed_call, sizeof self->verdict->failed_call, "%s",
+             cusim_failed_call());
+  }
+  if (self->verdict->failing == PROGRAM_FINE && !may_leak(self)) check_leaks(self, &before);
 }
 
 void program_run_failing(const program *run, uint64_t nth, int error, program_verdict *verdict) {
@@ -414,6 +435,7 @@ void program_run_failing(const program *run, uint64_t nth, int error, program_ve
   self->of = run;
   self->verdict = verdict;
   self->may_fail = nth != 0;
+  self->error = error;
   run_whole(self, nth, error);
   free(self);
 }

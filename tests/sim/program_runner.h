@@ -28,7 +28,8 @@ typedef struct runner {
   const program *of;
   program_verdict *verdict;
   model_state model;
-  bool may_fail; /* a driver call is failed on purpose */
+  bool may_fail; /* a driver call is failed on purpose, with this CUresult */
+  int error;
   uint32_t op_index;
   tarn_cuda *cuda;
   driver_calls driver;
