@@ -1,4 +1,4 @@
-/* program_run.c: runs a program on the simulated driver, and checks it with every oracle there is. */
+/* program_run.c: runs a program on the simulated driver, and checks it with every oracle. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -247,15 +247,6 @@ static bool do_op(runner *self, const program_op *op, uint64_t tag, uint64_t fai
   return false;
 }
 
-static void check_driver(runner *self) {
-  if (cusim_race_count() != 0) {
-    char report[sizeof self->verdict->text] = "";
-    cusim_race_report(0, report, sizeof report);
-    runner_condemn(self, PROGRAM_RACE, "%s", report);
-  }
-  if (*cusim_fault() != '\0') runner_condemn(self, PROGRAM_FAULT, "%s", cusim_fault());
-}
-
 static void run_ops(runner *self) {
   for (uint32_t i = 0; i < self->of->op_count; i++) {
     const program_op *op = &self->of->ops[i];
@@ -273,42 +264,16 @@ static void run_ops(runner *self) {
     for (uint32_t p = 0; i % STATS_PERIOD == 0 && p < self->of->pool_count; p++) {
       runner_check_stats(self, p);
     }
-    check_driver(self);
+    runner_check_driver(self);
   }
   self->op_index = self->of->op_count;
 }
 
 /* --- from beginning to end --- */
 
-static bool set_up(runner *self) {
+static bool open_what_is_named(runner *self) {
   const program *of = self->of;
-  cusim_set_idle_ms(0);
-  cusim_set_races(CUSIM_RACES_COUNT);
-  cusim_forget_races();
-  cusim_set_patience_ms(5000); /* the order must not hang on how busy the machine is */
-  cusim_set_policy((cusim_policy)of->policy);
-  cusim_set_capacity(0, of->capacity_bytes);
-  cusim_set_seed(of->seed);
-  const size_t word_count = (size_t)(of->op_count + 1) * RUNNER_WORDS_PER_OP;
-  self->expected = calloc(word_count, sizeof *self->expected);
-  self->calls = calloc(of->op_count + 1, sizeof *self->calls);
-  if (self->expected == NULL || self->calls == NULL) return false;
-  tarn_status status = tarn_cuda_open(NULL, &self->cuda);
-  if (status == TARN_OK) status = driver_calls_open(self->cuda, &self->driver);
-  if (status == TARN_OK) {
-    status = tarn_cuda_pinned_provider_create(self->cuda, &self->scratch_provider);
-  }
-  if (status == TARN_OK) {
-    const tarn_provider_attributes *about = tarn_provider_attributes_of(self->scratch_provider);
-    const bool is_rounded = tarn_size_round_up(word_count * sizeof *self->scratch,
-                                               about->granularity_bytes, &self->scratch_bytes);
-    void *scratch = NULL;
-    self->pinned = about->device;
-    if (is_rounded) {
-      status = tarn_provider_alloc(self->scratch_provider, self->scratch_bytes, &scratch);
-    }
-    self->scratch = scratch;
-  }
+  tarn_status status = TARN_OK;
   for (uint32_t i = 0; status == TARN_OK && i < of->stream_count; i++) {
     if (!model_uses_stream(of, i)) continue;
     status = tarn_cuda_stream_create(self->cuda, 0, &self->streams[i]);
@@ -345,72 +310,17 @@ static void finish(runner *self) {
     runner_is_done(self, tarn_stream_synchronize(self->streams[i]), cusim_failures());
   }
   for (uint32_t i = 0; i < self->of->pool_count; i++) runner_check_idle_pool(self, i);
-  check_driver(self);
-}
-
-/* A stream that went with work pending is remembered until somebody looks: the next one that comes.
- * From here on whatever is enqueued runs at once. */
-static void forget_streams(runner *self) {
-  tarn_stream *another = NULL;
-  cusim_set_policy(CUSIM_EAGER);
-  cusim_drain();
-  if (self->cuda == NULL || tarn_cuda_stream_create(self->cuda, 0, &another) != TARN_OK) return;
-  tarn_stream_release(another);
-}
-
-static void tear_down(runner *self) {
-  for (uint32_t i = 0; i < PROGRAM_EVENTS_MAX; i++) tarn_fence_destroy(self->fences[i]);
-  for (uint32_t i = 0; i < PROGRAM_STREAMS_MAX; i++) {
-    if (self->streams[i] != NULL) tarn_stream_release(self->streams[i]);
-  }
-  runner_close_pools(self);
-  if (self->scratch != NULL) {
-    const tarn_status status =
-        tarn_provider_free(self->scratch_provider, self->scratch, self->scratch_bytes);
-    if (status != TARN_OK) runner_condemn(self, PROGRAM_LEAK, "%s", tarn_last_error()->message);
-  }
-  tarn_provider_release(self->scratch_provider);
-  forget_streams(self);
-  driver_calls_close(&self->driver);
-  if (self->cuda != NULL) tarn_cuda_release(self->cuda);
-  free(self->expected);
-  free(self->calls);
-}
-
-static void check_leaks(runner *self, const cusim_counts *before) {
-  cusim_counts after;
-  cusim_get_counts(&after);
-  if (after.device_bytes != before->device_bytes || after.pinned_bytes != before->pinned_bytes ||
-      after.streams != before->streams || after.events != before->events ||
-      after.context_retains != before->context_retains || after.abandoned != before->abandoned ||
-      after.reservations != before->reservations ||
-      after.physical_bytes != before->physical_bytes) {
-    runner_condemn(
-        self, PROGRAM_LEAK,
-        "left: %zu bytes of device and %zu of pinned memory, %zu streams, %zu events, %zu "
-        "retains of contexts, %zu reservations, %zu physical bytes; abandoned %zu",
-        after.device_bytes - before->device_bytes, after.pinned_bytes - before->pinned_bytes,
-        after.streams - before->streams, after.events - before->events,
-        after.context_retains - before->context_retains, after.reservations - before->reservations,
-        after.physical_bytes - before->physical_bytes, after.abandoned - before->abandoned);
-  }
-}
-
-/* Where giving something back is what failed, it is lost: nobody could do anything about it. */
-static bool may_leak(const runner *self) {
-  static const char *const names[] = {"Free", "Destroy", "Release", "Unmap", "Unregister"};
-  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-    if (strstr(self->verdict->failed_call, names[i]) != NULL) return true;
-  }
-  return false;
+  runner_check_driver(self);
 }
 
 static void run_whole(runner *self, uint64_t nth, int error) {
-  cusim_counts before;
-  cusim_get_counts(&before);
+  const size_t word_count = (size_t)(self->of->op_count + 1) * RUNNER_WORDS_PER_OP;
+  self->expected = calloc(word_count, sizeof *self->expected);
+  self->calls = calloc(self->of->op_count + 1, sizeof *self->calls);
   const uint64_t failures = cusim_failures();
-  if (set_up(self)) {
-    model_init(&self->model, self->of);
+  model_init(&self->model, self->of);
+  if (self->expected != NULL && self->calls != NULL && runner_begin(self, word_count) &&
+      open_what_is_named(self)) {
     const uint64_t calls = cusim_calls(NULL);
     if (nth != 0) cusim_fail_call(NULL, nth, error);
     run_ops(self);
@@ -420,12 +330,17 @@ static void run_whole(runner *self, uint64_t nth, int error) {
   }
   self->verdict->trace_hash = cusim_trace_hash();
   self->verdict->driver_failures = cusim_failures() - failures;
-  tear_down(self);
   if (self->verdict->driver_failures != 0) {
     snprintf(self->verdict->failed_call, sizeof self->verdict->failed_call, "%s",
              cusim_failed_call());
   }
-  if (self->verdict->failing == PROGRAM_FINE && !may_leak(self)) check_leaks(self, &before);
+  for (uint32_t i = 0; i < PROGRAM_EVENTS_MAX; i++) tarn_fence_destroy(self->fences[i]);
+  for (uint32_t i = 0; i < PROGRAM_STREAMS_MAX; i++) {
+    if (self->streams[i] != NULL) tarn_stream_release(self->streams[i]);
+  }
+  runner_end(self);
+  free(self->expected);
+  free(self->calls);
 }
 
 void program_run_failing(const program *run, uint64_t nth, int error, program_verdict *verdict) {

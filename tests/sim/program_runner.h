@@ -4,6 +4,7 @@
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_storage.h"
+#include "cuda/sim/cusim.h"
 #include "tests/sim/program_driver.h"
 #include "tests/sim/program_model.h"
 
@@ -31,6 +32,7 @@ typedef struct runner {
   bool may_fail; /* a driver call is failed on purpose, with this CUresult */
   int error;
   uint32_t op_index;
+  cusim_counts before; /* what was alive in the driver */
   tarn_cuda *cuda;
   driver_calls driver;
   tarn_device pinned;
@@ -57,6 +59,15 @@ __attribute__((format(printf, 3, 4))) void runner_condemn(runner *self, program_
                                                           const char *format, ...);
 /* An operation that has to succeed, unless a driver call was failed on purpose during it. */
 bool runner_is_done(runner *self, tarn_status status, uint64_t failures_before);
+
+/* --- program_world.c --- */
+/* The policy, the driver and scratch memory, for a runner that knows its program and verdict. */
+bool runner_begin(runner *self, size_t word_count);
+/* Races and faults that the driver has seen. */
+void runner_check_driver(runner *self);
+void runner_forget_streams(runner *self);
+/* Takes all of it down; nothing may be left in the driver. */
+void runner_end(runner *self);
 
 /* --- program_values.c --- */
 uint64_t runner_make_tag(const runner *self);

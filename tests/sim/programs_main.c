@@ -10,11 +10,13 @@
 #include "cuda/sim/cusim.h"
 #include "tests/sim/program_isolate.h"
 #include "tests/sim/program_print.h"
+#include "tests/sim/program_threads.h"
 
 enum {
   BATCH_PROGRAMS = 256, /* in one process, so that what they leave behind is met by the next */
   BATCH_SECONDS_MAX = 300,
   SHRINK_RUNS_MAX = 4000,
+  THREADED_ONE_IN = 16, /* programs has several host threads */
 };
 
 typedef struct options {
@@ -47,15 +49,24 @@ static double now_s(void) {
   return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static bool has_threads(uint64_t seed) {
+  return seed % THREADED_ONE_IN == 0;
+}
+
 static void run_batch(void *context) {
   batch *self = context;
   static program made;
   for (uint64_t i = 0; i < self->count && now_s() < self->deadline; i++) {
     program_verdict verdict;
     self->seed = self->first_seed + i;
-    program_generate(&made, self->seed);
-    made.plant = self->plant;
-    program_run(&made, &verdict);
+    if (has_threads(self->seed)) {
+      program_run_threads(self->seed, &verdict);
+      verdict.trace_hash = 0; /* another one each time */
+    } else {
+      program_generate(&made, self->seed);
+      made.plant = self->plant;
+      program_run(&made, &verdict);
+    }
     self->program_count++;
     self->op_count += verdict.run_count;
     self->check_count += verdict.check_count;
@@ -73,6 +84,10 @@ static void report_failure(const batch *failed) {
   program_verdict verdict;
   printf("seed %" PRIu64 " failed: %s: %s\n", failed->seed,
          program_failing_name(failed->verdict.failing), failed->verdict.text);
+  if (has_threads(failed->seed)) {
+    printf("it has several host threads, so another run may be fine\n");
+    return;
+  }
   program_generate(&made, failed->seed);
   made.plant = failed->plant;
   program_run_isolated(&made, &verdict);
