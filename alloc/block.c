@@ -5,9 +5,19 @@
 
 static tarn__slab block_slab = TARN__SLAB(tarn__block);
 
+/* A heap order over a hash of the record's address: what a block's priority is does not matter,
+ * only that it has nothing to do with its key. */
+static uint64_t hash_pointer(const tarn__block *block) {
+  uint64_t hash = (uint64_t)(uintptr_t)block;
+  hash = (hash ^ (hash >> 33)) * UINT64_C(0xff51afd7ed558ccd); /* finaliser of MurmurHash3 */
+  return hash ^ (hash >> 33);
+}
+
 tarn__block *tarn__block_create(void) {
   tarn__block *block = tarn__slab_take(&block_slab);
-  if (block != NULL) *block = (tarn__block){.state = TARN__BLOCK_CLAIMED};
+  if (block != NULL) {
+    *block = (tarn__block){.state = TARN__BLOCK_CLAIMED, .priority = hash_pointer(block)};
+  }
   return block;
 }
 
@@ -50,14 +60,6 @@ bool tarn__block_merge_right(tarn__block *block) {
 
 /* --- trees --- */
 
-/* A heap order over a hash of the record's address: what a block's priority is does not matter,
- * only that it has nothing to do with its key. */
-static uint64_t priority(const tarn__block *block) {
-  uint64_t hash = (uint64_t)(uintptr_t)block;
-  hash = (hash ^ (hash >> 33)) * UINT64_C(0xff51afd7ed558ccd); /* finaliser of MurmurHash3 */
-  return hash ^ (hash >> 33);
-}
-
 static bool is_before(const tarn__block *block, size_t key, const char *address) {
   return block->key < key || (block->key == key && block->address < address);
 }
@@ -66,9 +68,9 @@ void tarn__tree_insert(tarn__block **root, tarn__block *block, size_t key) {
   TARN_ASSERT(block->root == NULL);
   block->key = key;
   block->root = root;
-  const uint64_t rank = priority(block);
+  const uint64_t rank = block->priority;
   tarn__block **link = root;
-  while (*link != NULL && priority(*link) >= rank) {
+  while (*link != NULL && (*link)->priority >= rank) {
     link = is_before(*link, key, block->address) ? &(*link)->high : &(*link)->low;
   }
   /* The subtree found there is parted by the new key. */
@@ -99,7 +101,7 @@ void tarn__tree_remove(tarn__block *block) {
   tarn__block *low = block->low;
   tarn__block *high = block->high;
   while (low != NULL && high != NULL) {
-    if (priority(low) > priority(high)) {
+    if (low->priority > high->priority) {
       *link = low;
       link = &low->high;
       low = *link;

@@ -39,6 +39,7 @@ typedef struct tarn__block {
   struct tarn__block **root; /* NULL: none */
   struct tarn__block *high;
   size_t key;
+  uint64_t priority; /* in its tree: a parent's is not lower */
 } tarn__block;
 
 /* A record without neighbours and stamps; NULL where there is no memory. */

@@ -113,6 +113,11 @@ tarn_status tarn__caching_alloc_locked(tarn__caching *self, size_t size_bytes,
                      alignment_bytes);
   }
   pthread_mutex_lock(&self->lock);
+  if (self->has_ended) {
+    /* The caller has a handle, and with this block the pool keeps itself once more. */
+    tarn_pool_retain(self->closing);
+    self->has_ended = false;
+  }
   tarn__magazine_note_peaks(self);
   void *found = tarn__caching_lend_covered(self, &asked, NULL);
   if (found != NULL) {
@@ -137,6 +142,13 @@ tarn_status tarn__caching_alloc_locked(tarn__caching *self, size_t size_bytes,
 static tarn_status refuse_unknown(const tarn__caching *self, const void *address) {
   return tarn_fail(TARN_NOT_FOUND, "pool over %s: %p is not lent out",
                    tarn_provider_name(self->provider), address);
+}
+
+/* True once when no block is out: then the pool's reference to itself goes. */
+static bool may_end(tarn__caching *self) {
+  if (self->closing == NULL || self->heap.live_count != 0 || self->has_ended) return false;
+  self->has_ended = true;
+  return true;
 }
 
 /* A live block that a caller holds. */
@@ -176,7 +188,7 @@ tarn_status tarn__caching_free_locked(tarn__caching *self, void *address, tarn_s
   }
   self->stats.free_count++;
   tarn__caching_note_change(self);
-  tarn_pool *ended = self->heap.live_count == 0 ? self->closing : NULL;
+  tarn_pool *ended = may_end(self) ? self->closing : NULL;
   pthread_mutex_unlock(&self->lock);
   if (ended != NULL) tarn_pool_end(ended);
   return TARN_OK;
@@ -252,12 +264,11 @@ static void wait_for_users(tarn__caching *self) {
 static void caching_close(void *context, tarn_pool *pool) {
   tarn__caching *self = context;
   pthread_mutex_lock(&self->lock);
-  tarn__magazines_gather(self);
-  tarn__magazines_close(self);
+  if (self->closing == NULL) tarn__magazines_empty(self);
   self->closing = pool;
-  const bool is_empty = self->heap.live_count == 0;
+  const bool ends = may_end(self);
   pthread_mutex_unlock(&self->lock);
-  if (is_empty) tarn_pool_end(pool);
+  if (ends) tarn_pool_end(pool);
 }
 
 static void deinit(tarn__caching *self) {

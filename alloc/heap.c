@@ -11,9 +11,17 @@ enum { PROBE_COUNT_MAX = 16 };
 
 /* --- trees --- */
 
+static bool is_clean_tree(const tarn__heap *heap, tarn__block *const *tree) {
+  return tree >= heap->clean && tree < heap->clean + TARN__SIZE_BINS;
+}
+
 static tarn__block **tree_for(tarn__heap *heap, tarn__block *block) {
   tarn__stamps_prune(&block->stamps);
-  if (block->stamps.count == 0) return &heap->clean;
+  if (block->stamps.count == 0) {
+    const unsigned bin = tarn__size_bin(block->size_bytes);
+    heap->clean_used[bin / 64] |= UINT64_C(1) << bin % 64;
+    return &heap->clean[bin];
+  }
   if (block->stamps.count > 1) return &heap->mixed;
   /* Limbo is kept apart, so that it does not spread over what a capture may use again. */
   if (tarn__order_is_limbo(tarn__stamps_at(&block->stamps, 0))) return &heap->mixed;
@@ -35,12 +43,13 @@ static bool may_join(const tarn__heap *heap, tarn__block **tree, const tarn__blo
                      const tarn__block *neighbour) {
   if (neighbour == NULL || neighbour->state != TARN__BLOCK_FREE) return false;
   if (neighbour->root == &heap->mixed || tree == &heap->mixed) return false;
-  if (neighbour->root == tree) return true;
-  if (tree != &heap->clean && neighbour->root != &heap->clean) return false;
+  const bool is_clean = is_clean_tree(heap, tree);
+  const bool is_neighbour_clean = is_clean_tree(heap, neighbour->root);
+  if (neighbour->root == tree || (is_clean && is_neighbour_clean)) return true;
+  if (!is_clean && !is_neighbour_clean) return false;
   if (tarn__stamps_are_held(&block->stamps) || tarn__stamps_are_held(&neighbour->stamps)) {
     return false;
   }
-  const bool is_clean = tree == &heap->clean;
   return is_clean ? block->size_bytes <= neighbour->size_bytes
                   : neighbour->size_bytes <= block->size_bytes;
 }
@@ -154,11 +163,27 @@ static void probe(tarn__block *root, size_t size_bytes, const tarn_stream *strea
   }
 }
 
+/* The best fit of all that need not wait for anybody. */
+static tarn__block *find_clean(tarn__heap *heap, size_t size_bytes) {
+  const unsigned first = tarn__size_bin(size_bytes);
+  uint64_t used = heap->clean_used[first / 64] & UINT64_MAX << first % 64;
+  for (unsigned word = first / 64;;) {
+    for (; used != 0; used &= used - 1) {
+      const unsigned bin = word * 64 + (unsigned)__builtin_ctzll(used);
+      if (heap->clean[bin] == NULL) heap->clean_used[word] &= ~(UINT64_C(1) << bin % 64);
+      tarn__block *block = tarn__tree_at_least(heap->clean[bin], size_bytes, NULL);
+      if (block != NULL) return block;
+    }
+    if (++word == TARN__SIZE_BINS / 64) return NULL;
+    used = heap->clean_used[word];
+  }
+}
+
 tarn__block *tarn__heap_find(tarn__heap *heap, size_t size_bytes, const tarn_stream *stream,
                              tarn__block **pending) {
   tarn__block *best = NULL;
   tarn__block *waiting = NULL;
-  probe(heap->clean, size_bytes, stream, &best, &waiting);
+  best = find_clean(heap, size_bytes);
   const bool has_own = !tarn_stream_is_synchronous(stream);
   const uint32_t own = has_own ? tarn__order_slot(stream) : 0;
   if (has_own && own < heap->slot_end) {

@@ -6,7 +6,7 @@
  * A free block stands in one of these trees, keyed by size, so that a request finds what it may use
  * at once without looking at what it may not:
  *
- *     clean       no stamps: anybody may use it, the CPU too
+ *     clean[b]    no stamps: anybody may use it, the CPU too; a tree for each bin of sizes
  *     by_slot[s]  one stamp, of timeline s: s may use it at once, others when it is covered
  *     mixed       several stamps, joined from neighbours of different streams; or limbo: order.h
  */
@@ -18,6 +18,18 @@
 
 /* Sizes are multiples of it; it is also the alignment that DLPack asks of producers. */
 enum { TARN__HEAP_GRANULE_BYTES = 256 };
+
+/* Sizes up to 32 granules have a bin each, beyond that 16 share a doubling; the last bin holds all
+ * that are larger. */
+enum { TARN__SIZE_BINS = 512 };
+
+static inline unsigned tarn__size_bin(size_t size_bytes) {
+  const size_t granules = size_bytes / TARN__HEAP_GRANULE_BYTES;
+  if (granules <= 32) return (unsigned)granules - 1;
+  const unsigned top = 63 - (unsigned)__builtin_clzll(granules);
+  const unsigned bin = 32 + ((top - 5) << 4) + (unsigned)(granules >> (top - 4) & 15);
+  return bin < TARN__SIZE_BINS ? bin : TARN__SIZE_BINS - 1;
+}
 
 struct tarn__segment {
   tarn__segment *next;
@@ -31,7 +43,8 @@ typedef struct tarn__heap {
   tarn__segment *segments;
   tarn__page_map starts; /* of the live blocks */
   size_t live_count;
-  tarn__block *clean;
+  tarn__block *clean[TARN__SIZE_BINS];
+  uint64_t clean_used[TARN__SIZE_BINS / 64]; /* bins that may hold a block */
   tarn__block *mixed;
   tarn__block *by_slot[TARN_STREAMS_MAX];
   uint32_t slot_end;  /* timelines at and above it have no block here */

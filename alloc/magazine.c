@@ -7,26 +7,24 @@
 #include "alloc/barrier.h"
 #include "alloc/stream.h"
 #include "alloc/tag.h"
+#include "alloc/thread_number.h"
 
 enum {
   /* Pools that a thread uses at once without one pushing another's magazine out. */
   TABLE_COUNT = 64,
-  /* Sizes up to 32 granules have a bin each, beyond that 16 share a doubling. */
-  EXACT_BINS = 32,
-  BIN_BITS = 4,
-  BIN_COUNT = 512,
   PROBE_COUNT_MAX = 4,
   LEAF_COUNT = 16,
   NEEDS_FENCE = 1 << 30, /* no barrier makes up for a fence of the thread's: barrier.h */
 };
 
-/* A thread keeps at most this share of what the pool has reserved, and the block freed last. */
-enum { KEPT_SHARE = 8 };
+/* A thread keeps at most this share of what the pool has reserved, and the block freed last; less
+ * where memory is short, for what is kept is missing where streams reuse from each other. */
+enum { KEPT_SHARE = 8, KEPT_SHARE_SHORT = 64 };
 static const size_t KEPT_BYTES_LEAST = (size_t)1 << 20;
 
 typedef struct lane {
-  struct lane *next;            /* of the magazine's lanes */
-  tarn__block *bins[BIN_COUNT]; /* chained by `low`; the one freed last comes first */
+  struct lane *next;                  /* of the magazine's lanes */
+  tarn__block *bins[TARN__SIZE_BINS]; /* chained by `low`; the one freed last comes first */
 } lane;
 
 typedef struct known_leaf {
@@ -92,15 +90,6 @@ static inline size_t round_size(size_t size_bytes) {
   return (size_bytes + granule_bytes - 1) & ~(granule_bytes - 1);
 }
 
-static inline unsigned bin_of(size_t size_bytes) {
-  const size_t granules = size_bytes / TARN__HEAP_GRANULE_BYTES;
-  if (granules <= EXACT_BINS) return (unsigned)granules - 1;
-  const unsigned top = 63 - (unsigned)__builtin_clzll(granules);
-  const unsigned bin = EXACT_BINS + ((top - 5) << BIN_BITS) +
-                       (unsigned)(granules >> (top - BIN_BITS) & ((1 << BIN_BITS) - 1));
-  return bin < BIN_COUNT ? bin : BIN_COUNT - 1;
-}
-
 /* --- lanes: the thread is busy and the magazine open, or the lock is held --- */
 
 static inline void push(tarn__magazine *magazine, lane *kept, tarn__block *block) {
@@ -126,7 +115,7 @@ static inline size_t take_out(tarn__magazine *magazine, tarn__block **link) {
 /* Where a kept block of at least size_bytes and at most an eighth more hangs; NULL for none. */
 static tarn__block **search(lane *kept, unsigned first, size_t size_bytes) {
   const size_t most_bytes = size_bytes + size_bytes / 8;
-  for (unsigned bin = first; bin < first + 3 && bin < BIN_COUNT; bin++) {
+  for (unsigned bin = first; bin < first + 3 && bin < TARN__SIZE_BINS; bin++) {
     tarn__block **link = &kept->bins[bin];
     for (int count = 0; *link != NULL && count < PROBE_COUNT_MAX; count++) {
       const size_t found_bytes = (*link)->size_bytes;
@@ -139,20 +128,14 @@ static tarn__block **search(lane *kept, unsigned first, size_t size_bytes) {
 
 /* --- the fast path --- */
 
-/* The calling thread by its number: no two live threads share it. */
-static uintptr_t thread_number(void) {
-  return (uintptr_t)__builtin_thread_pointer();
-}
-
-/* Stacks, and with them thread pointers, lie some pages apart. */
 static inline tarn__magazine_place *place_of(tarn__caching *self, uintptr_t thread) {
-  return &self->places[thread / 4096 % TARN__MAGAZINE_PLACES];
+  return &self->places[tarn__thread_place(thread, TARN__MAGAZINE_PLACES)];
 }
 
 /* The magazine of the calling thread, where its place in the pool is its own. What another thread
  * writes there is never the caller's number. */
 static inline tarn__magazine *find_magazine(tarn__caching *self) {
-  const uintptr_t thread = thread_number();
+  const uintptr_t thread = tarn__thread_number();
   tarn__magazine_place *place = place_of(self, thread);
   const bool is_own = atomic_load_explicit(&place->thread, memory_order_relaxed) == thread;
   return is_common(is_own) ? place->magazine : NULL;
@@ -200,7 +183,7 @@ static __attribute__((noinline)) tarn_status alloc_near(tarn__magazine *magazine
                                                         void **address) {
   lane *kept = magazine->lane_of[tarn__stream_slot(stream)];
   const size_t size_bytes = round_size(requested_bytes);
-  tarn__block **link = search(kept, bin_of(size_bytes), size_bytes);
+  tarn__block **link = search(kept, tarn__size_bin(size_bytes), size_bytes);
   if (link != NULL) *address = take_kept(magazine, link, requested_bytes);
   leave(magazine);
   if (link != NULL) return TARN_OK;
@@ -216,7 +199,7 @@ tarn_status tarn__magazine_alloc(void *context, size_t size_bytes, size_t alignm
   if (is_common(kept != NULL && alignment_bytes <= self->alignment_bytes)) {
     if (enter(magazine)) {
       const size_t rounded_bytes = round_size(size_bytes);
-      tarn__block **bin = &kept->bins[bin_of(rounded_bytes)];
+      tarn__block **bin = &kept->bins[tarn__size_bin(rounded_bytes)];
       tarn__block *block = *bin;
       if (!is_common(block != NULL && block->size_bytes == rounded_bytes)) {
         return alloc_near(magazine, size_bytes, alignment_bytes, stream, address);
@@ -278,13 +261,13 @@ tarn_status tarn__magazine_free(void *context, void *address, tarn_stream *strea
 /* --- with the pool's lock --- */
 
 void tarn__magazine_prepare(tarn__block *block) {
-  block->bin = (uint16_t)bin_of(block->size_bytes);
+  block->bin = (uint16_t)tarn__size_bin(block->size_bytes);
 }
 
 /* Gives blocks back to the heap, the large ones first, until keep_bytes are left. */
 static void drain_lane(tarn__magazine *magazine, lane *kept, size_t keep_bytes) {
   tarn__heap *heap = &magazine->pool->heap;
-  for (unsigned bin = BIN_COUNT; bin-- > 0;) {
+  for (unsigned bin = TARN__SIZE_BINS; bin-- > 0;) {
     while (kept->bins[bin] != NULL) {
       if (load_size(&magazine->kept_bytes) <= keep_bytes) return;
       tarn__block *block = kept->bins[bin];
@@ -316,6 +299,12 @@ static lane *lane_at(tarn__magazine *magazine, uint32_t slot) {
   return kept;
 }
 
+static size_t share_of_thread(const tarn__caching *self) {
+  if (self->is_short) return self->heap.reserved_bytes / KEPT_SHARE_SHORT;
+  const size_t share_bytes = self->heap.reserved_bytes / KEPT_SHARE;
+  return share_bytes > KEPT_BYTES_LEAST ? share_bytes : KEPT_BYTES_LEAST;
+}
+
 bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t slot) {
   TARN_ASSERT(has_one_user(block, slot));
   /* In a capture every call takes the lock. */
@@ -324,8 +313,7 @@ bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t 
     return false;
   lane *kept = lane_at(magazine, slot);
   if (kept == NULL) return false;
-  const size_t share_bytes = magazine->pool->heap.reserved_bytes / KEPT_SHARE;
-  magazine->kept_bytes_max = share_bytes > KEPT_BYTES_LEAST ? share_bytes : KEPT_BYTES_LEAST;
+  magazine->kept_bytes_max = share_of_thread(magazine->pool);
   if (load_size(&magazine->kept_bytes) + block->size_bytes > magazine->kept_bytes_max) {
     drain(magazine, magazine->kept_bytes_max / 2);
   }
@@ -439,7 +427,7 @@ size_t tarn__magazines_peak_bytes(tarn__caching *self) {
 
 static size_t lane_pending_bytes(const lane *kept) {
   size_t pending = 0;
-  for (unsigned bin = 0; bin < BIN_COUNT; bin++) {
+  for (unsigned bin = 0; bin < TARN__SIZE_BINS; bin++) {
     for (const tarn__block *block = kept->bins[bin]; block != NULL; block = block->low) {
       if (!tarn__stamps_are_covered(&block->stamps, NULL)) pending += block->size_bytes;
     }
@@ -477,7 +465,7 @@ static void detach(tarn__magazine *magazine) {
   if (magazine->previous != NULL) magazine->previous->next = magazine->next;
   if (magazine->next != NULL) magazine->next->previous = magazine->previous;
   if (self->magazines == magazine) self->magazines = magazine->next;
-  tarn__magazine_place *place = place_of(self, thread_number());
+  tarn__magazine_place *place = place_of(self, tarn__thread_number());
   if (place->magazine == magazine) {
     atomic_store_explicit(&place->thread, 0, memory_order_relaxed);
     place->magazine = NULL;
@@ -572,10 +560,10 @@ tarn__magazine *tarn__magazine_of_thread(tarn__caching *self) {
   made->next = self->magazines;
   if (made->next != NULL) made->next->previous = made;
   self->magazines = made;
-  tarn__magazine_place *quick = place_of(self, thread_number());
+  tarn__magazine_place *quick = place_of(self, tarn__thread_number());
   if (quick->magazine == NULL) {
     quick->magazine = made;
-    atomic_store_explicit(&quick->thread, thread_number(), memory_order_relaxed);
+    atomic_store_explicit(&quick->thread, tarn__thread_number(), memory_order_relaxed);
   }
   pthread_mutex_unlock(&self->lock);
   *place = made;

@@ -6,7 +6,8 @@
 #include <string.h>
 
 struct tarn_pool {
-  atomic_size_t reference_count; /* handles; and lent-out blocks, where the pool does not count */
+  /* Handles; and lent-out blocks, or where the implementation counts those, one for them all. */
+  atomic_size_t reference_count;
   tarn_pool_ops ops;
   void *context;
   tarn_pool_attributes attributes;
@@ -52,7 +53,7 @@ tarn_status tarn_pool_create(const tarn_pool_ops *ops, void *context, tarn_pool 
   const size_t name_bytes = strlen(ops->name) + 1;
   tarn_pool *made = calloc(1, sizeof *made + name_bytes);
   if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a pool's handle");
-  atomic_init(&made->reference_count, 1);
+  atomic_init(&made->reference_count, ops->close != NULL ? 2 : 1);
   made->ops = *ops;
   made->context = context;
   made->attributes = attributes;
@@ -68,20 +69,32 @@ void tarn_pool_retain(tarn_pool *pool) {
   atomic_fetch_add_explicit(&pool->reference_count, 1, memory_order_relaxed);
 }
 
-void tarn_pool_release(tarn_pool *pool) {
-  if (pool == NULL) return;
+static void drop_reference(tarn_pool *pool) {
   /* Release pairs with acquire: all use in other threads happens before destroy. */
   if (atomic_fetch_sub_explicit(&pool->reference_count, 1, memory_order_acq_rel) != 1) return;
-  if (pool->ops.close != NULL) {
-    pool->ops.close(pool->context, pool);
-  } else {
-    tarn_pool_end(pool);
+  if (pool->ops.destroy != NULL) pool->ops.destroy(pool->context);
+  free(pool);
+}
+
+void tarn_pool_release(tarn_pool *pool) {
+  if (pool == NULL) return;
+  size_t count = atomic_load_explicit(&pool->reference_count, memory_order_acquire);
+  while (pool->ops.close != NULL) {
+    if (count <= 2) {
+      /* Said while this handle still keeps the pool alive. */
+      pool->ops.close(pool->context, pool);
+      break;
+    }
+    if (atomic_compare_exchange_weak_explicit(&pool->reference_count, &count, count - 1,
+                                              memory_order_acq_rel, memory_order_acquire)) {
+      return;
+    }
   }
+  drop_reference(pool);
 }
 
 void tarn_pool_end(tarn_pool *pool) {
-  if (pool->ops.destroy != NULL) pool->ops.destroy(pool->context);
-  free(pool);
+  drop_reference(pool);
 }
 
 void *tarn__pool_context(const tarn_pool *pool, void (*destroy)(void *context)) {

@@ -10,21 +10,34 @@
 #include "alloc/stamps.h"
 
 /* strong > 0: the bytes are alive. All strong references together hold one weak reference, so the
- * header goes when weak reaches 0. */
+ * header goes when weak reaches 0. Both in one word, so that one load can tell that nobody else is
+ * there. */
 struct tarn_storage {
-  atomic_size_t strong;
-  atomic_size_t weak;
+  _Atomic uint64_t counts; /* strong in the low half, weak in the high one */
   void *address;
   size_t size_bytes;
   tarn_device device;
   uint32_t flags;
-  tarn_pool *pool;     /* NULL: a blob; a reference */
+  tarn_pool *pool;     /* NULL: a blob; kept alive by the block, or where that is empty, retained */
   tarn_stream *stream; /* a reference; the order in which a pool's block is freed */
   tarn_deleter deleter;
   void *context;
-  pthread_mutex_t use_lock; /* guards uses */
-  tarn__stamps uses;        /* of a blob: what its deleter waits for */
+  tarn__stamps uses; /* of a blob: what its deleter waits for; guarded by use_lock */
 };
+
+/* One for all blobs: noting a use takes a few nanoseconds. */
+static pthread_mutex_t use_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static const uint64_t ONE_STRONG = 1;
+static const uint64_t ONE_WEAK = UINT64_C(1) << 32;
+
+static uint32_t strong_of(uint64_t counts) {
+  return (uint32_t)counts;
+}
+
+static uint32_t weak_of(uint64_t counts) {
+  return (uint32_t)(counts >> 32);
+}
 
 static tarn__slab storage_slab = TARN__SLAB(struct tarn_storage);
 
@@ -35,15 +48,11 @@ static tarn_storage *take_header(void) {
     (void)status;
     return NULL;
   }
-  *storage = (struct tarn_storage){.flags = 0};
-  atomic_init(&storage->strong, 1);
-  atomic_init(&storage->weak, 1);
-  pthread_mutex_init(&storage->use_lock, NULL);
+  *storage = (struct tarn_storage){.counts = ONE_STRONG + ONE_WEAK};
   return storage;
 }
 
 static void give_header(tarn_storage *storage) {
-  pthread_mutex_destroy(&storage->use_lock);
   tarn__slab_give(&storage_slab, storage);
 }
 
@@ -59,7 +68,7 @@ tarn_status tarn_storage_create(tarn_pool *pool, size_t size_bytes, tarn_stream 
     give_header(made);
     return status;
   }
-  tarn_pool_retain(pool);
+  if (made->address == NULL) tarn_pool_retain(pool);
   tarn_stream_retain(stream);
   made->pool = pool;
   made->stream = stream;
@@ -100,7 +109,7 @@ tarn_status tarn_storage_wrap(const tarn_blob *blob, tarn_storage **storage) {
 
 void tarn_storage_retain(tarn_storage *storage) {
   /* Relaxed: whoever retains already holds a reference. */
-  atomic_fetch_add_explicit(&storage->strong, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&storage->counts, ONE_STRONG, memory_order_relaxed);
 }
 
 /* The last strong reference is gone: gives the bytes back to whoever they came from. */
@@ -109,8 +118,8 @@ static void end_bytes(tarn_storage *storage) {
     const tarn_status status = tarn_pool_free(storage->pool, storage->address, storage->stream);
     TARN_ASSERT(status == TARN_OK); /* the pool lent it out, and it is freed here alone */
     (void)status;
+    if (storage->address == NULL) tarn_pool_release(storage->pool);
     tarn_stream_release(storage->stream);
-    tarn_pool_release(storage->pool);
   } else {
     tarn__order_cost cost = {0};
     for (uint32_t index = 0; index < storage->uses.count; index++) {
@@ -126,27 +135,35 @@ static void end_bytes(tarn_storage *storage) {
 
 void tarn_storage_release(tarn_storage *storage) {
   if (storage == NULL) return;
-  /* Release pairs with acquire: all use in other threads happens before the bytes go. */
-  if (atomic_fetch_sub_explicit(&storage->strong, 1, memory_order_acq_rel) != 1) return;
+  /* Acquire pairs with release: all use in other threads happens before the bytes go. */
+  if (atomic_load_explicit(&storage->counts, memory_order_acquire) == ONE_STRONG + ONE_WEAK) {
+    /* No other reference, strong or weak, so none can come up. */
+    end_bytes(storage);
+    give_header(storage);
+    return;
+  }
+  const uint64_t before =
+      atomic_fetch_sub_explicit(&storage->counts, ONE_STRONG, memory_order_acq_rel);
+  if (strong_of(before) != 1) return;
   end_bytes(storage);
   tarn_storage_weak_release(storage);
 }
 
 void tarn_storage_weak_retain(tarn_storage *storage) {
-  atomic_fetch_add_explicit(&storage->weak, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&storage->counts, ONE_WEAK, memory_order_relaxed);
 }
 
 void tarn_storage_weak_release(tarn_storage *storage) {
   if (storage == NULL) return;
-  if (atomic_fetch_sub_explicit(&storage->weak, 1, memory_order_acq_rel) == 1) {
-    give_header(storage);
-  }
+  const uint64_t before =
+      atomic_fetch_sub_explicit(&storage->counts, ONE_WEAK, memory_order_acq_rel);
+  if (weak_of(before) == 1) give_header(storage);
 }
 
 bool tarn_storage_lock(tarn_storage *storage) {
-  size_t count = atomic_load_explicit(&storage->strong, memory_order_relaxed);
-  while (count != 0) {
-    if (atomic_compare_exchange_weak_explicit(&storage->strong, &count, count + 1,
+  uint64_t counts = atomic_load_explicit(&storage->counts, memory_order_relaxed);
+  while (strong_of(counts) != 0) {
+    if (atomic_compare_exchange_weak_explicit(&storage->counts, &counts, counts + ONE_STRONG,
                                               memory_order_acquire, memory_order_relaxed)) {
       return true;
     }
@@ -155,12 +172,12 @@ bool tarn_storage_lock(tarn_storage *storage) {
 }
 
 size_t tarn_storage_use_count(const tarn_storage *storage) {
-  return atomic_load_explicit(&storage->strong, memory_order_relaxed);
+  return strong_of(atomic_load_explicit(&storage->counts, memory_order_relaxed));
 }
 
 size_t tarn_storage_weak_count(const tarn_storage *storage) {
-  const size_t weak = atomic_load_explicit(&storage->weak, memory_order_relaxed);
-  return tarn_storage_use_count(storage) != 0 ? weak - 1 : weak;
+  const uint64_t counts = atomic_load_explicit(&storage->counts, memory_order_relaxed);
+  return strong_of(counts) != 0 ? weak_of(counts) - 1 : weak_of(counts);
 }
 
 const void *tarn_storage_data(const tarn_storage *storage) {
@@ -196,9 +213,9 @@ tarn_status tarn_storage_note_use(tarn_storage *storage, tarn_stream *stream) {
   if (tarn_stream_is_synchronous(stream) || storage->size_bytes == 0) return TARN_OK;
   if (storage->pool != NULL) return tarn_pool_note_use(storage->pool, storage->address, stream);
   if (tarn__order_is_captured(stream)) return TARN_OK; /* outlives the graph: tarn_capture.h */
-  pthread_mutex_lock(&storage->use_lock);
+  pthread_mutex_lock(&use_lock);
   const bool is_noted = tarn__stamps_add(&storage->uses, tarn__order_stamp(stream));
-  pthread_mutex_unlock(&storage->use_lock);
+  pthread_mutex_unlock(&use_lock);
   if (is_noted) return TARN_OK;
   return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to note that a stream uses a blob");
 }

@@ -78,9 +78,11 @@ typedef struct tarn_pool_ops {
   /* Called once, when the last reference is gone and the last block is back. */
   void (*destroy)(void *context);
   /* For an implementation that knows by itself when its last block is back, so that tarn need not
-   * count them at every call; NULL where it does not. Called once: the last reference is gone. From
-   * then on the implementation owes one call of tarn_pool_end(pool), as soon as no block is out:
-   * here, or in the free that brings the last one back. */
+   * count them at every call; NULL where it does not. Such a pool has a reference to itself, and
+   * close is called when that may be the only one left: from then on the implementation owes one
+   * call of tarn_pool_end(pool) as soon as no block is out, here or in the free that brings the
+   * last one back. It may be called again, and memory may still be asked for, through a storage or
+   * a handle that came up meanwhile: then tarn_pool_retain(pool) takes back a tarn_pool_end. */
   void (*close)(void *context, tarn_pool *pool);
 } tarn_pool_ops;
 
@@ -88,13 +90,15 @@ typedef struct tarn_pool_ops {
 TARN_API TARN_NODISCARD tarn_status tarn_pool_create(const tarn_pool_ops *ops, void *context,
                                                      tarn_pool **pool);
 
-/* For an implementation with `close`: destroys its context and the handle, as the last thing. */
+/* For an implementation with `close`: gives up the pool's reference to itself, as the last thing
+ * done: the context may be gone then. */
 TARN_API void tarn_pool_end(tarn_pool *pool);
 
-/* Shared ownership. A pool also lives as long as any of its blocks: after the last release no more
- * is lent out through it, and the last tarn_pool_free takes the pool down. Whichever call takes it
- * down waits for every stream that may still use its memory, so it must not be made by a host
- * function of such a stream. */
+/* Shared ownership. A pool also lives as long as any of its blocks: after the last release, the
+ * tarn_pool_free of the last block takes the pool down. Hold a handle as long as you allocate:
+ * without one a caching pool takes its lock at every call. Whichever call takes a pool down waits
+ * for every stream that may still use its memory, so it must not be made by a host function of such
+ * a stream. */
 TARN_API void tarn_pool_retain(tarn_pool *pool);
 TARN_API void tarn_pool_release(tarn_pool *pool);
 

@@ -53,7 +53,8 @@ TARN_API void tarn_storage_weak_release(tarn_storage *storage);
 /* True, and one strong reference more, where there still was one. */
 TARN_API TARN_NODISCARD bool tarn_storage_lock(tarn_storage *storage);
 
-/* Counts at the moment of the call; strong references together hold one weak one, not counted. */
+/* Counts at the moment of the call, below 2^32 each; strong references together hold one weak one,
+ * not counted. */
 TARN_API size_t tarn_storage_use_count(const tarn_storage *storage);
 TARN_API size_t tarn_storage_weak_count(const tarn_storage *storage);
 
