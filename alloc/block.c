@@ -34,6 +34,7 @@ tarn__block *tarn__block_split(tarn__block *block, size_t size_bytes) {
     tarn__block_destroy(rest);
     return NULL;
   }
+  TARN_ASSERT(tarn__stamps_stand_for(&rest->stamps, &block->stamps));
   rest->address = block->address + size_bytes;
   rest->size_bytes = block->size_bytes - size_bytes;
   rest->segment = block->segment;
@@ -51,6 +52,7 @@ bool tarn__block_merge_right(tarn__block *block) {
   TARN_ASSERT(gone != NULL && block->root == NULL && gone->root == NULL);
   TARN_ASSERT(block->address + block->size_bytes == gone->address);
   if (!tarn__stamps_join(&block->stamps, &gone->stamps)) return false;
+  TARN_ASSERT(tarn__stamps_stand_for(&block->stamps, &gone->stamps));
   block->size_bytes += gone->size_bytes;
   block->right = gone->right;
   if (block->right != NULL) block->right->left = block;

@@ -67,6 +67,7 @@ static bool stamp_for_capture(tarn__caching *self, tarn__block *block, const tar
 }
 
 void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__request *asked) {
+  TARN_ASSERT(tarn__stamps_are_covered(&block->stamps, asked->stream));
   tarn__block *lent = tarn__heap_lend(&self->heap, block, asked->size_bytes, asked->alignment_bytes,
                                       asked->requested_bytes);
   if (lent == NULL) return NULL;
@@ -241,6 +242,9 @@ static tarn_status caching_stats(void *context, tarn_pool_stats *stats) {
                         tarn__heap_pending_bytes(&self->heap);
   stats->captured_bytes = tarn__heap_captured_bytes(&self->heap);
   tarn__magazines_open(self);
+  TARN_ASSERT(stats->requested_bytes <= stats->allocated_bytes);
+  TARN_ASSERT(stats->allocated_bytes <= stats->active_bytes);
+  TARN_ASSERT(stats->active_bytes <= stats->reserved_bytes);
   pthread_mutex_unlock(&self->lock);
   return TARN_OK;
 }

@@ -85,6 +85,11 @@ static tarn__stamp close_ticket(tarn__timeline *timeline) {
   return (tarn__stamp){timeline->slot, ticket};
 }
 
+/* Only what a closed ticket stands for can be behind anybody: an open one still gets work. */
+static bool is_closed(tarn__stamp stamp) {
+  return stamp.ticket < load(&timeline_of(stamp.slot)->ticket);
+}
+
 /* --- registering and retiring --- */
 
 /* Drops the fence of a retired timeline whose last work was seen; the timeline may then serve
@@ -285,6 +290,7 @@ uint64_t tarn__order_first_uncovered(const tarn_stream *stream, uint32_t slot) {
 void tarn__order_saw(tarn__stamp stamp) {
   /* Work in a capture has not been done but is to be done, again and again. */
   if (timeline_of(stamp.slot)->is_private) return;
+  TARN_ASSERT(is_closed(stamp));
   raise_to(&timeline_of(stamp.slot)->seen, stamp.ticket);
 }
 
@@ -296,6 +302,7 @@ void tarn__order_knows(const tarn_stream *later, tarn__stamp stamp) {
   }
   /* No order reaches into a capture or out of it: it would not hold at every launch. */
   if (load(&timeline->capture_id) != load(&timeline_of(stamp.slot)->capture_id)) return;
+  TARN_ASSERT(is_closed(stamp));
   raise_to(&timeline->known[stamp.slot], stamp.ticket);
 }
 

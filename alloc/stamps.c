@@ -69,6 +69,21 @@ bool tarn__stamps_copy(tarn__stamps *stamps, const tarn__stamps *source) {
   return tarn__stamps_join(stamps, source);
 }
 
+static bool stands_for(const tarn__stamps *stamps, tarn__stamp stamp) {
+  for (uint32_t index = 0; index < stamps->count; index++) {
+    const tarn__stamp own = tarn__stamps_at(stamps, index);
+    if (own.slot == stamp.slot && own.ticket >= stamp.ticket) return true;
+  }
+  return tarn__order_is_seen(stamp);
+}
+
+bool tarn__stamps_stand_for(const tarn__stamps *stamps, const tarn__stamps *other) {
+  for (uint32_t index = 0; index < other->count; index++) {
+    if (!stands_for(stamps, tarn__stamps_at(other, index))) return false;
+  }
+  return true;
+}
+
 bool tarn__stamps_are_covered(const tarn__stamps *stamps, const tarn_stream *stream) {
   for (uint32_t index = 0; index < stamps->count; index++) {
     if (!tarn__order_is_covered(stream, tarn__stamps_at(stamps, index))) return false;

@@ -29,6 +29,9 @@ bool tarn__stamps_copy(tarn__stamps *stamps, const tarn__stamps *source);
  * stamps: limbo in a capture, unless the block was lent there (order.h). */
 tarn__stamp tarn__stamps_mark(const tarn__stamps *stamps, const tarn_stream *stream);
 
+/* Whoever is behind these is behind all of `other`. */
+bool tarn__stamps_stand_for(const tarn__stamps *stamps, const tarn__stamps *other);
+
 /* Forgets stamps that the host has seen complete. */
 void tarn__stamps_prune(tarn__stamps *stamps);
 /* Forgets those that a stamp of `stream` taken now stands for: all that are covered for it. */

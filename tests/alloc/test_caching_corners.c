@@ -3,7 +3,9 @@
 #include "tests/support/test.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
+#include "alloc/tarn_pages.h"
 #include "tests/alloc/caching_fixture.h"
 #include "tests/support/asleep.h"
 #include "tests/support/manual_stream.h"
@@ -151,6 +153,121 @@ static void reclaim_waits_for_the_fewest_streams(void **state) {
   tarn_pool_release(pool);
 }
 
+/* --- locks --- */
+
+static tarn_provider *probed; /* pages, behind a provider that asks the pool at every call */
+static bool is_probing;
+static int probe_count;
+
+/* Takes the pool's lock and the streams', so that this hangs where one of them is held. */
+static void probe(void) {
+  if (!is_probing) return;
+  is_probing = false; /* the probe's own calls are not probed */
+  const manual_interludes others = manual_interlude;
+  manual_interlude = (manual_interludes){.before_record = NULL};
+  (void)stats_of(shared_pool);
+  tarn_stream_release(make_stream());
+  manual_interlude = others;
+  probe_count++;
+  is_probing = true;
+}
+
+static tarn_status probing_attributes(void *context, tarn_provider_attributes *attributes) {
+  (void)context;
+  *attributes = *tarn_provider_attributes_of(probed);
+  return TARN_OK;
+}
+
+static tarn_status probing_alloc(void *context, size_t size_bytes, void **address) {
+  (void)context;
+  probe();
+  return tarn_provider_alloc(probed, size_bytes, address);
+}
+
+static tarn_status probing_release(void *context, void *address, size_t size_bytes) {
+  (void)context;
+  probe();
+  return tarn_provider_free(probed, address, size_bytes);
+}
+
+static tarn_status probing_reserve(void *context, size_t size_bytes, void **address) {
+  (void)context;
+  probe();
+  return tarn_provider_reserve(probed, size_bytes, address);
+}
+
+static tarn_status probing_commit(void *context, void *address, size_t size_bytes) {
+  (void)context;
+  probe();
+  return tarn_provider_commit(probed, address, size_bytes);
+}
+
+static tarn_status probing_decommit(void *context, void *address, size_t size_bytes) {
+  (void)context;
+  probe();
+  return tarn_provider_decommit(probed, address, size_bytes);
+}
+
+static void work_through_all_tiers(void) {
+  tarn_stream *a = make_stream();
+  tarn_stream *b = make_stream();
+  char *left = take(shared_pool, 2 * MIB, a);
+  char *right = take(shared_pool, 2 * MIB, a);
+  work(a);
+  is_probing = true;
+  provided.interlude = probe;
+  manual_interlude =
+      (manual_interludes){.before_record = probe, .after_record = probe, .before_wait = probe};
+  give(shared_pool, left, a);
+  give(shared_pool, right, a);
+  left = take(shared_pool, 2 * MIB, b);  /* behind a */
+  right = take(shared_pool, 2 * MIB, b); /* a's other block */
+  give(shared_pool, left, b);
+  give(shared_pool, right, b);
+  left = take(shared_pool, 4 * MIB, NULL); /* waits, joins or gives back and grows */
+  give(shared_pool, left, NULL);
+  assert_ok(tarn_pool_trim(shared_pool, 0, NULL));
+  is_probing = false;
+  tarn_stream_release(a);
+  tarn_stream_release(b);
+}
+
+static void no_provider_and_no_stream_is_called_under_a_lock(void **state) {
+  (void)state;
+  alarm(60); /* where it would hang, it ends */
+  shared_pool = make_segment_pool(4 * MIB);
+  probe_count = 0;
+  work_through_all_tiers();
+  assert_int_equal(probe_count, 4); /* one growth, and the stream's three */
+  tarn_pool_release(shared_pool);
+
+  static const tarn_provider_ops ops = {.struct_size = sizeof ops,
+                                        .name = "probing",
+                                        .attributes = probing_attributes,
+                                        .alloc = probing_alloc,
+                                        .release = probing_release,
+                                        .reserve = probing_reserve,
+                                        .commit = probing_commit,
+                                        .decommit = probing_decommit};
+  const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = 4 * MIB};
+  tarn_provider *provider = NULL;
+  assert_ok(tarn_pages_provider_create(NULL, &probed));
+  assert_ok(tarn_provider_create(&ops, NULL, &provider));
+  assert_ok(tarn_caching_pool_create(provider, &options, &shared_pool));
+  is_probing = true;
+  void *block = take(shared_pool, 4 * MIB, NULL); /* reserves and commits */
+  give(shared_pool, block, NULL);
+  assert_ok(tarn_pool_trim(shared_pool, 0, NULL)); /* decommits */
+  is_probing = false;
+  probe_count = 0;
+  work_through_all_tiers();
+  assert_int_not_equal(probe_count, 0);
+  tarn_pool_release(shared_pool);
+  tarn_provider_release(provider);
+  tarn_provider_release(probed);
+  alarm(0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(threads_that_grow_at_once_respect_the_limit),
@@ -159,6 +276,7 @@ int main(void) {
       cmocka_unit_test(peaks_stay_when_the_memory_goes),
       cmocka_unit_test(a_range_grows_behind_memory_that_is_still_in_use),
       cmocka_unit_test(reclaim_waits_for_the_fewest_streams),
+      cmocka_unit_test(no_provider_and_no_stream_is_called_under_a_lock),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,7 +60,7 @@ static void covered_means_every_stamp(void **state) {
   assert_false(tarn__stamps_are_covered(&stamps, NULL));
   assert_true(tarn__stamps_add(&stamps, tarn__order_stamp(streams[1])));
   assert_false(tarn__stamps_are_covered(&stamps, streams[0]));
-  tarn__order_knows(streams[0], tarn__order_stamp(streams[1]));
+  tarn__order_knows(streams[0], tarn__order_close_ticket(streams[1]));
   assert_true(tarn__stamps_are_covered(&stamps, streams[0]));
   tarn__stamps_deinit(&stamps);
 }

@@ -311,8 +311,8 @@ plant(
     "capture_stamp_missing",
     "a block lent in a capture is anybody's once it is freed outside",
     "alloc/caching_pool.c",
-    "  if (tarn__order_is_captured(asked->stream) && !stamp_for_capture(self, lent, asked->stream)) {",
-    "  if (stamp_for_capture == NULL) {",
+    "tarn__order_is_captured(asked->stream) && !stamp_for_capture(self, lent, asked->stream)",
+    "stamp_for_capture == NULL",
     first="test_capture",
 )
 plant(
@@ -346,8 +346,9 @@ plant(
     "join_loses_a_stamp",
     "a joined block forgets one of its users",
     "alloc/stamps.c",
-    "  for (uint32_t index = 0; index < other->count; index++) {\n",
-    "  for (uint32_t index = 0; index + 1 < other->count; index++) {\n",
+    "    if (!tarn__stamps_add(stamps, tarn__stamps_at(other, index))) return false;\n",
+    "    if (index == 0) continue;\n"
+    "    if (!tarn__stamps_add(stamps, tarn__stamps_at(other, index))) return false;\n",
     first="test_block",
 )
 plant(

@@ -227,6 +227,42 @@ plant(
     first="test_caching_budget",
 )
 plant(
+    "provider_called_under_the_lock",
+    "nobody can use the pool while its provider is at work",
+    "alloc/caching_grow.c",
+    """\
+  tarn__caching_leave(self);
+  status = tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
+  tarn__caching_return(self);
+""",
+    """\
+  status = tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
+""",
+    first="test_caching_corners",
+)
+plant(
+    "stream_called_under_the_lock",
+    "nobody can use the pool while a stream is made to wait",
+    "alloc/caching_tiers.c",
+    """\
+  tarn__caching_leave(self);
+  tarn__order_cost cost = {0};
+  *status = TARN_OK;
+  for (uint32_t index = 0; *status == TARN_OK && index < block->stamps.count; index++) {
+    *status = tarn__order_behind(asked->stream, tarn__stamps_at(&block->stamps, index), &cost);
+  }
+  tarn__caching_return(self);
+""",
+    """\
+  tarn__order_cost cost = {0};
+  *status = TARN_OK;
+  for (uint32_t index = 0; *status == TARN_OK && index < block->stamps.count; index++) {
+    *status = tarn__order_behind(asked->stream, tarn__stamps_at(&block->stamps, index), &cost);
+  }
+""",
+    first="test_caching_corners",
+)
+plant(
     "exact_size_not_tried",
     "a pool that cannot grow by its favourite size does not grow",
     "alloc/caching_grow.c",
