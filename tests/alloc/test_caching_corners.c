@@ -97,6 +97,47 @@ static void peaks_stay_when_the_memory_goes(void **state) {
   tarn_pool_release(pool);
 }
 
+/* Two blocks of one thread, of which one is at home whenever anybody looks. */
+static void a_peak_between_two_looks_is_seen(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  void *large = take(pool, 2 * MIB, NULL); /* lets the thread keep more than one block */
+  void *first = take(pool, 4096, NULL);
+  give(pool, first, NULL);
+  void *second = take(pool, 64 * 1024, NULL);
+  const tarn_pool_stats before = stats_of(pool);
+  assert_ptr_equal(take(pool, 4096, NULL), first);
+  give(pool, first, NULL);
+  const tarn_pool_stats after = stats_of(pool);
+  assert_int_equal(after.allocated_bytes, before.allocated_bytes);
+  assert_int_equal(after.allocated_bytes_peak, 2 * MIB + 64 * 1024 + 4096);
+  assert_int_equal(after.requested_bytes_peak, 2 * MIB + 64 * 1024 + 4096);
+  give(pool, second, NULL);
+  give(pool, large, NULL);
+  tarn_pool_release(pool);
+}
+
+static void a_kept_block_carries_the_tag_of_its_next_owner(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  void *block = NULL;
+  for (int index = 0; index < 4; index++) {
+    assert_ok(tarn_tag_push(index % 2 == 0 ? "before" : "after"));
+    const uint32_t tag = tarn_tag_current();
+    void *again = take(pool, 4096, NULL);
+    if (block != NULL) assert_ptr_equal(again, block);
+    block = again;
+    tarn_tag_pop();
+    tarn_holder holder;
+    size_t count = 0;
+    assert_ok(tarn_caching_pool_holders(pool, &holder, 1, &count));
+    assert_int_equal(count, 1);
+    assert_int_equal(holder.tag, tag);
+    give(pool, block, NULL);
+  }
+  tarn_pool_release(pool);
+}
+
 /* --- growing and reclaiming --- */
 
 static void a_range_grows_behind_memory_that_is_still_in_use(void **state) {
@@ -274,6 +315,8 @@ int main(void) {
       cmocka_unit_test(an_aligned_block_is_not_lent_before_its_users_are_done),
       cmocka_unit_test(a_pool_waits_for_its_users_before_it_goes),
       cmocka_unit_test(peaks_stay_when_the_memory_goes),
+      cmocka_unit_test(a_peak_between_two_looks_is_seen),
+      cmocka_unit_test(a_kept_block_carries_the_tag_of_its_next_owner),
       cmocka_unit_test(a_range_grows_behind_memory_that_is_still_in_use),
       cmocka_unit_test(reclaim_waits_for_the_fewest_streams),
       cmocka_unit_test(no_provider_and_no_stream_is_called_under_a_lock),

@@ -79,7 +79,7 @@ static void a_stream_takes_of_its_own_before_what_it_may_take_of_others(void **s
   tarn__block *rest = lend(&heap, SEGMENT_BYTES - 8192 - 256 - 4096, NULL);
   of_a = give(&heap, of_a, a);
   of_b = give(&heap, of_b, b);
-  tarn__order_knows(a, tarn__order_stamp(b));
+  tarn__order_knows(a, tarn__order_close_ticket(b));
   assert_ptr_equal(tarn__heap_find(&heap, 4096, a, NULL), of_a);
   tarn__heap_claim(of_a);
   assert_ptr_equal(tarn__heap_find(&heap, 4096, a, NULL), of_b);

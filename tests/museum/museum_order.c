@@ -120,7 +120,7 @@ typedef struct thread_work {
 } thread_work;
 
 /* Takes and gives back more than one block of the size, so that whatever a thread keeps for itself
- * is kept. */
+ * is kept; only the last free is behind work. */
 static void *work_and_exit(void *argument) {
   thread_work *self = argument;
   tarn_stream *stream = self->stream;
@@ -129,7 +129,9 @@ static void *work_and_exit(void *argument) {
   for (int index = 0; index < 4; index++)
     others[index] = take(self->pool, self->size_bytes, stream);
   self->block = take(self->pool, self->size_bytes, stream);
-  for (int index = 0; index < 4; index++) give(self->pool, others[index], stream);
+  for (int index = 0; index < 4; index++) give(self->pool, others[index], NULL);
+  give(self->pool, self->block, stream);
+  assert_ptr_equal(take(self->pool, self->size_bytes, stream), self->block);
   write_tag(stream, self->block, 0xAA, self->size_bytes);
   give(self->pool, self->block, stream);
   if (self->stream == NULL) tarn_stream_release(stream);

@@ -1,9 +1,11 @@
 # mutants.py: the planted defects, and the programs that they have to get past.
 #
 # The tables are in order_mutants.py (what is known of streams), heap_mutants.py (blocks and sums),
-# pool_mutants.py (what the caching pool does) and user_mutants.py (who uses the pools). The code
-# changes and the mutants follow it: a table that does not fit is an error, and never a mutant less.
+# magazine_mutants.py (what a thread keeps), pool_mutants.py (what the caching pool does) and
+# user_mutants.py (who uses the pools). The code changes and the mutants follow it: a table that
+# does not fit is an error, and never a mutant less.
 import heap_mutants
+import magazine_mutants
 import order_mutants
 import planting
 import pool_mutants
@@ -11,7 +13,13 @@ import user_mutants
 
 Mutant = planting.Mutant
 
-TABLE = [*order_mutants.TABLE, *heap_mutants.TABLE, *pool_mutants.TABLE, *user_mutants.TABLE]
+TABLE = [
+    *order_mutants.TABLE,
+    *heap_mutants.TABLE,
+    *magazine_mutants.TABLE,
+    *pool_mutants.TABLE,
+    *user_mutants.TABLE,
+]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
 PROGRAMS = """
@@ -20,6 +28,11 @@ PROGRAMS = """
     test_block
     test_heap
     test_budget
+    test_page_map
+    test_barrier
+    test_magazine
+    test_magazine_closing
+    test_tag
     test_caching_pool
     test_caching_corners
     test_caching_budget
