@@ -113,6 +113,10 @@ tarn_status tarn__caching_alloc_locked(tarn__caching *self, size_t size_bytes,
     return tarn_fail(TARN_TOO_LARGE, "%zu bytes aligned to %zu cannot be rounded", size_bytes,
                      alignment_bytes);
   }
+  if (tarn__stream_is_closed(stream)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "memory is asked for on a %s stream that is closed",
+                     tarn_stream_name(stream));
+  }
   pthread_mutex_lock(&self->lock);
   if (self->has_ended) {
     /* The caller has a handle, and with this block the pool keeps itself once more. */

@@ -47,6 +47,9 @@ static tarn_status join(tarn_capture *capture, tarn_stream *stream) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a %s stream runs at once: nothing to capture",
                      tarn_stream_name(stream));
   }
+  if (tarn__stream_is_closed(stream)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "the %s stream is closed", tarn_stream_name(stream));
+  }
   if (tarn__order_is_captured(stream)) {
     return tarn_fail(TARN_BUSY, "the %s stream is being captured already",
                      tarn_stream_name(stream));

@@ -71,9 +71,11 @@ static tarn__timeline *taken_from(const tarn_stream *stream) {
   return atomic_load_explicit(&stream->timeline, memory_order_acquire);
 }
 
-/* The same; NULL for the host. */
+/* The same as a whole timeline; NULL for the host, and for a closed stream. */
 static tarn__timeline *current(const tarn_stream *stream) {
-  return stream == NULL ? NULL : taken_from(stream);
+  if (stream == NULL) return NULL;
+  tarn__timeline *timeline = taken_from(stream);
+  return atomic_load_explicit(&stream->is_closed, memory_order_relaxed) ? NULL : timeline;
 }
 
 static bool is_host(const tarn_stream *stream) {
@@ -150,6 +152,8 @@ tarn_status tarn__order_register(tarn_stream *stream) {
   tarn__timeline *found = find_free(/*is_private=*/false, &fresh);
   if (found != NULL) {
     found->state = TIMELINE_ALIVE;
+    /* Late frees on a closed stream may have been seen with tickets that it never took. */
+    raise_to(&found->ticket, load(&found->seen) + 1);
     /* Before anybody can find the stream, and ask it for its timeline. */
     stream->base = found;
     atomic_store_explicit(&stream->timeline, found, memory_order_release);
@@ -181,7 +185,7 @@ static tarn_status acquire_fence(tarn__timeline *timeline, tarn_stream *stream,
   bool is_missing = timeline->fence == NULL;
   pthread_mutex_unlock(&order_lock);
   if (is_missing) {
-    const tarn_status status = tarn_fence_create(stream, &made);
+    const tarn_status status = tarn__fence_create(stream, &made);
     if (status != TARN_OK) return status;
   }
   pthread_mutex_lock(&order_lock);
@@ -226,6 +230,7 @@ void tarn__order_retire(tarn__timeline *timeline) {
   timeline->state = TIMELINE_RETIRING;
   tarn_stream *stream = timeline->stream;
   timeline->stream = NULL;
+  while (timeline->recording != 0) pthread_cond_wait(&order_changed, &order_lock);
   pthread_mutex_unlock(&order_lock);
 
   tarn__order_cost cost = {0};
@@ -252,15 +257,24 @@ void tarn__order_retire(tarn__timeline *timeline) {
   forget_passed(timeline);
 }
 
+void tarn__order_close(tarn_stream *stream) {
+  tarn__timeline *base = stream->base;
+  const tarn__stamp last = close_ticket(base);
+  atomic_init(&stream->last.ticket, last.ticket);
+  stream->last.slot = last.slot;
+  atomic_store(&stream->is_closed, true);
+  atomic_store_explicit(&stream->timeline, (tarn__timeline *)&stream->last, memory_order_release);
+  tarn__order_retire(base);
+}
+
 /* --- stamps and coverage --- */
 
 uint32_t tarn__order_slot(const tarn_stream *stream) {
-  return taken_from(stream)->slot;
+  return tarn__stream_slot(stream);
 }
 
 tarn__stamp tarn__order_stamp(const tarn_stream *stream) {
-  tarn__timeline *timeline = taken_from(stream);
-  return (tarn__stamp){timeline->slot, load(&timeline->ticket)};
+  return tarn__stream_stamp(stream);
 }
 
 tarn__stamp tarn__order_close_ticket(const tarn_stream *stream) {
@@ -331,12 +345,20 @@ typedef struct published {
   uint64_t snapshot[TARN_STREAMS_MAX];
 } published;
 
+/* With the lock. Behind the final fence no work can have come: a stamp that is later all the same
+ * was taken by a free on a stream that was just being closed. */
+static void cover_late(tarn__timeline *timeline, uint64_t ticket) {
+  if (timeline->state == TIMELINE_RETIRED && timeline->covered < ticket) timeline->covered = ticket;
+  if (timeline->state == TIMELINE_FREE) raise_to(&timeline->seen, ticket);
+}
+
 static void find_published(tarn__timeline *timeline, uint64_t wanted_ticket, published *found) {
   found->fence = NULL;
   found->stream = NULL;
   found->is_held = false;
   pthread_mutex_lock(&order_lock);
   for (;;) {
+    cover_late(timeline, wanted_ticket);
     if (timeline->covered >= wanted_ticket && timeline->fence != NULL) {
       found->fence = timeline->fence;
       tarn__fence_retain(found->fence);

@@ -58,6 +58,9 @@ typedef struct tarn__order_cost {
 tarn_status tarn__order_register(tarn_stream *stream);
 /* The stream's last reference is gone: takes a final fence, or waits where none can be had. */
 void tarn__order_retire(tarn__timeline *timeline);
+/* The same for a stream that somebody still refers to. From here on it is the host to all that asks
+ * for order, and a stamp of it is the last one that it has taken. */
+void tarn__order_close(tarn_stream *stream);
 
 /* The point that `stream` (asynchronous) has reached. */
 tarn__stamp tarn__order_stamp(const tarn_stream *stream);

@@ -63,6 +63,11 @@ tarn_status tarn_stream_create(const tarn_stream_ops *ops, void *context,
   return TARN_OK;
 }
 
+static tarn_status refuse_closed(const tarn_stream *stream, const char *what) {
+  return tarn_fail(TARN_INVALID_ARGUMENT, "%s on a %s stream that is closed", what,
+                   stream->ops->name);
+}
+
 void tarn_stream_retain(tarn_stream *stream) {
   if (stream == NULL) return;
   /* Relaxed: whoever retains already holds a reference. */
@@ -80,9 +85,23 @@ void tarn_stream_release(tarn_stream *stream) {
   if (stream == NULL) return;
   /* Release pairs with acquire: all use in other threads happens before destroy. */
   if (atomic_fetch_sub_explicit(&stream->reference_count, 1, memory_order_acq_rel) != 1) return;
-  if (stream->base != NULL) tarn__order_retire(stream->base);
-  if (stream->ops->destroy != NULL) stream->ops->destroy(stream->context);
+  if (!tarn__stream_is_closed(stream)) {
+    if (stream->base != NULL) tarn__order_retire(stream->base);
+    if (stream->ops->destroy != NULL) stream->ops->destroy(stream->context);
+  }
   free(stream);
+}
+
+tarn_status tarn_stream_close(tarn_stream *stream) {
+  if (stream == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "stream is NULL");
+  if (tarn_stream_is_synchronous(stream) || tarn__stream_is_closed(stream)) return TARN_OK;
+  if (tarn__order_is_captured(stream)) {
+    return tarn_fail(TARN_BUSY, "the %s stream is being captured into a graph", stream->ops->name);
+  }
+  tarn__order_close(stream);
+  if (stream->ops->destroy != NULL) stream->ops->destroy(stream->context);
+  stream->context = NULL;
+  return TARN_OK;
 }
 
 const char *tarn_stream_name(const tarn_stream *stream) {
@@ -149,6 +168,7 @@ tarn_status tarn_stream_copy_rows(tarn_stream *stream, const tarn_copy_rows *row
                      rows->dst_pitch_bytes, rows->src_pitch_bytes, rows->row_bytes);
   }
   if (stream == NULL) return copy_now(rows);
+  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a copy");
   if (is_out_of_reach(stream, rows->dst_device) || is_out_of_reach(stream, rows->src_device)) {
     return refuse_captured(stream, "a copy of pageable memory");
   }
@@ -198,6 +218,7 @@ tarn_status tarn_stream_fill(tarn_stream *stream, void *dst, tarn_device dst_dev
   if (dst == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a fill of %zu bytes at NULL", size_bytes);
   }
+  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a fill");
   if (stream != NULL && is_out_of_reach(stream, dst_device)) {
     return refuse_captured(stream, "a fill of pageable memory");
   }
@@ -212,6 +233,7 @@ tarn_status tarn_stream_fill(tarn_stream *stream, void *dst, tarn_device dst_dev
 
 tarn_status tarn_stream_call(tarn_stream *stream, tarn_host_function function, void *argument) {
   if (function == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "function is NULL");
+  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a host function");
   if (stream != NULL) return stream->ops->call(stream->context, function, argument);
   function(argument);
   return TARN_OK;
@@ -219,6 +241,10 @@ tarn_status tarn_stream_call(tarn_stream *stream, tarn_host_function function, v
 
 tarn_status tarn_stream_synchronize(tarn_stream *stream) {
   if (tarn_stream_is_synchronous(stream)) return TARN_OK;
+  if (tarn__stream_is_closed(stream)) {
+    tarn__order_cost cost = {0};
+    return tarn__order_behind(NULL, tarn__order_stamp(stream), &cost);
+  }
   if (tarn__order_is_captured(stream)) return refuse_captured(stream, "a synchronize");
   const tarn__stamp reached = tarn__order_close_ticket(stream);
   const tarn_status status = stream->ops->synchronize(stream->context);
@@ -243,6 +269,12 @@ static tarn__stamp unpack_mark(uint64_t mark) {
 
 tarn_status tarn_fence_create(tarn_stream *stream, tarn_fence **fence) {
   if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
+  *fence = NULL;
+  return tarn__stream_is_closed(stream) ? refuse_closed(stream, "a fence")
+                                        : tarn__fence_create(stream, fence);
+}
+
+tarn_status tarn__fence_create(tarn_stream *stream, tarn_fence **fence) {
   *fence = NULL;
   tarn_fence *made = calloc(1, sizeof *made);
   if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a fence's handle");
@@ -278,6 +310,7 @@ tarn_status tarn_fence_record(tarn_fence *fence, tarn_stream *stream) {
                      fence->ops == NULL ? "now" : fence->ops->name, tarn_stream_name(stream));
   }
   if (kind == NULL) return TARN_OK;
+  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a fence's record");
   const uint64_t old_mark = atomic_exchange(&fence->mark, 0);
   const tarn__stamp reached = tarn__order_close_ticket(stream);
   const tarn_status status = kind->fence_record(stream->context, fence->native);
@@ -323,6 +356,7 @@ tarn_status tarn_fence_synchronize(tarn_fence *fence) {
 
 tarn_status tarn_stream_wait(tarn_stream *stream, tarn_fence *fence) {
   if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
+  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a wait");
   if (tarn_stream_is_synchronous(stream) || stream->ops != fence->ops) {
     if (tarn__order_is_captured(stream) && fence->ops != NULL) {
       return refuse_captured(stream, "a wait by the host");

@@ -7,6 +7,12 @@
 #include "alloc/order.h"
 #include "alloc/tarn_capture.h"
 
+/* What a timeline begins with. */
+struct tarn__timeline_face {
+  _Atomic uint64_t ticket;
+  uint32_t slot;
+};
+
 struct tarn_stream {
   atomic_size_t reference_count;
   const tarn_stream_ops *ops;
@@ -17,6 +23,10 @@ struct tarn_stream {
    * order.h. Relaxed loads will do on the way to a stamp. */
   _Atomic(tarn__timeline *) timeline;
   tarn__timeline *base; /* the stream's own; the same but while it is captured */
+  /* Nothing is enqueued any more, and the context is gone. `timeline` is the face below then, no
+   * whole timeline: its ticket stands for all that there was. Set before that is swapped in. */
+  atomic_bool is_closed;
+  struct tarn__timeline_face last;
 };
 
 struct tarn_fence {
@@ -27,12 +37,6 @@ struct tarn_fence {
    * while a record is under way, so that two equal reads around a native wait prove what it waited
    * for. */
   _Atomic uint64_t mark;
-};
-
-/* What a timeline begins with. */
-struct tarn__timeline_face {
-  _Atomic uint64_t ticket;
-  uint32_t slot;
 };
 
 /* The CPU's place among the timelines, and that of synchronous streams. */
@@ -55,8 +59,14 @@ static inline tarn__stamp tarn__stream_stamp(const tarn_stream *stream) {
   return (tarn__stamp){face->slot, atomic_load_explicit(&face->ticket, memory_order_acquire)};
 }
 
+static inline bool tarn__stream_is_closed(const tarn_stream *stream) {
+  return stream != NULL && atomic_load_explicit(&stream->is_closed, memory_order_relaxed);
+}
+
 /* One reference more, unless the last one is already gone. */
 bool tarn__stream_try_retain(tarn_stream *stream);
 void tarn__fence_retain(tarn_fence *fence);
+/* tarn_fence_create, for a stream that is being closed, too. */
+tarn_status tarn__fence_create(tarn_stream *stream, tarn_fence **fence);
 
 #endif

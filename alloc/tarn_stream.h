@@ -98,6 +98,15 @@ TARN_API TARN_NODISCARD tarn_status tarn_stream_create(const tarn_stream_ops *op
 
 TARN_API void tarn_stream_retain(tarn_stream *stream);
 TARN_API void tarn_stream_release(tarn_stream *stream);
+/* Ends the stream at once, whoever still refers to it: takes the final fence that the last release
+ * would take, so that nothing looks at what it wraps any more (a CUstream that is about to be
+ * destroyed), and lets the work already enqueued finish. Storages may still be freed in its order,
+ * and pools wait for the fence. Whatever would be enqueued on it is refused with
+ * TARN_INVALID_ARGUMENT; tarn_stream_synchronize waits for what there was. Memory must not be asked
+ * for on it any more, which a pool refuses where it notices. No other thread does either meanwhile;
+ * freeing is allowed. Blocks only where no fence is to be had. TARN_BUSY while the stream is
+ * captured; a second time, and on a synchronous stream, nothing is done. */
+TARN_API TARN_NODISCARD tarn_status tarn_stream_close(tarn_stream *stream);
 
 TARN_API const char *tarn_stream_name(const tarn_stream *stream); /* "now" for NULL */
 TARN_API tarn_device tarn_stream_device(const tarn_stream *stream);

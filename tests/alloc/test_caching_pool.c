@@ -479,6 +479,26 @@ static void bad_options_are_refused(void **state) {
   tarn_provider_release(provider);
 }
 
+static void a_block_freed_on_a_closed_stream_waits_for_its_last_work(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(4 * MIB);
+  tarn_stream *closed = make_stream(), *other = make_stream();
+  void *block = take(pool, 4 * MIB, closed), *none = NULL;
+  work(closed);
+  assert_ok(tarn_stream_close(closed));
+  give(pool, block, closed);
+  assert_int_equal(tarn_pool_alloc(pool, 8 * MIB, closed, &none), TARN_INVALID_ARGUMENT);
+  assert_int_equal(stats_of(pool).active_bytes, 4 * MIB);
+  manual_called = (manual_calls){0};
+  assert_ptr_equal(take(pool, 4 * MIB, other), block);
+  assert_int_equal(manual_called.queries, 1); /* of the final fence, which has passed */
+  assert_int_equal(manual_called.records, 0);
+  give(pool, block, other);
+  tarn_stream_release(closed);
+  tarn_stream_release(other);
+  tarn_pool_release(pool);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_freed_block_is_reused_on_its_stream_without_a_call),
@@ -504,6 +524,7 @@ int main(void) {
       cmocka_unit_test(growth_that_fits_the_limit_is_found),
       cmocka_unit_test(a_success_leaves_the_last_error_alone),
       cmocka_unit_test(bad_options_are_refused),
+      cmocka_unit_test(a_block_freed_on_a_closed_stream_waits_for_its_last_work),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -381,6 +381,53 @@ static void streams_beyond_the_most_are_refused_and_come_back(void **state) {
   tarn_stream_release(again);
 }
 
+static void a_closed_streams_stamps_are_passed_with_its_final_fence(void **state) {
+  (void)state;
+  tarn_stream *stream = make_stream(), *other = make_stream();
+  const uint32_t slot = tarn__order_slot(stream);
+  work(stream);
+  const tarn__stamp before = tarn__order_stamp(stream);
+  assert_ok(tarn_stream_close(stream));
+  const tarn__stamp after = tarn__order_stamp(stream);
+  assert_int_equal(after.slot, slot);
+  const tarn__stamp late = {slot, after.ticket + 7}; /* by a thread that was just about to */
+  assert_false(tarn__order_is_covered(stream, before) || tarn__order_is_covered(stream, after));
+  tarn__order_cost cost = {0};
+  manual_called = (manual_calls){0};
+  assert_ok(tarn__order_behind(other, late, &cost));
+  assert_true(tarn__order_is_covered(other, before) && tarn__order_is_covered(other, after));
+  assert_int_equal(manual_called.records, 0); /* the final fence is all there is */
+  assert_ok(tarn__order_behind(NULL, late, &cost));
+  assert_true(tarn__order_is_seen(late));
+  /* The slot serves another stream, whose stamps mean something new. */
+  tarn_stream *next = make_stream();
+  for (int made = 0; tarn__order_slot(next) != slot; made++) {
+    assert_true(made < TARN_STREAMS_MAX);
+    tarn_stream_release(next);
+    next = make_stream();
+  }
+  work(next);
+  assert_false(tarn__order_is_seen(tarn__order_stamp(next)));
+  assert_true(tarn__order_is_seen(tarn__order_stamp(stream)));
+  assert_true(tarn__order_is_covered(other, tarn__order_stamp(stream)));
+  tarn_stream_release(stream);
+  tarn_stream_release(next);
+  tarn_stream_release(other);
+}
+
+static void a_stamp_taken_late_on_a_closed_idle_stream_is_passed(void **state) {
+  (void)state;
+  tarn_stream *stream = make_stream();
+  assert_ok(tarn_stream_close(stream)); /* idle: the timeline is free at once */
+  tarn__stamp late = tarn__order_stamp(stream);
+  assert_true(tarn__order_is_seen(late));
+  late.ticket += 5;
+  tarn__order_cost cost = {0};
+  assert_ok(tarn__order_behind(NULL, late, &cost));
+  assert_int_equal(cost.fence_count, 0);
+  tarn_stream_release(stream);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_stamp_is_covered_for_its_own_stream_only),
@@ -401,6 +448,8 @@ int main(void) {
       cmocka_unit_test(a_stream_that_cannot_record_is_waited_for_when_it_goes),
       cmocka_unit_test(timelines_are_reused_and_stamps_never_mean_anything_else),
       cmocka_unit_test(streams_beyond_the_most_are_refused_and_come_back),
+      cmocka_unit_test(a_closed_streams_stamps_are_passed_with_its_final_fence),
+      cmocka_unit_test(a_stamp_taken_late_on_a_closed_idle_stream_is_passed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "alloc/tarn_capture.h"
 #include "alloc/tarn_host_stream.h"
 #include "tests/support/manual_stream.h"
 
@@ -21,6 +22,10 @@ static tarn_status some_call(void *context, tarn_host_function function, void *a
 static tarn_status some_synchronize(void *context) {
   (void)context;
   return TARN_OK;
+}
+
+static void add_one(void *count) {
+  ++*(int *)count;
 }
 
 static void incomplete_operations_are_refused_by_name(void **state) {
@@ -115,12 +120,51 @@ static void a_fence_is_recorded_on_its_own_kind_only(void **state) {
   tarn_stream_release(manual);
 }
 
+static void a_closed_stream_takes_nothing_more_and_is_waited_for(void **state) {
+  (void)state;
+  tarn_stream *stream = NULL, *other = NULL, *host = NULL;
+  assert_ok(manual_stream_create(&stream));
+  assert_ok(manual_stream_create(&other));
+  assert_ok(tarn_host_stream_create(&host));
+  tarn_fence *fence = NULL, *none = NULL;
+  tarn_capture *capture = NULL;
+  int count = 0;
+  char bytes[2] = {0};
+  const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
+  assert_ok(tarn_fence_create(stream, &fence));
+  assert_ok(tarn_stream_call(stream, add_one, &count));
+  assert_ok(tarn_stream_close(stream));
+  assert_ok(tarn_stream_close(stream)); /* again: nothing */
+  assert_int_equal(tarn_stream_call(stream, add_one, &count), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_stream_copy(stream, bytes, cpu, bytes + 1, cpu, 1), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_stream_fill(stream, bytes, cpu, 1, 1), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_fence_record(fence, stream), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_stream_wait(stream, fence), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_fence_create(stream, &none), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_capture_begin(stream, &capture), TARN_INVALID_ARGUMENT);
+  assert_null(none);
+  assert_ok(tarn_stream_edge(stream, other));
+  assert_ok(tarn_stream_synchronize(stream));
+  assert_int_equal(count, 1);
+  assert_int_equal(tarn_stream_close(NULL), TARN_INVALID_ARGUMENT);
+  assert_ok(tarn_stream_close(host));
+  assert_ok(tarn_stream_call(host, add_one, &count)); /* nothing to close */
+  assert_ok(tarn_capture_begin(other, &capture));
+  assert_int_equal(tarn_stream_close(other), TARN_BUSY);
+  assert_ok(tarn_capture_destroy(capture));
+  tarn_fence_destroy(fence);
+  tarn_stream_release(stream);
+  tarn_stream_release(other);
+  tarn_stream_release(host);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(incomplete_operations_are_refused_by_name),
       cmocka_unit_test(a_stream_without_a_fill_fills_by_a_call),
       cmocka_unit_test(no_stream_means_now_and_host_memory_only),
       cmocka_unit_test(a_fence_is_recorded_on_its_own_kind_only),
+      cmocka_unit_test(a_closed_stream_takes_nothing_more_and_is_waited_for),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,7 @@
 /* test_cuda_stream.c: copies, fills and calls of one CUDA stream, and whose stream it is. */
+#include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_storage.h"
 #include "tests/cuda/cuda_fixture.h"
 
 #include <stdlib.h>
@@ -298,6 +300,56 @@ static void a_stream_released_with_work_pending_finishes_it(void **state) {
   fixture_free(&pinned);
 }
 
+static void a_closed_wrapper_looks_at_its_native_stream_no_more(void **state) {
+  tarn_cuda *cuda = *state;
+  FIXTURE_NEEDS_SIM(); /* a real driver may crash on what is looked for here */
+  PFN_cuStreamCreate_v2000 create;
+  PFN_cuStreamDestroy_v4000 destroy;
+  void *found = fixture_driver_function("cuStreamCreate");
+  memcpy(&create, &found, sizeof found);
+  found = fixture_driver_function("cuStreamDestroy_v2");
+  memcpy(&destroy, &found, sizeof found);
+  CUcontext context;
+  CUstream native = NULL, again = NULL;
+  tarn__cuda_scope scope;
+  OK(tarn__cuda_context(cuda, 0, &context));
+  OK(tarn__cuda_enter(cuda, context, &scope));
+  assert_int_equal(create(&native, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+  tarn_stream *wrapped = NULL, *other = fixture_stream(cuda);
+  OK(tarn_cuda_stream_wrap(cuda, 0, native, &wrapped));
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  tarn_storage *storage = NULL;
+  const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = 2 << 20};
+  OK(tarn_cuda_device_provider_create(cuda, 0, &provider));
+  OK(tarn_caching_pool_create(provider, &options, &pool));
+  OK(tarn_storage_create(pool, 2 << 20, wrapped, &storage));
+  fixture_gate gate;
+  fixture_hold(wrapped, &gate);
+  OK(tarn_stream_fill(wrapped, tarn_storage_data_mutable(storage),
+                      tarn_device_make(TARN_DEVICE_CUDA, 0), 1, 2 << 20));
+  OK(tarn_stream_close(wrapped));
+  assert_int_equal(destroy(native), CUDA_SUCCESS);
+  assert_int_equal(create(&again, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+  assert_ptr_equal(again, native); /* the handle is another stream now */
+  void *none = native;
+  assert_int_equal(tarn_cuda_stream_native(wrapped, &none), TARN_INVALID_ARGUMENT);
+  tarn_storage_release(storage);
+  void *block = NULL;
+  OK(tarn_pool_alloc(pool, 2 << 20, other, &block)); /* behind the fill, by the final fence */
+  OK(tarn_stream_fill(other, block, tarn_device_make(TARN_DEVICE_CUDA, 0), 2, 2 << 20));
+  fixture_let_go(&gate);
+  OK(tarn_stream_synchronize(wrapped));
+  OK(tarn_stream_synchronize(other));
+  OK(tarn_pool_free(pool, block, other));
+  tarn_stream_release(wrapped);
+  tarn_stream_release(other);
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
+  assert_int_equal(destroy(again), CUDA_SUCCESS);
+  tarn__cuda_leave(&scope);
+}
+
 int run_cuda_stream_tests(void) {
   const struct CMUnitTest stream_tests[] = {
       cmocka_unit_test(bytes_survive_the_way_to_the_device_and_back),
@@ -313,6 +365,7 @@ int run_cuda_stream_tests(void) {
       cmocka_unit_test(a_stream_that_is_none_of_the_device_is_not_wrapped),
       cmocka_unit_test(other_kinds_of_streams_have_no_native_handle),
       cmocka_unit_test(a_stream_released_with_work_pending_finishes_it),
+      cmocka_unit_test(a_closed_wrapper_looks_at_its_native_stream_no_more),
   };
   return cmocka_run_group_tests(stream_tests, fixture_setup, fixture_teardown);
 }
