@@ -59,6 +59,8 @@ typedef struct tarn__caching {
   uint32_t giving_count;          /* of these: give memory back to the provider */
   tarn_pool_stats stats;          /* peaks and counts; sizes are the heap's */
   size_t peak_bytes_before_reset; /* of allocated_bytes, where the peaks began again */
+  uint32_t looks_to_skip;         /* misses before the streams are asked again; caching_tiers.c */
+  uint32_t look_doublings;
   uint64_t change_count;
   tarn__magazine *magazines; /* what threads keep: magazine.h */
   uint32_t magazines_closed_count;

@@ -25,6 +25,10 @@ enum { ENOUGH_QUARTERS = 5 };
 /* Below it memory is cheaper than a wait. */
 static const size_t ENOUGH_BYTES_MIN = (size_t)32 << 20;
 
+/* Looks that find nothing are put off, each one twice as long as the one before, up to 2 to the power
+ * of this: where the streams are far behind, asking costs more than it can bring. */
+enum { LOOK_DOUBLINGS_MAX = 6 };
+
 /* Times that one allocation begins again because pressure functions say that they gave something,
  * or because somebody else did. */
 enum { ROUNDS_MAX = 16 };
@@ -47,6 +51,10 @@ static void *lend_observed(tarn__caching *self, const tarn__request *asked) {
   tarn__block *pending = NULL;
   void *address = tarn__caching_lend_covered(self, asked, &pending);
   if (address != NULL || pending == NULL) return address;
+  if (self->looks_to_skip > 0) {
+    self->looks_to_skip--;
+    return NULL;
+  }
   tarn__stamps stamps = {.count = 0};
   const bool is_copied = tarn__stamps_copy(&stamps, &pending->stamps);
   pthread_mutex_unlock(&self->lock);
@@ -57,7 +65,14 @@ static void *lend_observed(tarn__caching *self, const tarn__request *asked) {
   tarn__stamps_deinit(&stamps);
   pthread_mutex_lock(&self->lock);
   tarn__caching_add_cost(self, &cost);
-  return tarn__caching_lend_covered(self, asked, NULL);
+  address = tarn__caching_lend_covered(self, asked, NULL);
+  if (address != NULL) {
+    self->look_doublings = 0;
+  } else if (self->look_doublings < LOOK_DOUBLINGS_MAX) {
+    self->look_doublings++;
+  }
+  self->looks_to_skip = (1U << self->look_doublings) - 1;
+  return address;
 }
 
 /* Orders the stream behind the last users of a free block on which the request fits. */

@@ -510,6 +510,32 @@ static void the_cpu_gets_fresh_memory_rather_than_wait(void **state) {
   tarn_pool_release(pool);
 }
 
+static void looks_that_find_nothing_are_put_off_longer_and_longer(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *busy = make_stream();
+  tarn_stream *stream = make_stream();
+  void *pending = take(pool, 2 * MIB, busy);
+  work(busy);
+  give(pool, pending, busy);
+  manual_called = (manual_calls){0};
+  void *blocks[8];
+  static const int looks[7] = {1, 1, 2, 2, 2, 2, 3};
+  for (int index = 0; index < 7; index++) {
+    blocks[index] = take(pool, 2 * MIB, stream);
+    assert_int_equal(manual_called.records + manual_called.queries, looks[index]);
+    assert_ptr_not_equal(blocks[index], pending);
+  }
+  /* Once the host has seen it, no look is needed. */
+  assert_ok(tarn_stream_synchronize(busy));
+  blocks[7] = take(pool, 2 * MIB, stream);
+  assert_ptr_equal(blocks[7], pending);
+  for (int index = 0; index < 8; index++) give(pool, blocks[index], stream);
+  tarn_stream_release(busy);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
 static void what_is_enough_is_no_matter_of_statistics(void **state) {
   (void)state;
   tarn_pool *pool = make_segment_pool(0);
@@ -548,6 +574,7 @@ int main(void) {
       cmocka_unit_test(the_run_that_needs_fewer_fences_is_joined),
       cmocka_unit_test(once_there_is_enough_streams_share_instead_of_growing),
       cmocka_unit_test(the_cpu_gets_fresh_memory_rather_than_wait),
+      cmocka_unit_test(looks_that_find_nothing_are_put_off_longer_and_longer),
       cmocka_unit_test(what_is_enough_is_no_matter_of_statistics),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
