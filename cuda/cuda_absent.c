@@ -80,6 +80,14 @@ tarn_status tarn_cuda_virtual_provider_create(tarn_cuda *cuda, int32_t device,
   return refuse();
 }
 
+tarn_status tarn_cuda_driver_pool_create(tarn_cuda *cuda, int32_t device,
+                                         const tarn_cuda_driver_pool_options *options,
+                                         tarn_pool **pool) {
+  (void)cuda, (void)device, (void)options;
+  if (pool != NULL) *pool = NULL;
+  return refuse();
+}
+
 tarn_status tarn_cuda_memory_provider_create(tarn_cuda *cuda, int32_t device,
                                              tarn_cuda_memory *memory, tarn_provider **provider) {
   (void)cuda, (void)device;

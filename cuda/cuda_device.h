@@ -53,6 +53,14 @@ TARN_NODISCARD tarn_status tarn__cuda_enter(tarn_cuda *cuda, CUcontext context,
  * says that it knows what it does. */
 TARN_NODISCARD tarn_status tarn__cuda_enter_relaxed(tarn_cuda *cuda, CUcontext context,
                                                     tarn__cuda_scope *scope);
+/* What stands behind a CUDA stream of the seam; false for any other kind, and for NULL. */
+typedef struct tarn__cuda_stream {
+  tarn_cuda *cuda;
+  int32_t device;
+  CUstream native;
+} tarn__cuda_stream;
+bool tarn__cuda_stream_of(const tarn_stream *stream, tarn__cuda_stream *found);
+
 /* Makes the thread's earlier context current again. */
 void tarn__cuda_leave(tarn__cuda_scope *scope);
 

@@ -346,6 +346,13 @@ tarn_status tarn_cuda_stream_wrap(tarn_cuda *cuda, int32_t device, void *native_
   return make_stream(cuda, device, context, native_stream, /*is_owned=*/false, stream);
 }
 
+bool tarn__cuda_stream_of(const tarn_stream *stream, tarn__cuda_stream *found) {
+  const cuda_stream *self = stream != NULL ? tarn_stream_context(stream, &cuda_stream_ops) : NULL;
+  if (self == NULL) return false;
+  *found = (tarn__cuda_stream){self->cuda, self->device, self->native};
+  return true;
+}
+
 tarn_status tarn_cuda_stream_native(const tarn_stream *stream, void **native_stream) {
   if (native_stream == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "native_stream is NULL");
   *native_stream = NULL;

@@ -154,6 +154,14 @@ static tarn_status make_caching_over_cuda_pool(tarn_pool **pool) {
   return make_caching_over(make_over_cuda_pool, pool);
 }
 
+static tarn_status make_cuda_driver(tarn_pool **pool) {
+  tarn_cuda *cuda = NULL;
+  tarn_status status = test_open_cuda(&cuda);
+  if (status == TARN_OK) status = tarn_cuda_driver_pool_create(cuda, 0, NULL, pool);
+  tarn_cuda_release(cuda);
+  return status;
+}
+
 const implementation pool_implementations[] = {
     {.name = "caching over pages", .make_pool = make_caching_pages},
     {.name = "caching over base pages", .make_pool = make_caching_base_pages},
@@ -161,6 +169,7 @@ const implementation pool_implementations[] = {
     {.name = "caching over node", .make_pool = make_caching_node},
     {.name = "jemalloc node", .make_pool = make_jemalloc_node},
     {.name = "caching over cuda device", .make_pool = make_caching_cuda_device},
+    {.name = "cuda driver", .make_pool = make_cuda_driver},
     {.name = "caching over cuda virtual", .make_pool = make_caching_cuda_virtual},
     {.name = "caching over cuda pinned", .make_pool = make_caching_cuda_pinned},
     {.name = "caching over a pool over pages", .make_pool = make_caching_over_pages_pool},

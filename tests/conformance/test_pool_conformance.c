@@ -106,7 +106,8 @@ static void freed_memory_is_lent_again(void **state) {
     assert_ok(tarn_pool_alloc(pool, 3 << 20, NULL, &address));
     assert_ok(tarn_pool_free(pool, address, NULL));
   }
-  assert_true(stats_of(pool).reserved_bytes_peak <= (size_t)16 << 20);
+  /* Of 600 MiB in all; the CUDA driver takes 32 at a time. */
+  assert_true(stats_of(pool).reserved_bytes_peak <= (size_t)32 << 20);
   tarn_pool_release(pool);
 }
 
