@@ -30,6 +30,9 @@ static void every_call_says_that_cuda_was_left_out(void **state) {
   provider = (tarn_provider *)&provider;
   assert_int_equal(tarn_cuda_virtual_provider_create(NULL, 0, NULL, &provider), TARN_NOT_SUPPORTED);
   assert_null(provider);
+  tarn_pool *pool = (tarn_pool *)&pool;
+  assert_int_equal(tarn_cuda_driver_pool_create(NULL, 0, NULL, &pool), TARN_NOT_SUPPORTED);
+  assert_null(pool);
   provider = (tarn_provider *)&provider;
   tarn_cuda_memory memory = TARN_CUDA_MEMORY_VIRTUAL;
   assert_int_equal(tarn_cuda_memory_provider_create(NULL, 0, &memory, &provider),

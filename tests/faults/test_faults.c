@@ -532,6 +532,34 @@ static tarn_status with_cuda(tarn_status (*use)(void)) {
   return status;
 }
 
+/* Lent on one stream, used by another, freed by both ways. */
+static tarn_status use_driver_blocks(void) {
+  tarn_pool *pool = NULL;
+  tarn_stream *first = NULL;
+  tarn_stream *second = NULL;
+  void *block = NULL;
+  void *other = NULL;
+  tarn_status status = TARN_OK;
+  TRY(tarn_cuda_driver_pool_create(opened, 0, NULL, &pool));
+  TRY(make_cuda_stream(&first));
+  TRY(make_cuda_stream(&second));
+  TRY(tarn_pool_alloc(pool, 1000, first, &block));
+  TRY(tarn_pool_alloc(pool, 1000, NULL, &other));
+  TRY(tarn_stream_synchronize(first));
+  TRY(tarn_pool_note_use(pool, block, second));
+done:
+  if (block != NULL && tarn_pool_free(pool, block, first) != TARN_OK) status = TARN_DEVICE_ERROR;
+  if (other != NULL && tarn_pool_free(pool, other, second) != TARN_OK) status = TARN_DEVICE_ERROR;
+  tarn_stream_release(first);
+  tarn_stream_release(second);
+  tarn_pool_release(pool);
+  return status;
+}
+
+static tarn_status use_cuda_driver_pool(void) {
+  return with_cuda(use_driver_blocks);
+}
+
 static tarn_status share_device_pool(void) {
   return use_pool(make_device, make_cuda_stream, 4 << 20);
 }
@@ -639,6 +667,7 @@ SCENARIO(saved_topology)
 SCENARIO(cuda_device)
 SCENARIO(cuda_pinned)
 SCENARIO(cuda_virtual)
+SCENARIO(cuda_driver_pool)
 SCENARIO(cuda_tensors)
 
 int main(int argc, char **argv) {
@@ -664,6 +693,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(cuda_device_survives),
       cmocka_unit_test(cuda_pinned_survives),
       cmocka_unit_test(cuda_virtual_survives),
+      cmocka_unit_test(cuda_driver_pool_survives),
       cmocka_unit_test(cuda_tensors_survives),
   };
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,354 @@
+/* test_driver_pool.c: the CUDA driver's own pool behind the pool seam. */
+#include "tests/cuda/cuda_fixture.h"
+
+#include <stdio.h>
+
+#include "alloc/tarn_host_stream.h"
+
+enum { MIB = 1 << 20 };
+
+static tarn_pool *make_pool(tarn_cuda *cuda, const tarn_cuda_driver_pool_options *options) {
+  tarn_pool *pool = NULL;
+  const tarn_status status = tarn_cuda_driver_pool_create(cuda, 0, options, &pool);
+  if (status == TARN_NOT_SUPPORTED) {
+    print_message("skipped: %s\n", tarn_last_error()->message);
+    skip();
+  }
+  OK(status);
+  return pool;
+}
+
+static tarn_pool_stats stats_of(tarn_pool *pool) {
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  OK(tarn_pool_stats_of(pool, &stats));
+  assert_true(stats.requested_bytes <= stats.allocated_bytes);
+  assert_true(stats.allocated_bytes <= stats.active_bytes);
+  assert_true(stats.active_bytes <= stats.reserved_bytes);
+  return stats;
+}
+
+static void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream) {
+  void *address = NULL;
+  OK(tarn_pool_alloc(pool, size_bytes, stream, &address));
+  return address;
+}
+
+static cusim_counts counts_now(void) {
+  cusim_counts counts;
+  fixture_sim_control()->get_counts(&counts);
+  return counts;
+}
+
+static void it_says_what_it_is(void **state) {
+  tarn_pool *pool = make_pool(*state, NULL);
+  const tarn_pool_attributes *attributes = tarn_pool_attributes_of(pool);
+  assert_string_equal(tarn_pool_name(pool), "cuda:0 driver");
+  assert_true(tarn_device_equal(attributes->device, tarn_device_make(TARN_DEVICE_CUDA, 0)));
+  assert_int_equal(attributes->alignment_bytes, 256);
+  assert_int_equal(attributes->node, -1);
+  if (fixture_sim_control() != NULL) assert_int_equal(counts_now().pools, 1); /* its own */
+  tarn_pool_release(pool);
+  if (fixture_sim_control() != NULL) assert_int_equal(counts_now().pools, 0);
+}
+
+static void its_figures_mean_what_those_of_other_pools_mean(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_gate gate;
+  void *first = take(pool, 1000, stream);
+  void *second = take(pool, 5000, stream);
+  tarn_pool_stats stats = stats_of(pool);
+  assert_int_equal(stats.requested_bytes, 6000);
+  assert_int_equal(stats.allocated_bytes, 1024 + 5120);
+  assert_int_equal(stats.active_bytes, 1024 + 5120);
+  assert_true(stats.reserved_bytes >= stats.active_bytes);
+  fixture_hold(stream, &gate);
+  OK(tarn_pool_free(pool, second, stream));
+  for (int i = 0; i < 3; i++) { /* asking changes nothing */
+    stats = stats_of(pool);
+    assert_int_equal(stats.requested_bytes, 1000);
+    assert_int_equal(stats.allocated_bytes, 1024);
+    assert_int_equal(stats.active_bytes, 1024 + 5120);
+  }
+  fixture_let_go(&gate);
+  OK(tarn_stream_synchronize(stream));
+  stats = stats_of(pool);
+  assert_int_equal(stats.active_bytes, 1024);
+  assert_int_equal(stats.requested_bytes_peak, 6000);
+  assert_int_equal(stats.allocated_bytes_peak, 1024 + 5120);
+  assert_int_equal(stats.alloc_count, 2);
+  assert_int_equal(stats.free_count, 1);
+  assert_int_equal(stats.provider_calls, 3);
+  OK(tarn_pool_free(pool, first, NULL));
+  OK(tarn_stream_synchronize(stream));
+  size_t released = 0;
+  OK(tarn_pool_trim(pool, 0, &released));
+  assert_int_equal(released, stats.reserved_bytes);
+  stats = stats_of(pool);
+  assert_int_equal(stats.reserved_bytes, 0);
+  assert_int_equal(stats.reserved_bytes_peak, released);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+static void a_stream_gets_its_own_block_back_at_once(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_gate gate;
+  void *first = take(pool, MIB, stream);
+  fixture_hold(stream, &gate);
+  OK(tarn_pool_free(pool, first, stream));
+  void *second = take(pool, MIB, stream);
+  if (tarn_cuda_is_simulated(cuda)) assert_ptr_equal(second, first);
+  OK(tarn_pool_free(pool, second, stream));
+  fixture_let_go(&gate);
+  OK(tarn_stream_synchronize(stream));
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+static void a_noted_stream_is_waited_for_but_by_no_stream_of_the_callers(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_stream *own = fixture_stream(cuda), *other = fixture_stream(cuda);
+  fixture_gate gate;
+  void *block = take(pool, 32 * MIB, own);
+  OK(tarn_stream_synchronize(own)); /* so that the other one may use it */
+  fixture_hold(other, &gate);
+  OK(tarn_stream_fill(other, block, tarn_device_make(TARN_DEVICE_CUDA, 0), 1, 100));
+  OK(tarn_pool_note_use(pool, (char *)block + 77, other));
+  OK(tarn_pool_note_use(pool, block, other));
+  OK(tarn_pool_free(pool, block, own));
+  OK(tarn_stream_synchronize(own)); /* would hang if it had to wait */
+  void *next = take(pool, 32 * MIB, own);
+  assert_ptr_not_equal(next, block);
+  assert_int_equal(stats_of(pool).active_bytes, 64 * MIB);
+  fixture_let_go(&gate);
+  OK(tarn_stream_synchronize(other));
+  OK(tarn_pool_free(pool, next, own));
+  tarn_stream_release(own);
+  tarn_stream_release(other);
+  tarn_pool_release(pool);
+}
+
+static void a_block_may_be_freed_on_a_stream_that_never_used_it(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_stream *own = fixture_stream(cuda), *other = fixture_stream(cuda);
+  fixture_gate gate;
+  fixture_hold(own, &gate);
+  void *block = take(pool, MIB, own); /* its allocation has not run yet */
+  OK(tarn_stream_fill(own, block, tarn_device_make(TARN_DEVICE_CUDA, 0), 1, MIB));
+  OK(tarn_pool_free(pool, block, other));
+  OK(tarn_stream_synchronize(other));
+  const tarn_pool_stats stats = stats_of(pool);
+  assert_int_equal(stats.fence_count, 2 + 1); /* one per stream, and one to look at */
+  assert_int_equal(stats.wait_count, 2);
+  assert_int_equal(stats.active_bytes, MIB);
+  fixture_let_go(&gate);
+  OK(tarn_stream_synchronize(own));
+  tarn_stream_release(own);
+  tarn_stream_release(other);
+  tarn_pool_release(pool); /* waits for the end of the block */
+}
+
+static void memory_for_the_host_waits_for_no_stream(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_stream *stream = fixture_stream(cuda), *worker = NULL;
+  fixture_gate gate;
+  void *block = take(pool, 32 * MIB, stream);
+  fixture_hold(stream, &gate);
+  OK(tarn_pool_free(pool, block, stream));
+  void *host = take(pool, 32 * MIB, NULL); /* would hang */
+  assert_ptr_not_equal(host, block);
+  OK(tarn_pool_free(pool, host, NULL));
+  assert_int_equal(stats_of(pool).active_bytes, 32 * MIB);
+  fixture_let_go(&gate);
+  OK(tarn_stream_synchronize(stream));
+  /* So it is with a stream that the driver does not know. */
+  OK(tarn_worker_stream_create(&worker));
+  void *strange = take(pool, 1000, worker);
+  OK(tarn_pool_free(pool, strange, worker));
+  OK(tarn_stream_synchronize(worker));
+  tarn_stream_release(worker);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+static void memory_that_is_pending_is_waited_for_before_there_is_none(void **state) {
+  tarn_cuda *cuda = *state;
+  FIXTURE_NEEDS_SIM();
+  const fixture_sim *sim = fixture_sim_control();
+  tarn_cuda_device_info info = {.struct_size = sizeof info};
+  OK(tarn_cuda_device_info_of(cuda, 0, &info));
+  sim->set_capacity(0, info.total_bytes - info.free_bytes + 64 * MIB);
+  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_stream *first = fixture_stream(cuda), *second = fixture_stream(cuda);
+  void *block = take(pool, 40 * MIB, first);
+  OK(tarn_stream_fill(first, block, tarn_device_make(TARN_DEVICE_CUDA, 0), 1, 40 * MIB));
+  OK(tarn_pool_free(pool, block, first));
+  const uint64_t trims = sim->calls("cuMemPoolTrimTo");
+  void *larger = take(pool, 60 * MIB, second); /* 40 have to go back before */
+  assert_int_equal(sim->calls("cuMemPoolTrimTo"), trims + 1);
+
+  const uint64_t tries = sim->calls("cuMemAllocFromPoolAsync");
+  void *none = &none;
+  assert_int_equal(tarn_pool_alloc(pool, 20 * MIB, second, &none), TARN_OUT_OF_MEMORY);
+  assert_null(none);
+  assert_int_equal(sim->calls("cuMemAllocFromPoolAsync"), tries + 2); /* one more try, no more */
+  char number[32];
+  snprintf(number, sizeof number, "%d bytes asked", 20 * MIB);
+  assert_non_null(strstr(tarn_last_error()->message, number));
+  snprintf(number, sizeof number, "%d live", 60 * MIB);
+  assert_non_null(strstr(tarn_last_error()->message, number));
+  const tarn_pool_stats stats = stats_of(pool);
+  assert_int_equal(stats.out_of_memory_count, 1);
+  assert_int_equal(stats.requested_bytes, 60 * MIB);
+  OK(tarn_pool_free(pool, larger, second));
+  OK(tarn_stream_synchronize(second));
+  sim->set_capacity(0, info.total_bytes);
+  tarn_stream_release(first);
+  tarn_stream_release(second);
+  tarn_pool_release(pool);
+}
+
+static void a_limit_holds(void **state) {
+  const tarn_cuda_driver_pool_options options = {
+      .struct_size = sizeof options, .name = "small", .limit_bytes = 3 * MIB};
+  tarn_pool *pool = make_pool(*state, &options);
+  assert_string_equal(tarn_pool_name(pool), "small");
+  void *block = take(pool, 2 * MIB, NULL);
+  void *none = &none;
+  assert_int_equal(tarn_pool_alloc(pool, 2 * MIB, NULL, &none), TARN_OUT_OF_MEMORY);
+  assert_null(none);
+  char number[32];
+  snprintf(number, sizeof number, "limit %d", 3 * MIB);
+  assert_non_null(strstr(tarn_last_error()->message, number));
+  OK(tarn_pool_free(pool, block, NULL));
+  block = take(pool, 3 * MIB, NULL);
+  if (tarn_cuda_is_simulated(*state)) assert_true(stats_of(pool).reserved_bytes <= 4 * MIB);
+  OK(tarn_pool_free(pool, block, NULL));
+  tarn_pool_release(pool);
+}
+
+static void options_choose_what_stays_and_what_is_reused(void **state) {
+  tarn_cuda *cuda = *state;
+  FIXTURE_NEEDS_SIM();
+  tarn_cuda_driver_pool_options options = {.struct_size = sizeof options,
+                                           .release_threshold_bytes = 1};
+  for (int round = 0; round < 2; round++) {
+    tarn_pool *pool = make_pool(cuda, round == 0 ? &options : NULL);
+    tarn_stream *stream = fixture_stream(cuda);
+    OK(tarn_pool_free(pool, take(pool, MIB, stream), stream));
+    OK(tarn_stream_synchronize(stream));
+    assert_int_equal(stats_of(pool).reserved_bytes, round == 0 ? 0 : 32 * MIB);
+    tarn_stream_release(stream);
+    tarn_pool_release(pool);
+  }
+  options = (tarn_cuda_driver_pool_options){.struct_size = sizeof options,
+                                            .flags = TARN_CUDA_POOL_ADD_WAITS};
+  tarn_pool *pool = make_pool(cuda, &options);
+  tarn_stream *first = fixture_stream(cuda), *second = fixture_stream(cuda);
+  fixture_gate gate;
+  void *block = take(pool, 32 * MIB, first);
+  fixture_hold(first, &gate);
+  OK(tarn_pool_free(pool, block, first));
+  void *again = take(pool, 32 * MIB, second);
+  assert_ptr_equal(again, block); /* the second stream waits for the first one */
+  OK(tarn_pool_free(pool, again, second));
+  fixture_let_go(&gate);
+  OK(tarn_stream_synchronize(second));
+  tarn_stream_release(first);
+  tarn_stream_release(second);
+  tarn_pool_release(pool);
+}
+
+static void bad_options_are_refused(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_pool_release(make_pool(cuda, NULL));
+  tarn_cuda_driver_pool_options options = {.struct_size = sizeof options, .flags = 1u << 9};
+  tarn_pool *pool = (tarn_pool *)&pool;
+  assert_int_equal(tarn_cuda_driver_pool_create(cuda, 0, &options, &pool), TARN_INVALID_ARGUMENT);
+  assert_null(pool);
+  options = (tarn_cuda_driver_pool_options){.struct_size = 3};
+  assert_int_equal(tarn_cuda_driver_pool_create(cuda, 0, &options, &pool), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_cuda_driver_pool_create(cuda, 99, NULL, &pool), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_cuda_driver_pool_create(NULL, 0, NULL, &pool), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_cuda_driver_pool_create(cuda, 0, NULL, NULL), TARN_INVALID_ARGUMENT);
+}
+
+static void a_driver_without_pools_is_told(void **state) {
+  (void)state;
+  FIXTURE_NEEDS_SIM();
+  static const char *const entries[] = {"cuMemPoolCreate",       "cuMemPoolDestroy",
+                                        "cuMemPoolTrimTo",       "cuMemPoolSetAttribute",
+                                        "cuMemPoolGetAttribute", "cuMemAllocFromPoolAsync",
+                                        "cuMemFreeAsync"};
+  for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+    fixture_sim_control()->hide(entries[i]);
+    tarn_cuda *cuda = fixture_open();
+    fixture_sim_control()->hide(NULL);
+    tarn_pool *pool = (tarn_pool *)&pool;
+    assert_int_equal(tarn_cuda_driver_pool_create(cuda, 0, NULL, &pool), TARN_NOT_SUPPORTED);
+    assert_null(pool);
+    assert_non_null(strstr(tarn_last_error()->message, entries[i]));
+    tarn_cuda_release(cuda);
+  }
+}
+
+static void every_driver_call_may_fail(void **state) {
+  tarn_cuda *cuda = *state;
+  FIXTURE_NEEDS_SIM();
+  const fixture_sim *sim = fixture_sim_control();
+  const cusim_counts before = counts_now();
+  tarn_pool *pool = NULL;
+  for (uint64_t nth = 1; pool == NULL; nth++) {
+    sim->fail_call(NULL, nth, CUDA_ERROR_UNKNOWN);
+    const tarn_status status = tarn_cuda_driver_pool_create(cuda, 0, NULL, &pool);
+    sim->fail_nothing();
+    if (status != TARN_OK) assert_null(pool);
+    if (status != TARN_OK) assert_int_equal(counts_now().pools, before.pools);
+    if (status != TARN_OK) assert_int_equal(counts_now().streams, before.streams);
+    assert_true(nth < 100);
+  }
+  static const char *const allocs[] = {"cuMemAllocFromPoolAsync", "cuStreamSynchronize"};
+  for (size_t i = 0; i < 2; i++) {
+    void *block = &block;
+    sim->fail_call(allocs[i], 1, CUDA_ERROR_UNKNOWN);
+    assert_int_equal(tarn_pool_alloc(pool, MIB, NULL, &block), TARN_DEVICE_ERROR);
+    assert_null(block);
+    assert_string_equal(tarn_last_error()->native_call, allocs[i]);
+    assert_int_equal(stats_of(pool).alloc_count, 0);
+    assert_int_equal(counts_now().pool_blocks, before.pool_blocks);
+  }
+  void *block = take(pool, MIB, NULL);
+  sim->fail_call("cuMemFreeAsync", 1, CUDA_ERROR_UNKNOWN);
+  assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_DEVICE_ERROR);
+  assert_int_equal(stats_of(pool).allocated_bytes, MIB); /* it is still lent out */
+  OK(tarn_pool_free(pool, block, NULL));
+  sim->fail_call("cuMemPoolTrimTo", 1, CUDA_ERROR_UNKNOWN);
+  assert_int_equal(tarn_pool_trim(pool, 0, NULL), TARN_DEVICE_ERROR);
+  tarn_pool_release(pool);
+  assert_int_equal(counts_now().pools, before.pools);
+}
+
+int run_driver_pool_tests(void) {
+  const struct CMUnitTest driver_pool_tests[] = {
+      cmocka_unit_test(it_says_what_it_is),
+      cmocka_unit_test(its_figures_mean_what_those_of_other_pools_mean),
+      cmocka_unit_test(a_stream_gets_its_own_block_back_at_once),
+      cmocka_unit_test(a_noted_stream_is_waited_for_but_by_no_stream_of_the_callers),
+      cmocka_unit_test(a_block_may_be_freed_on_a_stream_that_never_used_it),
+      cmocka_unit_test(memory_for_the_host_waits_for_no_stream),
+      cmocka_unit_test(memory_that_is_pending_is_waited_for_before_there_is_none),
+      cmocka_unit_test(a_limit_holds),
+      cmocka_unit_test(options_choose_what_stays_and_what_is_reused),
+      cmocka_unit_test(bad_options_are_refused),
+      cmocka_unit_test(a_driver_without_pools_is_told),
+      cmocka_unit_test(every_driver_call_may_fail),
+  };
+  return cmocka_run_group_tests(driver_pool_tests, fixture_setup, fixture_teardown);
+}
