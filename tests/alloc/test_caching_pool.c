@@ -455,6 +455,12 @@ static void a_success_leaves_the_last_error_alone(void **state) {
   assert_ptr_equal(take(pool, 4 * MIB, b), block); /* the limit refused to grow on the way */
   assert_string_equal(tarn_last_error()->message, "before");
   give(pool, block, b);
+  tarn_budget_set_limit(tarn_caching_pool_budget(pool), 0);
+  provided.fail_allocs = 1;
+  void *large = take(pool, 6 * MIB, b); /* the provider refused, once */
+  assert_int_equal(provided.fail_allocs, 0);
+  assert_string_equal(tarn_last_error()->message, "before");
+  give(pool, large, b);
   tarn_stream_release(a);
   tarn_stream_release(b);
   tarn_pool_release(pool);
