@@ -25,6 +25,7 @@ typedef struct options {
   double seconds;
   program_plant plant;
   bool is_seed_given;
+  bool prints; /* the first program, and runs nothing */
 } options;
 
 /* Shared with the process that runs a batch. */
@@ -104,11 +105,10 @@ static void report_failure(const batch *failed) {
 }
 
 static int parse(int argc, char **argv, options *parsed) {
-  static const struct option known[] = {{"seed", required_argument, NULL, 's'},
-                                        {"count", required_argument, NULL, 'c'},
-                                        {"seconds", required_argument, NULL, 't'},
-                                        {"plant", required_argument, NULL, 'p'},
-                                        {NULL, 0, NULL, 0}};
+  static const struct option known[] = {
+      {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
+      {"seconds", required_argument, NULL, 't'}, {"plant", required_argument, NULL, 'p'},
+      {"print", no_argument, NULL, 'P'},         {NULL, 0, NULL, 0}};
   int letter;
   while ((letter = getopt_long(argc, argv, "", known, NULL)) != -1) {
     switch (letter) {
@@ -125,9 +125,13 @@ static int parse(int argc, char **argv, options *parsed) {
       case 'p':
         parsed->plant = (program_plant)strtol(optarg, NULL, 0);
         break;
+      case 'P':
+        parsed->prints = true;
+        break;
       default:
         fprintf(stderr,
-                "usage: %s [--seed FIRST] [--count PROGRAMS] [--seconds S] [--plant DEFECT]\n",
+                "usage: %s [--seed FIRST] [--count PROGRAMS] [--seconds S] [--plant DEFECT] "
+                "[--print]\n",
                 argv[0]);
         return 2;
     }
@@ -143,6 +147,14 @@ int main(int argc, char **argv) {
   batch *shared =
       mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) return 2;
+  if (wanted.prints) {
+    static program made;
+    const program_verdict unknown = {.text = "not run"};
+    program_generate(&made, wanted.first_seed);
+    made.plant = wanted.plant;
+    program_print(stdout, &made, &unknown);
+    return 0;
+  }
   printf("seeds from %" PRIu64 " on\n", wanted.first_seed);
   fflush(stdout);
   const double deadline = now_s() + wanted.seconds;
