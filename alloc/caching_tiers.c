@@ -25,8 +25,8 @@ enum { ENOUGH_QUARTERS = 5 };
 /* Below it memory is cheaper than a wait. */
 static const size_t ENOUGH_BYTES_MIN = (size_t)32 << 20;
 
-/* Looks that find nothing are put off, each one twice as long as the one before, up to 2 to the power
- * of this: where the streams are far behind, asking costs more than it can bring. */
+/* Looks that find nothing are put off, each one twice as long as the one before, up to 2 to the
+ * power of this: where the streams are far behind, asking costs more than it can bring. */
 enum { LOOK_DOUBLINGS_MAX = 6 };
 
 /* Times that one allocation begins again because pressure functions say that they gave something,
