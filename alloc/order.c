@@ -348,6 +348,8 @@ typedef struct published {
 /* With the lock. Behind the final fence no work can have come: a stamp that is later all the same
  * was taken by a free on a stream that was just being closed. */
 static void cover_late(tarn__timeline *timeline, uint64_t ticket) {
+  if (timeline->state != TIMELINE_RETIRED && timeline->state != TIMELINE_FREE) return;
+  raise_to(&timeline->ticket, ticket + 1); /* closed, as all before it */
   if (timeline->state == TIMELINE_RETIRED && timeline->covered < ticket) timeline->covered = ticket;
   if (timeline->state == TIMELINE_FREE) raise_to(&timeline->seen, ticket);
 }
