@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SPANS_MIN = 8192, ENDED_MIN = 32, REPORTED_MAX = 16 };
 
@@ -102,13 +103,28 @@ static sim_history *without_covered(const sim_history *old, const sim_stamp *now
   return left;
 }
 
+static bool is_same(const sim_history *a, const sim_history *b) {
+  if (a == NULL || b == NULL) return a == b;
+  return a->write == b->write && a->read_count == b->read_count &&
+         memcmp(a->reads, b->reads, a->read_count * sizeof a->reads[0]) == 0;
+}
+
+/* What the run before became, where this one becomes the same: then the two are one from now on.
+ * Takes `made`. */
+static sim_history *share(const check *self, sim_history *made) {
+  if (!is_same(made, self->latest_new)) return made;
+  sim_history_release(made);
+  return sim_history_retain(self->latest_new);
+}
+
 /* An earlier read that this one comes after need not be kept: who comes after this one comes after
  * it too. */
 static sim_history *read_run(void *context, sim_history *old, uintptr_t start, uintptr_t end) {
   check *self = context;
   if (self->latest_new == NULL || old != self->latest_old) {
     if (old != NULL) check_pair(self, old->write, start, end);
-    sim_history *new = without_covered(old, self->now, /*keeps_write=*/true, self->access);
+    sim_history *new =
+        share(self, without_covered(old, self->now, /*keeps_write=*/true, self->access));
     remember(self, old, new);
     sim_history_release(new);
   }
@@ -119,10 +135,8 @@ static sim_history *tidy_run(void *context, sim_history *old, uintptr_t start, u
   check *self = context;
   (void)start, (void)end;
   if (old != self->latest_old) {
-    sim_history *new = without_covered(old, self->now, /*keeps_write=*/false, NULL);
-    const bool is_same = new != NULL &&new->read_count == old->read_count &&
-                         (new->write != NULL) == (old->write != NULL);
-    remember(self, old, is_same ? old : new);
+    sim_history *new = share(self, without_covered(old, self->now, /*keeps_write=*/false, NULL));
+    remember(self, old, new);
     sim_history_release(new);
   }
   return sim_history_retain(self->latest_new);
