@@ -416,8 +416,11 @@ static void told_after_the_driver_it_works_as_well(void **state) {
   void *before = take(&self, SIZE_BYTES, self.stream);
   fill(&self, before, 1, SIZE_BYTES, self.stream);
   OK(tarn_pool_free(self.pool, before, self.stream));
+  const fixture_sim *sim = fixture_sim_control();
+  const uint64_t record_count = sim != NULL ? sim->calls("cuEventRecord") : 0;
   CU(driver.begin(self.native, CU_STREAM_CAPTURE_MODE_GLOBAL));
   OK(tarn_capture_begin(self.stream, &self.capture));
+  if (sim != NULL) assert_true(sim->calls("cuEventRecord") == record_count);
   capture_chain(&self, 7);
   void *elsewhere = take(&self, SIZE_BYTES, other); /* must not be ordered behind the stream */
   fill(&self, elsewhere, 0xEE, SIZE_BYTES, other);
