@@ -23,8 +23,8 @@ enum {
 };
 
 /* Names what the calling thread allocates from now on, until the matching pop. The name is copied,
- * and kept as long as the process: use few. With its pop it took 70 to 90 nanoseconds; no lock for a name
- * that is known. TARN_NOT_SUPPORTED beyond TARN_TAGS_MAX names or TARN_TAG_DEPTH_MAX pushes,
+ * and kept as long as the process: use few. With its pop it took 70 to 90 nanoseconds; no lock for
+ * a name that is known. TARN_NOT_SUPPORTED beyond TARN_TAGS_MAX names or TARN_TAG_DEPTH_MAX pushes,
  * TARN_INVALID_ARGUMENT for NULL, "" or a longer name; then there is nothing to pop. */
 TARN_API TARN_NODISCARD tarn_status tarn_tag_push(const char *name);
 /* Goes back to the tag before the last push; without one it does nothing. */

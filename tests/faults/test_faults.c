@@ -161,9 +161,8 @@ static tarn_status use_budgets(void) {
   is_listening = true;
   TRY(make_pages(&provider));
   const tarn_caching_options options = {.struct_size = sizeof options, .budget = budget};
-  for (int index = 0; index < 2; index++) {
-    TRY(tarn_caching_pool_create(provider, &options, &pools[index]));
-  }
+  TRY(tarn_caching_pool_create(provider, &options, &pools[0]));
+  TRY(tarn_caching_pool_create(provider, &options, &pools[1]));
   TRY(tarn_caching_pool_reserve(pools[0], 4 << 20));
   for (int index = 0; index < 4; index++) {
     void *block = NULL;
@@ -191,7 +190,6 @@ static tarn_status use_records(void) {
   tarn_status status = TARN_OK;
   TRY(make_block(&provider));
   TRY(tarn_caching_pool_create(provider, NULL, &pool));
-  TRY(tarn_caching_pool_reserve(pool, 4096));
   TRY(tarn_caching_pool_trace_start(pool, 100));
   void *block = NULL;
   TRY(tarn_pool_alloc(pool, 4096, NULL, &block));
