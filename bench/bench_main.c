@@ -187,6 +187,10 @@ int bench_main(int argc, char **argv) {
   if (!where_parse(options.on, &where)) {
     return usage_error("bench", "--on is '%s' and not one of " WHERE_VALUES, options.on);
   }
+  if (where_has_own_pool(&where)) {
+    return usage_error("bench", "--on %s is for tarn replay: no benchmark measures that pool",
+                       options.on);
+  }
   report_table report = {.rows = NULL};
   machine_info *machine = malloc(sizeof *machine);
   if (machine == NULL) return run_error("bench", "no memory");

@@ -146,6 +146,10 @@ static void try_gpu_memory(machine_info *machine) {
   add_capability(machine, "virtual device memory", status);
   tarn_provider_release(provider);
   provider = NULL;
+  tarn_pool *pool = NULL;
+  if (cuda != NULL) status = tarn_cuda_driver_pool_create(cuda, 0, NULL, &pool);
+  add_capability(machine, "the driver's memory pool", status);
+  tarn_pool_release(pool);
   if (cuda != NULL) {
     status = tarn_cuda_pinned_provider_create(cuda, &provider);
   }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
 
@@ -35,6 +36,7 @@ bool where_parse(const char *text, where_place *where) {
       {"pinned", WHERE_PINNED},
       {"sim", WHERE_SIM},
       {"sim:virtual", WHERE_SIM_VIRTUAL},
+      {"sim:driver", WHERE_SIM_DRIVER},
       {"sim:pinned", WHERE_SIM_PINNED},
   };
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -50,6 +52,7 @@ bool where_parse(const char *text, where_place *where) {
       {"node:", "", WHERE_NODE},
       {"cuda:", "", WHERE_CUDA},
       {"cuda:", ":virtual", WHERE_CUDA_VIRTUAL},
+      {"cuda:", ":driver", WHERE_CUDA_DRIVER},
   };
   for (size_t i = 0; i < sizeof numbered / sizeof numbered[0]; i++) {
     const size_t length = strlen(numbered[i].before);
@@ -82,7 +85,8 @@ char *where_find_sim(void) {
 }
 
 static bool is_sim_kind(where_kind kind) {
-  return kind == WHERE_SIM || kind == WHERE_SIM_VIRTUAL || kind == WHERE_SIM_PINNED;
+  return kind == WHERE_SIM || kind == WHERE_SIM_VIRTUAL || kind == WHERE_SIM_DRIVER ||
+         kind == WHERE_SIM_PINNED;
 }
 
 static tarn_status open_host(where_place *where) {
@@ -143,6 +147,15 @@ void where_close(where_place *where) {
   where->topology = NULL;
   where->cuda = NULL;
   where->driver_path = NULL;
+}
+
+bool where_has_own_pool(const where_place *where) {
+  return where->kind == WHERE_CUDA_DRIVER || where->kind == WHERE_SIM_DRIVER;
+}
+
+tarn_status where_pool_create(const where_place *where, tarn_pool **pool) {
+  if (!where_has_own_pool(where)) return tarn_caching_pool_create(where->provider, NULL, pool);
+  return tarn_cuda_driver_pool_create(where->cuda, where->index, NULL, pool);
 }
 
 tarn_status where_stream_create(const where_place *where, tarn_stream **stream) {

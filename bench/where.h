@@ -8,7 +8,7 @@
 #include "numa/tarn_numa.h"
 
 /* The values of --on, for help texts. */
-#define WHERE_VALUES "host|node:N|pinned|cuda:N|cuda:N:virtual|sim|sim:virtual|sim:pinned"
+#define WHERE_VALUES "host|node:N|pinned|cuda:N[:virtual|:driver]|sim[:virtual|:driver|:pinned]"
 
 typedef enum where_kind {
   WHERE_HOST,
@@ -16,8 +16,10 @@ typedef enum where_kind {
   WHERE_PINNED,
   WHERE_CUDA,
   WHERE_CUDA_VIRTUAL,
+  WHERE_CUDA_DRIVER,
   WHERE_SIM,
   WHERE_SIM_VIRTUAL,
+  WHERE_SIM_DRIVER,
   WHERE_SIM_PINNED,
 } where_kind;
 
@@ -29,7 +31,7 @@ typedef struct where_place {
   char *driver_path;         /* NULL: the machine's own driver */
   tarn_cuda *cuda;           /* NULL without a driver */
   tarn_topology *topology;   /* NULL unless node:N */
-  tarn_provider *provider;   /* the memory itself */
+  tarn_provider *provider;   /* the memory itself, or, below the driver's pool, of its device */
   tarn_provider *host_pages; /* host memory that copies with `provider` use: pinned beside a GPU */
 } where_place;
 
@@ -42,6 +44,11 @@ void where_close(where_place *where);
 
 /* A new asynchronous stream that reaches both memories: a CUDA stream, or a host worker. */
 TARN_NODISCARD tarn_status where_stream_create(const where_place *where, tarn_stream **stream);
+
+/* True where the memory comes from a pool of its own, the CUDA driver's, and `provider` is only
+ * another way to it. */
+bool where_has_own_pool(const where_place *where);
+TARN_NODISCARD tarn_status where_pool_create(const where_place *where, tarn_pool **pool);
 
 /* True where the memory is the CPU's and no driver is involved. */
 bool where_is_host(const where_place *where);

@@ -131,12 +131,12 @@ typedef struct tarn_cuda_driver_pool_options {
  * never the device's default one. `options` may be NULL. Sizes are rounded to 512 bytes, and an
  * alignment beyond 256 costs as many bytes more.
  *
- * Memory for a stream of the device is lent and freed in that stream's order. For NULL and any other
- * stream it is lent at once, which waits for the driver, with TARN_CUDA_POOL_ADD_WAITS perhaps for
- * other streams' work; without it never. A free behind several streams (the one it was lent to, the
- * one it is freed on, those noted) goes to a stream of the pool's own that waits for them all: no
- * stream of the caller's is made to wait. Unlike other pools it calls the driver to free, and where
- * one of the streams is of another kind, waits for that.
+ * Memory for a stream of the device is lent and freed in that stream's order. For NULL and any
+ * other stream it is lent at once, which waits for the driver; with TARN_CUDA_POOL_ADD_WAITS for
+ * other streams' work too, perhaps, else never. A free behind several streams (the one it was lent
+ * to, the one it is freed on, those noted) goes to a stream of the pool's own that waits for them
+ * all: no stream of the caller's is made to wait. Unlike other pools it calls the driver to free,
+ * and where one of the streams is of another kind, waits for that.
  *
  * Out of memory: what is pending is waited for, all that is idle goes back, and the driver is asked
  * once more. A capturing stream is refused with TARN_NOT_SUPPORTED. The pool keeps streams alive

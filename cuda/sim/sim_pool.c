@@ -247,6 +247,21 @@ static sim_pool_block *take_block(CUmemoryPool pool, size_t size_bytes, sim_queu
   return block;
 }
 
+static bool is_freed_on(const sim_pool_block *block, uint64_t queue_id) {
+  return block != NULL && !block->is_live && block->freed != NULL && block->freed_on == queue_id;
+}
+
+/* What was freed last on a queue is behind all that was freed on it before. */
+static void join_freed(sim_pool_block *block) {
+  if (block->freed == NULL) return;
+  if (is_freed_on(block->next, block->freed_on)) absorb_next(block);
+  sim_pool_block *previous = block->previous;
+  if (!is_freed_on(previous, block->freed_on)) return;
+  sim_mark_release(previous->freed);
+  previous->freed = sim_mark_retain(block->freed);
+  absorb_next(previous);
+}
+
 /* A live block is free, behind `freed`, or at once where that is NULL. */
 static void take_back(sim_range *range, sim_mark *freed, uint64_t freed_on) {
   sim_pool_block *block = range->block;
@@ -259,6 +274,7 @@ static void take_back(sim_range *range, sim_mark *freed, uint64_t freed_on) {
   block->freed_on = freed_on;
   pool->used_bytes -= block->size_bytes;
   sim_pools.counts.blocks--;
+  join_freed(block);
 }
 
 CUresult sim_pool_lend(CUmemoryPool pool, size_t size_bytes, CUstream stream,

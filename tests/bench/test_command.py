@@ -226,7 +226,7 @@ class CommandTest(unittest.TestCase):
         if done.returncode != 0:
             self.expect_error(done, 1, "tarn replay: ")
             self.skipTest(done.stderr)
-        for place in ("sim", "sim:virtual", "sim:pinned"):
+        for place in ("sim", "sim:virtual", "sim:driver", "sim:pinned"):
             _, machine = self.check_small("--on", place)
             self.assertEqual((machine["on"], machine["simulated"]), (place, True))
 

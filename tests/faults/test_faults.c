@@ -530,13 +530,10 @@ static tarn_status with_cuda(tarn_status (*use)(void)) {
   return status;
 }
 
-/* Lent on one stream, used by another, freed by both ways. */
 static tarn_status use_driver_blocks(void) {
   tarn_pool *pool = NULL;
-  tarn_stream *first = NULL;
-  tarn_stream *second = NULL;
-  void *block = NULL;
-  void *other = NULL;
+  tarn_stream *first = NULL, *second = NULL;
+  void *block = NULL, *other = NULL;
   tarn_status status = TARN_OK;
   TRY(tarn_cuda_driver_pool_create(opened, 0, NULL, &pool));
   TRY(make_cuda_stream(&first));
