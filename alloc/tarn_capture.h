@@ -48,7 +48,9 @@ typedef struct tarn_capture tarn_capture;
 /* Begins with one stream, an asynchronous one; the capture retains its streams until it ends.
  * TARN_BUSY where the stream is captured already; TARN_NOT_SUPPORTED where as many streams and
  * captured streams as TARN_STREAMS_MAX are alive: one of a capture's counts until that is
- * destroyed. Records one fence on the stream. On failure nothing has changed. */
+ * destroyed. A place once a stream's stays a place for streams, and the same for captures: where
+ * TARN_STREAMS_MAX streams have been alive at once there is none left. Records one fence on the
+ * stream. On failure nothing has changed. */
 TARN_API TARN_NODISCARD tarn_status tarn_capture_begin(tarn_stream *stream, tarn_capture **capture);
 
 /* Draws another stream in, before it waits for anything in the capture; TARN_OK where it is in

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 
+#include "alloc/order.h"
 #include "alloc/tarn_capture.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_storage.h"
@@ -628,6 +629,29 @@ static void captures_and_streams_share_their_most(void **state) {
   tarn_stream_release(again);
 }
 
+static void a_captured_stream_gets_behind_nothing_outside(void **state) {
+  (void)state;
+  tarn_stream *inside = make_stream(), *outside = make_stream();
+  work(outside);
+  const tarn__stamp before = tarn__order_stamp(outside);
+  tarn_capture *capture = NULL;
+  assert_ok(tarn_capture_begin(inside, &capture));
+  const tarn__stamp captured = tarn__order_stamp(inside);
+  tarn__order_cost cost = {0};
+  manual_called = (manual_calls){0};
+  assert_status(tarn__order_behind(inside, before, &cost), TARN_NOT_READY);
+  assert_status(tarn__order_behind(outside, captured, &cost), TARN_NOT_READY);
+  assert_status(tarn__order_behind(NULL, captured, &cost), TARN_NOT_READY);
+  tarn__order_observe(captured, &cost);
+  assert_int_equal(manual_called.records + manual_called.waits + manual_called.queries, 0);
+  assert_true(tarn__order_is_held(captured));
+  assert_false(tarn__order_is_held(before));
+  assert_ok(tarn_capture_destroy(capture));
+  assert_true(tarn__order_is_seen(captured));
+  tarn_stream_release(inside);
+  tarn_stream_release(outside);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_block_freed_in_a_capture_is_lent_in_it_and_to_nobody_else),
@@ -653,6 +677,7 @@ int main(void) {
       cmocka_unit_test(wrong_calls_are_answered_and_change_nothing),
       cmocka_unit_test(destroying_waits_for_the_launches_that_were_noted),
       cmocka_unit_test(a_capture_keeps_its_streams_until_it_ends),
+      cmocka_unit_test(a_captured_stream_gets_behind_nothing_outside),
       cmocka_unit_test(captures_and_streams_share_their_most),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,6 @@
 #include "tests/support/test.h"
 
 #include "alloc/order.h"
-#include "alloc/tarn_capture.h"
 #include "alloc/tarn_host_stream.h"
 #include "tests/support/manual_stream.h"
 
@@ -429,29 +428,6 @@ static void a_stamp_taken_late_on_a_closed_idle_stream_is_passed(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_captured_stream_gets_behind_nothing_outside(void **state) {
-  (void)state;
-  tarn_stream *inside = make_stream(), *outside = make_stream();
-  work(outside);
-  const tarn__stamp before = tarn__order_stamp(outside);
-  tarn_capture *capture = NULL;
-  assert_ok(tarn_capture_begin(inside, &capture));
-  const tarn__stamp captured = tarn__order_stamp(inside);
-  tarn__order_cost cost = {0};
-  manual_called = (manual_calls){0};
-  assert_status(tarn__order_behind(inside, before, &cost), TARN_NOT_READY);
-  assert_status(tarn__order_behind(outside, captured, &cost), TARN_NOT_READY);
-  assert_status(tarn__order_behind(NULL, captured, &cost), TARN_NOT_READY);
-  tarn__order_observe(captured, &cost);
-  assert_int_equal(manual_called.records + manual_called.waits + manual_called.queries, 0);
-  assert_true(tarn__order_is_held(captured));
-  assert_false(tarn__order_is_held(before));
-  assert_ok(tarn_capture_destroy(capture));
-  assert_true(tarn__order_is_seen(captured));
-  tarn_stream_release(inside);
-  tarn_stream_release(outside);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_stamp_is_covered_for_its_own_stream_only),
@@ -474,7 +450,6 @@ int main(void) {
       cmocka_unit_test(streams_beyond_the_most_are_refused_and_come_back),
       cmocka_unit_test(a_closed_streams_stamps_are_passed_with_its_final_fence),
       cmocka_unit_test(a_stamp_taken_late_on_a_closed_idle_stream_is_passed),
-      cmocka_unit_test(a_captured_stream_gets_behind_nothing_outside),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
