@@ -161,28 +161,31 @@ static tarn_status provider_attributes(void *context, tarn_provider_attributes *
   return TARN_OK;
 }
 
+/* The record comes second: its size follows an absurd range's, and the driver refuses that. */
 static tarn_status provider_reserve(void *context, size_t size_bytes, void **address) {
   virtual_provider *self = context;
   const tarn__driver *driver = &self->cuda->driver;
   const size_t words = size_bytes / self->granularity_bytes / 64 + 1;
-  virtual_range *range = calloc(1, sizeof *range + words * sizeof range->mapped[0]);
-  if (range == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a range's record");
+  virtual_range *range = NULL;
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  CUdeviceptr start = 0;
+  const CUresult result =
+      driver->MemAddressReserve(&start, size_bytes, self->granularity_bytes, 0, 0);
+  status = tarn__cuda_status(driver, result, "cuMemAddressReserve",
+                             "reserving %zu bytes of addresses on CUDA device %d", size_bytes,
+                             (int)self->device);
   if (status == TARN_OK) {
-    CUdeviceptr start = 0;
-    const CUresult result =
-        driver->MemAddressReserve(&start, size_bytes, self->granularity_bytes, 0, 0);
-    tarn__cuda_leave(&scope);
-    status = tarn__cuda_status(driver, result, "cuMemAddressReserve",
-                               "reserving %zu bytes of addresses on CUDA device %d", size_bytes,
-                               (int)self->device);
-    range->start = start;
+    range = calloc(1, sizeof *range + words * sizeof range->mapped[0]);
+    if (range == NULL) {
+      driver->MemAddressFree(start, size_bytes);
+      status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a range's record");
+    }
   }
-  if (status != TARN_OK) {
-    free(range);
-    return status;
-  }
+  tarn__cuda_leave(&scope);
+  if (status != TARN_OK) return status;
+  range->start = start;
   range->size_bytes = size_bytes;
   pthread_mutex_lock(&self->lock);
   range->next = self->ranges;

@@ -78,7 +78,8 @@ static void add_place(writer *self, uintptr_t start, uintptr_t end) {
   static const char *const kinds[] = {[RANGE_DEVICE] = "device",
                                       [RANGE_PINNED] = "page-locked",
                                       [RANGE_REGISTERED] = "registered",
-                                      [RANGE_MAPPED] = "mapped"};
+                                      [RANGE_MAPPED] = "mapped",
+                                      [RANGE_POOL] = "pool's"};
   const sim_range *range = sim_range_find(start);
   if (range == NULL) {
     add(self, "the %zu bytes at %p, pageable memory", (size_t)(end - start), (void *)start);
