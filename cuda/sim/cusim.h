@@ -146,6 +146,21 @@ CUSIM_API void cusim_forget_races(void);
 CUSIM_API void cusim_host_read(const void *address, size_t bytes);
 CUSIM_API void cusim_host_write(const void *address, size_t bytes);
 
+/* Work on `stream` (a CUstream) that writes a tag's pattern over device or page-locked memory, and
+ * work that looks for it, when it runs, in stream order; a stand-in for kernels. The answer is a
+ * CUresult. A check that finds another byte counts as one wrong value; its report names the first
+ * such byte, and who wrote what is expected and what is there as far as that is remembered. */
+CUSIM_API int cusim_kernel_write(void *stream, unsigned long long address, size_t bytes,
+                                 uint64_t tag);
+CUSIM_API int cusim_kernel_check(void *stream, unsigned long long address, size_t bytes,
+                                 uint64_t tag);
+/* Byte `index` of the tag's pattern, to write or compare it on the host. */
+CUSIM_API unsigned char cusim_tag_byte(uint64_t tag, size_t index);
+/* As the functions for races do; at most 16 reports, on stderr where races are reported there. */
+CUSIM_API uint64_t cusim_value_error_count(void);
+CUSIM_API size_t cusim_value_error_report(size_t index, char *buffer, size_t size);
+CUSIM_API void cusim_forget_value_errors(void);
+
 /* Whose order the host's calls have. As one: what a thread has waited for, all threads know, in the
  * order in which their calls come; and once a host function has started, what it comes after. That
  * never blames a program that orders its threads by locks the driver cannot see, and finds nothing

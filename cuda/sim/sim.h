@@ -144,7 +144,10 @@ enum {
   X(cuGraphGetNodes)                        \
   X(cuGraphInstantiateWithFlags)            \
   X(cuGraphExecDestroy)                     \
-  X(cuGraphLaunch)
+  X(cuGraphLaunch)                          \
+  X(cusim_kernel_write)                     \
+  X(cusim_kernel_check)
+
 typedef enum sim_call {
 #define SIM_CALL_NUMBER(name) CALL_##name,
   SIM_CALLS(SIM_CALL_NUMBER)
@@ -173,6 +176,7 @@ typedef enum sim_kind {
   KIND_WRITE_VALUE,
   KIND_LEND, /* memory of a pool begins to be a block, and is poisoned */
   KIND_TAKE, /* it ends */
+  KIND_KERNEL,
 } sim_kind;
 
 /* Memory as an operation saw it when it was enqueued. */
@@ -220,6 +224,13 @@ typedef union sim_payload {
     uint64_t range_id;
     sim_mark *lent; /* of a TAKE: a reference to its LEND's */
   } pool;
+  struct {
+    sim_place place;
+    size_t size_bytes;
+    uint64_t tag;
+    uint64_t call; /* its number */
+    bool is_check;
+  } kernel;
 } sim_payload;
 
 struct sim_op {
@@ -510,6 +521,9 @@ void sim_copy_run(sim_op *op);
 
 /* --- sim_fill.c --- */
 void sim_fill_run(sim_op *op);
+
+/* --- sim_kernel.c --- */
+void sim_kernel_run(sim_op *op);
 
 /* --- sim_value.c: waits for and writes of values in memory --- */
 /* Whether a KIND_WAIT_VALUE may pass: its memory says so, or is gone. */

@@ -98,6 +98,10 @@ static int list_touched(const sim_op *op, touched places[2]) {
                         op->as.fill.row_count);
     return 1;
   }
+  if (op->kind == KIND_KERNEL) {
+    places[0] = rows_at(&op->as.kernel.place, op->as.kernel.size_bytes, 1);
+    return 1;
+  }
   return 0;
 }
 

@@ -195,7 +195,7 @@ static CUresult enqueue_node(sim_queue *queue, sim_kind kind, const sim_payload 
  * stays. */
 static CUresult launch(CUgraphExec executable, sim_queue *queue) {
   CUresult result = CUDA_SUCCESS;
-  if (executable->last != NULL && !executable->last->is_done) {
+  if (executable->last != NULL) { /* done or not, it is an order */
     const sim_payload earlier = {.wait_for = executable->last};
     result = enqueue_node(queue, KIND_WAIT, &earlier);
   }

@@ -242,6 +242,10 @@ static void check_operation(const sim_op *op) {
                       &(sim_place){.address = op->as.pool.address, .pitch = op->as.pool.size_bytes},
                       line(op->as.pool.size_bytes), /*is_write=*/true);
       break;
+    case KIND_KERNEL:
+      touch_by_stream(op, &op->as.kernel.place, line(op->as.kernel.size_bytes),
+                      !op->as.kernel.is_check);
+      break;
     case KIND_CALL: /* what it touches, it says itself when it runs */
     case KIND_RECORD:
     case KIND_WAIT:

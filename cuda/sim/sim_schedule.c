@@ -85,6 +85,8 @@ static uint64_t duration_ns(const sim_op *op) {
     moved_bytes = op->as.copy.row_bytes * op->as.copy.row_count * op->as.copy.plane_count;
   } else if (op->kind == KIND_FILL) {
     moved_bytes = op->as.fill.width * op->as.fill.row_count * op->as.fill.element_bytes;
+  } else if (op->kind == KIND_KERNEL) {
+    moved_bytes = op->as.kernel.size_bytes;
   }
   return 1000 + moved_bytes / 16;
 }
@@ -125,6 +127,7 @@ static void run(sim_op *op) {
   }
   if (!is_broken && op->kind == KIND_COPY) sim_copy_run(op);
   if (!is_broken && op->kind == KIND_FILL) sim_fill_run(op);
+  if (!is_broken && op->kind == KIND_KERNEL) sim_kernel_run(op);
   if (!is_broken && (op->kind == KIND_WAIT_VALUE || op->kind == KIND_WRITE_VALUE)) {
     sim_value_run(op);
   }

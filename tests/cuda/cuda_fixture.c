@@ -38,6 +38,7 @@ static void find_sim_functions(void) {
 
 void fixture_choose_driver(const char *path) {
   driver_path = path != NULL ? path : getenv("TARN_TEST_DRIVER");
+  setenv("CUSIM_RACES", "abort", /*overwrite=*/0); /* a race ends the program, and tells why */
   tarn_cuda *cuda = NULL;
   tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = driver_path};
   if (tarn_cuda_open(&options, &cuda) != TARN_OK && driver_path == NULL) {

@@ -24,6 +24,7 @@ static tarn_status open_simulated(tarn_cuda **cuda) {
 }
 
 tarn_status test_open_cuda(tarn_cuda **cuda) {
+  setenv("CUSIM_RACES", "abort", /*overwrite=*/0); /* a race ends the program, and tells why */
   const char *chosen = getenv("TARN_TEST_DRIVER");
   if (chosen != NULL) return open_path(chosen, cuda);
   const tarn_status status = open_path(NULL, cuda);

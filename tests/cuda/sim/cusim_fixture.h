@@ -60,5 +60,6 @@ int run_cusim_call_tests(void);
 int run_cusim_capture_tests(void);
 int run_cusim_graph_tests(void);
 int run_cusim_race_tests(void);
+int run_cusim_kernel_tests(void);
 
 #endif

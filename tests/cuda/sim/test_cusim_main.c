@@ -32,5 +32,6 @@ int main(void) {
   failed += run_cusim_capture_tests();
   failed += run_cusim_graph_tests();
   failed += run_cusim_race_tests();
+  failed += run_cusim_kernel_tests();
   return failed != 0;
 }
