@@ -194,6 +194,28 @@ static void reclaim_waits_for_the_fewest_streams(void **state) {
   tarn_pool_release(pool);
 }
 
+/* Idle memory elsewhere goes back before a pool grows beyond what it has needed at once, but not
+ * what was reserved up front. */
+static void what_was_reserved_up_front_is_not_recycled(void **state) {
+  (void)state;
+  for (int is_reserved = 0; is_reserved < 2; is_reserved++) {
+    tarn_pool *pool = make_range_pool(0);
+    if (is_reserved) assert_ok(tarn_caching_pool_reserve(pool, 16 * MIB));
+    void *blocks[8];
+    for (int index = 0; index < 8; index++) blocks[index] = take(pool, 2 * MIB, NULL);
+    for (int index = 0; index < 8; index += 2) give(pool, blocks[index], NULL);
+    void *large = take(pool, 4 * MIB, NULL);
+    if (is_reserved) {
+      assert_int_equal(stats_of(pool).reserved_bytes, 20 * MIB);
+    } else {
+      assert_true(stats_of(pool).reserved_bytes < 20 * MIB); /* else this says nothing */
+    }
+    give(pool, large, NULL);
+    for (int index = 1; index < 8; index += 2) give(pool, blocks[index], NULL);
+    tarn_pool_release(pool);
+  }
+}
+
 /* --- locks --- */
 
 static tarn_provider *probed; /* pages, behind a provider that asks the pool at every call */
@@ -319,6 +341,7 @@ int main(void) {
       cmocka_unit_test(a_kept_block_carries_the_tag_of_its_next_owner),
       cmocka_unit_test(a_range_grows_behind_memory_that_is_still_in_use),
       cmocka_unit_test(reclaim_waits_for_the_fewest_streams),
+      cmocka_unit_test(what_was_reserved_up_front_is_not_recycled),
       cmocka_unit_test(no_provider_and_no_stream_is_called_under_a_lock),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,9 +2,11 @@
 #include "tests/support/test.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <string.h>
 
 #include "alloc/slab.h"
+#include "alloc/thread_number.h"
 
 typedef struct object {
   char bytes[40];
@@ -60,10 +62,111 @@ static void threads_never_share_an_object(void **state) {
   }
 }
 
+/* --- places --- */
+
+/* A thread that does one thing when it is told to. */
+typedef struct worker {
+  pthread_t thread;
+  sem_t told;
+  sem_t done;
+  uintptr_t place;
+  enum { SAY_PLACE, TAKE, GIVE, LEAVE } order;
+  object *mine;
+} worker;
+
+static tarn__slab shared = TARN__SLAB(object);
+
+static void *obey(void *argument) {
+  worker *self = argument;
+  for (;;) {
+    while (sem_wait(&self->told) != 0) {
+    }
+    switch (self->order) {
+      case SAY_PLACE:
+        self->place = tarn__thread_place(tarn__thread_number(), TARN__SLAB_PLACES);
+        break;
+      case TAKE:
+        self->mine = tarn__slab_take(&shared);
+        break;
+      case GIVE:
+        tarn__slab_give(&shared, self->mine);
+        break;
+      case LEAVE:
+        return NULL;
+    }
+    sem_post(&self->done);
+  }
+}
+
+static void tell(worker *self, int order) {
+  self->order = order;
+  sem_post(&self->told);
+  if (order == LEAVE) {
+    assert_int_equal(pthread_join(self->thread, NULL), 0);
+    return;
+  }
+  while (sem_wait(&self->done) != 0) {
+  }
+}
+
+/* More threads than places, so that two of them have the same one. */
+static void threads_of_one_place_do_not_share_its_list(void **state) {
+  (void)state;
+  enum { COUNT = TARN__SLAB_PLACES + 1 };
+  static worker workers[COUNT];
+  worker *first = NULL;
+  worker *second = NULL;
+  for (int index = 0; index < COUNT; index++) {
+    worker *self = &workers[index];
+    assert_int_equal(sem_init(&self->told, 0, 0) | sem_init(&self->done, 0, 0), 0);
+    assert_int_equal(pthread_create(&self->thread, NULL, obey, self), 0);
+    tell(self, SAY_PLACE);
+    for (int other = 0; other < index && second == NULL; other++) {
+      if (workers[other].place != self->place) continue;
+      first = &workers[other];
+      second = self;
+    }
+  }
+  assert_non_null(second);
+  tell(first, TAKE);
+  object *const given = first->mine;
+  tell(first, GIVE); /* on top of the list at its place */
+  tell(second, TAKE);
+  assert_ptr_not_equal(second->mine, given);
+  tell(first, TAKE);
+  assert_ptr_equal(first->mine, given);
+  tell(first, GIVE);
+  tell(second, GIVE);
+  for (int index = 0; index < COUNT; index++) tell(&workers[index], LEAVE);
+}
+
+static size_t count_chunks(const tarn__slab *self) {
+  size_t count = 0;
+  for (void *chunk = self->chunks; chunk != NULL; chunk = *(void **)chunk) count++;
+  return count;
+}
+
+static void a_thread_that_ends_hands_its_objects_over(void **state) {
+  (void)state;
+  static worker self;
+  assert_int_equal(sem_init(&self.told, 0, 0) | sem_init(&self.done, 0, 0), 0);
+  tarn__slab_give(&shared, tarn__slab_take(&shared));
+  const size_t before = count_chunks(&shared);
+  for (int round = 0; round < 50; round++) {
+    assert_int_equal(pthread_create(&self.thread, NULL, obey, &self), 0);
+    tell(&self, TAKE);
+    tell(&self, GIVE);
+    tell(&self, LEAVE);
+  }
+  assert_int_equal(count_chunks(&shared), before);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(objects_are_distinct_aligned_and_reused),
       cmocka_unit_test(threads_never_share_an_object),
+      cmocka_unit_test(threads_of_one_place_do_not_share_its_list),
+      cmocka_unit_test(a_thread_that_ends_hands_its_objects_over),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

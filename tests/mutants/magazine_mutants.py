@@ -180,3 +180,21 @@ plant(
     "",
     first="test_page_map",
 )
+plant(
+    "slab_list_of_another_thread",
+    "a thread takes objects from a list that another thread works on",
+    "alloc/slab.c",
+    "  if (!is_own(place, thread) || place->free_list == NULL)"
+    " return take_locked(slab, place, thread);\n",
+    "  if (place->free_list == NULL) return take_locked(slab, place, thread);\n",
+    first="test_slab",
+)
+plant(
+    "slab_objects_lost_at_thread_exit",
+    "what a thread kept of a slab is lost when it ends",
+    "alloc/slab.c",
+    "  while (place->free_list != NULL)"
+    " push(&place->slab->free_list, pop(&place->free_list));\n",
+    "  place->free_list = NULL;\n",
+    first="test_slab",
+)

@@ -38,6 +38,7 @@ PROGRAMS = """
     test_caching_budget
     test_caching_decay
     test_caching_explain
+    test_caching_recycle
     test_caching_snapshot
     test_caching_trace
     test_capture

@@ -265,6 +265,35 @@ plant(
     first="test_order",
 )
 
+# --- closed streams ---
+
+plant(
+    "closed_without_a_final_fence",
+    "a stream is closed, and what it did last is covered by nothing",
+    "alloc/order.c",
+    "  atomic_store_explicit(&stream->timeline, (tarn__timeline *)&stream->last,"
+    " memory_order_release);\n  tarn__order_retire(base);\n",
+    "  atomic_store_explicit(&stream->timeline, (tarn__timeline *)&stream->last,"
+    " memory_order_release);\n  (void)base;\n",
+    first="test_order",
+)
+plant(
+    "late_stamp_waited_for_for_ever",
+    "a block freed on a stream that was just being closed never comes back",
+    "alloc/order.c",
+    "    cover_late(timeline, wanted_ticket);\n",
+    "    (void)cover_late;\n",
+    first="test_order",
+)
+plant(
+    "closed_stream_still_its_own",
+    "what is freed late on a closed stream counts as covered for it",
+    "alloc/order.c",
+    "  return atomic_load_explicit(&stream->is_closed, memory_order_relaxed) ? NULL : timeline;\n",
+    "  return timeline;\n",
+    first="test_order",
+)
+
 # --- captures ---
 
 plant(

@@ -421,3 +421,11 @@ plant(
     "  (void)spare;\n",
     first="test_caching_decay",
 )
+plant(
+    "reserved_ahead_is_recycled",
+    "memory that was reserved up front goes back for a growth elsewhere",
+    "alloc/caching_recycle.c",
+    "  if (keep_bytes < self->ahead_bytes) keep_bytes = self->ahead_bytes;\n",
+    "",
+    first="test_caching_recycle",
+)

@@ -35,7 +35,7 @@ if shutil.which("setarch") is None or subprocess.run([*SAME_ADDRESSES, "true"]).
 
 
 class TableError(Exception):
-    """The table does not fit the sources any more."""
+    """The table does not fit the sources any more, or the build is not finished."""
 
 
 def apply(mutant, root=ROOT):
@@ -186,7 +186,9 @@ def link_program(build, program, replaced, folder):
     words = [replaced.get(word, word) for word in build.links[program]]
     path = os.path.join(folder, "tests", program)
     words[words.index("-o") + 1] = path
-    subprocess.run(words, cwd=build.folder, check=True, capture_output=True)
+    made = subprocess.run(words, cwd=build.folder, capture_output=True, text=True)
+    if made.returncode != 0:
+        raise TableError(f"{program} does not link; is the build finished?\n{made.stderr[:2000]}")
     return path
 
 

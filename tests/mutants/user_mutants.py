@@ -85,3 +85,22 @@ plant(
     "(is_pageable(rows->dst_device) && is_pageable(rows->src_device))) {\n",
     first="test_cuda",
 )
+plant(
+    "wake_half_done_on_a_device",
+    "where a device's memory runs out half-way, what was committed stays so",
+    "cuda/virtual_provider.c",
+    "  if (mapped_bytes != 0) driver->MemUnmap(address, mapped_bytes);\n",
+    "  (void)mapped_bytes;\n",
+    first="test_cuda",
+    piece="wake_half_done_on_a_device",
+)
+plant(
+    "refused_commit_stays_marked",
+    "a range that got no memory counts as committed, and can never be again",
+    "cuda/virtual_provider.c",
+    "  if (status != TARN_OK) flip_addresses(self, address, size_bytes, /*to_mapped=*/false);\n"
+    "  return status;\n",
+    "  return status;\n",
+    first="test_cuda",
+    piece="wake_half_done_on_a_device",
+)
