@@ -9,6 +9,10 @@ void sim_fill_run(sim_op *op) {
   const size_t element_bytes = op->as.fill.element_bytes;
   for (size_t row = 0; row < op->as.fill.row_count; row++) {
     char *start = (char *)sim_place_view(dst) + row * dst->pitch;
+    if (element_bytes == 1) {
+      memset(start, (int)(op->as.fill.value & 0xFF), op->as.fill.width);
+      continue;
+    }
     for (size_t i = 0; i < op->as.fill.width; i++) {
       /* The first bytes of the value are its lowest: GPUs and their hosts are little-endian. */
       memcpy(start + i * element_bytes, &op->as.fill.value, element_bytes);

@@ -77,6 +77,7 @@ typedef enum program_pool_kind {
   POOL_PINNED,  /* a caching pool over page-locked memory */
   POOL_VIRTUAL, /* a caching pool over virtual device memory: it grows in place */
   POOL_STACKED, /* a caching pool over one that all pools of this kind in the program share */
+  POOL_DRIVER,  /* the driver's own, behind the pool seam */
   POOL_KIND_COUNT
 } program_pool_kind;
 

@@ -200,13 +200,14 @@ bool model_allows(const model_state *self, const program_op *op) {
     case VERB_EDGE:
     case VERB_SYNC:
     case VERB_TRIM:
-    case VERB_LIMIT:
-    case VERB_RESERVE:
-    case VERB_DECAY:
     case VERB_STEP:
     case VERB_CAPACITY:
     case VERB_DROP_POOL:
       return true;
+    case VERB_LIMIT:
+    case VERB_RESERVE:
+    case VERB_DECAY:
+      return self->of->pools[op->pool].kind != POOL_DRIVER; /* for caching pools only */
     case VERB_COUNT:
       return false;
   }

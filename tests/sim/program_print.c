@@ -7,10 +7,8 @@
 #include "tests/sim/program_model.h"
 
 static const char *const kind_names[POOL_KIND_COUNT] = {
-    [POOL_DEVICE] = "POOL_DEVICE",
-    [POOL_PINNED] = "POOL_PINNED",
-    [POOL_VIRTUAL] = "POOL_VIRTUAL",
-    [POOL_STACKED] = "POOL_STACKED",
+    [POOL_DEVICE] = "POOL_DEVICE",   [POOL_PINNED] = "POOL_PINNED", [POOL_VIRTUAL] = "POOL_VIRTUAL",
+    [POOL_STACKED] = "POOL_STACKED", [POOL_DRIVER] = "POOL_DRIVER",
 };
 static const char *const plant_names[PLANT_COUNT] = {
     [PLANT_NOTHING] = "PLANT_NOTHING",

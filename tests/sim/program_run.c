@@ -309,6 +309,8 @@ static void finish(runner *self) {
     if (self->streams[i] == NULL) continue;
     runner_is_done(self, tarn_stream_synchronize(self->streams[i]), cusim_failures());
   }
+  /* A pool may have a stream of its own, on which it frees. */
+  runner_is_done(self, driver_synchronize(&self->driver), cusim_failures());
   for (uint32_t i = 0; i < self->of->pool_count; i++) runner_check_idle_pool(self, i);
   runner_check_driver(self);
 }
