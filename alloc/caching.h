@@ -68,7 +68,6 @@ typedef struct tarn__caching {
   uint64_t recycle_count; /* growths that gave idle memory back first */
   uint64_t settle_count;  /* times that streams were asked for a recycling */
   uint32_t impatience;    /* times in a row that they did not get done in a moment either */
-  bool is_short;          /* there was not enough since it grew last: threads keep less */
   tarn_pool *closing;     /* no handle may be left: the pool ends with its last block */
   bool has_ended;         /* it has given up its reference to itself */
 } tarn__caching;

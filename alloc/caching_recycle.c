@@ -21,20 +21,33 @@
 
 enum {
   MARK_SLACK = 128, /* one part in so many above the peak of live blocks is no waste, */
-  MARK_SLACK_BYTES_MIN = 2 << 20, /* nor a huge page */
-  RECYCLE_PERIOD = 64,            /* allocations per recycling */
-  RECYCLES_AHEAD = 64,            /* before that rule holds */
-  RECYCLED_PER_ASKED_MAX = 4,     /* bytes given back for each byte committed */
-  POLLS_MAX = 16,                 /* streams are given so many looks to be done ... */
-  POLL_NS = 20 * 1000,            /* ... so far apart */
-  IMPATIENCE_MAX = 8,             /* where that was in vain, only one time in 2, 4, ... 2^8 */
+  MARK_SLACK_BYTES_MIN = 2 << 20,    /* nor a huge page */
+  RECYCLE_PERIOD = 64,               /* allocations per recycling */
+  RECYCLES_AHEAD = 64,               /* before that rule holds */
+  RECYCLES_PER_DOUBLING = 64,        /* of the slack */
+  DOUBLINGS_MAX = 6,                 /* of the slack: to one half */
+  RECYCLE_FORGIVEN_PERIOD = 1 << 14, /* allocations that make up for one recycling */
+  RECYCLED_PER_ASKED_MAX = 4,        /* bytes given back for each byte committed */
+  POLLS_MAX = 16,                    /* streams are given so many looks to be done ... */
+  POLL_NS = 20 * 1000,               /* ... so far apart */
+  IMPATIENCE_MAX = 8,                /* where that was in vain, only one time in 2, 4, ... 2^8 */
 };
+
+/* How often the slack doubles. A pool whose blocks come and go at random cannot do with little more
+ * than its live bytes, and would recycle for ever; so each round of recyclings that long stretches
+ * of allocations do not make up for allows it twice as much more. */
+static unsigned doubling_count(const tarn__caching *self) {
+  const uint64_t made_up_for = self->stats.alloc_count / RECYCLE_FORGIVEN_PERIOD;
+  if (self->recycle_count <= made_up_for) return 0;
+  const uint64_t count = (self->recycle_count - made_up_for) / RECYCLES_PER_DOUBLING;
+  return count < DOUBLINGS_MAX ? (unsigned)count : DOUBLINGS_MAX;
+}
 
 static size_t mark_bytes(const tarn__caching *self, const tarn__request *asked) {
   const size_t live_bytes = self->heap.allocated_bytes + asked->size_bytes;
   const size_t peak_bytes =
       live_bytes > self->stats.allocated_bytes_peak ? live_bytes : self->stats.allocated_bytes_peak;
-  const size_t slack_bytes = peak_bytes / MARK_SLACK;
+  const size_t slack_bytes = (peak_bytes / MARK_SLACK) << doubling_count(self);
   const size_t mark =
       peak_bytes + (slack_bytes > MARK_SLACK_BYTES_MIN ? slack_bytes : MARK_SLACK_BYTES_MIN);
   return mark > self->floor_bytes ? mark : self->floor_bytes;
@@ -48,9 +61,11 @@ bool tarn__caching_is_below_mark(const tarn__caching *self, const tarn__request 
 bool tarn__caching_wants_to_recycle(const tarn__caching *self, const tarn__request *asked,
                                     size_t commit_bytes) {
   const size_t free_bytes = self->heap.reserved_bytes - self->heap.allocated_bytes;
+  size_t missing_bytes = 0;
   return !tarn__caching_is_below_mark(self, asked, commit_bytes) &&
          free_bytes >= self->machine->granularity_bytes &&
-         tarn__budget_may_ever_fit(self->budget, commit_bytes) &&
+         /* Beyond its limit the pool does not grow: reuse is tried first, then caching_tiers.c. */
+         tarn__budget_find_refuser(self->budget, commit_bytes, &missing_bytes) == NULL &&
          self->recycle_count < self->stats.alloc_count / RECYCLE_PERIOD + RECYCLES_AHEAD &&
          !tarn__order_is_captured(asked->stream);
 }

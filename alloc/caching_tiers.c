@@ -187,13 +187,11 @@ static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_st
       tarn__magazines_gather(self) ? tarn__caching_lend_covered(self, asked, NULL) : NULL;
   if (address == NULL) address = lend_observed(self, asked);
   if (address == NULL && has_enough(self, asked)) {
-    self->is_short = true;
     address = lend_ordered(self, asked, status);
     if (address == NULL) address = lend_run(self, asked, status);
   }
   if (address != NULL) return address;
   address = tarn__caching_grow(self, asked, status);
-  self->is_short = address == NULL;
   if (address != NULL) return address;
   /* Only a lack of memory can be helped by other memory. */
   if (*status != TARN_OUT_OF_MEMORY) return NULL;

@@ -17,9 +17,11 @@ enum {
   NEEDS_FENCE = 1 << 30, /* no barrier makes up for a fence of the thread's: barrier.h */
 };
 
-/* A thread keeps at most this share of what the pool has reserved, and the block freed last; less
- * where memory is short, for what is kept is missing where streams reuse from each other. */
-enum { KEPT_SHARE = 8, KEPT_SHARE_SHORT = 64 };
+/* A thread keeps at most this share of what the pool has reserved, and the block freed last. Blocks
+ * of streams are pending when they come back to the heap, and what is pending is neither recycled
+ * nor lent to others, so fewer of them are kept. On recorded models with one stream peak reserved
+ * over peak live is 1.05 - 1.24 in segments with it, 1.16 - 1.36 with the share of the CPU's. */
+enum { KEPT_SHARE = 8, KEPT_SHARE_STREAM = 128 };
 static const size_t KEPT_BYTES_LEAST = (size_t)1 << 20;
 
 typedef struct lane {
@@ -299,8 +301,8 @@ static lane *lane_at(tarn__magazine *magazine, uint32_t slot) {
   return kept;
 }
 
-static size_t share_of_thread(const tarn__caching *self) {
-  if (self->is_short) return self->heap.reserved_bytes / KEPT_SHARE_SHORT;
+static size_t share_of_thread(const tarn__caching *self, uint32_t slot) {
+  if (slot != TARN__HOST_SLOT) return self->heap.reserved_bytes / KEPT_SHARE_STREAM;
   const size_t share_bytes = self->heap.reserved_bytes / KEPT_SHARE;
   return share_bytes > KEPT_BYTES_LEAST ? share_bytes : KEPT_BYTES_LEAST;
 }
@@ -313,7 +315,7 @@ bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t 
     return false;
   lane *kept = lane_at(magazine, slot);
   if (kept == NULL) return false;
-  magazine->kept_bytes_max = share_of_thread(magazine->pool);
+  magazine->kept_bytes_max = share_of_thread(magazine->pool, slot);
   if (load_size(&magazine->kept_bytes) + block->size_bytes > magazine->kept_bytes_max) {
     drain(magazine, magazine->kept_bytes_max / 2);
   }

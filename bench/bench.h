@@ -36,6 +36,7 @@ size_name bench_size_name(size_t size_bytes);
 
 /* Each runs all of its cases that are wanted. */
 TARN_NODISCARD tarn_status bench_alloc(bench_run *bench);
+TARN_NODISCARD tarn_status bench_alloc_many(bench_run *bench); /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_view(bench_run *bench);
 TARN_NODISCARD tarn_status bench_copy(bench_run *bench);
 TARN_NODISCARD tarn_status bench_transfer(bench_run *bench);

@@ -6,11 +6,11 @@
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_storage.h"
 #include "bench/bench.h"
+#include "bench/churn.h"
 #include "bench/jemalloc_baseline.h"
 
 enum {
   CHURN_SLOTS = 1024,
-  CHURN_STEPS = 1 << 16, /* a power of two: a body walks round them */
   CHURN_CHECKED_STEPS = 1 << 15,
 };
 
@@ -20,17 +20,13 @@ typedef struct bench_allocator {
   void *(*get)(void *context, size_t size_bytes);
   void (*put)(void *context, void *address);
   void *context;
+  measure_body run_pairs;
 } bench_allocator;
 
 typedef struct pool_use {
   tarn_pool *pool;
   tarn_stream *stream;
 } pool_use;
-
-typedef struct churn_step {
-  uint32_t slot;
-  uint32_t size_bytes;
-} churn_step;
 
 typedef struct pair_run {
   bench_allocator allocator;
@@ -84,35 +80,28 @@ static void jemalloc_put(void *context, void *address) {
   jemalloc_baseline_free(address);
 }
 
-/* tarn's first, then the rivals that make sense here. Returns how many. */
-static int list_allocators(const bench_run *bench, pool_use *use, bench_allocator allocators[3]) {
-  int count = 0;
-  allocators[count++] = (bench_allocator){"tarn", pool_get, pool_put, use};
-  if (!where_is_host(&bench->where)) return count;
-  allocators[count++] = (bench_allocator){"malloc", malloc_get, malloc_put, NULL};
-  if (jemalloc_baseline_exists()) {
-    allocators[count++] = (bench_allocator){"jemalloc", jemalloc_get, jemalloc_put, NULL};
-  }
-  return count;
-}
-
 static tarn_status fail_get(const bench_allocator *allocator, size_t size_bytes) {
   return tarn_fail(TARN_OUT_OF_MEMORY, "%s gives no %zu bytes", allocator->name, size_bytes);
 }
 
 /* --- bodies --- */
 
-static tarn_status run_pairs(void *context, uint64_t iterations) {
-  const pair_run *run = context;
-  const bench_allocator allocator = run->allocator;
-  for (uint64_t i = 0; i < iterations; i++) {
-    void *address = allocator.get(allocator.context, run->size_bytes);
-    if (address == NULL) return fail_get(&allocator, run->size_bytes);
-    measure_keep(address);
-    allocator.put(allocator.context, address);
+/* One body for each allocator, so that what is called is known when this is compiled. */
+#define DEFINE_PAIRS(function, get, put)                                 \
+  static tarn_status function(void *context, uint64_t iterations) {      \
+    const pair_run *run = context;                                       \
+    const bench_allocator allocator = run->allocator;                    \
+    for (uint64_t i = 0; i < iterations; i++) {                          \
+      void *address = get(allocator.context, run->size_bytes);           \
+      if (address == NULL) return fail_get(&allocator, run->size_bytes); \
+      measure_keep(address);                                             \
+      put(allocator.context, address);                                   \
+    }                                                                    \
+    return TARN_OK;                                                      \
   }
-  return TARN_OK;
-}
+DEFINE_PAIRS(run_pool_pairs, pool_get, pool_put)
+DEFINE_PAIRS(run_malloc_pairs, malloc_get, malloc_put)
+DEFINE_PAIRS(run_jemalloc_pairs, jemalloc_get, jemalloc_put)
 
 /* One operation is one free and one allocation; the slots fill up during the warm-up. */
 static tarn_status run_churn(void *context, uint64_t iterations) {
@@ -139,6 +128,19 @@ static tarn_status run_storages(void *context, uint64_t iterations) {
     tarn_storage_release(storage);
   }
   return TARN_OK;
+}
+
+/* tarn's first, then the rivals that make sense here. Returns how many. */
+static int list_allocators(const bench_run *bench, pool_use *use, bench_allocator allocators[3]) {
+  int count = 0;
+  allocators[count++] = (bench_allocator){"tarn", pool_get, pool_put, use, run_pool_pairs};
+  if (!where_is_host(&bench->where)) return count;
+  allocators[count++] = (bench_allocator){"malloc", malloc_get, malloc_put, NULL, run_malloc_pairs};
+  if (jemalloc_baseline_exists()) {
+    allocators[count++] =
+        (bench_allocator){"jemalloc", jemalloc_get, jemalloc_put, NULL, run_jemalloc_pairs};
+  }
+  return count;
 }
 
 /* --- checks --- */
@@ -211,7 +213,7 @@ static tarn_status bench_pairs(bench_run *bench, pool_use *use) {
     const int count = list_allocators(bench, use, allocators);
     for (int j = 0; j < count; j++) {
       runs[j] = (pair_run){allocators[j], sizes[i]};
-      subjects[j] = (measure_subject){allocators[j].name, run_pairs, &runs[j]};
+      subjects[j] = (measure_subject){allocators[j].name, allocators[j].run_pairs, &runs[j]};
     }
     const measure_options options = {.samples = 0};
     tarn_status status = bench_measure(bench, name, "ns", subjects, count, &options);
@@ -219,29 +221,6 @@ static tarn_status bench_pairs(bench_run *bench, pool_use *use) {
     if (status != TARN_OK) return status;
   }
   return TARN_OK;
-}
-
-static uint64_t next_random(uint64_t *state) {
-  /* xorshift64 (Marsaglia 2003). */
-  *state ^= *state << 13;
-  *state ^= *state >> 7;
-  *state ^= *state << 17;
-  return *state;
-}
-
-/* Log-uniform: a random power of two from 256 B to 2 MiB, and evenly inside it, below 4 MiB. */
-static churn_step *make_churn_steps(void) {
-  churn_step *steps = malloc(CHURN_STEPS * sizeof *steps);
-  uint64_t state = 88172645463325252u;
-  for (size_t i = 0; steps != NULL && i < CHURN_STEPS; i++) {
-    const uint64_t random = next_random(&state);
-    const uint32_t base = UINT32_C(256) << (random % 14);
-    steps[i] = (churn_step){
-        .slot = (uint32_t)((random >> 8) % CHURN_SLOTS),
-        .size_bytes = base + (uint32_t)((random >> 32) % base),
-    };
-  }
-  return steps;
 }
 
 static tarn_status measure_churn(bench_run *bench, const char *name, pool_use *use,
@@ -269,7 +248,7 @@ static tarn_status measure_churn(bench_run *bench, const char *name, pool_use *u
 static tarn_status bench_churn(bench_run *bench, pool_use *use) {
   const char *name = "alloc.churn";
   if (!bench_wants(bench, name)) return TARN_OK;
-  churn_step *steps = make_churn_steps();
+  churn_step *steps = churn_steps_make(CHURN_SLOTS);
   churn_run *runs = calloc(3, sizeof *runs);
   tarn_status status = TARN_OK;
   if (steps == NULL || runs == NULL) {
@@ -285,19 +264,21 @@ static tarn_status bench_churn(bench_run *bench, pool_use *use) {
 }
 
 static tarn_status bench_storages(bench_run *bench, pool_use *use) {
-  static const size_t sizes[] = {1 << 10, 1 << 20};
-  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-    char name[64];
-    snprintf(name, sizeof name, "alloc.storage.%s", bench_size_name(sizes[i]).text);
-    if (!bench_wants(bench, name)) continue;
-    storage_run run = {*use, sizes[i]};
-    pair_run rival = {{"malloc", malloc_get, malloc_put, NULL}, sizes[i]};
+  static const struct {
+    const char *name;
+    size_t size_bytes;
+  } cases[] = {{"storage.create_release", 1 << 10}, {"storage.create_release.1MiB", 1 << 20}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    if (!bench_wants(bench, cases[i].name)) continue;
+    storage_run run = {*use, cases[i].size_bytes};
+    pair_run rival = {{"malloc", malloc_get, malloc_put, NULL, run_malloc_pairs},
+                      cases[i].size_bytes};
     const measure_subject subjects[] = {{"tarn", run_storages, &run},
-                                        {"malloc", run_pairs, &rival}};
+                                        {"malloc", run_malloc_pairs, &rival}};
     const measure_options options = {.samples = 0};
     const int count = where_is_host(&bench->where) ? 2 : 1;
-    tarn_status status = bench_measure(bench, name, "ns", subjects, count, &options);
-    if (status == TARN_OK) status = check_nothing_left(name, use->pool);
+    tarn_status status = bench_measure(bench, cases[i].name, "ns", subjects, count, &options);
+    if (status == TARN_OK) status = check_nothing_left(cases[i].name, use->pool);
     if (status != TARN_OK) return status;
   }
   return TARN_OK;
@@ -319,6 +300,7 @@ tarn_status bench_alloc(bench_run *bench) {
   if (status == TARN_OK) status = bench_pairs(bench, &use);
   if (status == TARN_OK) status = bench_churn(bench, &use);
   if (status == TARN_OK) status = bench_storages(bench, &use);
+  if (status == TARN_OK) status = bench_alloc_many(bench);
   tarn_stream_release(use.stream);
   tarn_pool_release(use.pool);
   return status;
