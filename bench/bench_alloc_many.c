@@ -90,7 +90,7 @@ static tarn_status bench_two_threads_pairs(bench_run *bench, tarn_pool *pool,
   static const size_t sizes[] = {64, 1 << 10, 64 << 10, 1 << 20, 16 << 20};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
     char name[64];
-    snprintf(name, sizeof name, "alloc.pair.%s.2threads", bench_size_name(sizes[i]).text);
+    snprintf(name, sizeof name, "alloc.2threads.pair.%s", bench_size_name(sizes[i]).text);
     if (!bench_wants(bench, name)) continue;
     pairs mine = {pool, streams[0], sizes[i]};
     pairs others = {pool, streams[1], sizes[i]};
@@ -135,7 +135,7 @@ static tarn_status free_slots(churn *run) {
 
 static tarn_status bench_two_threads_churn(bench_run *bench, tarn_pool *pool,
                                            tarn_stream *streams[2]) {
-  const char *name = "alloc.churn.2threads";
+  const char *name = "alloc.2threads.churn";
   if (!bench_wants(bench, name)) return TARN_OK;
   churn_step *steps = churn_steps_make(CHURN_SLOTS);
   churn *runs = calloc(2, sizeof *runs);

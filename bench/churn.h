@@ -1,4 +1,4 @@
-/* churn.h: a fixed random walk of allocations: which slot is freed and filled, with how many bytes. */
+/* churn.h: a fixed random walk of allocations: the slot that is freed and filled, and its size. */
 #ifndef BENCH_CHURN_H
 #define BENCH_CHURN_H
 

@@ -157,10 +157,14 @@ tarn_status tarn__cuda_enter(tarn_cuda *cuda, CUcontext context, tarn__cuda_scop
 tarn_status tarn__cuda_enter_relaxed(tarn_cuda *cuda, CUcontext context, tarn__cuda_scope *scope) {
   const tarn_status status = tarn__cuda_enter(cuda, context, scope);
   if (status != TARN_OK || cuda->driver.ThreadExchangeStreamCaptureMode == NULL) return status;
-  scope->previous_mode = CU_STREAM_CAPTURE_MODE_RELAXED;
-  const CUresult result = cuda->driver.ThreadExchangeStreamCaptureMode(&scope->previous_mode);
-  scope->is_relaxed = result == CUDA_SUCCESS;
-  if (scope->is_relaxed) return TARN_OK;
+  CUresult result = CUDA_SUCCESS;
+  /* Tried twice, for memory that cannot be given back is lost. */
+  for (int attempt = 0; attempt < 2; attempt++) {
+    scope->previous_mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    result = cuda->driver.ThreadExchangeStreamCaptureMode(&scope->previous_mode);
+    scope->is_relaxed = result == CUDA_SUCCESS;
+    if (scope->is_relaxed) return TARN_OK;
+  }
   tarn__cuda_leave(scope);
   return tarn__cuda_status(&cuda->driver, result, "cuThreadExchangeStreamCaptureMode",
                            "the thread's part in captures");

@@ -355,9 +355,12 @@ class CommandTest(unittest.TestCase):
 
     def test_each_bench_measures_beside_its_baseline(self):
         for arguments, baseline in (
-                (["alloc", "--filter", "pair.64B"], "malloc"),
-                (["alloc", "--filter", "churn"], "malloc"),
-                (["alloc", "--filter", "storage.1KiB"], "malloc"),
+                (["alloc", "--filter", "alloc.pair.64B"], "malloc"),
+                (["alloc", "--filter", "alloc.churn"], "malloc"),
+                (["alloc", "--filter", "storage.create_release"], "malloc"),
+                (["alloc", "--filter", "2threads.pair.64B"], "one thread"),
+                (["alloc", "--filter", "2threads.churn"], "one thread"),
+                (["alloc", "--filter", "scan"], "16 free blocks"),
                 (["view"], "copy of the value"),
                 (["copy", "--filter", "small"], "memcpy"),
                 (["copy", "--filter", "256"], "memcpy"),
