@@ -57,9 +57,11 @@
  * each operation, one after the other. It is the same in every run of a seed and says nothing about
  * a GPU.
  *
- * Left out: kernels, modules, managed memory,
- * arrays, peer attributes, IPC, contexts other than primary ones. Default streams of threads are
- * found through cuGetProcAddress only. It knows what there is; the attributes say no for the rest.
+ * Left out: modules and launches of kernels, managed memory, arrays, peer attributes, IPC, contexts
+ * other than primary ones. Default streams of threads are found through cuGetProcAddress only. It
+ * knows what there is; the attributes say no for the rest.
+ *
+ * cusim_guide.h tells how to run a program on it, and how to read what it reports.
  *
  * The functions below may be called from any thread at any time, also before cuInit; those that set
  * something override the environment.

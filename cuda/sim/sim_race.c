@@ -33,8 +33,18 @@ void sim_race_out_of_memory(void) {
 
 /* --- one run of bytes --- */
 
+static bool is_before(const sim_access *earlier, const sim_stamp *now) {
+  return sim_stamp_covers(now, earlier->stamp.timeline, earlier->stamp.epoch);
+}
+
+/* What a host function touches is told when it runs. Work behind it may have come before that. */
+static bool is_behind(const sim_access *kept, const check *self) {
+  return self->access->actor == ACTOR_HOST_FUNCTION && kept != NULL &&
+         sim_stamp_covers(&kept->stamp, self->now->timeline, self->now->epoch);
+}
+
 static void check_pair(check *self, const sim_access *earlier, uintptr_t start, uintptr_t end) {
-  if (earlier == NULL || sim_stamp_covers(self->now, earlier->timeline, earlier->epoch)) return;
+  if (earlier == NULL || is_before(earlier, self->now) || is_behind(earlier, self)) return;
   for (size_t i = 0; i < self->reported_count; i++) {
     if (self->reported[i] == earlier) return;
   }
@@ -58,9 +68,28 @@ static void remember(check *self, sim_history *old, sim_history *new) {
   self->latest_new = new;
 }
 
+/* What the bytes become that a host function writes, which may be behind the times. */
+static sim_history *written_late(const check *self, sim_history *old) {
+  if (old == NULL) return sim_history_retain(self->written);
+  if (is_behind(old->write, self)) return sim_history_retain(old);
+  sim_history *made = sim_history_create(self->access, old->reads, old->read_count);
+  size_t kept_count = 0;
+  for (size_t i = 0; i < made->read_count; i++) {
+    sim_access *read = made->reads[i];
+    if (is_behind(read, self)) {
+      made->reads[kept_count++] = read;
+    } else {
+      sim_access_release(read);
+    }
+  }
+  made->read_count = kept_count;
+  return made;
+}
+
 static sim_history *write_run(void *context, sim_history *old, uintptr_t start, uintptr_t end) {
   check *self = context;
   check_all(self, old, start, end);
+  if (self->access->actor == ACTOR_HOST_FUNCTION) return written_late(self, old);
   remember(self, old, self->written);
   return sim_history_retain(self->written);
 }
@@ -90,12 +119,12 @@ static sim_history *without_covered(const sim_history *old, const sim_stamp *now
   }
   size_t count = 0;
   for (size_t i = 0; i < old_count; i++) {
-    const sim_access *read = old->reads[i];
-    if (!sim_stamp_covers(now, read->timeline, read->epoch)) reads[count++] = old->reads[i];
+    sim_access *read = old->reads[i];
+    if (!is_before(read, now)) reads[count++] = read;
   }
   if (added != NULL) reads[count++] = added;
   sim_access *write = old == NULL ? NULL : old->write;
-  if (write != NULL && !keeps_write && sim_stamp_covers(now, write->timeline, write->epoch)) {
+  if (write != NULL && !keeps_write && is_before(write, now)) {
     write = NULL;
   }
   sim_history *left = write != NULL || count != 0 ? sim_history_create(write, reads, count) : NULL;
@@ -123,6 +152,7 @@ static sim_history *read_run(void *context, sim_history *old, uintptr_t start, u
   check *self = context;
   if (self->latest_new == NULL || old != self->latest_old) {
     if (old != NULL) check_pair(self, old->write, start, end);
+    if (old != NULL && is_behind(old->write, self)) return sim_history_retain(old);
     sim_history *new =
         share(self, without_covered(old, self->now, /*keeps_write=*/true, self->access));
     remember(self, old, new);
@@ -147,8 +177,7 @@ static sim_history *tidy_run(void *context, sim_history *old, uintptr_t start, u
 static void begin(check *self, const sim_stamp *now, sim_actor actor, bool is_write,
                   const sim_timeline *timeline, const sim_caller *caller) {
   sim_access *access = sim_access_create();
-  access->timeline = now->timeline;
-  access->epoch = now->epoch;
+  access->stamp = sim_stamp_copy(now);
   access->call = caller->number;
   access->what = caller->what;
   access->site = caller->site;

@@ -94,7 +94,7 @@ static void add_place(writer *self, uintptr_t start, uintptr_t end) {
 
 static void add_missing_edge(writer *self, const sim_access *later, const sim_stamp *now,
                              const sim_access *earlier) {
-  const uint64_t known = sim_stamp_last_call(now, earlier->timeline);
+  const uint64_t known = sim_stamp_last_call(now, earlier->stamp.timeline);
   add_agent(self, later);
   if (!is_on_stream(earlier)) {
     if (known == 0) {

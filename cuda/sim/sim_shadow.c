@@ -37,7 +37,9 @@ sim_access *sim_access_create(void) {
 }
 
 void sim_access_release(sim_access *access) {
-  if (access != NULL && --access->reference_count == 0) free(access);
+  if (access == NULL || --access->reference_count > 0) return;
+  sim_stamp_drop(&access->stamp);
+  free(access);
 }
 
 sim_history *sim_history_create(sim_access *write, sim_access *const *reads, size_t read_count) {

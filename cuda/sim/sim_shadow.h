@@ -12,6 +12,8 @@
 #ifndef SIM_SHADOW_H
 #define SIM_SHADOW_H
 
+#include "cuda/sim/sim_clock.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,9 +23,8 @@ typedef enum sim_actor { ACTOR_STREAM, ACTOR_HOST_FUNCTION, ACTOR_HOST, ACTOR_FR
 /* One use of memory by one call: shared by all spans that it touched. */
 typedef struct sim_access {
   size_t reference_count;
-  uint64_t timeline;
-  uint64_t epoch;
-  uint64_t call; /* its number */
+  sim_stamp stamp; /* a copy: where it stands, and what it comes after */
+  uint64_t call;   /* its number */
   const char *what;
   const void *site; /* where the program made the call */
   uint64_t stream_id;

@@ -33,5 +33,6 @@ int main(void) {
   failed += run_cusim_graph_tests();
   failed += run_cusim_race_tests();
   failed += run_cusim_kernel_tests();
+  failed += run_cusim_race_host_tests();
   return failed != 0;
 }
