@@ -148,10 +148,14 @@ static void check_reads(pasted_world *world) {
   }
 }
 
-program_failing pasted_end(pasted_world *world, char *text, size_t text_bytes) {
+void pasted_settle(pasted_world *world) {
   pasted_told(world, driver_synchronize(&world->base.driver), "the device");
   check_reads(world);
   runner_check_driver(&world->base);
+}
+
+program_failing pasted_end(pasted_world *world, char *text, size_t text_bytes) {
+  pasted_settle(world);
   for (uint32_t i = 0; i < world->fence_count; i++) tarn_fence_destroy(world->fences[i]);
   for (uint32_t i = 0; i < world->stream_count; i++) tarn_stream_release(world->streams[i]);
   /* Blocks may still be lent out, and streams kept: only what was found before counts. */

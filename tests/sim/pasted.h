@@ -37,7 +37,9 @@ void pasted_order(pasted_world *world, tarn_stream *earlier, tarn_stream *later)
 #define PASTED_TRY(world, call) pasted_told((world), (call), #call)
 void pasted_told(pasted_world *world, tarn_status status, const char *call);
 
-/* Waits for everything, and takes the world down: what was wrong first, into `text`. Pools,
+/* Waits for the whole device, and judges; what is still lent out may be freed afterwards. */
+void pasted_settle(pasted_world *world);
+/* Settles, and takes the world down: what was wrong first, into `text`. Pools,
  * streams and fences that the program has not given back go with it. */
 program_failing pasted_end(pasted_world *world, char *text, size_t text_bytes);
 

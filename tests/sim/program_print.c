@@ -297,5 +297,10 @@ void program_print(FILE *file, const program *printed, const program_verdict *ve
     model_apply(&self.model, op, tag);
     if (op->verb == VERB_COPY) self.model.blocks[op->block].head_tag = tag;
   }
+  fputs("  pasted_settle(world);\n", file);
+  for (uint32_t i = 0; i < PROGRAM_BLOCKS_MAX; i++) {
+    const program_op left = {.verb = VERB_FREE, .block = (uint8_t)i, .stream = PROGRAM_HOST};
+    if (self.model.blocks[i].is_live) print_free(&self, &left);
+  }
   fputs("  return pasted_end(world, text, text_bytes);\n}\n", file);
 }

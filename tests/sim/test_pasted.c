@@ -24,6 +24,11 @@ static program_failing run_program_3(program_plant plant, char *text, size_t tex
   b17 = NULL;
   PASTED_TRY(world, tarn_pool_alloc_aligned(pool0, 256, 0, s0, &b21));
   pasted_write(world, s0, pool0, b21, 256, 7);
+  pasted_settle(world);
+  PASTED_TRY(world, tarn_pool_free(pool0, b2, NULL));
+  b2 = NULL;
+  PASTED_TRY(world, tarn_pool_free(pool0, b21, NULL));
+  b21 = NULL;
   return pasted_end(world, text, text_bytes);
 }
 
