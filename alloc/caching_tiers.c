@@ -1,7 +1,8 @@
 /* caching_tiers.c: what an allocation tries where no block is at hand.
  *
  *     0  a block that the stream may use at once                       no driver call
- *        and again with what all threads keep                          no driver call
+ *        and again with what the thread keeps; beyond the mark
+ *        (caching_recycle.c) with what all threads keep                no driver call
  *     1  ask how far the streams have come, and look again             one query
  *     2  grow, where the budget allows
  *     3  order the stream behind a pending block's last users          one fence, one wait
@@ -46,6 +47,20 @@ static void *lend_anywhere(tarn__caching *self, const tarn__request *asked) {
 }
 
 /* --- tiers that leave the lock; held again when they return --- */
+
+/* Tier 0 once more, with what the calling thread keeps, or all threads do. */
+static void *lend_gathered(tarn__caching *self, const tarn__request *asked, bool from_all) {
+  const bool is_any = from_all ? tarn__magazines_gather(self) : tarn__magazine_gather_own(self);
+  return is_any ? tarn__caching_lend_covered(self, asked, NULL) : NULL;
+}
+
+/* May the pool grow for the request without more waste than it allows itself? Stopping all threads
+ * for what they keep costs more than that. */
+static bool has_room(const tarn__caching *self, const tarn__request *asked) {
+  size_t fresh_bytes = 0;
+  return tarn__caching_fresh_bytes(self, asked, &fresh_bytes) &&
+         tarn__caching_is_below_mark(self, asked, fresh_bytes);
+}
 
 /* Tier 1. */
 static void *lend_observed(tarn__caching *self, const tarn__request *asked) {
@@ -182,9 +197,7 @@ static void *lend_captured(tarn__caching *self, const tarn__request *asked, tarn
 /* Tiers 1 to 5, once. */
 static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
   if (tarn__order_is_captured(asked->stream)) return lend_captured(self, asked, status);
-  /* Fresh memory costs more than what threads lose when their magazines are emptied. */
-  void *address =
-      tarn__magazines_gather(self) ? tarn__caching_lend_covered(self, asked, NULL) : NULL;
+  void *address = lend_gathered(self, asked, /*from_all=*/!has_room(self, asked));
   if (address == NULL) address = lend_observed(self, asked);
   if (address == NULL && has_enough(self, asked)) {
     address = lend_ordered(self, asked, status);
@@ -195,7 +208,8 @@ static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_st
   if (address != NULL) return address;
   /* Only a lack of memory can be helped by other memory. */
   if (*status != TARN_OUT_OF_MEMORY) return NULL;
-  address = lend_ordered(self, asked, status);
+  address = lend_gathered(self, asked, /*from_all=*/true);
+  if (address == NULL) address = lend_ordered(self, asked, status);
   if (address == NULL) address = lend_run(self, asked, status);
   return address != NULL ? address : lend_reclaimed(self, asked, status);
 }

@@ -404,6 +404,14 @@ void tarn__magazines_empty(tarn__caching *self) {
   }
 }
 
+bool tarn__magazine_gather_own(tarn__caching *self) {
+  tarn__magazine *mine = magazine_of_caller(self);
+  if (mine == NULL || load_size(&mine->kept_bytes) == 0) return false;
+  note_peaks_of(self, mine);
+  drain(mine, 0);
+  return true;
+}
+
 bool tarn__magazines_gather(tarn__caching *self) {
   bool is_any = false;
   for (tarn__magazine *each = self->magazines; each != NULL && !is_any; each = each->next) {

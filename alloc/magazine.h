@@ -15,8 +15,7 @@
  * lock, has closed the magazine, and has then seen that the thread is not busy. The two flags are
  * ordered by a one-sided barrier (barrier.h), so the thread's side is plain loads and stores.
  *
- * Budget of the fast path, in instructions as callgrind counts them (release, gcc 12, host memory):
- * see tarn_caching_pool.h. */
+ * What a pair of calls costs is told in tarn_caching_pool.h. */
 #ifndef TARN_MAGAZINE_H
 #define TARN_MAGAZINE_H
 
@@ -44,6 +43,8 @@ void tarn__magazine_prepare(tarn__block *block);
  * the heap. */
 bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t slot);
 
+/* Gives what the calling thread keeps back to the heap; true where that was anything. */
+bool tarn__magazine_gather_own(tarn__caching *self);
 /* Gives what all threads keep back to the heap; true where that was anything. */
 bool tarn__magazines_gather(tarn__caching *self);
 /* The same, and keeps every thread out of its magazine until they are opened. */

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "alloc/order.h"
 #include "alloc/slab.h"
@@ -48,7 +49,8 @@ static tarn_storage *take_header(void) {
     (void)status;
     return NULL;
   }
-  *storage = (struct tarn_storage){.counts = ONE_STRONG + ONE_WEAK};
+  memset(storage, 0, sizeof *storage);
+  atomic_init(&storage->counts, ONE_STRONG + ONE_WEAK);
   return storage;
 }
 

@@ -5,6 +5,16 @@
  * or of the request alone where that is larger or memory is short. Inside, blocks are cut by best
  * fit and joined with their free neighbours. Metadata lies apart from the memory, which is never
  * touched: device memory will do.
+ *
+ * Threads keep what they free, by stream, and take it again without a lock: at most an eighth of
+ * what is reserved of the CPU's memory, a 128th of what streams use, and the block freed last. A
+ * block that comes back so may be up to an eighth larger than what was asked for. What threads keep
+ * is taken from them before the pool grows or says that it is out of memory, by tarn_pool_trim (a
+ * keep_bytes of SIZE_MAX does nothing else), and when they end. Statistics do not count it as
+ * allocated. With several threads, peaks are exact only as far as the threads took the pool's lock.
+ *
+ * Budget of a pair of calls that meets a kept block: 165 instructions, 82 and 83 (callgrind, gcc
+ * 12, -O3, no stream). No atomic read-modify-write, no lock, no call to the system.
  */
 #ifndef TARN_CACHING_POOL_H
 #define TARN_CACHING_POOL_H
