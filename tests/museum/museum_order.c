@@ -114,7 +114,7 @@ static void expand_hole(void **state) {
 
 typedef struct thread_work {
   tarn_pool *pool;
-  tarn_stream *stream; /* NULL: the thread makes one and releases it before it ends */
+  tarn_stream *stream;
   char *block;
   size_t size_bytes;
 } thread_work;
@@ -124,7 +124,6 @@ typedef struct thread_work {
 static void *work_and_exit(void *argument) {
   thread_work *self = argument;
   tarn_stream *stream = self->stream;
-  if (stream == NULL) stream = make_stream();
   void *others[4];
   for (int index = 0; index < 4; index++)
     others[index] = take(self->pool, self->size_bytes, stream);
@@ -134,7 +133,6 @@ static void *work_and_exit(void *argument) {
   assert_ptr_equal(take(self->pool, self->size_bytes, stream), self->block);
   write_tag(stream, self->block, 0xAA, self->size_bytes);
   give(self->pool, self->block, stream);
-  if (self->stream == NULL) tarn_stream_release(stream);
   return NULL;
 }
 
@@ -163,24 +161,6 @@ static void arena_thread_exit(void **state) {
     tarn_stream_release(ours);
     tarn_pool_release(pool);
   }
-}
-
-/* The per-thread stream, too, is gone with its thread. */
-static void arena_thread_exit_with_its_stream(void **state) {
-  (void)state;
-  tarn_pool *pool = make_one_block_pool(2 * MIB);
-  thread_work work = {.pool = pool, .size_bytes = 64 * 1024};
-  pthread_t thread;
-  assert_int_equal(pthread_create(&thread, NULL, work_and_exit, &work), 0);
-  assert_int_equal(pthread_join(thread, NULL), 0);
-  tarn_stream *ours = make_stream();
-  char *whole = take(pool, 2 * MIB, ours);
-  write_tag(ours, whole, 0x55, 2 * MIB);
-  RUN_IN_THIS_ORDER(ours);
-  assert_tag(whole, 0x55, 2 * MIB);
-  give(pool, whole, ours);
-  tarn_stream_release(ours);
-  tarn_pool_release(pool);
 }
 
 /* PyTorch (#147168, #181191 and many more): a tensor used on a side stream and freed without
@@ -256,11 +236,8 @@ static void async_realloc_frees_source(void **state) {
 
 int run_museum_order(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(stale_event_on_merge),
-      cmocka_unit_test(expand_hole),
-      cmocka_unit_test(arena_thread_exit),
-      cmocka_unit_test(arena_thread_exit_with_its_stream),
-      cmocka_unit_test(forgotten_record_stream),
+      cmocka_unit_test(stale_event_on_merge),       cmocka_unit_test(expand_hole),
+      cmocka_unit_test(arena_thread_exit),          cmocka_unit_test(forgotten_record_stream),
       cmocka_unit_test(async_realloc_frees_source),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

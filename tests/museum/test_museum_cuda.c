@@ -5,7 +5,7 @@
  * and has no race: no two uses of a block, one of them a write, that nothing orders. */
 #include "tests/support/test.h"
 
-#include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,6 +123,37 @@ static void arena_handle_reuse(void) {
   give(pool, block, next);
   tarn_stream_release(next);
   tarn_pool_release(pool);
+}
+
+typedef struct thread_work {
+  tarn_pool *pool;
+  void *block;
+} thread_work;
+
+static void *work_and_exit(void *argument) {
+  thread_work *self = argument;
+  tarn_stream *stream = make_stream(0);
+  self->block = take(self->pool, SIZE, stream);
+  write_source(stream, self->block, device_of(0), 0xAA);
+  give(self->pool, self->block, stream);
+  tarn_stream_release(stream);
+  return NULL;
+}
+
+/* RMM's arena resource, as in museum_order.c, here with the thread's own stream gone as well: what
+ * is left of both is work that a driver may still be doing. tarn has taken a final fence. */
+static void arena_thread_exit_with_its_stream(void) {
+  thread_work work = {.pool = make_device_pool(0, SIZE)};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, work_and_exit, &work), 0);
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  tarn_stream *ours = make_stream(0);
+  assert_ptr_equal(take(work.pool, SIZE, ours), work.block);
+  assert_ok(tarn_stream_fill(ours, work.block, device_of(0), 0x55, SIZE));
+  assert_block(ours, work.block, device_of(0), 0x55);
+  give(work.pool, work.block, ours);
+  tarn_stream_release(ours);
+  tarn_pool_release(work.pool);
 }
 
 /* RMM #1333, cuCascade #189: the event of a free was made on whatever device the thread had current
@@ -311,6 +342,7 @@ static void on_every_schedule(void (*piece)(void)) {
     on_every_schedule(name);              \
   }
 PIECE(arena_handle_reuse)
+PIECE(arena_thread_exit_with_its_stream)
 PIECE(event_of_another_device)
 PIECE(pageable_fallback)
 PIECE(wake_half_done_on_a_device)
@@ -343,6 +375,8 @@ int main(int argument_count, char **arguments) {
   if (argument_count > 1) cmocka_set_test_filter(arguments[1]);
   const struct CMUnitTest tests[] = {
       {.name = "arena_handle_reuse", .test_func = show_arena_handle_reuse},
+      {.name = "arena_thread_exit_with_its_stream",
+       .test_func = show_arena_thread_exit_with_its_stream},
       {.name = "event_of_another_device", .test_func = show_event_of_another_device},
       {.name = "wake_half_done_on_a_device", .test_func = show_wake_half_done_on_a_device},
       {.name = "pageable_fallback", .test_func = show_pageable_fallback},

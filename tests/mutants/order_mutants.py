@@ -224,8 +224,8 @@ plant(
     "tickets_start_again",
     "a recycled timeline counts from the beginning, so old stamps come true again",
     "alloc/order.c",
-    "    found->state = TIMELINE_ALIVE;\n",
-    "    found->state = TIMELINE_ALIVE;\n    atomic_store(&found->ticket, 1);\n",
+    "    raise_to(&found->ticket, load(&found->seen) + 1);\n",
+    "    atomic_store(&found->ticket, 1);\n    atomic_store(&found->seen, 0);\n",
     first="test_order",
 )
 plant(
