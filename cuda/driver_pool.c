@@ -339,6 +339,10 @@ static tarn_status pool_stats(void *context, tarn_pool_stats *stats) {
     stats->active_bytes += one->open_bytes + one->fenced_bytes;
   }
   pthread_mutex_unlock(&self->lock);
+  /* What a stream may still use the driver may have lent once more, behind it. */
+  if (stats->active_bytes > reserved) {
+    stats->active_bytes = reserved > stats->allocated_bytes ? reserved : stats->allocated_bytes;
+  }
   stats->struct_size = sizeof *stats;
   stats->reserved_bytes = reserved;
   stats->reserved_bytes_peak = reserved_peak;
