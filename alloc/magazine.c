@@ -143,6 +143,13 @@ static inline tarn__magazine *find_magazine(tarn__caching *self) {
   return is_common(is_own) ? place->magazine : NULL;
 }
 
+/* The same where another thread had that place first; NULL where the thread has none. */
+static tarn__magazine *magazine_of_caller(const tarn__caching *self) {
+  tarn__magazine *magazine =
+      current_table == NULL ? NULL : current_table->magazines[self->id % TABLE_COUNT];
+  return magazine != NULL && magazine->pool_id == self->id ? magazine : NULL;
+}
+
 static __attribute__((noinline)) bool enter_fenced(tarn__magazine *magazine) {
   atomic_thread_fence(memory_order_seq_cst);
   return atomic_load_explicit(&magazine->closed, memory_order_acquire) == NEEDS_FENCE;
@@ -193,10 +200,10 @@ static __attribute__((noinline)) tarn_status alloc_near(tarn__magazine *magazine
                                     address);
 }
 
-tarn_status tarn__magazine_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
-                                 tarn_stream *stream, void **address) {
-  tarn__caching *self = context;
-  tarn__magazine *magazine = find_magazine(self);
+/* With the calling thread's magazine; NULL where it has none. */
+static inline tarn_status alloc_from(tarn__magazine *magazine, tarn__caching *self,
+                                     size_t size_bytes, size_t alignment_bytes, tarn_stream *stream,
+                                     void **address) {
   lane *kept = is_common(magazine != NULL) ? magazine->lane_of[tarn__stream_slot(stream)] : NULL;
   if (is_common(kept != NULL && alignment_bytes <= self->alignment_bytes)) {
     if (enter(magazine)) {
@@ -213,6 +220,24 @@ tarn_status tarn__magazine_alloc(void *context, size_t size_bytes, size_t alignm
     leave(magazine);
   }
   return tarn__caching_alloc_locked(self, size_bytes, alignment_bytes, stream, address);
+}
+
+static __attribute__((noinline)) tarn_status alloc_without_place(tarn__caching *self,
+                                                                 size_t size_bytes,
+                                                                 size_t alignment_bytes,
+                                                                 tarn_stream *stream,
+                                                                 void **address) {
+  return alloc_from(magazine_of_caller(self), self, size_bytes, alignment_bytes, stream, address);
+}
+
+tarn_status tarn__magazine_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
+                                 tarn_stream *stream, void **address) {
+  tarn__caching *self = context;
+  tarn__magazine *magazine = find_magazine(self);
+  if (is_common(magazine != NULL)) {
+    return alloc_from(magazine, self, size_bytes, alignment_bytes, stream, address);
+  }
+  return alloc_without_place(self, size_bytes, alignment_bytes, stream, address);
 }
 
 /* The block that starts at the address, where the magazine knows the leaf of the page map. */
@@ -247,9 +272,8 @@ static inline bool keep_freed(tarn__magazine *magazine, lane *kept, const void *
   return true;
 }
 
-tarn_status tarn__magazine_free(void *context, void *address, tarn_stream *stream) {
-  tarn__caching *self = context;
-  tarn__magazine *magazine = find_magazine(self);
+static inline tarn_status free_to(tarn__magazine *magazine, tarn__caching *self, void *address,
+                                  tarn_stream *stream) {
   const uint32_t slot = tarn__stream_slot(stream);
   lane *kept = is_common(magazine != NULL) ? magazine->lane_of[slot] : NULL;
   if (is_common(kept != NULL)) {
@@ -258,6 +282,18 @@ tarn_status tarn__magazine_free(void *context, void *address, tarn_stream *strea
     if (is_common(is_kept)) return TARN_OK;
   }
   return tarn__caching_free_locked(self, address, stream);
+}
+
+static __attribute__((noinline)) tarn_status free_without_place(tarn__caching *self, void *address,
+                                                                tarn_stream *stream) {
+  return free_to(magazine_of_caller(self), self, address, stream);
+}
+
+tarn_status tarn__magazine_free(void *context, void *address, tarn_stream *stream) {
+  tarn__caching *self = context;
+  tarn__magazine *magazine = find_magazine(self);
+  if (is_common(magazine != NULL)) return free_to(magazine, self, address, stream);
+  return free_without_place(self, address, stream);
 }
 
 /* --- with the pool's lock --- */
@@ -326,13 +362,6 @@ bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t 
       (known_leaf){key, tarn__page_map_leaf(&magazine->pool->heap.starts, block->address)};
   push(magazine, kept, block);
   return true;
-}
-
-/* Wherever it hangs; NULL for none. */
-static tarn__magazine *magazine_of_caller(const tarn__caching *self) {
-  tarn__magazine *magazine =
-      current_table == NULL ? NULL : current_table->magazines[self->id % TABLE_COUNT];
-  return magazine != NULL && magazine->pool_id == self->id ? magazine : NULL;
 }
 
 void tarn__magazines_close(tarn__caching *self) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/tarn_pages.h"
+#include "alloc/caching.h"
 #include "tests/alloc/caching_fixture.h"
 #include "tests/support/manual_stream.h"
 
@@ -230,6 +230,46 @@ static void the_last_block_freed_by_another_thread_ends_the_pool(void **state) {
   assert_int_equal(provided.live_bytes, 0);
 }
 
+typedef struct neighbour {
+  pthread_t thread;
+  tarn_pool *pool;
+  pthread_barrier_t *all_there;
+  bool is_kept;
+} neighbour;
+
+static void *keep_one(void *argument) {
+  neighbour *self = argument;
+  void *block = take(self->pool, 4096, NULL);
+  give(self->pool, block, NULL);
+  pthread_barrier_wait(self->all_there); /* more threads than places, all alive */
+  void *again = take(self->pool, 4096, NULL);
+  self->is_kept = again == block;
+  give(self->pool, again, NULL);
+  pthread_barrier_wait(self->all_there);
+  return argument;
+}
+
+static void threads_that_share_a_place_keep_blocks_too(void **state) {
+  (void)state;
+  enum { COUNT = TARN__MAGAZINE_PLACES + 8 };
+  static neighbour threads[COUNT];
+  tarn_pool *pool = make_range_pool(0);
+  pthread_barrier_t all_there;
+  pthread_barrier_init(&all_there, NULL, COUNT);
+  for (int index = 0; index < COUNT; index++) {
+    threads[index] = (neighbour){.pool = pool, .all_there = &all_there};
+    assert_int_equal(pthread_create(&threads[index].thread, NULL, keep_one, &threads[index]), 0);
+  }
+  int kept_count = 0;
+  for (int index = 0; index < COUNT; index++) {
+    pthread_join(threads[index].thread, NULL);
+    kept_count += threads[index].is_kept;
+  }
+  assert_int_equal(kept_count, COUNT);
+  tarn_pool_release(pool);
+  pthread_barrier_destroy(&all_there);
+}
+
 /* --- many threads, with somebody emptying their magazines all the time --- */
 
 enum { WORKERS = 4, ROUNDS = 3000, SLOTS = 16, MAILBOXES = 8 };
@@ -330,6 +370,7 @@ int main(void) {
       cmocka_unit_test(what_another_thread_keeps_is_had_before_out_of_memory),
       cmocka_unit_test(a_pool_may_go_before_the_threads_that_used_it),
       cmocka_unit_test(the_last_block_freed_by_another_thread_ends_the_pool),
+      cmocka_unit_test(threads_that_share_a_place_keep_blocks_too),
       cmocka_unit_test(threads_keep_and_exchange_blocks_while_magazines_are_emptied),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
