@@ -180,8 +180,8 @@ static void *crowd_in(void *argument) {
     OK(tarn_fence_record(fence, stream));
     const tarn_status passed = tarn_fence_query(fence);
     assert_true(passed == TARN_OK || passed == TARN_NOT_READY);
+    OK(tarn_stream_wait(streams[0], fence)); /* the free comes after the fill */
     OK(tarn_pool_free(others->self->pool, block, streams[0]));
-    OK(tarn_stream_wait(streams[0], fence));
     if (round % 16 == 0) OK(tarn_fence_synchronize(fence));
     if (round % 32 == 0) OK(tarn_pool_trim(others->self->pool, 0, NULL));
   }
