@@ -10,7 +10,6 @@
 enum {
   SCAN_BATCH = 64,
   SCAN_BYTES = 4096,
-  SCAN_ALIGNMENT = 512, /* beyond the pool's own, so that every search goes to the heap */
   CHURN_SLOTS = 1024,
 };
 
@@ -168,14 +167,16 @@ typedef struct scan {
   tarn_pool *pool;
   tarn_stream *stream;
   size_t count;
-  void **walls;  /* live, one behind every free block, so that none are joined */
-  void **spaces; /* the free ones, while they are being made */
+  size_t alignment_bytes; /* asked for */
+  void **walls;           /* live, one behind every free block, so that none are joined */
+  void **spaces;          /* the free ones, while they are being made */
 } scan;
 
 /* So many free blocks of other sizes: 256 B to 3.75 KiB, all smaller than what is asked for, and 8
  * to 16 KiB, all larger. */
-static tarn_status scan_init(scan *run, tarn_pool *pool, tarn_stream *stream, size_t count) {
-  *run = (scan){.pool = pool, .stream = stream, .count = count};
+static tarn_status scan_init(scan *run, tarn_pool *pool, tarn_stream *stream, size_t count,
+                             size_t alignment_bytes) {
+  *run = (scan){.pool = pool, .stream = stream, .count = count, .alignment_bytes = alignment_bytes};
   run->walls = calloc(count, sizeof *run->walls);
   run->spaces = calloc(count, sizeof *run->spaces);
   if (run->walls == NULL || run->spaces == NULL) {
@@ -215,8 +216,8 @@ static tarn_status run_scan(void *context, uint64_t iterations) {
   void *blocks[SCAN_BATCH];
   for (uint64_t done = 0; done < iterations; done += SCAN_BATCH) {
     for (int i = 0; i < SCAN_BATCH; i++) {
-      const tarn_status status =
-          tarn_pool_alloc_aligned(run->pool, SCAN_BYTES, SCAN_ALIGNMENT, run->stream, &blocks[i]);
+      const tarn_status status = tarn_pool_alloc_aligned(
+          run->pool, SCAN_BYTES, run->alignment_bytes, run->stream, &blocks[i]);
       if (status != TARN_OK) return status;
     }
     for (int i = 0; i < SCAN_BATCH; i++) {
@@ -231,7 +232,10 @@ static tarn_status bench_scans(bench_run *bench, tarn_provider *provider, tarn_s
   static const struct {
     const char *name;
     size_t count;
-  } cases[] = {{"alloc.scan.16", 16}, {"alloc.scan.1k", 1 << 10}, {"alloc.scan.16k", 16 << 10}};
+    size_t alignment_bytes; /* beyond the pool's own, every search goes to the heap */
+  } cases[] = {{"alloc.scan.16", 16, 0},          {"alloc.scan.1k", 1 << 10, 0},
+               {"alloc.scan.16k", 16 << 10, 0},   {"alloc.search.16", 16, 512},
+               {"alloc.search.1k", 1 << 10, 512}, {"alloc.search.16k", 16 << 10, 512}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     if (!bench_wants(bench, cases[i].name)) continue;
     tarn_pool *pools[2] = {NULL};
@@ -240,7 +244,8 @@ static tarn_status bench_scans(bench_run *bench, tarn_provider *provider, tarn_s
     for (int j = 0; status == TARN_OK && j < 2; j++) {
       status = tarn_caching_pool_create(provider, NULL, &pools[j]);
       const size_t count = j == 0 ? cases[i].count : cases[0].count;
-      if (status == TARN_OK) status = scan_init(&runs[j], pools[j], stream, count);
+      if (status == TARN_OK)
+        status = scan_init(&runs[j], pools[j], stream, count, cases[i].alignment_bytes);
     }
     const measure_subject subjects[] = {{"tarn", run_scan, &runs[0]},
                                         {"16 free blocks", run_scan, &runs[1]}};

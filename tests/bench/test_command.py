@@ -360,7 +360,7 @@ class CommandTest(unittest.TestCase):
                 (["alloc", "--filter", "storage.create_release"], "malloc"),
                 (["alloc", "--filter", "2threads.pair.64B"], "one thread"),
                 (["alloc", "--filter", "2threads.churn"], "one thread"),
-                (["alloc", "--filter", "scan"], "16 free blocks"),
+                (["alloc", "--filter", "scan.16k"], "16 free blocks"),
                 (["view"], "copy of the value"),
                 (["copy", "--filter", "small"], "memcpy"),
                 (["copy", "--filter", "256"], "memcpy"),
