@@ -161,10 +161,13 @@ static bool is_lent(const tarn__block *block) {
   return block != NULL && !atomic_load_explicit(&block->is_kept, memory_order_relaxed);
 }
 
-/* Is the stamp of the free, none for the CPU's, all that the block waits for? */
+/* Is the stamp of the free, none for the CPU's, all that the block waits for? One may be another
+ * stream's, where the host has seen the free's own meanwhile. */
 static bool has_own_stamp_only(const tarn__block *block, uint32_t slot) {
-  const uint32_t own_count = slot == TARN__HOST_SLOT ? 0 : 1;
-  return block->stamps.count == own_count && block->stamps.capacity == 0;
+  const tarn__stamps *stamps = &block->stamps;
+  if (stamps->capacity != 0) return false;
+  if (slot == TARN__HOST_SLOT) return stamps->count == 0;
+  return stamps->count == 1 && stamps->few[0].slot == slot;
 }
 
 tarn_status tarn__caching_free_locked(tarn__caching *self, void *address, tarn_stream *stream) {

@@ -23,6 +23,7 @@ enum { TARN__HEAP_GRANULE_BYTES = 256 };
  * that are larger. */
 enum { TARN__SIZE_BINS = 512 };
 
+/* For a granule at least. */
 static inline unsigned tarn__size_bin(size_t size_bytes) {
   const size_t granules = size_bytes / TARN__HEAP_GRANULE_BYTES;
   if (granules <= 32) return (unsigned)granules - 1;

@@ -50,7 +50,7 @@ struct tarn__magazine {
   uint64_t free_count;
   known_leaf leaves[LEAF_COUNT]; /* leaves of the page map that were used lately */
   lane *lanes;
-  lane *lane_of[TARN_STREAMS_MAX + 1];
+  lane *lane_of[TARN__NO_LANE + 1]; /* the last one is always NULL */
   /* Guarded by the pool's lock. */
   tarn__magazine *next;
   tarn__magazine *previous;
@@ -190,9 +190,10 @@ static __attribute__((noinline)) tarn_status alloc_near(tarn__magazine *magazine
                                                         size_t requested_bytes,
                                                         size_t alignment_bytes, tarn_stream *stream,
                                                         void **address) {
-  lane *kept = magazine->lane_of[tarn__stream_slot(stream)];
+  lane *kept = magazine->lane_of[tarn__stream_lane(stream)];
   const size_t size_bytes = round_size(requested_bytes);
-  tarn__block **link = search(kept, tarn__size_bin(size_bytes), size_bytes);
+  /* Asked again, and another thread may have begun a capture meanwhile. */
+  tarn__block **link = kept == NULL ? NULL : search(kept, tarn__size_bin(size_bytes), size_bytes);
   if (link != NULL) *address = take_kept(magazine, link, requested_bytes);
   leave(magazine);
   if (link != NULL) return TARN_OK;
@@ -204,7 +205,7 @@ static __attribute__((noinline)) tarn_status alloc_near(tarn__magazine *magazine
 static inline tarn_status alloc_from(tarn__magazine *magazine, tarn__caching *self,
                                      size_t size_bytes, size_t alignment_bytes, tarn_stream *stream,
                                      void **address) {
-  lane *kept = is_common(magazine != NULL) ? magazine->lane_of[tarn__stream_slot(stream)] : NULL;
+  lane *kept = is_common(magazine != NULL) ? magazine->lane_of[tarn__stream_lane(stream)] : NULL;
   if (is_common(kept != NULL && alignment_bytes <= self->alignment_bytes)) {
     if (enter(magazine)) {
       const size_t rounded_bytes = round_size(size_bytes);
@@ -274,7 +275,7 @@ static inline bool keep_freed(tarn__magazine *magazine, lane *kept, const void *
 
 static inline tarn_status free_to(tarn__magazine *magazine, tarn__caching *self, void *address,
                                   tarn_stream *stream) {
-  const uint32_t slot = tarn__stream_slot(stream);
+  const uint32_t slot = tarn__stream_lane(stream);
   lane *kept = is_common(magazine != NULL) ? magazine->lane_of[slot] : NULL;
   if (is_common(kept != NULL)) {
     const bool is_kept = enter(magazine) && keep_freed(magazine, kept, address, stream, slot);
@@ -403,6 +404,10 @@ static void note_peaks_of(tarn__caching *self, tarn__magazine *magazine) {
   const tarn__kept sum = tarn__magazines_sum(self);
   size_t allocated_bytes = self->heap.allocated_bytes - sum.kept_bytes;
   size_t requested_bytes = self->heap.requested_bytes + sum.requested_bytes;
+  /* A block may have gone from one open magazine to another between the two looks: counted as kept
+   * twice, perhaps with more than there is. That was no peak. */
+  if (allocated_bytes > self->heap.allocated_bytes) allocated_bytes = 0;
+  if (requested_bytes > allocated_bytes) requested_bytes = allocated_bytes;
   if (magazine != NULL) {
     const size_t kept_bytes = load_size(&magazine->kept_bytes);
     const size_t sum_bytes = load_size(&magazine->requested_bytes);

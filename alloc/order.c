@@ -20,8 +20,9 @@ static const uint64_t LIMBO_DISTANCE = (uint64_t)1 << 32;
 static const uint64_t NO_TICKET = UINT64_MAX;
 
 struct tarn__timeline {
-  _Atomic uint64_t ticket; /* these two: struct tarn__timeline_face */
+  _Atomic uint64_t ticket; /* these three: struct tarn__timeline_face */
   uint32_t slot;
+  uint32_t lane;
   _Atomic uint64_t seen;
   _Atomic uint64_t held_above;     /* stamps above it are held; NO_TICKET: none */
   _Atomic uint64_t limbo;          /* of a private timeline; else NO_TICKET */
@@ -40,6 +41,8 @@ struct tarn__timeline {
 };
 
 _Static_assert(offsetof(struct tarn__timeline, slot) == offsetof(struct tarn__timeline_face, slot),
+               "a timeline begins with its face");
+_Static_assert(offsetof(struct tarn__timeline, lane) == offsetof(struct tarn__timeline_face, lane),
                "a timeline begins with its face");
 
 static pthread_mutex_t order_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -135,6 +138,7 @@ static tarn__timeline *find_free(bool is_private, tarn__timeline **fresh) {
   tarn__timeline *made = *fresh;
   *fresh = NULL;
   made->slot = count;
+  made->lane = count;
   made->is_private = is_private;
   atomic_init(&made->ticket, 1);
   atomic_init(&made->held_above, is_private ? 0 : NO_TICKET);
@@ -262,6 +266,7 @@ void tarn__order_close(tarn_stream *stream) {
   const tarn__stamp last = close_ticket(base);
   atomic_init(&stream->last.ticket, last.ticket);
   stream->last.slot = last.slot;
+  stream->last.lane = TARN__NO_LANE;
   atomic_store(&stream->is_closed, true);
   atomic_store_explicit(&stream->timeline, (tarn__timeline *)&stream->last, memory_order_release);
   tarn__order_retire(base);

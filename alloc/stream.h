@@ -11,6 +11,7 @@
 struct tarn__timeline_face {
   _Atomic uint64_t ticket;
   uint32_t slot;
+  uint32_t lane; /* the slot, where a thread may keep what the stream frees; else no slot at all */
 };
 
 struct tarn_stream {
@@ -41,6 +42,8 @@ struct tarn_fence {
 
 /* The CPU's place among the timelines, and that of synchronous streams. */
 enum { TARN__HOST_SLOT = TARN_STREAMS_MAX };
+/* Where a thread keeps nothing: a closed stream's slot may be another stream's by now. */
+enum { TARN__NO_LANE = TARN__HOST_SLOT + 1 };
 
 static inline const struct tarn__timeline_face *tarn__stream_face(const tarn_stream *stream) {
   if (stream == NULL) return NULL;
@@ -52,6 +55,11 @@ static inline const struct tarn__timeline_face *tarn__stream_face(const tarn_str
 static inline uint32_t tarn__stream_slot(const tarn_stream *stream) {
   const struct tarn__timeline_face *face = tarn__stream_face(stream);
   return face == NULL ? TARN__HOST_SLOT : face->slot;
+}
+
+static inline uint32_t tarn__stream_lane(const tarn_stream *stream) {
+  const struct tarn__timeline_face *face = tarn__stream_face(stream);
+  return face == NULL ? TARN__HOST_SLOT : face->lane;
 }
 
 static inline tarn__stamp tarn__stream_stamp(const tarn_stream *stream) {

@@ -505,6 +505,63 @@ static void a_block_freed_on_a_closed_stream_waits_for_its_last_work(void **stat
   tarn_pool_release(pool);
 }
 
+static void a_block_freed_on_a_closed_stream_waits_for_others_in_its_place(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *closed = make_stream();
+  tarn_stream *keeper = make_stream();
+  const uint32_t number = tarn_stream_number(closed);
+  void *block = take(pool, 4096, closed), *warm = take(pool, 4096, closed);
+  give(pool, warm, closed); /* from now on the thread keeps what that stream frees */
+  assert_ok(tarn_stream_close(closed));
+  tarn_stream *next = make_stream(); /* on the timeline that is free again */
+  assert_int_equal(tarn_stream_number(next), number);
+  work(next);
+  assert_ok(tarn_pool_note_use(pool, block, next));
+  give(pool, block, closed);
+  assert_int_equal(stats_of(pool).active_bytes, 4096);
+  void *of_host = take(pool, 4096, NULL); /* empties the magazine on the way, where it grows */
+  assert_ptr_not_equal(of_host, block);
+  give(pool, of_host, NULL);
+  tarn_stream_release(closed);
+  tarn_stream_release(keeper);
+  tarn_stream_release(next);
+  tarn_pool_release(pool);
+}
+
+/* The host has seen all of the closed stream's own work, so only the other's stamp is left. */
+static void a_block_freed_on_a_seen_stream_still_waits_for_another(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *closed = make_stream(), *other = make_stream();
+  void *block = take(pool, 4096, closed);
+  assert_ok(tarn_stream_close(closed));
+  tarn_stream *next = make_stream();
+  work(other);
+  assert_ok(tarn_pool_note_use(pool, block, other));
+  give(pool, block, closed);
+  void *found = take(pool, 4096, next);
+  assert_ptr_not_equal(found, block);
+  give(pool, found, next);
+  tarn_stream_release(closed);
+  tarn_stream_release(other);
+  tarn_stream_release(next);
+  tarn_pool_release(pool);
+}
+
+static void a_closed_stream_is_refused_memory_that_its_thread_keeps(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *closed = make_stream();
+  give(pool, take(pool, 4096, closed), closed);
+  assert_ok(tarn_stream_close(closed));
+  void *none = NULL;
+  assert_status(tarn_pool_alloc(pool, 4096, closed, &none), TARN_INVALID_ARGUMENT);
+  assert_null(none);
+  tarn_stream_release(closed);
+  tarn_pool_release(pool);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_freed_block_is_reused_on_its_stream_without_a_call),
@@ -531,6 +588,9 @@ int main(void) {
       cmocka_unit_test(a_success_leaves_the_last_error_alone),
       cmocka_unit_test(bad_options_are_refused),
       cmocka_unit_test(a_block_freed_on_a_closed_stream_waits_for_its_last_work),
+      cmocka_unit_test(a_block_freed_on_a_closed_stream_waits_for_others_in_its_place),
+      cmocka_unit_test(a_block_freed_on_a_seen_stream_still_waits_for_another),
+      cmocka_unit_test(a_closed_stream_is_refused_memory_that_its_thread_keeps),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -215,6 +215,34 @@ static void bad_arguments_are_refused(void **state) {
   tarn_pool_release(lower);
 }
 
+/* What is left of a segment, and what lies in front of an aligned block, is less than a granule of
+ * the heap's. */
+static void scraps_of_a_fine_granularity_stay_in_their_segment(void **state) {
+  (void)state;
+  tarn_pool *lower = make_segment_pool(0);
+  const tarn_pool_provider_options fine = {
+      .struct_size = sizeof fine, .granularity_bytes = 64, .alignment_bytes = 64};
+  const tarn_caching_options options = {.struct_size = sizeof options, .segment_bytes = 960};
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_pool_provider_create(lower, &fine, &provider));
+  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  tarn_provider_release(provider);
+  void *block = take(pool, 768, NULL);
+  void *small = take(pool, 256, NULL); /* 192 bytes are free, which is not enough */
+  assert_int_equal(stats_of(pool).reserved_bytes, 2 * 960);
+  give(pool, block, NULL);
+  give(pool, small, NULL);
+  assert_ok(tarn_pool_trim(pool, 0, NULL));
+  assert_int_equal(stats_of(pool).reserved_bytes, 0);
+  assert_ok(tarn_caching_pool_reserve(pool, 960));
+  assert_int_equal(stats_of(pool).reserved_bytes, 960);
+  assert_ok(tarn_caching_pool_reserve(pool, 1000));
+  assert_int_equal(stats_of(pool).reserved_bytes, 2 * 960);
+  tarn_pool_release(pool);
+  tarn_pool_release(lower);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_rest_of_a_fresh_segment_is_behind_the_stream_that_got_it),
@@ -225,6 +253,7 @@ int main(void) {
       cmocka_unit_test(what_the_lower_pool_lacks_the_upper_one_tells),
       cmocka_unit_test(the_upper_pool_can_give_back_under_the_lower_ones_pressure),
       cmocka_unit_test(attributes_are_the_pools),
+      cmocka_unit_test(scraps_of_a_fine_granularity_stay_in_their_segment),
       cmocka_unit_test(bad_arguments_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
