@@ -134,6 +134,10 @@ tarn_status tarn_fixed_provider_create(void *address, size_t size_bytes,
     return tarn_fail(TARN_INVALID_ARGUMENT, "fixed: granularity %zu is not a power of two",
                      granularity);
   }
+  if (size_bytes > PTRDIFF_MAX || (uintptr_t)address > UINTPTR_MAX - size_bytes) {
+    return tarn_fail(TARN_TOO_LARGE, "fixed: %zu bytes at %p leave the address space", size_bytes,
+                     address);
+  }
   char *start = address;
   size_t usable_bytes = size_bytes;
   if (!trim_range(&start, &usable_bytes, granularity)) {

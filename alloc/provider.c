@@ -108,6 +108,7 @@ const tarn_provider_attributes *tarn_provider_attributes_of(const tarn_provider 
 }
 
 static tarn_status check_size(const tarn_provider *provider, size_t size_bytes) {
+  if (provider == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "provider is NULL");
   const size_t granularity = provider->attributes.granularity_bytes;
   if (size_bytes > PTRDIFF_MAX) {
     return tarn_fail(TARN_TOO_LARGE, "provider %s: %zu bytes exceed any machine", provider->name,
@@ -128,6 +129,7 @@ static tarn_status check_range(const tarn_provider *provider, void *address, siz
 }
 
 static tarn_status check_reserves(const tarn_provider *provider) {
+  if (provider == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "provider is NULL");
   if (provider->ops.reserve != NULL) return TARN_OK;
   return tarn_fail(TARN_NOT_SUPPORTED, "provider %s does not reserve address space",
                    provider->name);
@@ -143,7 +145,8 @@ tarn_status tarn_provider_alloc(tarn_provider *provider, size_t size_bytes, void
 
 tarn_status tarn_provider_alloc_ordered(tarn_provider *provider, size_t size_bytes,
                                         tarn_stream *stream, void **address) {
-  if (provider->ops.alloc_ordered == NULL || tarn_stream_is_synchronous(stream)) {
+  if (provider == NULL || provider->ops.alloc_ordered == NULL ||
+      tarn_stream_is_synchronous(stream)) {
     return tarn_provider_alloc(provider, size_bytes, address);
   }
   if (address == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "address is NULL");
@@ -177,10 +180,10 @@ tarn_status tarn_provider_decommit(tarn_provider *provider, void *address, size_
 }
 
 tarn_status tarn_provider_free(tarn_provider *provider, void *address, size_t size_bytes) {
+  const tarn_status status = check_size(provider, size_bytes);
+  if (status != TARN_OK) return status;
   if (address == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "provider %s: NULL is no block", provider->name);
   }
-  const tarn_status status = check_size(provider, size_bytes);
-  if (status != TARN_OK) return status;
   return provider->ops.release(provider->context, address, size_bytes);
 }

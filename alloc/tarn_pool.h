@@ -37,7 +37,8 @@ typedef struct tarn_pool_stats {
   size_t struct_size;
   size_t requested_bytes; /* lent out, as asked for */
   size_t allocated_bytes; /* lent out, as rounded by the pool */
-  size_t active_bytes;    /* allocated, and freed but not yet seen to be unused by every stream */
+  size_t active_bytes;    /* allocated, and freed but not yet seen to be unused by every stream; so
+                             are free neighbours that such a block was joined with */
   size_t reserved_bytes;  /* obtained from the provider and not given back */
   size_t requested_bytes_peak;
   size_t allocated_bytes_peak;
@@ -117,7 +118,9 @@ TARN_API TARN_NODISCARD tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, siz
 
 /* Takes back exactly an address that the pool lent out, from any thread; NULL does nothing. Makes
  * no driver call and does not block, unless it takes a released pool down. TARN_NOT_FOUND for any
- * other address and for a second free. */
+ * other address, and for a second free that the first one happened before. Two threads that free
+ * the same block at once race for it, as any two writers of the same memory, and that may not be
+ * noticed. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_free(tarn_pool *pool, void *address,
                                                    tarn_stream *stream);
 

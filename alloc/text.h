@@ -14,7 +14,7 @@ typedef struct tarn__text {
 
 /* A piece of at most 512 bytes. */
 void tarn__text_print(tarn__text *text, const char *format, ...) TARN_PRINTF(2, 3);
-/* "name" as a JSON string, quotes and all. */
+/* "name" as a JSON string, quotes and all; where it is no UTF-8, each byte is a character. */
 void tarn__text_quote(tarn__text *text, const char *name);
 /* Writes what is left; the status of all. */
 TARN_NODISCARD tarn_status tarn__text_finish(tarn__text *text);

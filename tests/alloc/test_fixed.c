@@ -46,6 +46,15 @@ static void ends_are_trimmed_to_the_granularity(void **state) {
   assert_status(tarn_fixed_provider_create(NULL, 4096, NULL, &provider), TARN_INVALID_ARGUMENT);
 }
 
+static void a_range_beyond_the_address_space_is_refused(void **state) {
+  (void)state;
+  tarn_provider *provider = NULL;
+  void *last = (void *)(uintptr_t)-8192;
+  assert_status(tarn_fixed_provider_create(last, 3 * 4096, NULL, &provider), TARN_TOO_LARGE);
+  assert_status(tarn_fixed_provider_create(last, SIZE_MAX, NULL, &provider), TARN_TOO_LARGE);
+  assert_null(provider);
+}
+
 static void what_was_not_lent_is_not_taken_back(void **state) {
   (void)state;
   char *const base = (char *)(uintptr_t)0x10000000;
@@ -65,6 +74,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_range_is_used_up_and_comes_back_whole),
       cmocka_unit_test(ends_are_trimmed_to_the_granularity),
+      cmocka_unit_test(a_range_beyond_the_address_space_is_refused),
       cmocka_unit_test(what_was_not_lent_is_not_taken_back),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

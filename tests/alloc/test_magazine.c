@@ -254,6 +254,7 @@ static void threads_that_share_a_place_keep_blocks_too(void **state) {
   enum { COUNT = TARN__MAGAZINE_PLACES + 8 };
   static neighbour threads[COUNT];
   tarn_pool *pool = make_range_pool(0);
+  assert_ok(tarn_caching_pool_reserve(pool, 4 * MIB)); /* growth would empty the magazines */
   pthread_barrier_t all_there;
   pthread_barrier_init(&all_there, NULL, COUNT);
   for (int index = 0; index < COUNT; index++) {

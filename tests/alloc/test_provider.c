@@ -98,6 +98,11 @@ static void a_provider_of_ones_own_works_and_is_destroyed_once(void **state) {
   tarn_provider_release(provider);
   assert_int_equal(destroyed_count, 1);
   tarn_provider_release(NULL);
+  assert_status(tarn_provider_alloc(NULL, 4096, &block), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_provider_alloc_ordered(NULL, 4096, NULL, &block), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_provider_reserve(NULL, 4096, &block), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_provider_commit(NULL, &block, 4096), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_provider_free(NULL, &block, 4096), TARN_INVALID_ARGUMENT);
 }
 
 static void incomplete_operations_are_refused_by_name(void **state) {

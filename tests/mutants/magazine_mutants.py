@@ -8,9 +8,9 @@ plant(
     "kept_block_to_the_wrong_stream",
     "a thread's next allocation takes what it freed on another stream",
     "alloc/magazine.c",
-    "  lane *kept = is_common(magazine != NULL) ? magazine->lane_of[tarn__stream_slot(stream)]"
+    "  lane *kept = is_common(magazine != NULL) ? magazine->lane_of[tarn__stream_lane(stream)]"
     " : NULL;\n",
-    "  lane *kept = is_common(magazine != NULL) && magazine->lane_of[tarn__stream_slot(stream)]"
+    "  lane *kept = is_common(magazine != NULL) && magazine->lane_of[tarn__stream_lane(stream)]"
     " != NULL ? magazine->lanes : NULL;\n",
     first="test_magazine",
 )
