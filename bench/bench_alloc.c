@@ -233,9 +233,13 @@ static tarn_status measure_churn(bench_run *bench, const char *name, pool_use *u
     runs[i].steps = steps;
     subjects[i] = (measure_subject){allocators[i].name, run_churn, &runs[i]};
   }
+  tarn_status status = TARN_OK;
+  for (int i = 0; status == TARN_OK && i < count; i++) {
+    status = run_churn(&runs[i], CHURN_ROUNDS_AHEAD * CHURN_STEPS);
+  }
   /* Long samples: a step's cost depends on its size, and a sample is to see many of them. */
   const measure_options options = {.sample_ns_min = 10 * 1000 * 1000};
-  const tarn_status status = bench_measure(bench, name, "ns", subjects, count, &options);
+  if (status == TARN_OK) status = bench_measure(bench, name, "ns", subjects, count, &options);
   for (int i = 0; i < count; i++) {
     for (int slot = 0; slot < CHURN_SLOTS; slot++) {
       void *address = runs[i].slots[slot];

@@ -148,6 +148,10 @@ static tarn_status bench_two_threads_churn(bench_run *bench, tarn_pool *pool,
     runs[i].steps = steps;
     runs[i].at = (size_t)i * CHURN_STEPS / 2;
   }
+  /* Until the pool has the size it needs. */
+  for (int i = 0; status == TARN_OK && i < 2 * CHURN_ROUNDS_AHEAD; i++) {
+    status = run_churn(&runs[i % 2], CHURN_STEPS);
+  }
   if (status == TARN_OK) {
     status = measure_two_threads(bench, name, run_churn, &runs[0], &runs[1]);
   }

@@ -5,7 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CHURN_STEPS = 1 << 16 }; /* a power of two: a body walks round them */
+enum {
+  CHURN_STEPS = 1 << 16,  /* a power of two: a body walks round them */
+  CHURN_ROUNDS_AHEAD = 2, /* untimed, for an allocator has to grow first */
+};
 
 typedef struct churn_step {
   uint32_t slot;
