@@ -29,8 +29,11 @@ typedef struct lane {
   tarn__block *bins[TARN__SIZE_BINS]; /* chained by `low`; the one freed last comes first */
 } lane;
 
+/* No address has it. */
+static const uintptr_t NO_KEY = UINTPTR_MAX;
+
 typedef struct known_leaf {
-  uintptr_t key; /* the address bits above the leaf's span */
+  uintptr_t key; /* the address bits above the leaf's span; NO_KEY: none is known */
   tarn__page_leaf *leaf;
 } known_leaf;
 
@@ -94,12 +97,14 @@ static inline size_t round_size(size_t size_bytes) {
 
 /* --- lanes: the thread is busy and the magazine open, or the lock is held --- */
 
-static inline void push(tarn__magazine *magazine, lane *kept, tarn__block *block) {
+/* kept_bytes: with the block. */
+static inline void push(tarn__magazine *magazine, lane *kept, tarn__block *block,
+                        size_t kept_bytes) {
   tarn__block **bin = &kept->bins[block->bin];
   atomic_store_explicit(&block->is_kept, true, memory_order_relaxed);
   block->low = *bin;
   *bin = block;
-  store_size(&magazine->kept_bytes, load_size(&magazine->kept_bytes) + block->size_bytes);
+  store_size(&magazine->kept_bytes, kept_bytes);
   store_size(&magazine->requested_bytes,
              load_size(&magazine->requested_bytes) - block->requested_bytes);
 }
@@ -134,13 +139,12 @@ static inline tarn__magazine_place *place_of(tarn__caching *self, uintptr_t thre
   return &self->places[tarn__thread_place(thread, TARN__MAGAZINE_PLACES)];
 }
 
-/* The magazine of the calling thread, where its place in the pool is its own. What another thread
- * writes there is never the caller's number. */
-static inline tarn__magazine *find_magazine(tarn__caching *self) {
+/* The calling thread's place in the pool, where that is its own, and then there is a magazine. What
+ * another thread writes there is never the caller's number. */
+static inline bool find_place(tarn__caching *self, tarn__magazine_place **place) {
   const uintptr_t thread = tarn__thread_number();
-  tarn__magazine_place *place = place_of(self, thread);
-  const bool is_own = atomic_load_explicit(&place->thread, memory_order_relaxed) == thread;
-  return is_common(is_own) ? place->magazine : NULL;
+  *place = place_of(self, thread);
+  return is_common(atomic_load_explicit(&(*place)->thread, memory_order_relaxed) == thread);
 }
 
 /* The same where another thread had that place first; NULL where the thread has none. */
@@ -178,7 +182,7 @@ static inline void *take_kept(tarn__magazine *magazine, tarn__block **link,
   block->tag = magazine->tag;
   const size_t sum_bytes = load_size(&magazine->requested_bytes) + requested_bytes;
   store_size(&magazine->requested_bytes, sum_bytes);
-  if ((ptrdiff_t)(sum_bytes - magazine->requested_bytes_high) > 0) {
+  if ((ptrdiff_t)sum_bytes > (ptrdiff_t)magazine->requested_bytes_high) {
     magazine->requested_bytes_high = sum_bytes;
   }
   magazine->alloc_count++;
@@ -201,11 +205,11 @@ static __attribute__((noinline)) tarn_status alloc_near(tarn__magazine *magazine
                                     address);
 }
 
-/* With the calling thread's magazine; NULL where it has none. */
+/* With the calling thread's magazine. */
 static inline tarn_status alloc_from(tarn__magazine *magazine, tarn__caching *self,
                                      size_t size_bytes, size_t alignment_bytes, tarn_stream *stream,
                                      void **address) {
-  lane *kept = is_common(magazine != NULL) ? magazine->lane_of[tarn__stream_lane(stream)] : NULL;
+  lane *kept = magazine->lane_of[tarn__stream_lane(stream)];
   if (is_common(kept != NULL && alignment_bytes <= self->alignment_bytes)) {
     if (enter(magazine)) {
       const size_t rounded_bytes = round_size(size_bytes);
@@ -228,15 +232,19 @@ static __attribute__((noinline)) tarn_status alloc_without_place(tarn__caching *
                                                                  size_t alignment_bytes,
                                                                  tarn_stream *stream,
                                                                  void **address) {
-  return alloc_from(magazine_of_caller(self), self, size_bytes, alignment_bytes, stream, address);
+  tarn__magazine *magazine = magazine_of_caller(self);
+  if (magazine == NULL) {
+    return tarn__caching_alloc_locked(self, size_bytes, alignment_bytes, stream, address);
+  }
+  return alloc_from(magazine, self, size_bytes, alignment_bytes, stream, address);
 }
 
 tarn_status tarn__magazine_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
                                  tarn_stream *stream, void **address) {
   tarn__caching *self = context;
-  tarn__magazine *magazine = find_magazine(self);
-  if (is_common(magazine != NULL)) {
-    return alloc_from(magazine, self, size_bytes, alignment_bytes, stream, address);
+  tarn__magazine_place *place = NULL;
+  if (find_place(self, &place)) {
+    return alloc_from(place->magazine, self, size_bytes, alignment_bytes, stream, address);
   }
   return alloc_without_place(self, size_bytes, alignment_bytes, stream, address);
 }
@@ -245,7 +253,7 @@ tarn_status tarn__magazine_alloc(void *context, size_t size_bytes, size_t alignm
 static inline tarn__block *find_start(tarn__magazine *magazine, const void *address) {
   const uintptr_t key = (uintptr_t)address >> TARN__PAGE_SPAN_BITS;
   const known_leaf *known = &magazine->leaves[key % LEAF_COUNT];
-  if (!is_common(known->key == key && known->leaf != NULL)) return NULL;
+  if (!is_common(known->key == key)) return NULL;
   tarn__block *block = tarn__page_leaf_get(known->leaf, address);
   return is_common(block != NULL && block->address == (const char *)address) ? block : NULL;
 }
@@ -263,12 +271,13 @@ static inline bool keep_freed(tarn__magazine *magazine, lane *kept, const void *
   tarn__block *block = find_start(magazine, address);
   if (block == NULL || atomic_load_explicit(&block->is_kept, memory_order_relaxed)) return false;
   if (!has_one_user(block, slot)) return false;
-  if (load_size(&magazine->kept_bytes) + block->size_bytes > magazine->kept_bytes_max) return false;
+  const size_t kept_bytes = load_size(&magazine->kept_bytes) + block->size_bytes;
+  if (kept_bytes > magazine->kept_bytes_max) return false;
   if (slot != TARN__HOST_SLOT) {
     block->stamps.few[0] = tarn__stream_stamp(stream);
     block->stamps.count = 1;
   }
-  push(magazine, kept, block);
+  push(magazine, kept, block, kept_bytes);
   magazine->free_count++;
   return true;
 }
@@ -276,7 +285,7 @@ static inline bool keep_freed(tarn__magazine *magazine, lane *kept, const void *
 static inline tarn_status free_to(tarn__magazine *magazine, tarn__caching *self, void *address,
                                   tarn_stream *stream) {
   const uint32_t slot = tarn__stream_lane(stream);
-  lane *kept = is_common(magazine != NULL) ? magazine->lane_of[slot] : NULL;
+  lane *kept = magazine->lane_of[slot];
   if (is_common(kept != NULL)) {
     const bool is_kept = enter(magazine) && keep_freed(magazine, kept, address, stream, slot);
     leave(magazine);
@@ -287,13 +296,15 @@ static inline tarn_status free_to(tarn__magazine *magazine, tarn__caching *self,
 
 static __attribute__((noinline)) tarn_status free_without_place(tarn__caching *self, void *address,
                                                                 tarn_stream *stream) {
-  return free_to(magazine_of_caller(self), self, address, stream);
+  tarn__magazine *magazine = magazine_of_caller(self);
+  if (magazine == NULL) return tarn__caching_free_locked(self, address, stream);
+  return free_to(magazine, self, address, stream);
 }
 
 tarn_status tarn__magazine_free(void *context, void *address, tarn_stream *stream) {
   tarn__caching *self = context;
-  tarn__magazine *magazine = find_magazine(self);
-  if (is_common(magazine != NULL)) return free_to(magazine, self, address, stream);
+  tarn__magazine_place *place = NULL;
+  if (find_place(self, &place)) return free_to(place->magazine, self, address, stream);
   return free_without_place(self, address, stream);
 }
 
@@ -361,7 +372,7 @@ bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t 
   const uintptr_t key = (uintptr_t)block->address >> TARN__PAGE_SPAN_BITS;
   magazine->leaves[key % LEAF_COUNT] =
       (known_leaf){key, tarn__page_map_leaf(&magazine->pool->heap.starts, block->address)};
-  push(magazine, kept, block);
+  push(magazine, kept, block, kept_bytes);
   return true;
 }
 
@@ -597,6 +608,7 @@ tarn__magazine *tarn__magazine_of_thread(tarn__caching *self) {
   made->pool = self;
   made->pool_id = self->id;
   made->kept_bytes_max = KEPT_BYTES_LEAST;
+  for (int index = 0; index < LEAF_COUNT; index++) made->leaves[index].key = NO_KEY;
   made->tag = tarn__tag_current;
   pthread_mutex_lock(&self->lock);
   const uint32_t fenced = tarn__barrier_is_one_sided() ? 0 : NEEDS_FENCE;

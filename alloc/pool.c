@@ -8,6 +8,12 @@
 struct tarn_pool {
   /* Handles; and lent-out blocks, or where the implementation counts those, one for them all. */
   atomic_size_t reference_count;
+  /* What the calls go to: the implementation, or where tarn counts the blocks, alloc_counted and
+   * free_counted with the pool itself. */
+  tarn_status (*alloc)(void *callee, size_t size_bytes, size_t alignment_bytes, tarn_stream *stream,
+                       void **address);
+  tarn_status (*free)(void *callee, void *address, tarn_stream *stream);
+  void *callee;
   tarn_pool_ops ops;
   void *context;
   tarn_pool_attributes attributes;
@@ -38,6 +44,26 @@ static tarn_status check_pool_ops(const tarn_pool_ops *ops) {
   return tarn_fail(TARN_INVALID_ARGUMENT, "pool operations lack %s", missing);
 }
 
+static tarn_status alloc_counted(void *callee, size_t size_bytes, size_t alignment_bytes,
+                                 tarn_stream *stream, void **address) {
+  tarn_pool *pool = callee;
+  tarn_pool_retain(pool); /* for the block */
+  const tarn_status status =
+      pool->ops.alloc(pool->context, size_bytes, alignment_bytes, stream, address);
+  if (status != TARN_OK) {
+    *address = NULL;
+    tarn_pool_release(pool);
+  }
+  return status;
+}
+
+static tarn_status free_counted(void *callee, void *address, tarn_stream *stream) {
+  tarn_pool *pool = callee;
+  const tarn_status status = pool->ops.free(pool->context, address, stream);
+  if (status == TARN_OK) tarn_pool_release(pool);
+  return status;
+}
+
 tarn_status tarn_pool_create(const tarn_pool_ops *ops, void *context, tarn_pool **pool) {
   if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
   *pool = NULL;
@@ -56,6 +82,10 @@ tarn_status tarn_pool_create(const tarn_pool_ops *ops, void *context, tarn_pool 
   atomic_init(&made->reference_count, ops->close != NULL ? 2 : 1);
   made->ops = *ops;
   made->context = context;
+  const bool is_counted = ops->close == NULL;
+  made->alloc = is_counted ? alloc_counted : ops->alloc;
+  made->free = is_counted ? free_counted : ops->free;
+  made->callee = is_counted ? (void *)made : context;
   made->attributes = attributes;
   memcpy(made->name, ops->name, name_bytes);
   made->ops.name = made->name;
@@ -122,19 +152,6 @@ static tarn_status refuse_alloc(tarn_pool *pool, size_t size_bytes, size_t align
                    pool->name, size_bytes, alignment_bytes);
 }
 
-static __attribute__((noinline)) tarn_status alloc_counted(tarn_pool *pool, size_t size_bytes,
-                                                           size_t alignment_bytes,
-                                                           tarn_stream *stream, void **address) {
-  tarn_pool_retain(pool); /* for the block */
-  const tarn_status status =
-      pool->ops.alloc(pool->context, size_bytes, alignment_bytes, stream, address);
-  if (status != TARN_OK) {
-    *address = NULL;
-    tarn_pool_release(pool);
-  }
-  return status;
-}
-
 /* One function in two: the compiler writes out the common one, where the alignment is 0. */
 static inline tarn_status alloc_checked(tarn_pool *pool, size_t size_bytes, size_t alignment_bytes,
                                         tarn_stream *stream, void **address) {
@@ -144,11 +161,7 @@ static inline tarn_status alloc_checked(tarn_pool *pool, size_t size_bytes, size
   if (!is_sound) return refuse_alloc(pool, size_bytes, alignment_bytes, address);
   *address = NULL;
   if (size_bytes == 0) return TARN_OK;
-  /* An implementation that counts its blocks leaves the address alone where it fails. */
-  if (pool->ops.close == NULL) {
-    return alloc_counted(pool, size_bytes, alignment_bytes, stream, address);
-  }
-  return pool->ops.alloc(pool->context, size_bytes, alignment_bytes, stream, address);
+  return pool->alloc(pool->callee, size_bytes, alignment_bytes, stream, address);
 }
 
 tarn_status tarn_pool_alloc(tarn_pool *pool, size_t size_bytes, tarn_stream *stream,
@@ -161,19 +174,10 @@ tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, size_t size_bytes, size_t a
   return alloc_checked(pool, size_bytes, alignment_bytes, stream, address);
 }
 
-static __attribute__((noinline)) tarn_status free_counted(tarn_pool *pool, void *address,
-                                                          tarn_stream *stream) {
-  const tarn_status status = pool->ops.free(pool->context, address, stream);
-  if (status == TARN_OK) tarn_pool_release(pool);
-  return status;
-}
-
 tarn_status tarn_pool_free(tarn_pool *pool, void *address, tarn_stream *stream) {
   if (address == NULL) return TARN_OK;
   if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
-  if (pool->ops.close == NULL) return free_counted(pool, address, stream);
-  /* The pool may be gone when this returns. */
-  return pool->ops.free(pool->context, address, stream);
+  return pool->free(pool->callee, address, stream); /* the pool may be gone then */
 }
 
 tarn_status tarn_pool_note_use(tarn_pool *pool, const void *address, tarn_stream *stream) {

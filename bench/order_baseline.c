@@ -70,8 +70,10 @@ static tarn_status insert_piece(free_list *list, free_piece piece) {
   }
   const tarn_status status = make_room(list);
   if (status != TARN_OK) return status;
-  memmove(&list->pieces[index + 1], &list->pieces[index],
-          (list->count - index) * sizeof list->pieces[0]);
+  if (index < list->count) {
+    memmove(&list->pieces[index + 1], &list->pieces[index],
+            (list->count - index) * sizeof list->pieces[0]);
+  }
   list->pieces[index] = piece;
   list->count++;
   return TARN_OK;

@@ -8,10 +8,10 @@ plant(
     "kept_block_to_the_wrong_stream",
     "a thread's next allocation takes what it freed on another stream",
     "alloc/magazine.c",
-    "  lane *kept = is_common(magazine != NULL) ? magazine->lane_of[tarn__stream_lane(stream)]"
-    " : NULL;\n",
-    "  lane *kept = is_common(magazine != NULL) && magazine->lane_of[tarn__stream_lane(stream)]"
-    " != NULL ? magazine->lanes : NULL;\n",
+    "  lane *kept = magazine->lane_of[tarn__stream_lane(stream)];\n"
+    "  if (is_common(kept != NULL",
+    "  lane *kept = magazine->lane_of[tarn__stream_lane(stream)] ? magazine->lanes : NULL;\n"
+    "  if (is_common(kept != NULL",
     first="test_magazine",
 )
 plant(
