@@ -209,9 +209,12 @@ static void say_rows(paragraph *text, const tarn_out_of_memory *report) {
 
 static tarn_status say_report(const tarn_out_of_memory *report) {
   paragraph text = {.length = 0};
-  say(&text, "pool %s: %zu bytes asked for; %zu live, %zu cached of which %zu pending, ",
-      report->pool, report->asked_bytes, report->live_bytes, report->cached_bytes,
-      report->pending_bytes);
+  say(&text, "pool %s: %zu bytes asked for", report->pool, report->asked_bytes);
+  if (report->alignment_bytes > TARN__HEAP_GRANULE_BYTES) {
+    say(&text, ", aligned to %zu", report->alignment_bytes);
+  }
+  say(&text, "; %zu live, %zu cached of which %zu pending, ", report->live_bytes,
+      report->cached_bytes, report->pending_bytes);
   say(&text, "largest free range %zu, %zu reserved. ", report->largest_free_bytes,
       report->reserved_bytes);
   say_refusal(&text, report);

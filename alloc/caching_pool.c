@@ -145,8 +145,8 @@ tarn_status tarn__caching_alloc_locked(tarn__caching *self, size_t size_bytes,
 }
 
 static tarn_status refuse_unknown(const tarn__caching *self, const void *address) {
-  return tarn_fail(TARN_NOT_FOUND, "pool over %s: %p is not lent out",
-                   tarn_provider_name(self->provider), address);
+  return tarn_fail(TARN_NOT_FOUND, "pool %s: %p is not lent out", tarn_budget_name(self->budget),
+                   address);
 }
 
 /* True once when no block is out: then the pool's reference to itself goes. */

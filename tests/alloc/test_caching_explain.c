@@ -83,6 +83,11 @@ static void the_message_says_it_in_words(void **state) {
       "free "
       "range 0, 2097152 reserved. Budget small is at 2097152 of 4194304. A trim would give back 0, "
       "a wait 0 more. Held by: weights 2097152 in 1.");
+  void *none = NULL;
+  assert_status(tarn_pool_alloc_aligned(pool, 10, 8 * MIB, NULL, &none), TARN_OUT_OF_MEMORY);
+  assert_non_null(strstr(tarn_last_error()->message, "10 bytes asked for, aligned to 8388608;"));
+  assert_status(tarn_pool_free(pool, &none, NULL), TARN_NOT_FOUND);
+  assert_non_null(strstr(tarn_last_error()->message, "pool small: "));
   give(pool, block, NULL);
   tarn_pool_release(pool);
 }
