@@ -474,7 +474,6 @@ size_t tarn__magazines_peak_bytes(tarn__caching *self) {
   for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
     const size_t kept_bytes = load_size(&each->kept_bytes);
     allocated_bytes -= each->kept_bytes_low < kept_bytes ? each->kept_bytes_low : kept_bytes;
-    each->kept_bytes_low = kept_bytes;
   }
   tarn__magazines_open(self);
   return allocated_bytes;

@@ -126,8 +126,27 @@ static void a_range_gives_single_granules_back(void **state) {
   tarn_pool_release(pool);
 }
 
+/* Each block alone is all that the lock has seen; together they were out without it. */
+static void decay_forgets_no_peak_of_calls_without_the_lock(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  size_t released = 0;
+  assert_ok(tarn_caching_pool_decay(pool, 0, &released));
+  give(pool, take(pool, 4096, NULL), NULL);
+  give(pool, take(pool, 16384, NULL), NULL);
+  void *small = take(pool, 4096, NULL);
+  void *large = take(pool, 16384, NULL);
+  give(pool, small, NULL);
+  give(pool, large, NULL);
+  assert_ok(tarn_caching_pool_decay(pool, UINT64_MAX / 2, &released));
+  assert_int_equal(stats_of(pool).allocated_bytes_peak, 4096 + 16384);
+  assert_int_equal(stats_of(pool).requested_bytes_peak, 4096 + 16384);
+  tarn_pool_release(pool);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(decay_forgets_no_peak_of_calls_without_the_lock),
       cmocka_unit_test(what_no_window_needed_goes_in_steps),
       cmocka_unit_test(what_comes_back_once_in_a_window_stays),
       cmocka_unit_test(a_window_without_any_call_gives_all_of_it_back),
