@@ -130,19 +130,6 @@ tarn__block *tarn__tree_at_least(tarn__block *root, size_t key, const char *addr
   return found;
 }
 
-tarn__block *tarn__tree_at_most(tarn__block *root, size_t key, const char *address) {
-  tarn__block *found = NULL;
-  while (root != NULL) {
-    if (root->key < key || (root->key == key && root->address <= address)) {
-      found = root;
-      root = root->high;
-    } else {
-      root = root->low;
-    }
-  }
-  return found;
-}
-
 tarn__block *tarn__tree_next(const tarn__block *block) {
   return tarn__tree_at_least(*block->root, block->key, block->address + 1);
 }

@@ -57,9 +57,8 @@ bool tarn__block_merge_right(tarn__block *block);
 /* Trees hold blocks in the order of (key, address): treaps, so every step is O(log n) expected. */
 void tarn__tree_insert(tarn__block **root, tarn__block *block, size_t key);
 void tarn__tree_remove(tarn__block *block);
-/* The first block at or behind (key, address); the last one at or before it; NULL for none. */
+/* The first block at or behind (key, address); NULL for none. */
 tarn__block *tarn__tree_at_least(tarn__block *root, size_t key, const char *address);
-tarn__block *tarn__tree_at_most(tarn__block *root, size_t key, const char *address);
 /* The one that follows `block` in its tree. */
 tarn__block *tarn__tree_next(const tarn__block *block);
 

@@ -2,8 +2,8 @@
  *
  * An allocation takes a block that the calling thread keeps (magazine.c), else the best fitting one
  * that its stream may use at once; what happens where there is none is told in caching_tiers.c. The
- * lock guards the heap and is never held while a
- * provider or a stream is called: what is worked on meanwhile is CLAIMED. */
+ * lock guards the heap and is never held while a provider or a stream is called: what is worked on
+ * meanwhile is CLAIMED. */
 #include "alloc/tarn_caching_pool.h"
 
 #include <stdlib.h>
@@ -11,8 +11,8 @@
 #include "alloc/magazine.h"
 #include "alloc/pool.h"
 #include "alloc/status.h"
-#include "alloc/tag.h"
 #include "alloc/stream.h"
+#include "alloc/tag.h"
 
 enum { VALIDATE_PERIOD = 64 }; /* changes between two walks over the whole heap, TARN_DEBUG 2 */
 
@@ -76,7 +76,7 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
   }
   lent->tag = tarn__tag_current;
   tarn__caching_trace(self, 'a', lent->address, lent->requested_bytes, asked->stream);
-  tarn__magazine_prepare(lent);
+  lent->bin = (uint16_t)tarn__size_bin(lent->size_bytes);
   self->stats.alloc_count++;
   tarn__caching_note_change(self);
   return lent->address;
@@ -161,15 +161,6 @@ static bool is_lent(const tarn__block *block) {
   return block != NULL && !atomic_load_explicit(&block->is_kept, memory_order_relaxed);
 }
 
-/* Is the stamp of the free, none for the CPU's, all that the block waits for? One may be another
- * stream's, where the host has seen the free's own meanwhile. */
-static bool has_own_stamp_only(const tarn__block *block, uint32_t slot) {
-  const tarn__stamps *stamps = &block->stamps;
-  if (stamps->capacity != 0) return false;
-  if (slot == TARN__HOST_SLOT) return stamps->count == 0;
-  return stamps->count == 1 && stamps->few[0].slot == slot;
-}
-
 tarn_status tarn__caching_free_locked(tarn__caching *self, void *address, tarn_stream *stream) {
   tarn__magazine *magazine = tarn__magazine_of_thread(self);
   pthread_mutex_lock(&self->lock);
@@ -188,8 +179,7 @@ tarn_status tarn__caching_free_locked(tarn__caching *self, void *address, tarn_s
   TARN_ASSERT(is_added); /* a live block has room for it */
   (void)is_added;
   tarn__caching_trace(self, 'f', block->address, block->requested_bytes, stream);
-  const bool is_kept = magazine != NULL && has_own_stamp_only(block, slot) &&
-                       tarn__magazine_keep(magazine, block, slot);
+  const bool is_kept = magazine != NULL && tarn__magazine_keep(magazine, block, slot);
   if (!is_kept) {
     tarn__heap_take_back(&self->heap, block);
     tarn__heap_put_free(&self->heap, block);

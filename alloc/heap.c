@@ -428,18 +428,6 @@ size_t tarn__heap_captured_bytes(const tarn__heap *heap) {
   return captured;
 }
 
-size_t tarn__heap_largest_free_bytes(const tarn__heap *heap) {
-  size_t largest = 0;
-  for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
-    for (tarn__block *block = segment->first; block != NULL; block = block->right) {
-      if (block->state == TARN__BLOCK_FREE && block->size_bytes > largest) {
-        largest = block->size_bytes;
-      }
-    }
-  }
-  return largest;
-}
-
 void tarn__heap_deinit(tarn__heap *heap) {
   TARN_ASSERT(heap->segments == NULL);
   tarn__page_map_deinit(&heap->starts);

@@ -104,11 +104,9 @@ tarn__block *tarn__heap_join_run(tarn__heap *heap, size_t size_bytes, size_t ali
  * anything was joined. */
 bool tarn__heap_join_all(tarn__heap *heap, bool clean_only);
 
-/* Free bytes whose stamps the host has not seen; those of them that captures keep; the largest free
- * block. */
+/* Free bytes whose stamps the host has not seen; those of them that captures keep. */
 size_t tarn__heap_pending_bytes(const tarn__heap *heap);
 size_t tarn__heap_captured_bytes(const tarn__heap *heap);
-size_t tarn__heap_largest_free_bytes(const tarn__heap *heap);
 
 /* Frees what an empty heap still holds. */
 void tarn__heap_deinit(tarn__heap *heap);

@@ -310,10 +310,6 @@ tarn_status tarn__magazine_free(void *context, void *address, tarn_stream *strea
 
 /* --- with the pool's lock --- */
 
-void tarn__magazine_prepare(tarn__block *block) {
-  block->bin = (uint16_t)tarn__size_bin(block->size_bytes);
-}
-
 /* Gives blocks back to the heap, the large ones first, until keep_bytes are left. */
 static void drain_lane(tarn__magazine *magazine, lane *kept, size_t keep_bytes) {
   tarn__heap *heap = &magazine->pool->heap;
@@ -356,7 +352,7 @@ static size_t share_of_thread(const tarn__caching *self, uint32_t slot) {
 }
 
 bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t slot) {
-  TARN_ASSERT(has_one_user(block, slot));
+  if (!has_one_user(block, slot)) return false;
   /* In a capture every call takes the lock. */
   if (slot != TARN__HOST_SLOT && tarn__order_is_private(slot)) return false;
   if (atomic_load_explicit(&magazine->closed, memory_order_relaxed) % NEEDS_FENCE != 0)

@@ -36,11 +36,9 @@ void tarn__magazines_set_tag(uint32_t tag);
 /* The pool is going, and nobody calls it any more. Without the pool's lock. */
 void tarn__magazines_forget(tarn__caching *self);
 
-/* From here on with the pool's lock held. A block that the heap has just lent may be kept later. */
-void tarn__magazine_prepare(tarn__block *block);
-/* Keeps a LIVE block, just freed on the timeline `slot`
- * (TARN__HOST_SLOT: by the CPU), which is the one stamp it has. False where the block has to go to
- * the heap. */
+/* From here on with the pool's lock held. Keeps a LIVE block, just freed on the timeline `slot`
+ * (TARN__HOST_SLOT: by the CPU). False where the block has to go to the heap, for one because
+ * another stream may still use it. */
 bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t slot);
 
 /* Gives what the calling thread keeps back to the heap; true where that was anything. */

@@ -23,19 +23,6 @@ static tarn__block *slow_at_least(tarn__block **nodes, size_t key, const char *a
   return best;
 }
 
-static tarn__block *slow_at_most(tarn__block **nodes, size_t key, const char *address) {
-  tarn__block *best = NULL;
-  for (int index = 0; index < NODE_COUNT; index++) {
-    tarn__block *node = nodes[index];
-    if (node->root == NULL || node->key > key) continue;
-    if (node->key == key && node->address > address) continue;
-    const bool is_last = best == NULL || node->key > best->key ||
-                         (node->key == best->key && node->address > best->address);
-    if (is_last) best = node;
-  }
-  return best;
-}
-
 static void trees_answer_as_a_search_of_all_nodes_does(void **state) {
   (void)state;
   tarn__block *nodes[NODE_COUNT];
@@ -56,7 +43,6 @@ static void trees_answer_as_a_search_of_all_nodes_does(void **state) {
     const size_t key = test_random(&random) % 22;
     const char *address = (char *)(uintptr_t)(0x1000 + test_random(&random) % (16 * NODE_COUNT));
     assert_ptr_equal(tarn__tree_at_least(root, key, address), slow_at_least(nodes, key, address));
-    assert_ptr_equal(tarn__tree_at_most(root, key, address), slow_at_most(nodes, key, address));
     if (node->root != NULL) {
       assert_ptr_equal(tarn__tree_next(node), slow_at_least(nodes, node->key, node->address + 1));
     }

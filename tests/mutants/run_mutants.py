@@ -265,7 +265,7 @@ def run(build_folder, table, work, lines=tuple(mutants.PROGRAMS)):
     table = [mutant for mutant in table if mutant not in absent]
     lines = [line for line in lines if line[0] in build.links]
     programs = measure(build, lines, os.path.join(work, "without_a_mutant"))
-    caught = 0
+    survived = []
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         futures = [
             pool.submit(try_mutant, build, mutant, programs, os.path.join(work, mutant.name))
@@ -273,14 +273,16 @@ def run(build_folder, table, work, lines=tuple(mutants.PROGRAMS)):
         ]
         for mutant, future in zip(table, futures):
             verdict = future.result()
-            caught += verdict.is_caught
             if verdict.is_caught:
                 print(f"caught {mutant.name} by {verdict.by}", flush=True)
             else:
                 whom = f"the piece {mutant.piece}" if mutant.piece else "every test"
-                print(f"SURVIVED {mutant.name}, {whom} passes: {mutant.broken}", flush=True)
-    print(f"caught {caught} of {len(table)}", flush=True)
-    return caught == len(table)
+                survived.append(f"SURVIVED {mutant.name}, {whom} passes: {mutant.broken}")
+                print(survived[-1], flush=True)
+    if survived:
+        print(*survived, sep="\n")  # where it is seen of a long output that is cut
+    print(f"caught {len(table) - len(survived)} of {len(table)}", flush=True)
+    return not survived
 
 
 def main():
