@@ -23,24 +23,30 @@ typedef struct tarn__segment tarn__segment;
  */
 typedef struct tarn__block {
   /* What a thread reads and writes when it keeps a block or lends it out lies in one cache line. */
-  char *address;
+  _Alignas(64) char *address;
   size_t size_bytes;
-  size_t requested_bytes;  /* of a live block: what was asked for */
-  struct tarn__block *low; /* also links the blocks that a thread keeps */
+  /* Of a live block: what was asked for; 0 where it is lent to a thread's magazine, not to a
+   * caller. */
+  _Atomic size_t requested_bytes;
+  struct tarn__block *below; /* of a kept block: the one that was freed before it */
   tarn__block_state state;
-  uint32_t tag;        /* of a live block: its thread's when it was lent out */
-  uint16_t bin;        /* where a thread keeps it */
-  atomic_bool is_kept; /* of a live block: lent to a thread's magazine, not to a caller */
+  uint32_t tag; /* of a live block: its thread's when it was lent out */
   tarn__stamps stamps;
   tarn__segment *segment;
   struct tarn__block *left;
   struct tarn__block *right;
-  /* The tree that holds the block, keyed by (key, address). */
-  struct tarn__block **root; /* NULL: none */
+  /* The tree that holds the block, keyed by (key, address): a line again. */
+  _Alignas(64) struct tarn__block **root; /* NULL: none */
+  struct tarn__block *low;
   struct tarn__block *high;
   size_t key;
   uint64_t priority; /* in its tree: a parent's is not lower */
 } tarn__block;
+
+/* A live block that a caller holds. Threads may write what is read here at any time. */
+static inline bool tarn__block_is_lent(const tarn__block *block) {
+  return atomic_load_explicit(&block->requested_bytes, memory_order_relaxed) != 0;
+}
 
 /* A record without neighbours and stamps; NULL where there is no memory. */
 tarn__block *tarn__block_create(void);

@@ -81,11 +81,6 @@ typedef struct tarn__request {
   size_t alignment_bytes; /* power of two */
 } tarn__request;
 
-/* The pool's operations where a magazine is not enough. They take the lock themselves. */
-tarn_status tarn__caching_alloc_locked(tarn__caching *self, size_t size_bytes,
-                                       size_t alignment_bytes, tarn_stream *stream, void **address);
-tarn_status tarn__caching_free_locked(tarn__caching *self, void *address, tarn_stream *stream);
-
 /* Peaks, and the heap's validator in a debug build: after every change. */
 void tarn__caching_note_change(tarn__caching *self);
 void tarn__caching_add_cost(tarn__caching *self, const tarn__order_cost *cost);

@@ -76,7 +76,6 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
   }
   lent->tag = tarn__tag_current;
   tarn__caching_trace(self, 'a', lent->address, lent->requested_bytes, asked->stream);
-  lent->bin = (uint16_t)tarn__size_bin(lent->size_bytes);
   self->stats.alloc_count++;
   tarn__caching_note_change(self);
   return lent->address;
@@ -101,9 +100,10 @@ static tarn_status caching_attributes(void *context, tarn_pool_attributes *attri
   return TARN_OK;
 }
 
-tarn_status tarn__caching_alloc_locked(tarn__caching *self, size_t size_bytes,
-                                       size_t alignment_bytes, tarn_stream *stream,
-                                       void **address) {
+/* Where the calling thread keeps nothing that would do: pool.c asks that first. */
+static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
+                                 tarn_stream *stream, void **address) {
+  tarn__caching *self = context;
   tarn__request asked = {.stream = stream,
                          .requested_bytes = size_bytes,
                          .alignment_bytes = larger(alignment_bytes, self->alignment_bytes)};
@@ -156,17 +156,13 @@ static bool may_end(tarn__caching *self) {
   return true;
 }
 
-/* A live block that a caller holds. */
-static bool is_lent(const tarn__block *block) {
-  return block != NULL && !atomic_load_explicit(&block->is_kept, memory_order_relaxed);
-}
-
-tarn_status tarn__caching_free_locked(tarn__caching *self, void *address, tarn_stream *stream) {
+static tarn_status caching_free(void *context, void *address, tarn_stream *stream) {
+  tarn__caching *self = context;
   tarn__magazine *magazine = tarn__magazine_of_thread(self);
   pthread_mutex_lock(&self->lock);
   tarn__magazine_note_peaks(self);
   tarn__block *block = tarn__heap_live_at(&self->heap, address);
-  if (!is_lent(block)) {
+  if (block == NULL || !tarn__block_is_lent(block)) {
     pthread_mutex_unlock(&self->lock);
     return refuse_unknown(self, address);
   }
@@ -197,7 +193,7 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
   pthread_mutex_lock(&self->lock);
   tarn__block *block = tarn__heap_live_around(&self->heap, address);
   /* Room for the free's own stamp is kept, so that a free cannot fail. */
-  const bool is_known = is_lent(block);
+  const bool is_known = block != NULL && tarn__block_is_lent(block);
   const bool is_noted = is_known && tarn__stamps_reserve(&block->stamps, 2) &&
                         tarn__stamps_add(&block->stamps, tarn__stamps_mark(&block->stamps, stream));
   if (is_noted) tarn__caching_trace(self, 'u', block->address, block->requested_bytes, stream);
@@ -428,14 +424,18 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
   const tarn_pool_ops ops = {.struct_size = sizeof ops,
                              .name = name,
                              .attributes = caching_attributes,
-                             .alloc = tarn__magazine_alloc,
-                             .free = tarn__magazine_free,
+                             .alloc = caching_alloc,
+                             .free = caching_free,
                              .note_use = caching_note_use,
                              .trim = caching_trim,
                              .stats = caching_stats,
                              .destroy = caching_destroy,
                              .close = caching_close};
   status = tarn_pool_create(&ops, self, pool);
-  if (status != TARN_OK) caching_destroy(self);
-  return status;
+  if (status != TARN_OK) {
+    caching_destroy(self);
+    return status;
+  }
+  tarn__pool_set_caching(*pool, self);
+  return TARN_OK;
 }

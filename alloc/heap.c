@@ -15,16 +15,10 @@ static bool is_clean_tree(const tarn__heap *heap, tarn__block *const *tree) {
   return tree >= heap->clean && tree < heap->clean + TARN__SIZE_BINS;
 }
 
-/* What is left of a segment of a fine provider's, or in front of an aligned block, may be less than
- * a granule. */
-static unsigned bin_of(const tarn__block *block) {
-  return block->size_bytes < TARN__HEAP_GRANULE_BYTES ? 0 : tarn__size_bin(block->size_bytes);
-}
-
 static tarn__block **tree_for(tarn__heap *heap, tarn__block *block) {
   tarn__stamps_prune(&block->stamps);
   if (block->stamps.count == 0) {
-    const unsigned bin = bin_of(block);
+    const unsigned bin = tarn__size_bin(block->size_bytes);
     heap->clean_used[bin / 64] |= UINT64_C(1) << bin % 64;
     return &heap->clean[bin];
   }

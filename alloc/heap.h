@@ -20,15 +20,15 @@
 enum { TARN__HEAP_GRANULE_BYTES = 256 };
 
 /* Sizes up to 32 granules have a bin each, beyond that 16 share a doubling; the last bin holds all
- * that are larger. */
+ * that are larger. The first one holds what is less than a granule: the rest of a segment of a fine
+ * provider's, or what lies in front of an aligned block. */
 enum { TARN__SIZE_BINS = 512 };
 
-/* For a granule at least. */
+/* Without a branch: it lies on the way of every call. */
 static inline unsigned tarn__size_bin(size_t size_bytes) {
   const size_t granules = size_bytes / TARN__HEAP_GRANULE_BYTES;
-  if (granules <= 32) return (unsigned)granules - 1;
-  const unsigned top = 63 - (unsigned)__builtin_clzll(granules);
-  const unsigned bin = 32 + ((top - 5) << 4) + (unsigned)(granules >> (top - 4) & 15);
+  const unsigned shift = 59 - (unsigned)__builtin_clzll(granules | 16);
+  const unsigned bin = (shift << 4) + (unsigned)(granules >> shift);
   return bin < TARN__SIZE_BINS ? bin : TARN__SIZE_BINS - 1;
 }
 

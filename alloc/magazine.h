@@ -21,14 +21,12 @@
 
 #include "alloc/caching.h"
 
-/* The pool's operations: here where nobody has to be asked, else in caching_pool.c. */
-tarn_status tarn__magazine_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
-                                 tarn_stream *stream, void **address);
-tarn_status tarn__magazine_free(void *context, void *address, tarn_stream *stream);
-
 /* The calling thread's magazine of the pool, made on first need; NULL where there is no memory for
  * one. Without the pool's lock. */
 tarn__magazine *tarn__magazine_of_thread(tarn__caching *self);
+
+/* The same, and NULL where the thread has none. */
+tarn__magazine *tarn__magazine_of_caller(const tarn__caching *self);
 
 /* The calling thread's allocations carry another tag from now on. Without any pool's lock. */
 void tarn__magazines_set_tag(uint32_t tag);
@@ -67,8 +65,13 @@ void tarn__magazine_note_peaks(tarn__caching *self);
 /* The most that was allocated at once since every thread's peak was looked at last; a bound from
  * above where several threads had theirs at different times. Closes the magazines for a moment. */
 size_t tarn__magazines_peak_bytes(tarn__caching *self);
-/* With the magazines closed: adds the allocations and frees that they served; kept bytes that some
- * stream may still use. */
+/* Gives what a magazine, closed or the caller's own, keeps back to the heap, the large blocks
+ * first, until keep_bytes are left. */
+void tarn__magazine_drain(tarn__magazine *magazine, size_t keep_bytes);
+/* With the magazines closed: adds the allocations and frees that one, or all, have served; kept
+ * bytes that some stream may still use. */
+void tarn__magazine_count(const tarn__magazine *magazine, uint64_t *alloc_count,
+                          uint64_t *free_count);
 void tarn__magazines_count(const tarn__caching *self, uint64_t *alloc_count, uint64_t *free_count);
 size_t tarn__magazines_pending_bytes(const tarn__caching *self);
 

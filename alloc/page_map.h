@@ -52,7 +52,7 @@ void tarn__page_map_deinit(tarn__page_map *map);
 tarn__page_leaf *tarn__page_map_leaf(tarn__page_map *map, const void *address);
 
 /* What starts in the granule of `address`, which the leaf spans. */
-static inline tarn__block *tarn__page_leaf_get(tarn__page_leaf *leaf, const void *address) {
+static inline tarn__block *tarn__page_leaf_get(const tarn__page_leaf *leaf, const void *address) {
   const uintptr_t granule = (uintptr_t)address >> TARN__PAGE_GRANULE_BITS;
   const uintptr_t mask = ((uintptr_t)1 << TARN__PAGE_LEAF_BITS) - 1;
   /* Acquire: pairs with the release of the thread that entered the block. */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/magazine_fast.h"
+
 struct tarn_pool {
   /* Handles; and lent-out blocks, or where the implementation counts those, one for them all. */
   atomic_size_t reference_count;
@@ -14,6 +16,8 @@ struct tarn_pool {
                        void **address);
   tarn_status (*free)(void *callee, void *address, tarn_stream *stream);
   void *callee;
+  tarn__caching
+      *caching; /* NULL: somebody else's pool; called without the seam where it is tarn's */
   tarn_pool_ops ops;
   void *context;
   tarn_pool_attributes attributes;
@@ -131,6 +135,10 @@ void *tarn__pool_context(const tarn_pool *pool, void (*destroy)(void *context)) 
   return pool != NULL && pool->ops.destroy == destroy ? pool->context : NULL;
 }
 
+void tarn__pool_set_caching(tarn_pool *pool, tarn__caching *caching) {
+  pool->caching = caching;
+}
+
 const char *tarn_pool_name(const tarn_pool *pool) {
   return pool->name;
 }
@@ -139,8 +147,9 @@ const tarn_pool_attributes *tarn_pool_attributes_of(const tarn_pool *pool) {
   return &pool->attributes;
 }
 
-static tarn_status refuse_alloc(tarn_pool *pool, size_t size_bytes, size_t alignment_bytes,
-                                void **address) {
+/* What is not to be passed on: nothing at all, or a mistake. */
+static __attribute__((noinline)) tarn_status refuse_alloc(tarn_pool *pool, size_t size_bytes,
+                                                          size_t alignment_bytes, void **address) {
   if (address == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "address is NULL");
   *address = NULL;
   if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
@@ -148,36 +157,120 @@ static tarn_status refuse_alloc(tarn_pool *pool, size_t size_bytes, size_t align
     return tarn_fail(TARN_INVALID_ARGUMENT, "pool %s: alignment %zu is not a power of two",
                      pool->name, alignment_bytes);
   }
+  if (size_bytes == 0) return TARN_OK;
   return tarn_fail(TARN_TOO_LARGE, "pool %s: %zu bytes aligned to %zu exceed any machine",
                    pool->name, size_bytes, alignment_bytes);
 }
 
-/* One function in two: the compiler writes out the common one, where the alignment is 0. */
-static inline tarn_status alloc_checked(tarn_pool *pool, size_t size_bytes, size_t alignment_bytes,
-                                        tarn_stream *stream, void **address) {
-  const bool is_sound =
-      address != NULL && pool != NULL && (alignment_bytes & (alignment_bytes - 1)) == 0 &&
-      alignment_bytes <= PTRDIFF_MAX && size_bytes <= PTRDIFF_MAX - alignment_bytes;
-  if (!is_sound) return refuse_alloc(pool, size_bytes, alignment_bytes, address);
+/* What is no mistake, and no more than the address space with room to round it. */
+static inline bool is_sound(const tarn_pool *pool, size_t size_bytes, size_t alignment_bytes,
+                            void *const *address) {
+  return tarn__is_common(pool != NULL) && tarn__is_common(address != NULL) &&
+         tarn__is_common(size_bytes != 0) &&
+         tarn__is_common((alignment_bytes & (alignment_bytes - 1)) == 0) &&
+         tarn__is_common(alignment_bytes <= PTRDIFF_MAX) &&
+         tarn__is_common(size_bytes <= PTRDIFF_MAX - alignment_bytes);
+}
+
+/* Not what the calling thread has at hand. */
+static __attribute__((noinline)) tarn_status alloc_across(tarn_pool *pool, size_t size_bytes,
+                                                          size_t alignment_bytes,
+                                                          tarn_stream *stream, void **address) {
   *address = NULL;
-  if (size_bytes == 0) return TARN_OK;
   return pool->alloc(pool->callee, size_bytes, alignment_bytes, stream, address);
+}
+
+static __attribute__((noinline)) tarn_status alloc_on(tarn_pool *pool, size_t size_bytes,
+                                                      tarn_stream *stream, void **address,
+                                                      tarn__magazine *magazine) {
+  if (tarn__magazine_alloc_on(magazine, size_bytes, stream, address)) return TARN_OK;
+  return alloc_across(pool, size_bytes, /*alignment_bytes=*/0, stream, address);
+}
+
+/* The same as for no stream; each of the two runs straight on. */
+static __attribute__((noinline)) tarn_status alloc_on_stream(tarn_pool *pool, size_t size_bytes,
+                                                             tarn_stream *stream, void **address,
+                                                             tarn__magazine *magazine) {
+  const bool is_lent =
+      tarn__magazine_alloc_recent(magazine, size_bytes, tarn__stream_face(stream), address);
+  return tarn__is_common(is_lent) ? TARN_OK : alloc_on(pool, size_bytes, stream, address, magazine);
+}
+
+/* Somebody else's pool; or a thread without a place in tarn's own. */
+static __attribute__((noinline)) tarn_status alloc_elsewhere(tarn_pool *pool, size_t size_bytes,
+                                                             tarn_stream *stream, void **address) {
+  tarn__magazine *magazine = pool->caching == NULL ? NULL : tarn__magazine_of_caller(pool->caching);
+  if (magazine == NULL) {
+    return alloc_across(pool, size_bytes, /*alignment_bytes=*/0, stream, address);
+  }
+  tarn__magazine_enter(magazine);
+  return alloc_on(pool, size_bytes, stream, address, magazine);
 }
 
 tarn_status tarn_pool_alloc(tarn_pool *pool, size_t size_bytes, tarn_stream *stream,
                             void **address) {
-  return alloc_checked(pool, size_bytes, /*alignment_bytes=*/0, stream, address);
+  if (!tarn__is_common(is_sound(pool, size_bytes, /*alignment_bytes=*/0, address))) {
+    return refuse_alloc(pool, size_bytes, /*alignment_bytes=*/0, address);
+  }
+  tarn__magazine *magazine = NULL;
+  if (!tarn__is_common(pool->caching != NULL) ||
+      !tarn__is_common(tarn__magazine_is_here(pool->caching, &magazine))) {
+    return alloc_elsewhere(pool, size_bytes, stream, address);
+  }
+  if (!tarn__is_common(stream == NULL)) {
+    return alloc_on_stream(pool, size_bytes, stream, address, magazine);
+  }
+  const bool is_lent = tarn__magazine_alloc_recent(magazine, size_bytes, /*face=*/NULL, address);
+  return tarn__is_common(is_lent) ? TARN_OK : alloc_on(pool, size_bytes, stream, address, magazine);
 }
 
 tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, size_t size_bytes, size_t alignment_bytes,
                                     tarn_stream *stream, void **address) {
-  return alloc_checked(pool, size_bytes, alignment_bytes, stream, address);
+  if (!is_sound(pool, size_bytes, alignment_bytes, address)) {
+    return refuse_alloc(pool, size_bytes, alignment_bytes, address);
+  }
+  /* Every block of the pool has the pool's own alignment. */
+  if (alignment_bytes <= pool->attributes.alignment_bytes) {
+    return tarn_pool_alloc(pool, size_bytes, stream, address);
+  }
+  return alloc_across(pool, size_bytes, alignment_bytes, stream, address);
+}
+
+static __attribute__((noinline)) tarn_status free_on(tarn_pool *pool, void *address,
+                                                     tarn_stream *stream,
+                                                     tarn__magazine *magazine) {
+  if (tarn__magazine_free_on(magazine, address, stream)) return TARN_OK;
+  return pool->free(pool->callee, address, stream); /* the pool may be gone then */
+}
+
+static __attribute__((noinline)) tarn_status free_on_stream(tarn_pool *pool, void *address,
+                                                            tarn_stream *stream,
+                                                            tarn__magazine *magazine) {
+  const bool is_kept = tarn__magazine_free_known(magazine, address, tarn__stream_face(stream));
+  return tarn__is_common(is_kept) ? TARN_OK : free_on(pool, address, stream, magazine);
+}
+
+/* Nothing to do, or a mistake; somebody else's pool; or a thread without a place in tarn's own. */
+static __attribute__((noinline)) tarn_status free_elsewhere(tarn_pool *pool, void *address,
+                                                            tarn_stream *stream) {
+  if (address == NULL) return TARN_OK;
+  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+  tarn__magazine *magazine = pool->caching == NULL ? NULL : tarn__magazine_of_caller(pool->caching);
+  if (magazine == NULL) return pool->free(pool->callee, address, stream);
+  tarn__magazine_enter(magazine);
+  return free_on(pool, address, stream, magazine);
 }
 
 tarn_status tarn_pool_free(tarn_pool *pool, void *address, tarn_stream *stream) {
-  if (address == NULL) return TARN_OK;
-  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
-  return pool->free(pool->callee, address, stream); /* the pool may be gone then */
+  tarn__magazine *magazine = NULL;
+  if (!tarn__is_common(address != NULL) || !tarn__is_common(pool != NULL) ||
+      !tarn__is_common(pool->caching != NULL) ||
+      !tarn__is_common(tarn__magazine_is_here(pool->caching, &magazine))) {
+    return free_elsewhere(pool, address, stream);
+  }
+  if (!tarn__is_common(stream == NULL)) return free_on_stream(pool, address, stream, magazine);
+  const bool is_kept = tarn__magazine_free_known(magazine, address, /*face=*/NULL);
+  return tarn__is_common(is_kept) ? TARN_OK : free_on(pool, address, stream, magazine);
 }
 
 tarn_status tarn_pool_note_use(tarn_pool *pool, const void *address, tarn_stream *stream) {

@@ -2,7 +2,11 @@
 #ifndef TARN_POOL_PRIVATE_H
 #define TARN_POOL_PRIVATE_H
 
-#include "alloc/tarn_pool.h"
+#include "alloc/caching.h"
+
+/* Calls to a caching pool begin with what the calling thread keeps of it. Before anybody else has
+ * the pool. */
+void tarn__pool_set_caching(tarn_pool *pool, tarn__caching *caching);
 
 /* The context of a pool whose operations have this destroy; NULL for any other pool, and for
  * NULL. */

@@ -8,7 +8,7 @@
 
 enum {
   CHUNK_OBJECTS = 64,
-  OBJECT_ALIGNMENT = 16,
+  ALIGNMENT_MIN = 16,
   /* A thread keeps no more objects than this, and moves half of them at once. */
   PLACE_OBJECTS_MAX = 64,
 };
@@ -40,12 +40,16 @@ static bool is_own(const tarn__slab_place *place, uintptr_t thread) {
 
 /* Puts a chunk of fresh objects on the free list. */
 static bool grow(tarn__slab *slab) {
-  const size_t step = (slab->object_bytes + OBJECT_ALIGNMENT - 1) & ~(size_t)(OBJECT_ALIGNMENT - 1);
-  char *chunk = malloc(OBJECT_ALIGNMENT + step * CHUNK_OBJECTS);
+  const size_t alignment =
+      slab->alignment_bytes > ALIGNMENT_MIN ? slab->alignment_bytes : ALIGNMENT_MIN;
+  const size_t step = (slab->object_bytes + alignment - 1) & ~(alignment - 1);
+  char *chunk = malloc(sizeof(void *) + alignment - 1 + step * CHUNK_OBJECTS);
   if (chunk == NULL) return false;
   push(&slab->chunks, chunk);
+  const uintptr_t after_link = (uintptr_t)chunk + sizeof(void *);
+  char *first = chunk + (((after_link + alignment - 1) & ~(alignment - 1)) - (uintptr_t)chunk);
   for (int index = CHUNK_OBJECTS - 1; index >= 0; index--) {
-    push(&slab->free_list, chunk + OBJECT_ALIGNMENT + step * (size_t)index);
+    push(&slab->free_list, first + step * (size_t)index);
   }
   return true;
 }

@@ -24,6 +24,7 @@ typedef struct tarn__slab_place {
 typedef struct tarn__slab {
   pthread_mutex_t lock;
   size_t object_bytes;
+  size_t alignment_bytes;
   void *free_list;
   void *chunks;
   pthread_key_t exit_key; /* tells of a thread's end */
@@ -31,8 +32,11 @@ typedef struct tarn__slab {
   tarn__slab_place places[TARN__SLAB_PLACES];
 } tarn__slab;
 
-#define TARN__SLAB(type) \
-  { .lock = PTHREAD_MUTEX_INITIALIZER, .object_bytes = sizeof(type) }
+#define TARN__SLAB(type)                                             \
+  {                                                                  \
+    .lock = PTHREAD_MUTEX_INITIALIZER, .object_bytes = sizeof(type), \
+    .alignment_bytes = _Alignof(type)                                \
+  }
 
 /* An object with undefined contents, or NULL where there is no memory. */
 void *tarn__slab_take(tarn__slab *slab);

@@ -57,14 +57,12 @@ static inline uint32_t tarn__stream_slot(const tarn_stream *stream) {
   return face == NULL ? TARN__HOST_SLOT : face->slot;
 }
 
-static inline uint32_t tarn__stream_lane(const tarn_stream *stream) {
-  const struct tarn__timeline_face *face = tarn__stream_face(stream);
-  return face == NULL ? TARN__HOST_SLOT : face->lane;
+static inline tarn__stamp tarn__face_stamp(const struct tarn__timeline_face *face) {
+  return (tarn__stamp){face->slot, atomic_load_explicit(&face->ticket, memory_order_acquire)};
 }
 
 static inline tarn__stamp tarn__stream_stamp(const tarn_stream *stream) {
-  const struct tarn__timeline_face *face = tarn__stream_face(stream);
-  return (tarn__stamp){face->slot, atomic_load_explicit(&face->ticket, memory_order_acquire)};
+  return tarn__face_stamp(tarn__stream_face(stream));
 }
 
 static inline bool tarn__stream_is_closed(const tarn_stream *stream) {

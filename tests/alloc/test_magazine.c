@@ -241,7 +241,7 @@ static void *keep_one(void *argument) {
   neighbour *self = argument;
   void *block = take(self->pool, 4096, NULL);
   give(self->pool, block, NULL);
-  pthread_barrier_wait(self->all_there); /* more threads than places, all alive */
+  pthread_barrier_wait(self->all_there); /* all are alive at once */
   void *again = take(self->pool, 4096, NULL);
   self->is_kept = again == block;
   give(self->pool, again, NULL);
@@ -249,9 +249,9 @@ static void *keep_one(void *argument) {
   return argument;
 }
 
-static void threads_that_share_a_place_keep_blocks_too(void **state) {
+static void every_one_of_many_threads_keeps_its_own(void **state) {
   (void)state;
-  enum { COUNT = TARN__MAGAZINE_PLACES + 8 };
+  enum { COUNT = 72 };
   static neighbour threads[COUNT];
   tarn_pool *pool = make_range_pool(0);
   assert_ok(tarn_caching_pool_reserve(pool, 4 * MIB)); /* growth would empty the magazines */
@@ -371,7 +371,7 @@ int main(void) {
       cmocka_unit_test(what_another_thread_keeps_is_had_before_out_of_memory),
       cmocka_unit_test(a_pool_may_go_before_the_threads_that_used_it),
       cmocka_unit_test(the_last_block_freed_by_another_thread_ends_the_pool),
-      cmocka_unit_test(threads_that_share_a_place_keep_blocks_too),
+      cmocka_unit_test(every_one_of_many_threads_keeps_its_own),
       cmocka_unit_test(threads_keep_and_exchange_blocks_while_magazines_are_emptied),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

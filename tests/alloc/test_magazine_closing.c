@@ -112,7 +112,7 @@ static void a_magazine_is_emptied_only_when_its_thread_has_left_it(void **state)
 
 static void a_thread_that_enters_is_seen_by_whoever_closes(void **state) {
   (void)state;
-  enum { ROUNDS = 20000, COLD_BYTES = 64 << 20 };
+  enum { ROUNDS = 5000, COLD_BYTES = 64 << 20 };
   fast_thread self = {.cold = calloc(1, COLD_BYTES), .cold_bytes = COLD_BYTES};
   assert_non_null((void *)(uintptr_t)self.cold);
   start(&self);

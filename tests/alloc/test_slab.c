@@ -35,6 +35,24 @@ static void objects_are_distinct_aligned_and_reused(void **state) {
   tarn__slab_give(&slab, last);
 }
 
+typedef struct line {
+  _Alignas(64) char bytes[80];
+} line;
+
+static void objects_have_the_alignment_of_their_type(void **state) {
+  (void)state;
+  enum { COUNT = 200 };
+  static tarn__slab lines = TARN__SLAB(line);
+  line *taken[COUNT];
+  for (int index = 0; index < COUNT; index++) {
+    taken[index] = tarn__slab_take(&lines);
+    assert_non_null(taken[index]);
+    assert_int_equal((uintptr_t)taken[index] % 64, 0);
+    memset(taken[index], index, sizeof(line)); /* within its chunk */
+  }
+  for (int index = 0; index < COUNT; index++) tarn__slab_give(&lines, taken[index]);
+}
+
 static void *take_and_give(void *argument) {
   for (int round = 0; round < 2000; round++) {
     object *mine = tarn__slab_take(&slab);
@@ -164,6 +182,7 @@ static void a_thread_that_ends_hands_its_objects_over(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(objects_are_distinct_aligned_and_reused),
+      cmocka_unit_test(objects_have_the_alignment_of_their_type),
       cmocka_unit_test(threads_never_share_an_object),
       cmocka_unit_test(threads_of_one_place_do_not_share_its_list),
       cmocka_unit_test(a_thread_that_ends_hands_its_objects_over),

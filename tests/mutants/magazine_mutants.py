@@ -7,18 +7,17 @@ plant = planting.planter(TABLE)
 plant(
     "kept_block_to_the_wrong_stream",
     "a thread's next allocation takes what it freed on another stream",
-    "alloc/magazine.c",
-    "  lane *kept = magazine->lane_of[tarn__stream_lane(stream)];\n"
-    "  if (is_common(kept != NULL",
-    "  lane *kept = magazine->lane_of[tarn__stream_lane(stream)] ? magazine->lanes : NULL;\n"
-    "  if (is_common(kept != NULL",
+    "alloc/magazine_fast.h",
+    "  if (!tarn__is_common(recent->lane == tarn__magazine_lane(magazine, face))) return false;\n",
+    "  if (!tarn__is_common(recent->lane != NULL)) return false;\n",
     first="test_magazine",
 )
 plant(
     "kept_block_has_no_stamp",
     "what a thread kept goes back to the heap as if no stream used it",
-    "alloc/magazine.c",
-    "    block->stamps.few[0] = tarn__stream_stamp(stream);\n    block->stamps.count = 1;\n",
+    "alloc/magazine_fast.h",
+    "    block->stamps.few[0] = stamp;\n"
+    "    block->stamps.count = 1;\n",
     "    block->stamps.count = 0;\n",
     first="test_museum",
     piece="arena_thread_exit",
@@ -26,15 +25,15 @@ plant(
 plant(
     "kept_block_has_an_old_stamp",
     "a block freed a second time on its stream keeps the stamp of the first time",
-    "alloc/magazine.c",
-    "    block->stamps.few[0] = tarn__stream_stamp(stream);\n",
-    "    if (block->stamps.count == 0) block->stamps.few[0] = tarn__stream_stamp(stream);\n",
+    "alloc/magazine_fast.h",
+    "    block->stamps.few[0] = stamp;\n",
+    "    if (block->stamps.count == 0) block->stamps.few[0] = stamp;\n",
     first="test_magazine",
 )
 plant(
     "other_users_forgotten_by_keeping",
     "a block that another stream uses, too, is kept for one",
-    "alloc/magazine.c",
+    "alloc/magazine_fast.h",
     "  return stamps->capacity == 0 && stamps->count == 1 && stamps->few[0].slot == slot;\n",
     "  return stamps->capacity == 0 && stamps->count <= 2 && slot == slot;\n",
     first="test_magazine",
@@ -42,10 +41,9 @@ plant(
 plant(
     "double_free_of_a_kept_block",
     "a block that the thread keeps is freed into its lane once more",
-    "alloc/magazine.c",
-    "  if (block == NULL || atomic_load_explicit(&block->is_kept, memory_order_relaxed))"
-    " return false;\n",
-    "  if (block == NULL) return false;\n",
+    "alloc/magazine_fast.h",
+    "  if (!tarn__is_common(requested_bytes != 0)) return false; /* it is kept already */\n",
+    "",
     first="test_magazine",
     piece="double_release",
 )
@@ -53,15 +51,16 @@ plant(
     "double_free_of_a_block_kept_elsewhere",
     "a block that another thread keeps is freed once more, with the lock",
     "alloc/caching_pool.c",
-    "  return block != NULL && !atomic_load_explicit(&block->is_kept, memory_order_relaxed);\n",
-    "  return block != NULL;\n",
+    "  if (block == NULL || !tarn__block_is_lent(block)) {\n",
+    "  if (block == NULL) {\n",
     first="test_magazine",
 )
 plant(
     "magazine_not_emptied_at_thread_exit",
     "what a thread kept is lost when it ends",
-    "alloc/magazine.c",
-    "  tarn__magazine_note_peaks(self);\n  drain(magazine, 0);\n",
+    "alloc/magazine_threads.c",
+    "  tarn__magazine_note_peaks(self);\n"
+    "  tarn__magazine_drain(magazine, 0);\n",
     "  tarn__magazine_note_peaks(self);\n",
     first="test_magazine",
     piece="arena_thread_exit",
@@ -69,26 +68,26 @@ plant(
 plant(
     "counts_lost_at_thread_exit",
     "a thread's allocations are not counted any more when it has ended",
-    "alloc/magazine.c",
-    "  self->stats.alloc_count += magazine->alloc_count;\n",
+    "alloc/magazine_threads.c",
+    "  tarn__magazine_count(magazine, &self->stats.alloc_count, &self->stats.free_count);\n",
     "",
     first="test_magazine",
 )
 plant(
     "smaller_block_from_the_same_bin",
     "a bin holds several sizes, and any of them is handed out",
-    "alloc/magazine.c",
-    "      if (found_bytes >= size_bytes && found_bytes <= most_bytes) return link;\n",
-    "      if (found_bytes <= most_bytes) return link;\n",
+    "alloc/magazine_fast.h",
+    "  return block->size_bytes - size_bytes <= size_bytes / 8; /* a smaller one wraps round */\n",
+    "  return block->size_bytes <= size_bytes + size_bytes / 8;\n",
     first="test_magazine",
     piece="bin_changed_between_alloc_and_free",
 )
 plant(
     "magazine_of_another_pool",
     "two pools share what a thread keeps, whatever memory they are over",
-    "alloc/magazine.c",
-    "  if (*place != NULL && (*place)->pool_id == self->id) return *place;\n",
-    "  if (*place != NULL) return *place;\n",
+    "alloc/magazine_threads.c",
+    "  return found != NULL && found->pool_id == self->id ? found : NULL;\n",
+    "  return found;\n",
     first="test_magazine",
     piece="pinned_block_from_the_wrong_node",
 )
@@ -96,7 +95,7 @@ plant(
     "kept_bytes_counted_as_allocated",
     "what threads keep counts as lent out",
     "alloc/magazine.c",
-    "    sum.kept_bytes += load_size(&each->kept_bytes);\n",
+    "    sum.kept_bytes += tarn__load_size(&each->kept_bytes);\n",
     "",
     first="test_magazine",
 )
@@ -111,9 +110,35 @@ plant(
 plant(
     "peak_of_the_fast_path_missed",
     "what a thread took out of its magazine between two looks is in no peak",
-    "alloc/magazine.c",
-    "  if (kept_bytes < magazine->kept_bytes_low) magazine->kept_bytes_low = kept_bytes;\n",
+    "alloc/magazine_fast.h",
+    "  if (!tarn__is_common(kept_bytes >= magazine->kept_bytes_low)) {\n"
+    "    magazine->kept_bytes_low = kept_bytes;\n"
+    "  }\n",
     "",
+    first="test_magazine",
+)
+plant(
+    "block_freed_last_forgotten",
+    "a magazine is emptied of all but the block that was freed last",
+    "alloc/magazine.c",
+    "  tarn__magazine_settle(magazine);\n  for (tarn__lane *kept = magazine->lanes;",
+    "  for (tarn__lane *kept = magazine->lanes;",
+    first="test_magazine",
+)
+plant(
+    "peak_of_requests_missed",
+    "what a thread lent out of its magazine between two looks is in no peak of requests",
+    "alloc/magazine_fast.h",
+    "    magazine->requested_bytes_high = sum_bytes;\n",
+    "    magazine->requested_bytes_high += 0 * sum_bytes;\n",
+    first="test_magazine",
+)
+plant(
+    "served_calls_not_counted",
+    "calls that a magazine served in a roundabout way are in no statistics",
+    "alloc/magazine_fast.c",
+    "(is_served ? TARN__TURN_SERVED : 0)",
+    "(is_served ? 0 : 0)",
     first="test_magazine",
 )
 plant(
@@ -127,8 +152,8 @@ plant(
 plant(
     "tag_of_the_block_before",
     "a block out of a magazine has the tag of whoever had it before",
-    "alloc/magazine.c",
-    "  block->tag = magazine->tag;\n",
+    "alloc/magazine_fast.h",
+    "  if (!tarn__is_common(block->tag == magazine->tag)) block->tag = magazine->tag;\n",
     "",
     first="test_tag",
 )
@@ -136,16 +161,16 @@ plant(
     "magazine_emptied_under_its_thread",
     "whoever empties a magazine does not wait until its thread has left it",
     "alloc/magazine.c",
-    "while (atomic_load_explicit(&each->is_busy, memory_order_acquire) != 0) sched_yield();",
-    "while (atomic_load_explicit(&each->is_busy, memory_order_acquire) > 1) sched_yield();",
+    "TARN__TURN_INSIDE) != 0) {",
+    "TARN__TURN_INSIDE) > 1) {",
     first="test_magazine_closing",
 )
 plant(
     "magazine_entered_though_closed",
     "a thread uses its magazine while it is being emptied",
-    "alloc/magazine.c",
-    "  return is_common(closed == 0) || enter_fenced(magazine);\n",
-    "  return is_common(closed < 1000) || enter_fenced(magazine);\n",
+    "alloc/magazine_fast.h",
+    "  return atomic_load_explicit(&magazine->closed, memory_order_acquire) == 0;\n",
+    "  return atomic_load_explicit(&magazine->closed, memory_order_acquire) < 1000;\n",
     first="test_magazine",
 )
 plant(

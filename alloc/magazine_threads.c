@@ -1,0 +1,160 @@
+/* magazine_threads.c: how threads come by their magazines, and what happens when they end. */
+#include <stdlib.h>
+
+#include "alloc/barrier.h"
+#include "alloc/magazine_fast.h"
+#include "alloc/tag.h"
+
+/* Pools that a thread uses at once without one pushing another's magazine out. */
+enum { POOLS_MAX = 64 };
+
+/* A thread's magazines, each where its pool's number says. */
+typedef struct thread_table {
+  tarn__magazine *magazines[POOLS_MAX];
+  uint64_t used; /* a bit for each that is not NULL */
+} thread_table;
+
+_Static_assert(POOLS_MAX == 64, "a thread's table has a bit for each place");
+
+static _Thread_local thread_table *current_table;
+
+/* Held while a thread leaves a pool that another thread may be taking down. Rank: before a pool's
+ * lock. */
+static pthread_mutex_t magazines_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Empties the magazine and takes it off the pool's list; its counts go over to the pool. */
+static void detach(tarn__magazine *magazine) {
+  tarn__caching *self = magazine->pool;
+  tarn__magazine_note_peaks(self);
+  tarn__magazine_drain(magazine, 0);
+  self->heap.requested_bytes +=
+      atomic_load_explicit(&magazine->requested_bytes, memory_order_relaxed);
+  tarn__magazine_count(magazine, &self->stats.alloc_count, &self->stats.free_count);
+  if (magazine->previous != NULL) magazine->previous->next = magazine->next;
+  if (magazine->next != NULL) magazine->next->previous = magazine->previous;
+  if (self->magazines == magazine) self->magazines = magazine->next;
+  tarn__magazine_place *place = tarn__magazine_place_of(self, tarn__thread_number());
+  if (place->magazine == magazine) {
+    atomic_store_explicit(&place->thread, 0, memory_order_relaxed);
+    place->magazine = NULL;
+  }
+}
+
+/* The thread's own, and it is not busy. */
+static void discard(tarn__magazine *magazine) {
+  pthread_mutex_lock(&magazines_lock);
+  if (!magazine->is_forgotten) {
+    pthread_mutex_t *lock = &magazine->pool->lock;
+    pthread_mutex_lock(lock);
+    detach(magazine);
+    pthread_mutex_unlock(lock);
+  }
+  pthread_mutex_unlock(&magazines_lock);
+  for (tarn__lane *kept = magazine->lanes, *next = NULL; kept != NULL; kept = next) {
+    next = kept->next;
+    free(kept);
+  }
+  free(magazine);
+}
+
+void tarn__magazines_forget(tarn__caching *self) {
+  pthread_mutex_lock(&magazines_lock);
+  for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
+    each->is_forgotten = true;
+    atomic_fetch_add_explicit(&each->closed, 1, memory_order_relaxed);
+  }
+  self->magazines = NULL;
+  pthread_mutex_unlock(&magazines_lock);
+}
+
+static pthread_key_t exit_key;
+static bool has_exit_key;
+
+static void leave_pools(void *argument) {
+  thread_table *table = argument;
+  for (uint64_t left = table->used; left != 0; left &= left - 1) {
+    discard(table->magazines[__builtin_ctzll(left)]);
+  }
+  /* Another library's destructor may still free something: it then gets a fresh table, and this
+   * runs once more. */
+  current_table = NULL;
+  free(table);
+}
+
+static void make_exit_key(void) {
+  has_exit_key = pthread_key_create(&exit_key, leave_pools) == 0;
+}
+
+/* The thread's own table; NULL where nobody would hear of its exit. */
+static thread_table *make_table(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, make_exit_key);
+  if (!has_exit_key) return NULL;
+  thread_table *table = calloc(1, sizeof *table);
+  if (table == NULL || pthread_setspecific(exit_key, table) != 0) {
+    free(table);
+    return NULL;
+  }
+  current_table = table;
+  return table;
+}
+
+void tarn__magazines_set_tag(uint32_t tag) {
+  const thread_table *table = current_table;
+  for (uint64_t left = table == NULL ? 0 : table->used; left != 0; left &= left - 1) {
+    table->magazines[__builtin_ctzll(left)]->tag = tag;
+  }
+}
+
+/* A magazine that is on no list; NULL where there is no memory. */
+static tarn__magazine *make_magazine(tarn__caching *self) {
+  tarn__magazine *made = calloc(1, sizeof *made);
+  if (made == NULL) return NULL;
+  made->pool = self;
+  made->pool_id = self->id;
+  made->tag = tarn__tag_current;
+  for (int index = 0; index < TARN__KNOWN_LEAVES; index++) made->leaves[index].key = TARN__NO_LEAF;
+  return made;
+}
+
+static void attach(tarn__magazine *made) {
+  tarn__caching *self = made->pool;
+  pthread_mutex_lock(&self->lock);
+  const uint32_t fenced = tarn__barrier_is_one_sided() ? 0 : TARN__NEEDS_FENCE;
+  atomic_init(&made->closed, self->magazines_closed_count + fenced);
+  made->next = self->magazines;
+  if (made->next != NULL) made->next->previous = made;
+  self->magazines = made;
+  const uintptr_t thread = tarn__thread_number();
+  tarn__magazine_place *place = tarn__magazine_place_of(self, thread);
+  if (place->magazine == NULL) {
+    place->magazine = made;
+    atomic_store_explicit(&place->thread, thread, memory_order_relaxed);
+  }
+  pthread_mutex_unlock(&self->lock);
+}
+
+/* A pool that is gone may have had the same address, but not the same number. */
+tarn__magazine *tarn__magazine_of_caller(const tarn__caching *self) {
+  tarn__magazine *found =
+      current_table == NULL ? NULL : current_table->magazines[self->id % POOLS_MAX];
+  return found != NULL && found->pool_id == self->id ? found : NULL;
+}
+
+tarn__magazine *tarn__magazine_of_thread(tarn__caching *self) {
+  tarn__magazine *found = tarn__magazine_of_caller(self);
+  if (found != NULL) return found;
+  thread_table *table = current_table != NULL ? current_table : make_table();
+  if (table == NULL) return NULL;
+  const size_t index = self->id % POOLS_MAX;
+  const uint64_t bit = UINT64_C(1) << index;
+  if ((table->used & bit) != 0) discard(table->magazines[index]);
+  table->magazines[index] = NULL;
+  table->used &= ~bit;
+  tarn__magazine *made = make_magazine(self);
+  if (made == NULL) return NULL;
+  attach(made);
+  table->magazines[index] = made;
+  table->used |= bit;
+  return made;
+}
