@@ -15,6 +15,8 @@
  *     CUSIM_IDLE_MS=n               see cusim_set_idle_ms (250)
  *     CUSIM_RACES=off|count|report|abort  (report)
  *     CUSIM_THREADS=as-one|apart    see cusim_threads (as-one)
+ * Numbers are decimal, or hexadecimal behind 0x; an empty value counts as none. A value that is
+ * none of these is told on stderr, and cuInit fails with CUDA_ERROR_INVALID_VALUE.
  *
  * Policies. random: every call that enqueues or asks runs nought to two ready operations of any
  * queue. lazy: nothing runs before somebody waits for it or asks for it, and then no more than that

@@ -16,7 +16,12 @@
  *    same seed and calls give the same run. Start with "eager": it is quick, and races are found on
  *    it as on any other. Then let "reuse", "lazy", "starve", "priority" and some seeds of "random"
  *    look for wrong data. A program is deterministic where it calls the driver from one thread and
- *    CUSIM_IDLE_MS=0 (work never runs by itself; cusim_set_idle_ms).
+ *    CUSIM_IDLE_MS=0 (work never runs by itself; cusim_set_idle_ms). cusim.h lists all settings. A
+ *    value that is not understood is not passed over: cuInit fails with CUDA_ERROR_INVALID_VALUE,
+ *    and stderr says which:
+ *
+ *      cusim: CUSIM_POLICY is 'eagre' and not one of random, lazy, eager, starve, reuse, prompt,
+ *      priority
  *
  * 3. Read what it says. Two oracles watch, and what they find goes to stderr:
  *

@@ -429,6 +429,11 @@ const char *sim_call_name(sim_call call);
 sim_call sim_call_find(const char *name); /* CALL_COUNT: unknown */
 uint64_t sim_now_ns(void);
 
+/* --- sim_settings.c --- */
+/* Takes what the environment says and cusim.h has not set. False where a value is not understood:
+ * each such is told on stderr, and nothing is taken. */
+bool sim_settings_read(void);
+
 /* --- sim_device.c --- */
 CUcontext sim_current(void); /* of the calling thread, or NULL */
 CUresult sim_context_error(int device);
@@ -622,7 +627,7 @@ bool sim_policy_ask(sim_mark *mark);
 bool sim_policy_wait(sim_mark *mark);
 /* Forgets what it has decided so far: the seed is a new one. */
 void sim_policy_reset(void);
-bool sim_policy_parse(const char *name, cusim_policy *policy);
+extern const char *const sim_policy_names[CUSIM_POLICY_COUNT];
 
 /* --- sim_host.c: the driver's own thread --- */
 /* Hands the host function over and waits for a while. With one under way, none may be. */

@@ -4,8 +4,6 @@
  * sim_schedule.c says what can run; here it is decided what does. */
 #include "cuda/sim/sim.h"
 
-#include <string.h>
-
 enum {
   STARVED_ONE_IN = 3,         /* of the queues, under CUSIM_STARVE */
   PRIORITY_EPOCH_STEPS = 400, /* then priorities are drawn again */
@@ -13,7 +11,7 @@ enum {
 
 /* --- names --- */
 
-static const char *const policy_names[CUSIM_POLICY_COUNT] = {
+const char *const sim_policy_names[CUSIM_POLICY_COUNT] = {
     [CUSIM_RANDOM] = "random",     [CUSIM_LAZY] = "lazy",   [CUSIM_EAGER] = "eager",
     [CUSIM_STARVE] = "starve",     [CUSIM_REUSE] = "reuse", [CUSIM_PROMPT] = "prompt",
     [CUSIM_PRIORITY] = "priority",
@@ -21,16 +19,7 @@ static const char *const policy_names[CUSIM_POLICY_COUNT] = {
 
 const char *cusim_policy_name(cusim_policy policy) {
   const int index = (int)policy;
-  return index >= 0 && index < CUSIM_POLICY_COUNT ? policy_names[index] : "?";
-}
-
-bool sim_policy_parse(const char *name, cusim_policy *policy) {
-  for (int i = 0; i < CUSIM_POLICY_COUNT; i++) {
-    if (strcmp(name, policy_names[i]) != 0) continue;
-    *policy = (cusim_policy)i;
-    return true;
-  }
-  return false;
+  return index >= 0 && index < CUSIM_POLICY_COUNT ? sim_policy_names[index] : "?";
 }
 
 /* --- common steps --- */

@@ -2,7 +2,6 @@
 #include "cuda/sim/sim.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -116,53 +115,12 @@ static void note_fork(void) {
   atomic_store(&is_forked, true);
 }
 
-static bool read_number(const char *name, uint64_t *value) {
-  const char *text = getenv(name);
-  if (text == NULL || *text == '\0') return false;
-  char *end = NULL;
-  const unsigned long long parsed = strtoull(text, &end, 0);
-  if (*end != '\0') return false;
-  *value = parsed;
-  return true;
-}
-
-static void read_environment(void) {
-  uint64_t value;
-  sim.device_count = 1;
-  if (read_number("CUSIM_DEVICES", &value) && value >= 1 && value <= SIM_DEVICES_MAX) {
-    sim.device_count = (int)value;
-  }
-  if (!sim.is_seed_set && read_number("CUSIM_SEED", &value)) sim.seed = sim.random_state = value;
-  if (!sim.is_capacity_set && read_number("CUSIM_CAPACITY", &value)) {
-    for (int i = 0; i < SIM_DEVICES_MAX; i++) sim.devices[i].capacity_bytes = (size_t)value;
-  }
-  if (!sim.is_pinned_capacity_set && read_number("CUSIM_PINNED_CAPACITY", &value)) {
-    sim.pinned_capacity_bytes = (size_t)value;
-  }
-  if (!sim.is_idle_set && read_number("CUSIM_IDLE_MS", &value)) sim.idle_ms = (unsigned)value;
-  const char *races = getenv("CUSIM_RACES");
-  if (races != NULL && !sim.are_races_set) {
-    sim.races = strcmp(races, "off") == 0     ? CUSIM_RACES_OFF
-                : strcmp(races, "count") == 0 ? CUSIM_RACES_COUNT
-                : strcmp(races, "abort") == 0 ? CUSIM_RACES_ABORT
-                                              : CUSIM_RACES_REPORT;
-  }
-  const char *threads = getenv("CUSIM_THREADS");
-  if (threads != NULL && !sim.are_threads_set) {
-    sim_clock_split_threads(strcmp(threads, "apart") == 0);
-  }
-  const char *policy = getenv("CUSIM_POLICY");
-  if (policy != NULL && !sim.is_policy_set) {
-    if (!sim_policy_parse(policy, &sim.policy)) sim.policy = CUSIM_RANDOM;
-  }
-}
-
 CUresult cuInit(unsigned flags) {
   SIM_ENTER(cuInit, SIM_NEEDS_NOTHING);
   if (flags != 0) return sim_leave(CUDA_ERROR_INVALID_VALUE);
   if (sim.is_initialised) return sim_leave(CUDA_SUCCESS);
+  if (!sim_settings_read()) return sim_leave(CUDA_ERROR_INVALID_VALUE);
   if (!sim_window_open()) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
-  read_environment();
   pthread_atfork(NULL, NULL, note_fork);
   sim.is_initialised = true;
   return sim_leave(CUDA_SUCCESS);

@@ -1,6 +1,8 @@
 /* test_cusim_boot.c: starting the simulated driver, finding its entries, contexts of a thread. */
 #include "tests/cuda/sim/cusim_fixture.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +13,23 @@ static void nothing_works_before_cuInit(void **state) {
   assert_int_equal(cuDeviceGetCount(&count), CUDA_ERROR_NOT_INITIALIZED);
   assert_int_equal(cuDevicePrimaryCtxRetain(&context, 0), CUDA_ERROR_NOT_INITIALIZED);
   assert_int_equal(cuMemAlloc(&(CUdeviceptr){0}, 1), CUDA_ERROR_NOT_INITIALIZED);
+}
+
+/* A bad value and good ones: nothing of either is kept. */
+static void a_bad_environment_changes_nothing(void **state) {
+  (void)state;
+  const int told = dup(STDERR_FILENO), nowhere = open("/dev/null", O_WRONLY);
+  setenv("CUSIM_IDLE_MS", "soon", 1);
+  dup2(nowhere, STDERR_FILENO);
+  const CUresult result = cuInit(0);
+  dup2(told, STDERR_FILENO);
+  unsetenv("CUSIM_IDLE_MS");
+  close(told);
+  close(nowhere);
+  assert_int_equal(result, CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(cuDeviceGetCount(&(int){0}), CUDA_ERROR_NOT_INITIALIZED);
+  assert_int_equal(cusim_get_seed(), 1);
+  assert_int_equal(cusim_get_policy(), CUSIM_RANDOM);
 }
 
 static void the_environment_is_heard(void **state) {
@@ -130,6 +149,7 @@ static void a_forked_child_is_refused(void **state) {
 int run_cusim_boot_tests(void) {
   const struct CMUnitTest boot_tests[] = {
       cmocka_unit_test(nothing_works_before_cuInit),
+      cmocka_unit_test(a_bad_environment_changes_nothing),
       cmocka_unit_test(the_environment_is_heard),
       cmocka_unit_test(an_entry_is_found_by_the_version_of_its_abi),
       cmocka_unit_test(it_says_no_to_what_it_cannot_do),
