@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "alloc/stamps.h"
+#include "alloc/status.h"
 #include "alloc/stream.h"
 
 typedef struct member {
@@ -135,8 +136,11 @@ tarn_status tarn_capture_note_launch(tarn_capture *capture, tarn_stream *stream)
 
 /* A stream that cannot be waited for has lost its device: nothing of it can still be running. */
 static bool wait_for(tarn__stamp stamp) {
+  const tarn_error before = *tarn_last_error();
   tarn__order_cost cost = {0};
-  return tarn__order_behind(NULL, stamp, &cost) != TARN_NOT_READY;
+  const tarn_status status = tarn__order_behind(NULL, stamp, &cost);
+  if (status != TARN_OK) tarn__error_restore(&before);
+  return status != TARN_NOT_READY;
 }
 
 tarn_status tarn_capture_destroy(tarn_capture *capture) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/status.h"
 #include "alloc/stream.h"
 
 typedef enum timeline_state {
@@ -408,15 +409,19 @@ void tarn__order_observe(tarn__stamp wanted, tarn__order_cost *cost) {
   tarn__timeline *timeline = timeline_of(wanted.slot);
   published found;
   find_published(timeline, load(&timeline->seen) + 1, &found);
+  /* That there is no answer is nobody's failure, whatever the cause. */
+  const tarn_error before = *tarn_last_error();
+  tarn_status status = TARN_OK;
   if (found.fence != NULL) {
-    if (found.fence->ops->fence_query(found.fence->native) == TARN_OK) learn(NULL, &found);
+    status = found.fence->ops->fence_query(found.fence->native);
+    if (status == TARN_OK) learn(NULL, &found);
     tarn_fence_destroy(found.fence);
   } else if (found.stream != NULL) {
     /* Nothing to ask yet: record, so that a later look has an answer. A failure costs only that. */
-    const tarn_status status = record_fence(timeline, found.stream, cost);
-    (void)status;
+    status = record_fence(timeline, found.stream, cost);
     recorded(timeline, found.stream);
   }
+  if (status != TARN_OK) tarn__error_restore(&before);
 }
 
 /* One wait on a published fence, by the stream where it can, by the host where not. */

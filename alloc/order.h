@@ -75,7 +75,8 @@ bool tarn__order_is_covered(const tarn_stream *stream, tarn__stamp stamp);
 uint64_t tarn__order_first_uncovered(const tarn_stream *stream, uint32_t slot);
 
 /* Asks whether work up to the recorded fence is done and raises `seen`; records a fence where
- * `wanted` is behind the one there is. One driver call at most, never blocks. */
+ * `wanted` is behind the one there is. One driver call at most, never blocks. Leaves the thread's
+ * last error alone. */
 void tarn__order_observe(tarn__stamp wanted, tarn__order_cost *cost);
 
 /* Makes `stream` (or the host, which blocks) ordered behind the stamp. On failure nothing is known

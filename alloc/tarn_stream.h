@@ -72,7 +72,8 @@ typedef struct tarn_stream_ops {
   tarn_status (*fence_create)(void *context, void **fence);
   tarn_status (*fence_record)(void *context, void *fence);
   tarn_status (*fence_wait)(void *context, void *fence);
-  tarn_status (*fence_query)(void *fence); /* TARN_OK passed, TARN_NOT_READY not yet */
+  /* TARN_OK passed; TARN_NOT_READY not yet, without tarn_fail: that is an answer, no failure. */
+  tarn_status (*fence_query)(void *fence);
   tarn_status (*fence_synchronize)(void *fence);
   void (*fence_destroy)(void *fence);
   /* Whether the driver captures the stream's work instead of running it, whoever began that. NULL:
@@ -140,6 +141,8 @@ TARN_API void tarn_fence_destroy(tarn_fence *fence);
 /* TARN_INVALID_ARGUMENT where `stream` is of another kind than the fence. One thread at a time
  * records a fence; the other calls may run meanwhile and see the earlier or the later mark. */
 TARN_API TARN_NODISCARD tarn_status tarn_fence_record(tarn_fence *fence, tarn_stream *stream);
+/* TARN_OK where what lay before the mark is done, or there is no mark; TARN_NOT_READY where it is
+ * not, which leaves the thread's last error alone. Does not block. */
 TARN_API TARN_NODISCARD tarn_status tarn_fence_query(tarn_fence *fence);
 TARN_API TARN_NODISCARD tarn_status tarn_fence_synchronize(tarn_fence *fence);
 TARN_API TARN_NODISCARD tarn_status tarn_stream_wait(tarn_stream *stream, tarn_fence *fence);

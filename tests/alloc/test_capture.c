@@ -1,8 +1,6 @@
 /* test_capture.c: what captured streams share with nobody, and what they may not do. */
 #include "tests/support/test.h"
 
-#include <stdbool.h>
-
 #include "alloc/order.h"
 #include "alloc/tarn_capture.h"
 #include "alloc/tarn_host_stream.h"
@@ -581,6 +579,22 @@ static void destroying_waits_for_the_launches_that_were_noted(void **state) {
   tarn_stream_release(launcher);
 }
 
+/* That a lost stream cannot be waited for is nobody's failure. */
+static void destroying_after_a_lost_launch_leaves_the_last_error_alone(void **state) {
+  (void)state;
+  tarn_stream *stream = make_stream();
+  tarn_capture *capture = begin(stream);
+  assert_ok(tarn_capture_end(capture));
+  work(stream);
+  assert_ok(tarn_capture_note_launch(capture, stream));
+  assert_status(tarn_fail(TARN_BUSY, "before"), TARN_BUSY);
+  manual_fail_records = manual_fail_synchronizes = 1;
+  assert_ok(tarn_capture_destroy(capture));
+  assert_int_equal(manual_fail_records + manual_fail_synchronizes, 0);
+  assert_string_equal(tarn_last_error()->message, "before");
+  tarn_stream_release(stream);
+}
+
 static void a_capture_keeps_its_streams_until_it_ends(void **state) {
   (void)state;
   tarn_pool *pool = make_segment_pool(4 * MIB);
@@ -640,6 +654,7 @@ static void a_captured_stream_gets_behind_nothing_outside(void **state) {
   tarn__order_cost cost = {0};
   manual_called = (manual_calls){0};
   assert_status(tarn__order_behind(inside, before, &cost), TARN_NOT_READY);
+  assert_int_equal(tarn_last_error()->status, TARN_NOT_READY); /* a refusal, and no answer */
   assert_status(tarn__order_behind(outside, captured, &cost), TARN_NOT_READY);
   assert_status(tarn__order_behind(NULL, captured, &cost), TARN_NOT_READY);
   tarn__order_observe(captured, &cost);
@@ -676,6 +691,7 @@ int main(void) {
       cmocka_unit_test(a_passed_fence_from_outside_needs_no_wait),
       cmocka_unit_test(wrong_calls_are_answered_and_change_nothing),
       cmocka_unit_test(destroying_waits_for_the_launches_that_were_noted),
+      cmocka_unit_test(destroying_after_a_lost_launch_leaves_the_last_error_alone),
       cmocka_unit_test(a_capture_keeps_its_streams_until_it_ends),
       cmocka_unit_test(a_captured_stream_gets_behind_nothing_outside),
       cmocka_unit_test(captures_and_streams_share_their_most),

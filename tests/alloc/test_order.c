@@ -251,6 +251,20 @@ static void the_host_sees_by_asking_and_by_waiting(void **state) {
   tarn_stream_release(a);
 }
 
+static void asking_in_vain_leaves_the_last_error_alone(void **state) {
+  (void)state;
+  tarn_stream *a = make_stream();
+  tarn__order_cost cost = {0};
+  work(a);
+  const tarn__stamp stamp = tarn__order_stamp(a);
+  assert_status(tarn_fail(TARN_BUSY, "before"), TARN_BUSY);
+  manual_fail_records = 1;
+  tarn__order_observe(stamp, &cost); /* no fence to be had */
+  assert_int_equal(manual_fail_records, 0);
+  assert_string_equal(tarn_last_error()->message, "before");
+  tarn_stream_release(a);
+}
+
 static void seeing_a_fence_is_seeing_all_that_it_lay_behind(void **state) {
   (void)state;
   tarn_stream *a = make_stream();
@@ -440,6 +454,7 @@ int main(void) {
       cmocka_unit_test(a_public_fence_teaches_nothing_while_it_is_recorded),
       cmocka_unit_test(a_failed_wait_teaches_nothing),
       cmocka_unit_test(the_host_sees_by_asking_and_by_waiting),
+      cmocka_unit_test(asking_in_vain_leaves_the_last_error_alone),
       cmocka_unit_test(seeing_a_fence_is_seeing_all_that_it_lay_behind),
       cmocka_unit_test(public_fences_and_synchronize_teach_too),
       cmocka_unit_test(an_edge_teaches_without_a_call),

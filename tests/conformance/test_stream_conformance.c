@@ -147,7 +147,9 @@ static void a_fence_passes_behind_the_work_before_it(void **state) {
   assert_ok(tarn_stream_call(stream, gate_pass, &blocked));
   assert_ok(tarn_stream_call(stream, set_flag, &flag));
   assert_ok(tarn_fence_record(fence, stream));
+  assert_status(tarn_fail(TARN_BUSY, "before"), TARN_BUSY);
   assert_int_equal(tarn_fence_query(fence), TARN_NOT_READY);
+  assert_string_equal(tarn_last_error()->message, "before"); /* an answer, and no failure */
   gate_open(&blocked);
   assert_ok(tarn_fence_synchronize(fence));
   assert_int_equal(atomic_load(&flag), 1);

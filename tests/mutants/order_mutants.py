@@ -133,8 +133,8 @@ plant(
     "query_not_ready_taken_for_passed",
     "a fence that has not passed counts as seen",
     "alloc/order.c",
-    "if (found.fence->ops->fence_query(found.fence->native) == TARN_OK) learn(NULL, &found);",
-    "if (found.fence->ops->fence_query(found.fence->native) >= TARN_OK) learn(NULL, &found);",
+    "    if (status == TARN_OK) learn(NULL, &found);\n",
+    "    if (status >= TARN_OK) learn(NULL, &found);\n",
     first="test_order",
 )
 plant(
