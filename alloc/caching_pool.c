@@ -343,9 +343,14 @@ tarn_status tarn_caching_pool_reserve(tarn_pool *pool, size_t size_bytes) {
 }
 
 static tarn_status check_options(const tarn_caching_options *options) {
-  if (options->struct_size == sizeof *options) return TARN_OK;
-  return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_caching_options has %zu bytes here, %zu were given",
-                   sizeof *options, options->struct_size);
+  if (options->struct_size != sizeof *options) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "tarn_caching_options has %zu bytes here, %zu were given", sizeof *options,
+                     options->struct_size);
+  }
+  if (options->limit_bytes == 0 || options->floor_bytes <= options->limit_bytes) return TARN_OK;
+  return tarn_fail(TARN_INVALID_ARGUMENT, "a floor of %zu bytes lies above the pool's limit of %zu",
+                   options->floor_bytes, options->limit_bytes);
 }
 
 /* An option's size, or the default, in whole granules. */

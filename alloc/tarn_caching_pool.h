@@ -37,7 +37,9 @@ typedef struct tarn_caching_options {
   size_t range_bytes;   /* address space per range of a provider that reserves; 0: 64 GiB */
   tarn_budget *budget;  /* retained; what the pool reserves counts there too; NULL: none */
   size_t floor_bytes;   /* trim, decay and other pools' pressure leave so much reserved; the pool's
-                           own allocations may swap it for memory of another shape */
+                           own allocations may swap it for memory of another shape. Above a
+                           limit_bytes that is not 0: TARN_INVALID_ARGUMENT; limits set later, and
+                           those of `budget`, are not compared */
   uint64_t decay_ns;    /* the window of tarn_caching_pool_decay; 0: 10 seconds */
   tarn_out_of_memory_function out_of_memory; /* told of each allocation that fails; NULL: none */
   void *out_of_memory_context;

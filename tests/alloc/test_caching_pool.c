@@ -477,7 +477,18 @@ static void bad_options_are_refused(void **state) {
   assert_status(tarn_caching_pool_create(provider, &options, &pool), TARN_TOO_LARGE);
   assert_status(tarn_caching_pool_create(NULL, NULL, &pool), TARN_INVALID_ARGUMENT);
   assert_status(tarn_caching_pool_create(provider, NULL, NULL), TARN_INVALID_ARGUMENT);
+  options = (tarn_caching_options){
+      .struct_size = sizeof options, .limit_bytes = 2 * MIB, .floor_bytes = 2 * MIB + 1};
+  assert_status(tarn_caching_pool_create(provider, &options, &pool), TARN_INVALID_ARGUMENT);
+  assert_string_equal(tarn_last_error()->message,
+                      "a floor of 2097153 bytes lies above the pool's limit of 2097152");
   assert_null(pool);
+  options.floor_bytes = options.limit_bytes;
+  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  tarn_pool_release(pool);
+  options.limit_bytes = 0; /* none, so no floor is above it */
+  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  tarn_pool_release(pool);
   options = (tarn_caching_options){.struct_size = sizeof options, .name = "weights"};
   assert_ok(tarn_caching_pool_create(provider, &options, &pool));
   assert_string_equal(tarn_pool_name(pool), "weights");
