@@ -7,7 +7,12 @@
  * - Sizes are size_t and in bytes, and their names end in _bytes. Shapes, strides and offsets are
  *   int64_t and count elements.
  * - create/destroy has one owner; retain/release is shared and counts; init/deinit works in the
- *   caller's memory. destroy and release accept NULL. "takes" means from TARN_OK on.
+ *   caller's memory. "takes" means from TARN_OK on.
+ * - destroy and release accept NULL. What returns a tarn_status refuses a NULL object and a NULL
+ *   output with TARN_INVALID_ARGUMENT. retain and whatever returns no status (accessors like
+ *   tarn_storage_data, tarn_pool_name) have no way to refuse: they need a valid object, and so do
+ *   tarn_layout_* and the views of a tensor, which work on a value in place. A NULL stream is
+ *   one, now and on the CPU (tarn_stream.h), and can be retained. What differs says so.
  * - Every function may be called from any thread at any time, unless it says otherwise; a value
  *   (tarn_tensor, tarn_layout, an options struct) is the caller's and is not locked.
  * - An options or operations struct starts with struct_size = sizeof(the struct). A zero in any

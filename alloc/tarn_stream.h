@@ -106,7 +106,8 @@ TARN_API void tarn_stream_release(tarn_stream *stream);
  * TARN_INVALID_ARGUMENT; tarn_stream_synchronize waits for what there was. Memory must not be asked
  * for on it any more, which a pool refuses where it notices. No other thread does either meanwhile;
  * freeing is allowed. Blocks only where no fence is to be had. TARN_BUSY while the stream is
- * captured; a second time, and on a synchronous stream, nothing is done. */
+ * captured, TARN_INVALID_ARGUMENT for NULL; a second time, and on a synchronous stream, nothing is
+ * done. */
 TARN_API TARN_NODISCARD tarn_status tarn_stream_close(tarn_stream *stream);
 
 TARN_API const char *tarn_stream_name(const tarn_stream *stream); /* "now" for NULL */

@@ -101,6 +101,10 @@ tarn_status tarn_layout_permute(tarn_layout *layout, int32_t dim_count, const in
     return tarn_fail(TARN_INVALID_ARGUMENT, "%d dimensions to permute a layout of rank %d",
                      dim_count, layout->rank);
   }
+  if (dim_count > 0 && dims == NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "%d dimensions to permute, and none are named",
+                     dim_count);
+  }
   for (int32_t d = 0; d < dim_count; d++) {
     int32_t dim = dims[d];
     if (!resolve_dim(layout->rank, &dim)) return fail_dim(layout, dims[d]);

@@ -45,7 +45,7 @@ TARN_API TARN_NODISCARD tarn_status tarn_linear_begin(const tarn_tensor *tensor,
 /* Closes the span: enqueues the scatter of a written staging copy on `stream` (the tensor is up to
  * date for work behind it) and drops what begin retained. The span is released in any case, with
  * only its numbers left; a failure says that the write did not reach the tensor. Nothing happens to
- * a zeroed span and to one that has ended. */
+ * a zeroed span, to one that has ended, and to NULL. */
 TARN_API TARN_NODISCARD tarn_status tarn_linear_end(tarn_linear_span *span, tarn_stream *stream);
 
 #ifdef __cplusplus

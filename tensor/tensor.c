@@ -227,7 +227,8 @@ tarn_status tarn_tensor_reshape(const tarn_tensor *tensor, int32_t rank, const i
                                 bool *copied) {
   if (copied != NULL) *copied = false;
   if (reshaped == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
-  const tarn_tensor source = *tensor; /* `reshaped` may be the same variable */
+  /* A copy, for `reshaped` may be the same variable. */
+  const tarn_tensor source = tensor != NULL ? *tensor : (tarn_tensor){0};
   *reshaped = (tarn_tensor){0};
   if (source.storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor without a storage");
   tarn_tensor viewed = source;

@@ -1,4 +1,4 @@
-/* test_base.c: sizes that do not fit, devices, and the end that a broken belief makes. */
+/* test_base.c: sizes that do not fit, devices, NULL, and the end that a broken belief makes. */
 #include "tests/support/test.h"
 
 #include <signal.h>
@@ -7,6 +7,11 @@
 #include <unistd.h>
 
 #include "alloc/tarn_base.h"
+#include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_caching_trace.h"
+#include "alloc/tarn_capture.h"
+#include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_storage.h"
 
 static void sizes_that_do_not_fit_are_told(void **state) {
   (void)state;
@@ -83,12 +88,58 @@ static void a_broken_belief_names_its_place_and_ends_the_process(void **state) {
   assert_int_equal(WTERMSIG(status), SIGABRT);
 }
 
+static void release_and_destroy_take_null(void **state) {
+  (void)state;
+  tarn_provider_release(NULL);
+  tarn_pool_release(NULL);
+  tarn_budget_release(NULL);
+  tarn_storage_release(NULL);
+  tarn_storage_weak_release(NULL);
+  tarn_stream_release(NULL);
+  tarn_fence_destroy(NULL);
+  assert_ok(tarn_capture_destroy(NULL));
+}
+
+/* One call of each header: what has a status to say so with, refuses what is not there. */
+static void calls_with_a_status_refuse_null(void **state) {
+  (void)state;
+  void *block = NULL;
+  tarn_storage *storage = NULL;
+  tarn_capture *capture = NULL;
+  assert_status(tarn_provider_alloc(NULL, 4096, &block), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_alloc(NULL, 1, NULL, &block), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_caching_pool_reserve(NULL, 1), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_caching_pool_trace_stop(NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_budget_charge(NULL, 1), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_storage_create(NULL, 1, NULL, &storage), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_storage_note_use(NULL, NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_fence_query(NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_capture_begin(NULL, &capture), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_capture_end(NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_worker_stream_create(NULL), TARN_INVALID_ARGUMENT);
+}
+
+/* For streams NULL is one of them: now, on the CPU. */
+static void null_is_a_stream(void **state) {
+  (void)state;
+  tarn_stream_retain(NULL);
+  tarn_stream_release(NULL);
+  assert_string_equal(tarn_stream_name(NULL), "now");
+  assert_true(tarn_stream_is_synchronous(NULL));
+  assert_true(tarn_device_equal(tarn_stream_device(NULL), tarn_device_make(TARN_DEVICE_CPU, 0)));
+  assert_int_equal(tarn_stream_number(NULL), 0);
+  assert_ok(tarn_stream_synchronize(NULL));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sizes_that_do_not_fit_are_told),
       cmocka_unit_test(rounding_up_reaches_the_last_multiple_and_no_further),
       cmocka_unit_test(powers_of_two_are_told_from_the_rest),
       cmocka_unit_test(devices_are_equal_by_type_and_index),
+      cmocka_unit_test(release_and_destroy_take_null),
+      cmocka_unit_test(calls_with_a_status_refuse_null),
+      cmocka_unit_test(null_is_a_stream),
       cmocka_unit_test(a_broken_belief_names_its_place_and_ends_the_process),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

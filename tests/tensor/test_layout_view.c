@@ -456,6 +456,7 @@ static void a_refused_view_leaves_the_layout_as_it_was(void **state) {
   REFUSED(tarn_layout_permute(&layout, 2, (int32_t[]){0, 1}));
   REFUSED(tarn_layout_permute(&layout, 3, (int32_t[]){0, 1, -2}));
   REFUSED(tarn_layout_permute(&layout, 3, (int32_t[]){0, 1, 3}));
+  REFUSED(tarn_layout_permute(&layout, 3, NULL));
   REFUSED(tarn_layout_transpose(&layout, 0, 3));
   REFUSED(tarn_layout_transpose(&layout, -4, 0));
   REFUSED(tarn_layout_expand(&layout, SHAPE(3, 1)));

@@ -329,6 +329,9 @@ static void a_reshape_that_no_view_expresses_copies(void **state) {
   assert_int_equal(tarn_tensor_reshape(&tensor, SHAPE(6), NULL, NULL, &reshaped, NULL),
                    TARN_INVALID_ARGUMENT); /* a copy needs a pool */
   assert_true(is_zeroed(&reshaped));
+  assert_int_equal(tarn_tensor_reshape(NULL, SHAPE(6), pool, NULL, &reshaped, NULL),
+                   TARN_INVALID_ARGUMENT);
+  assert_true(is_zeroed(&reshaped));
   tarn_tensor_release(&tensor);
 }
 
