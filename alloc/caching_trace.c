@@ -157,8 +157,15 @@ static bool is_of_block(const trace_entry *entry) {
   return entry->op == 'a' || entry->op == 'u' || entry->op == 'f';
 }
 
-/* Blocks whose first entry is not their allocation: allocated in front of everything else. */
-static tarn_status write_missing(tarn__text *text, const copied_trace *copy) {
+/* Blocks whose first entry is not their allocation. */
+typedef struct missing_blocks {
+  uint64_t count;
+  uint64_t size_bytes;
+} missing_blocks;
+
+/* Counts them and, where `text` is not NULL, allocates them there. */
+static tarn_status find_missing(const copied_trace *copy, tarn__text *text,
+                                missing_blocks *missing) {
   size_t capacity = 64;
   while (capacity < 2 * copy->count) capacity *= 2;
   uint64_t *seen = calloc(capacity, sizeof *seen); /* open addressing; no block lies at 0 */
@@ -171,10 +178,24 @@ static tarn_status write_missing(tarn__text *text, const copied_trace *copy) {
     /* Fibonacci hashing (Knuth). */
     size_t at = (size_t)((entry->id * UINT64_C(0x9E3779B97F4A7C15)) >> 20) & (capacity - 1);
     while (seen[at] != 0 && seen[at] != entry->id) at = (at + 1) & (capacity - 1);
-    if (seen[at] == 0 && entry->op != 'a') write_entry(text, entry, 'a');
+    if (seen[at] == 0 && entry->op != 'a') {
+      missing->count++;
+      missing->size_bytes += entry->size_bytes;
+      if (text != NULL) write_entry(text, entry, 'a');
+    }
     seen[at] = entry->id;
   }
   free(seen);
+  return TARN_OK;
+}
+
+/* Where the ring begins in the middle: the blocks from before, or how many they are. */
+static tarn_status write_beginning(tarn__text *text, const copied_trace *copy, bool is_complete) {
+  missing_blocks missing = {0};
+  const tarn_status status = find_missing(copy, is_complete ? text : NULL, &missing);
+  if (status != TARN_OK || is_complete || missing.count == 0) return status;
+  const trace_entry middle = {.id = missing.count, .size_bytes = missing.size_bytes};
+  write_entry(text, &middle, 'm');
   return TARN_OK;
 }
 
@@ -191,7 +212,7 @@ tarn_status tarn_caching_pool_trace_write(tarn_pool *pool, uint32_t flags,
   if (status == TARN_OK) status = renumber_threads(&copy);
   if (status == TARN_OK) {
     tarn__text_print(&text, "op,id,bytes,stream,thread\n");
-    if ((flags & TARN_TRACE_COMPLETE) != 0) status = write_missing(&text, &copy);
+    status = write_beginning(&text, &copy, (flags & TARN_TRACE_COMPLETE) != 0);
   }
   for (size_t index = 0; status == TARN_OK && index < copy.count; index++) {
     write_entry(&text, &copy.entries[index], copy.entries[index].op);

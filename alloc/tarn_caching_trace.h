@@ -4,6 +4,8 @@
  * `tarn replay` reads back:
  *
  *     op,id,bytes,stream,thread
+ *     m,3,4096,0,0              begins in the middle: it names 3 blocks, of 4096 bytes together,
+ *                               that were lent out before
  *     s,140001,2097152,1,0      a segment, or memory inside a range, was obtained
  *     a,140001,1000,1,0         a block was lent out: bytes as asked for
  *     u,140001,1000,2,1         a stream was noted to use it
@@ -28,8 +30,9 @@ extern "C" {
 
 enum {
   /* Blocks that the ring names without their allocation, for it was forgotten or came before the
-   * start, come first as allocated by whoever is known to have had them: so the text can be
-   * replayed. Without the flag the text has just the ring's entries. */
+   * start, come first as allocated by whoever is known to have had them, and are part of a replay.
+   * Without the flag the text has the ring's entries, behind an m that counts such blocks where
+   * there are any: a replay then skips what happened to them. */
   TARN_TRACE_COMPLETE = 1u << 0,
 };
 

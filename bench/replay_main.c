@@ -35,15 +35,13 @@ const char replay_help[] =
     "provider had handed out, the largest of all passes; both are checked against what the trace\n"
     "says and a meter at the provider saw.\n"
     "\n"
-    "A trace is CSV, plain or gzip. The header names the columns op,id,bytes, and optionally "
-    "stream\n"
-    "and thread: op is a (allocate), f (free) or u (a stream uses the block; s and r, segments "
-    "that\n"
-    "came and went, are skipped); an id is a whole number, live at most once at a time, and not\n"
-    "freed twice in a row; bytes is as asked for, and may be empty but for a; stream and thread "
-    "are "
-    "0\n"
-    "to 1023. With threads each event happens on its own one, all in the order of the file.\n"
+    "A trace is CSV, plain or gzip. The header names the columns op,id,bytes, and optionally\n"
+    "stream and thread: op is a (allocate), f (free) or u (a stream uses the block); s and r\n"
+    "(segments that came and went) are skipped, and, behind m in the second line, what happens\n"
+    "to blocks that were there before the trace. An id is a whole number, live at most once at a\n"
+    "time, and not freed twice in a row; bytes is as asked for, and may be empty but for a;\n"
+    "stream and thread are 0 to 1023. With threads each event happens on its own one, all in the\n"
+    "order of the file.\n"
     "\n"
     "Exit status: 0 done; 1 mismatches, a leak, a malformed trace or no such memory; 2 wrong\n"
     "arguments.\n";
@@ -76,6 +74,20 @@ static tarn_status add_figure(report_table *report, const trace_input *input, co
   return report_add_value(report, name, unit, value);
 }
 
+/* Of a trace that begins in the middle only. */
+static tarn_status add_skipped(report_table *report, const trace_input *input) {
+  const recorded_trace *trace = &input->trace;
+  if (trace->before_count == 0) return TARN_OK;
+  tarn_status status =
+      add_figure(report, input, "blocks_from_before", "blocks", (double)trace->before_count);
+  if (status == TARN_OK) {
+    status =
+        add_figure(report, input, "skipped_frees", "events", (double)trace->skipped_free_count);
+  }
+  if (status != TARN_OK) return status;
+  return add_figure(report, input, "skipped_uses", "events", (double)trace->skipped_use_count);
+}
+
 static tarn_status add_figures(report_table *report, const trace_input *input,
                                const replay_outcome *outcome, bool verify) {
   const recorded_trace *trace = &input->trace;
@@ -101,11 +113,16 @@ static tarn_status add_figures(report_table *report, const trace_input *input,
   if (status == TARN_OK) {
     status = add_figure(report, input, "provider_calls", "calls", (double)outcome->provider_calls);
   }
+  if (status == TARN_OK) status = add_skipped(report, input);
   if (status != TARN_OK || !verify) return status;
   status = add_figure(report, input, "moved_bytes", "bytes", (double)outcome->verified.moved_bytes);
   if (status != TARN_OK) return status;
   return add_figure(report, input, "mismatches", "storages",
                     (double)outcome->verified.mismatch_count);
+}
+
+static const char *plural(size_t count) {
+  return count == 1 ? "" : "s";
 }
 
 static void print_outcome(const trace_input *input, const where_place *where,
@@ -127,6 +144,11 @@ static void print_outcome(const trace_input *input, const where_place *where,
   }
   printf("; %" PRIu64 " provider calls, %" PRIu64 " fences\n", outcome->provider_calls,
          outcome->fence_count);
+  if (trace->before_count > 0) {
+    printf("  skipped %zu free%s and %zu use%s of %zu block%s that were there before the trace\n",
+           trace->skipped_free_count, plural(trace->skipped_free_count), trace->skipped_use_count,
+           plural(trace->skipped_use_count), trace->before_count, plural(trace->before_count));
+  }
   if (trace->left_count > 0) {
     printf("  %zu blocks with %" PRIu64 " bytes live at the end of the trace, released after it\n",
            trace->left_count, trace->left_bytes);

@@ -222,6 +222,10 @@ static tarn_status add_alloc(trace_parser *parser, trace_event event) {
   if (status == TARN_OK) status = reserve_slot(parser);
   if (status != TARN_OK) return status;
   trace_id *place = find_id(parser->ids, parser->id_capacity, event.id);
+  if (place->event == TRACE_EVENT_BEFORE && place->free_line == 0) {
+    return trace_parser_fail(
+        parser, "id %" PRIu64 " is allocated, and is live since before the trace", event.id);
+  }
   if (place->event != 0 && place->free_line == 0) {
     return trace_parser_fail(parser,
                              "id %" PRIu64 " is allocated again, and is live since line %" PRIu32,
@@ -264,6 +268,35 @@ static tarn_status find_live(const trace_parser *parser, const trace_event *even
                            event->id, verb, event->bytes, alloc->bytes, alloc->line);
 }
 
+/* Whether a use or a free is about a block that was there before the trace, and may be. */
+static bool is_from_before(const trace_parser *parser, uint64_t id) {
+  if (parser->before_count_max == 0) return false;
+  const trace_id *place =
+      parser->id_count == 0 ? NULL : find_id(parser->ids, parser->id_capacity, id);
+  if (place == NULL || place->event == 0) {
+    return parser->trace.before_count < parser->before_count_max;
+  }
+  return place->event == TRACE_EVENT_BEFORE && place->free_line == 0;
+}
+
+static tarn_status skip_from_before(trace_parser *parser, const trace_event *event) {
+  const tarn_status status = reserve_id(parser);
+  if (status != TARN_OK) return status;
+  trace_id *place = find_id(parser->ids, parser->id_capacity, event->id);
+  if (place->event == 0) {
+    *place = (trace_id){.id = event->id, .event = TRACE_EVENT_BEFORE};
+    parser->id_count++;
+    parser->trace.before_count++;
+  }
+  if (event->is_use) {
+    parser->trace.skipped_use_count++;
+  } else {
+    parser->trace.skipped_free_count++;
+    place->free_line = parser->line;
+  }
+  return TARN_OK;
+}
+
 static tarn_status add_free_or_use(trace_parser *parser, trace_event event, bool has_bytes) {
   recorded_trace *trace = &parser->trace;
   trace_id *place = NULL;
@@ -284,14 +317,19 @@ static tarn_status add_free_or_use(trace_parser *parser, trace_event event, bool
   return TARN_OK;
 }
 
-/* What a line's op says; is_segment for one that only a pool's own figures care about. */
-static tarn_status parse_op(const trace_parser *parser, trace_field op, trace_event *event,
-                            bool *is_segment) {
-  *is_segment = field_is(op, "s") || field_is(op, "r");
-  event->is_alloc = field_is(op, "a");
-  event->is_use = field_is(op, "u");
-  if (*is_segment || event->is_alloc || event->is_use || field_is(op, "f")) return TARN_OK;
-  return trace_parser_fail(parser, "op is '%s' and none of a, f, u, s and r", show_field(op).text);
+/* One of a, f, u, those of segments, that only a pool's own figures care about (s, r), and m. */
+static tarn_status parse_op(const trace_parser *parser, trace_field op, char *kind) {
+  *kind = op.length == 1 ? *op.text : '\0';
+  if (*kind != '\0' && strchr("afusrm", *kind) != NULL) return TARN_OK;
+  return trace_parser_fail(parser, "op is '%s' and none of a, f, u, s, r and m",
+                           show_field(op).text);
+}
+
+/* The trace begins in the middle: so many of its blocks were there before. */
+static tarn_status begin_in_the_middle(trace_parser *parser, uint64_t block_count) {
+  if (parser->line != 2) return trace_parser_fail(parser, "op m comes right behind the header");
+  parser->before_count_max = block_count;
+  return TARN_OK;
 }
 
 static tarn_status parse_event(trace_parser *parser, const trace_field *fields, int field_count) {
@@ -302,10 +340,12 @@ static tarn_status parse_event(trace_parser *parser, const trace_field *fields, 
   trace_field by_column[TRACE_COLUMNS_MAX] = {{"", 0}, {"", 0}, {"", 0}, {"0", 1}, {"0", 1}};
   for (int i = 0; i < field_count; i++) by_column[parser->columns[i]] = fields[i];
   trace_event event = {.line = parser->line};
-  bool is_segment = false;
+  char kind = '\0';
   uint64_t stream = 0;
   uint64_t thread = 0;
-  tarn_status status = parse_op(parser, by_column[COLUMN_OP], &event, &is_segment);
+  tarn_status status = parse_op(parser, by_column[COLUMN_OP], &kind);
+  event.is_alloc = kind == 'a';
+  event.is_use = kind == 'u';
   const bool has_bytes = event.is_alloc || by_column[COLUMN_BYTES].length > 0;
   if (status == TARN_OK) {
     status = parse_number(parser, "id", by_column[COLUMN_ID], UINT64_MAX, &event.id);
@@ -321,7 +361,9 @@ static tarn_status parse_event(trace_parser *parser, const trace_field *fields, 
     status =
         parse_number(parser, "thread", by_column[COLUMN_THREAD], TRACE_THREADS_MAX - 1, &thread);
   }
-  if (status != TARN_OK || is_segment) return status;
+  if (status != TARN_OK || kind == 's' || kind == 'r') return status;
+  if (kind == 'm') return begin_in_the_middle(parser, event.id);
+  if (!event.is_alloc && is_from_before(parser, event.id)) return skip_from_before(parser, &event);
   status = reserve_event(parser);
   if (status != TARN_OK) return status;
   event.stream = (uint32_t)stream;
@@ -374,6 +416,9 @@ tarn_status trace_parser_finish(trace_parser *parser, recorded_trace *out) {
   }
   if (parser->column_count == 0) {
     return trace_parser_fail(parser, "the file is empty, expected a header op,id,bytes");
+  }
+  if (parser->trace.event_count == 0 && parser->trace.before_count > 0) {
+    return trace_parser_fail(parser, "every event is of a block that was there before the trace");
   }
   if (parser->trace.event_count == 0) {
     return trace_parser_fail(parser, "the header is followed by no event");

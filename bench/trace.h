@@ -28,7 +28,8 @@ typedef struct trace_event {
 } trace_event;
 
 /* A trace that was read: every use and every free belongs to an earlier allocation. Segments that
- * came and went are not kept. */
+ * came and went are not kept, nor, in a trace that says that it begins in the middle, what happened
+ * to blocks that were there before: that is counted. */
 typedef struct recorded_trace {
   trace_event *events;
   size_t event_count;
@@ -36,6 +37,9 @@ typedef struct recorded_trace {
   size_t slot_count; /* the most blocks that were live at once */
   size_t left_count; /* blocks still live at the end */
   uint64_t left_bytes;
+  size_t before_count; /* blocks that were there before the trace */
+  size_t skipped_free_count;
+  size_t skipped_use_count;
   uint64_t peak_live_bytes;
   uint64_t total_bytes; /* sum over all allocations */
   uint64_t largest_bytes;
@@ -45,10 +49,12 @@ typedef struct recorded_trace {
   uint32_t thread_count; /* the same of threads */
 } recorded_trace;
 
+#define TRACE_EVENT_BEFORE UINT32_MAX /* beyond every event: allocated before the trace */
+
 /* One id ever seen: which event allocated it last, and the line that freed it. */
 typedef struct trace_id {
   uint64_t id;
-  uint32_t event;     /* index and 1; 0: an empty place */
+  uint32_t event;     /* index and 1; 0: an empty place; or TRACE_EVENT_BEFORE */
   uint32_t free_line; /* 0: live */
 } trace_id;
 
@@ -64,7 +70,8 @@ typedef struct trace_parser {
   size_t free_slot_capacity;
   uint64_t live_bytes;
   size_t live_count;
-  uint32_t line; /* of the line that is being collected, from 1 */
+  uint64_t before_count_max; /* as the trace says: blocks that may turn up without an allocation */
+  uint32_t line;             /* of the line that is being collected, from 1 */
   size_t text_bytes;
   int column_count;
   int columns[TRACE_COLUMNS_MAX]; /* what each column of the file means */

@@ -161,8 +161,10 @@ static void the_last_events_after_a_free_and_a_trim_are_those_two(void **state) 
   assert_ok(tarn_pool_trim(pool, 0, NULL));
   char text[512];
   assert_ok(tarn_caching_pool_trace_write(pool, 0, keep_last_line, text));
-  const char *freed = strchr(text, '\n') + 1;
+  const char *begins = strchr(text, '\n') + 1;
+  const char *freed = strchr(begins, '\n') + 1;
   const char *returned = strchr(freed, '\n') + 1;
+  assert_int_equal(begins[0], 'm'); /* in the middle: the block was allocated before */
   assert_int_equal(freed[0], 'f');
   assert_int_equal(returned[0], 'r');
   assert_string_equal(strchr(returned, '\n'), "\n");

@@ -259,6 +259,21 @@ class CommandTest(unittest.TestCase):
             self.assertEqual(events(second.read_text()), expected)
             self.assertIn("\ns,", first.read_text())  # segments are told as well
 
+    def test_a_trace_that_begins_in_the_middle_is_replayed_from_there(self):
+        path = self.write("ring.csv", "op,id,bytes,stream,thread\nm,2,96,0,0\nu,1,64,1,0\n"
+                          "f,1,64,0,0\na,1,4096,1,0\nf,2,32,0,0\nf,1,4096,1,0\n")
+        figures, _, text = self.replay(path, "--verify")
+        self.assertIn("  skipped 2 frees and 1 use of 2 blocks that were there before the trace\n",
+                      text)
+        self.assertEqual(figures["events"]["median"], 2)
+        self.assertEqual(figures["peak_live_bytes"]["median"], 4096)
+        self.assertEqual(figures["blocks_from_before"]["median"], 2)
+        self.assertEqual(figures["skipped_frees"]["median"], 2)
+        self.assertEqual(figures["skipped_uses"]["median"], 1)
+        figures, _, text = self.replay(self.write("small.csv", SMALL))
+        self.assertNotIn("skipped", text)
+        self.assertNotIn("skipped_frees", figures)
+
     def test_a_record_that_cannot_be_written_is_an_error(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "small.csv"

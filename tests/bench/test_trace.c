@@ -124,6 +124,27 @@ static void many_ids_are_all_remembered(void **state) {
   free(text);
 }
 
+static void blocks_from_before_a_trace_are_skipped_where_it_says_so(void **state) {
+  (void)state;
+  recorded_trace trace;
+  /* Two blocks from before, the first of which is used and freed, and its address comes again. */
+  static const char text[] =
+      "op,id,bytes,stream,thread\nm,2,1100,0,0\n"
+      "u,7,1000,3,0\nf,7,1000,1,4\n"
+      "a,7,30,0,0\nf,8,100,0,0\nf,7,30,1,1\n";
+  assert_int_equal(parse(text, &trace), TARN_OK);
+  assert_int_equal(trace.before_count, 2);
+  assert_int_equal(trace.skipped_use_count, 1);
+  assert_int_equal(trace.skipped_free_count, 2);
+  assert_int_equal(trace.event_count, 2);
+  assert_int_equal(trace.events[0].line, 5);
+  assert_int_equal(trace.peak_live_bytes, 30);
+  assert_int_equal(trace.left_count, 0);
+  assert_int_equal(trace.stream_count, 2); /* what was skipped needs no stream and no thread */
+  assert_int_equal(trace.thread_count, 2);
+  trace_deinit(&trace);
+}
+
 static void damage_is_named_with_its_line(void **state) {
   (void)state;
   static const struct {
@@ -141,7 +162,7 @@ static void damage_is_named_with_its_line(void **state) {
       {"op,id,bytes\na,0\n", "t.csv:2: 2 fields where the header names 3"},
       {"op,id,bytes\na,0,5\na,1,5,9\n", "t.csv:3: 4 fields where the header names 3"},
       {"op,id,bytes\n\na,0,5\n", "t.csv:2: 1 fields where the header names 3"},
-      {"op,id,bytes\nx,0,5\n", "t.csv:2: op is 'x' and none of a, f, u, s and r"},
+      {"op,id,bytes\nx,0,5\n", "t.csv:2: op is 'x' and none of a, f, u, s, r and m"},
       {"op,id,bytes\na,0,-5\n", "t.csv:2: bytes is negative: -5"},
       {"op,id,bytes\na,-1,5\n", "t.csv:2: id is negative: -1"},
       {"op,id,bytes\na,0,5k\n", "t.csv:2: bytes is not a whole number: '5k'"},
@@ -168,8 +189,18 @@ static void damage_is_named_with_its_line(void **state) {
       {"op,id,bytes\na,0,5\nf,0,\nu,0,5\n", "t.csv:4: id 0 is used again, and was freed on line 3"},
       {"op,id,bytes\na,0,5\nu,0,6\n",
        "t.csv:3: id 0 is used with 6 bytes, and was allocated with 5 on line 2"},
+      {"op,id,bytes\nm,1,5\nf,3,5\nf,4,5\n", "t.csv:4: id 4 is freed and was never allocated"},
+      {"op,id,bytes\nm,1,5\nf,3,5\nf,3,5\n",
+       "t.csv:4: id 3 is freed again, and was freed on line 3"},
+      {"op,id,bytes\nm,1,5\nf,3,5\nu,3,5\n",
+       "t.csv:4: id 3 is used again, and was freed on line 3"},
+      {"op,id,bytes\nm,1,5\nu,3,5\na,3,5\n",
+       "t.csv:4: id 3 is allocated, and is live since before the trace"},
+      {"op,id,bytes\nm,1,5\nf,3,5\n",
+       "t.csv:4: every event is of a block that was there before the trace"},
+      {"op,id,bytes\na,0,5\nm,1,5\n", "t.csv:3: op m comes right behind the header"},
       {"op,id,bytes\ns,x,5\n", "t.csv:2: id is not a whole number: 'x'"},
-      {"op,id,bytes\n\x1b[31m,0,5\n", "t.csv:2: op is '?[31m' and none of a, f, u, s and r"},
+      {"op,id,bytes\n\x1b[31m,0,5\n", "t.csv:2: op is '?[31m' and none of a, f, u, s, r and m"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     expect_failure(cases[i].text, cases[i].message);
@@ -245,6 +276,7 @@ int main(void) {
       cmocka_unit_test(uses_and_threads_are_read_and_segments_skipped),
       cmocka_unit_test(freed_id_may_be_allocated_again),
       cmocka_unit_test(many_ids_are_all_remembered),
+      cmocka_unit_test(blocks_from_before_a_trace_are_skipped_where_it_says_so),
       cmocka_unit_test(damage_is_named_with_its_line),
       cmocka_unit_test(largest_numbers_are_taken),
       cmocka_unit_test(line_of_any_length_is_refused_with_its_number),
