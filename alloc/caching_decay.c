@@ -65,7 +65,7 @@ static tarn_status decay_to(tarn__caching *self, uint64_t now_ns, size_t *releas
   const uint64_t slice_count = (now_ns - decay->start_ns) / slice_ns;
   decay->start_ns += slice_count * slice_ns;
   tarn__caching_note_spare(self, tarn__magazines_peak_bytes(self));
-  tarn__magazines_gather(self);
+  tarn__magazines_gather(self, /*least_bytes=*/0);
   end_slices(decay, slice_count);
   const size_t unneeded_bytes = lowest_in_window(decay);
   tarn_status status = TARN_OK;

@@ -206,7 +206,7 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
 static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *released_bytes) {
   tarn__caching *self = context;
   pthread_mutex_lock(&self->lock);
-  tarn__magazines_gather(self);
+  tarn__magazines_gather(self, /*least_bytes=*/0);
   tarn__caching_observe_pending(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   if (self->ahead_bytes > keep_bytes) self->ahead_bytes = keep_bytes;

@@ -100,7 +100,7 @@ void tarn__caching_settle(tarn__caching *self) {
   } else if (is_patient && self->impatience < IMPATIENCE_MAX) {
     self->impatience++;
   }
-  tarn__magazines_gather(self); /* what came back meanwhile */
+  tarn__magazines_gather(self, /*least_bytes=*/0); /* what came back meanwhile */
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
 }
 

@@ -31,6 +31,10 @@ static const size_t ENOUGH_BYTES_MIN = (size_t)32 << 20;
  * power of this: where the streams are far behind, asking costs more than it can bring. */
 enum { LOOK_DOUBLINGS_MAX = 6 };
 
+/* What a thread keeps is much where it is more than so many times what is asked for; blocks that
+ * are a smaller part of that are then left alone. */
+enum { GATHERED_PART = 16 };
+
 /* Times that one allocation begins again because pressure functions say that they gave something,
  * or because somebody else did. */
 enum { ROUNDS_MAX = 16 };
@@ -49,8 +53,10 @@ static void *lend_anywhere(tarn__caching *self, const tarn__request *asked) {
 /* --- tiers that leave the lock; held again when they return --- */
 
 /* Tier 0 once more, with what the calling thread keeps, or all threads do. */
-static void *lend_gathered(tarn__caching *self, const tarn__request *asked, bool from_all) {
-  const bool is_any = from_all ? tarn__magazines_gather(self) : tarn__magazine_gather_own(self);
+static void *lend_gathered(tarn__caching *self, const tarn__request *asked, bool from_all,
+                           const tarn__gathering *what) {
+  const bool is_any = from_all ? tarn__magazines_gather(self, what->least_bytes)
+                               : tarn__magazine_gather_own(self, what);
   return is_any ? tarn__caching_lend_covered(self, asked, NULL) : NULL;
 }
 
@@ -137,7 +143,7 @@ static void *lend_run(tarn__caching *self, const tarn__request *asked, tarn_stat
 /* Tier 5, the last resort: everything idle goes back. */
 static void *lend_after_all(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
   tarn__caching_wait_for_pending(self);
-  tarn__magazines_gather(self);
+  tarn__magazines_gather(self, /*least_bytes=*/0);
   tarn__heap_join_all(&self->heap, /*clean_only=*/false);
   void *address = lend_anywhere(self, asked);
   if (address != NULL) return address;
@@ -186,7 +192,7 @@ static bool has_enough(const tarn__caching *self, const tarn__request *asked) {
 
 /* What is there, and fresh memory. Nothing is given back, for a driver may wait then. */
 static void *lend_captured(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
-  tarn__magazines_gather(self);
+  tarn__magazines_gather(self, /*least_bytes=*/0);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   void *address = lend_anywhere(self, asked);
   if (address == NULL) address = tarn__caching_grow(self, asked, status);
@@ -194,10 +200,31 @@ static void *lend_captured(tarn__caching *self, const tarn__request *asked, tarn
   return address;
 }
 
+/* What threads keep, before the pool grows. They keep little of what streams use, and all of it is
+ * looked at. Of the CPU's memory they may keep much, and soon miss what is taken from them: it is
+ * left to them while the pool may grow without waste, and then no more is taken than has to be, of
+ * blocks that count. */
+static void *lend_kept(tarn__caching *self, const tarn__request *asked) {
+  const bool is_short = !has_room(self, asked);
+  const bool is_host = tarn_stream_is_synchronous(asked->stream);
+  const bool is_much = tarn__magazine_kept_bytes(self) / GATHERED_PART > asked->size_bytes;
+  tarn__gathering what = {0};
+  if (is_host && is_much) {
+    what.least_bytes = asked->size_bytes / GATHERED_PART;
+    what.enough_bytes = asked->search_bytes;
+  }
+  void *address = NULL;
+  if (is_short || !is_host || !is_much) {
+    address = lend_gathered(self, asked, /*from_all=*/false, &what);
+  }
+  if (address != NULL || !is_short) return address;
+  return lend_gathered(self, asked, /*from_all=*/true, &what);
+}
+
 /* Tiers 1 to 5, once. */
 static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
   if (tarn__order_is_captured(asked->stream)) return lend_captured(self, asked, status);
-  void *address = lend_gathered(self, asked, /*from_all=*/!has_room(self, asked));
+  void *address = lend_kept(self, asked);
   if (address == NULL) address = lend_observed(self, asked);
   if (address == NULL && has_enough(self, asked)) {
     address = lend_ordered(self, asked, status);
@@ -208,10 +235,13 @@ static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_st
   if (address != NULL) return address;
   /* Only a lack of memory can be helped by other memory. */
   if (*status != TARN_OUT_OF_MEMORY) return NULL;
-  address = lend_gathered(self, asked, /*from_all=*/true);
+  address = lend_gathered(self, asked, /*from_all=*/true, &(tarn__gathering){0});
   if (address == NULL) address = lend_ordered(self, asked, status);
   if (address == NULL) address = lend_run(self, asked, status);
-  return address != NULL ? address : lend_reclaimed(self, asked, status);
+  if (address != NULL) return address;
+  /* What is held by a capture is not there for now: what is left to say is that memory is short. */
+  if (*status == TARN_NOT_READY) *status = TARN_OUT_OF_MEMORY;
+  return lend_reclaimed(self, asked, status);
 }
 
 /* Tier 6. */

@@ -288,7 +288,7 @@ bool tarn__caching_answer_pressure(void *context, const tarn_pressure *pressure)
   tarn__caching *self = context;
   size_t released_bytes = 0;
   pthread_mutex_lock(&self->lock);
-  tarn__magazines_gather(self);
+  tarn__magazines_gather(self, /*least_bytes=*/0);
   tarn__caching_wait_for_enough(self, pressure->missing_bytes);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   const size_t reserved_bytes = self->heap.reserved_bytes;

@@ -39,11 +39,20 @@ void tarn__magazines_forget(tarn__caching *self);
  * another stream may still use it. */
 bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t slot);
 
-/* Gives what the calling thread keeps back to the heap; true where that was anything. */
-bool tarn__magazine_gather_own(tarn__caching *self);
-/* Gives what all threads keep back to the heap; true where that was anything. */
-bool tarn__magazines_gather(tarn__caching *self);
-/* The same, and keeps every thread out of its magazine until they are opened. */
+/* All that the calling thread keeps. */
+size_t tarn__magazine_kept_bytes(const tarn__caching *self);
+
+/* What of that which is kept goes back to the heap. */
+typedef struct tarn__gathering {
+  size_t least_bytes;  /* no block of a smaller size's bin */
+  size_t enough_bytes; /* nothing more once so much lies free in one piece; 0: all */
+} tarn__gathering;
+
+/* Gives of what the calling thread keeps; true where that was anything. */
+bool tarn__magazine_gather_own(tarn__caching *self, const tarn__gathering *what);
+/* The same for all threads. */
+bool tarn__magazines_gather(tarn__caching *self, size_t least_bytes);
+/* Gives all of it back, and keeps every thread out of its magazine until they are opened. */
 void tarn__magazines_empty(tarn__caching *self);
 /* Keeps every thread out of its magazine until they are opened again. What they hold may then be
  * looked at. They nest. */
@@ -65,9 +74,8 @@ void tarn__magazine_note_peaks(tarn__caching *self);
 /* The most that was allocated at once since every thread's peak was looked at last; a bound from
  * above where several threads had theirs at different times. Closes the magazines for a moment. */
 size_t tarn__magazines_peak_bytes(tarn__caching *self);
-/* Gives what a magazine, closed or the caller's own, keeps back to the heap, the large blocks
- * first, until keep_bytes are left. */
-void tarn__magazine_drain(tarn__magazine *magazine, size_t keep_bytes);
+/* Gives all that a magazine, closed or the caller's own, keeps back to the heap. */
+void tarn__magazine_drain(tarn__magazine *magazine);
 /* With the magazines closed: adds the allocations and frees that one, or all, have served; kept
  * bytes that some stream may still use. */
 void tarn__magazine_count(const tarn__magazine *magazine, uint64_t *alloc_count,

@@ -26,7 +26,7 @@ static pthread_mutex_t magazines_lock = PTHREAD_MUTEX_INITIALIZER;
 static void detach(tarn__magazine *magazine) {
   tarn__caching *self = magazine->pool;
   tarn__magazine_note_peaks(self);
-  tarn__magazine_drain(magazine, 0);
+  tarn__magazine_drain(magazine);
   self->heap.requested_bytes +=
       atomic_load_explicit(&magazine->requested_bytes, memory_order_relaxed);
   tarn__magazine_count(magazine, &self->stats.alloc_count, &self->stats.free_count);

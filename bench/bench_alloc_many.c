@@ -45,15 +45,16 @@ static tarn_status run_both(void *context, uint64_t iterations) {
   return status != TARN_OK ? status : both->status;
 }
 
-/* Per thread: the time in which each of two threads does so many, beside one thread alone. */
+/* Per thread: the time in which each of two threads does so many on one pool, beside one thread
+ * alone on a pool of its own. */
 static tarn_status measure_two_threads(bench_run *bench, const char *name, measure_body body,
-                                       void *mine, void *others) {
+                                       void *mine, void *others, void *alone) {
   pair_of_threads both = {.body = body, .mine = mine, .others = others};
   if (pthread_barrier_init(&both.turn, NULL, 2) != 0 ||
       pthread_create(&both.thread, NULL, run_other, &both) != 0) {
     return tarn_fail(TARN_OUT_OF_MEMORY, "no second thread");
   }
-  const measure_subject subjects[] = {{"tarn", run_both, &both}, {"one thread", body, mine}};
+  const measure_subject subjects[] = {{"tarn", run_both, &both}, {"one thread", body, alone}};
   const measure_options options = {.sample_ns_min = 10 * 1000 * 1000};
   const tarn_status status = bench_measure(bench, name, "ns", subjects, 2, &options);
   both.iterations = 0;
@@ -84,16 +85,21 @@ static tarn_status run_pairs(void *context, uint64_t iterations) {
   return TARN_OK;
 }
 
-static tarn_status bench_two_threads_pairs(bench_run *bench, tarn_pool *pool,
+static tarn_status bench_two_threads_pairs(bench_run *bench, tarn_pool *pools[2],
                                            tarn_stream *streams[2]) {
   static const size_t sizes[] = {64, 1 << 10, 64 << 10, 1 << 20, 16 << 20};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
     char name[64];
     snprintf(name, sizeof name, "alloc.2threads.pair.%s", bench_size_name(sizes[i]).text);
     if (!bench_wants(bench, name)) continue;
-    pairs mine = {pool, streams[0], sizes[i]};
-    pairs others = {pool, streams[1], sizes[i]};
-    const tarn_status status = measure_two_threads(bench, name, run_pairs, &mine, &others);
+    pairs mine = {pools[0], streams[0], sizes[i]};
+    pairs others = {pools[0], streams[1], sizes[i]};
+    pairs alone = {pools[1], streams[0], sizes[i]};
+    /* Growing is no part of it. */
+    tarn_status status = run_pairs(&mine, 1);
+    if (status == TARN_OK) {
+      status = measure_two_threads(bench, name, run_pairs, &mine, &others, &alone);
+    }
     if (status != TARN_OK) return status;
   }
   return TARN_OK;
@@ -132,30 +138,31 @@ static tarn_status free_slots(churn *run) {
   return status;
 }
 
-static tarn_status bench_two_threads_churn(bench_run *bench, tarn_pool *pool,
+static tarn_status bench_two_threads_churn(bench_run *bench, tarn_pool *pools[2],
                                            tarn_stream *streams[2]) {
+  enum { MINE, OTHERS, ALONE, RUNS };
   const char *name = "alloc.2threads.churn";
   if (!bench_wants(bench, name)) return TARN_OK;
   churn_step *steps = churn_steps_make(CHURN_SLOTS);
-  churn *runs = calloc(2, sizeof *runs);
+  churn *runs = calloc(RUNS, sizeof *runs);
   tarn_status status = TARN_OK;
   if (steps == NULL || runs == NULL) {
     status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for the churn");
   }
-  for (int i = 0; status == TARN_OK && i < 2; i++) {
-    runs[i].pool = pool;
-    runs[i].stream = streams[i];
+  for (int i = 0; status == TARN_OK && i < RUNS; i++) {
+    runs[i].pool = pools[i == ALONE];
+    runs[i].stream = streams[i == OTHERS];
     runs[i].steps = steps;
-    runs[i].at = (size_t)i * CHURN_STEPS / 2;
+    runs[i].at = i == OTHERS ? CHURN_STEPS / 2 : 0;
   }
-  /* Until the pool has the size it needs. */
-  for (int i = 0; status == TARN_OK && i < 2 * CHURN_ROUNDS_AHEAD; i++) {
-    status = run_churn(&runs[i % 2], CHURN_STEPS);
+  /* Until the pools have the size they need. */
+  for (int i = 0; status == TARN_OK && i < RUNS * CHURN_ROUNDS_AHEAD; i++) {
+    status = run_churn(&runs[i % RUNS], CHURN_STEPS);
   }
   if (status == TARN_OK) {
-    status = measure_two_threads(bench, name, run_churn, &runs[0], &runs[1]);
+    status = measure_two_threads(bench, name, run_churn, &runs[MINE], &runs[OTHERS], &runs[ALONE]);
   }
-  for (int i = 0; runs != NULL && i < 2; i++) {
+  for (int i = 0; runs != NULL && i < RUNS; i++) {
     if (runs[i].pool == NULL) continue;
     const tarn_status freed = free_slots(&runs[i]);
     if (status == TARN_OK) status = freed;
@@ -269,19 +276,21 @@ static tarn_status bench_scans(bench_run *bench, tarn_provider *provider, tarn_s
 }
 
 tarn_status bench_alloc_many(bench_run *bench) {
-  tarn_pool *pool = NULL;
+  tarn_pool *pools[2] = {NULL, NULL};
   tarn_stream *streams[2] = {NULL, NULL};
   tarn_status status = TARN_OK;
-  if (!bench->options->list) {
-    status = tarn_caching_pool_create(bench->where.provider, NULL, &pool);
-    for (int i = 0; i < 2 && bench->where.cuda != NULL; i++) {
-      if (status == TARN_OK) status = where_stream_create(&bench->where, &streams[i]);
+  for (int i = 0; !bench->options->list && i < 2; i++) {
+    if (status == TARN_OK) {
+      status = tarn_caching_pool_create(bench->where.provider, NULL, &pools[i]);
+    }
+    if (status == TARN_OK && bench->where.cuda != NULL) {
+      status = where_stream_create(&bench->where, &streams[i]);
     }
   }
-  if (status == TARN_OK) status = bench_two_threads_pairs(bench, pool, streams);
-  if (status == TARN_OK) status = bench_two_threads_churn(bench, pool, streams);
+  if (status == TARN_OK) status = bench_two_threads_pairs(bench, pools, streams);
+  if (status == TARN_OK) status = bench_two_threads_churn(bench, pools, streams);
   if (status == TARN_OK) status = bench_scans(bench, bench->where.provider, streams[0]);
   for (int i = 0; i < 2; i++) tarn_stream_release(streams[i]);
-  tarn_pool_release(pool);
+  for (int i = 0; i < 2; i++) tarn_pool_release(pools[i]);
   return status;
 }

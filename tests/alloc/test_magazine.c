@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/caching.h"
+#include "alloc/magazine.h"
 #include "tests/alloc/caching_fixture.h"
 #include "tests/support/manual_stream.h"
 
@@ -128,6 +128,49 @@ static void what_is_kept_goes_back_before_the_pool_grows(void **state) {
   void *whole = take(pool, 2 * MIB, NULL);
   assert_int_equal(provided.alloc_count, 1);
   give(pool, whole, NULL);
+  tarn_pool_release(pool);
+}
+
+/* Sixteen neighbours of 64 KiB that this thread keeps, and nothing free but them. */
+static void keep_neighbours(tarn_pool *pool, void *blocks[16], void **wall) {
+  for (int index = 0; index < 16; index++) blocks[index] = take(pool, 64 * 1024, NULL);
+  *wall = take(pool, stats_of(pool).reserved_bytes - MIB, NULL);
+  for (int index = 0; index < 16; index++) give(pool, blocks[index], NULL);
+}
+
+static void much_that_is_kept_stays_while_the_pool_may_grow_without_waste(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  void *blocks[16], *wall = NULL;
+  keep_neighbours(pool, blocks, &wall);
+  const size_t reserved_bytes = stats_of(pool).reserved_bytes;
+  char *fresh = take(pool, 32 * 1024, NULL);
+  assert_true(fresh < (char *)blocks[0] || fresh >= (char *)blocks[15] + 64 * 1024);
+  assert_true(stats_of(pool).reserved_bytes > reserved_bytes);
+  assert_int_equal(tarn__magazine_kept_bytes(tarn__caching_of(pool)), MIB);
+  char *large = take(pool, 8 * MIB, NULL); /* beside which it is little */
+  assert_int_equal(tarn__magazine_kept_bytes(tarn__caching_of(pool)), 0);
+  give(pool, fresh, NULL);
+  give(pool, large, NULL);
+  give(pool, wall, NULL);
+  tarn_pool_release(pool);
+}
+
+static void no_more_is_gathered_than_was_wanted(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  tarn__caching *self = tarn__caching_of(pool);
+  void *blocks[16], *wall = NULL;
+  keep_neighbours(pool, blocks, &wall);
+  tarn__gathering what = {.least_bytes = 128 * 1024};
+  assert_false(tarn__magazine_gather_own(self, &what)); /* one has as much */
+  what = (tarn__gathering){.least_bytes = 64 * 1024, .enough_bytes = 192 * 1024};
+  assert_true(tarn__magazine_gather_own(self, &what));
+  assert_int_equal(tarn__magazine_kept_bytes(self), MIB - 192 * 1024);
+  what.enough_bytes = 0;
+  assert_true(tarn__magazine_gather_own(self, &what));
+  assert_int_equal(tarn__magazine_kept_bytes(self), 0);
+  give(pool, wall, NULL);
   tarn_pool_release(pool);
 }
 
@@ -366,6 +409,8 @@ int main(void) {
       cmocka_unit_test(a_kept_block_is_lent_to_nobody),
       cmocka_unit_test(peaks_of_one_thread_are_exact),
       cmocka_unit_test(what_is_kept_goes_back_before_the_pool_grows),
+      cmocka_unit_test(much_that_is_kept_stays_while_the_pool_may_grow_without_waste),
+      cmocka_unit_test(no_more_is_gathered_than_was_wanted),
       cmocka_unit_test(a_pool_at_the_address_of_an_earlier_one_starts_afresh),
       cmocka_unit_test(a_thread_that_ends_hands_everything_back),
       cmocka_unit_test(what_another_thread_keeps_is_had_before_out_of_memory),

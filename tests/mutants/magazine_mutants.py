@@ -60,7 +60,7 @@ plant(
     "what a thread kept is lost when it ends",
     "alloc/magazine_threads.c",
     "  tarn__magazine_note_peaks(self);\n"
-    "  tarn__magazine_drain(magazine, 0);\n",
+    "  tarn__magazine_drain(magazine);\n",
     "  tarn__magazine_note_peaks(self);\n",
     first="test_magazine",
     piece="arena_thread_exit",
@@ -121,8 +121,24 @@ plant(
     "block_freed_last_forgotten",
     "a magazine is emptied of all but the block that was freed last",
     "alloc/magazine.c",
-    "  tarn__magazine_settle(magazine);\n  for (tarn__lane *kept = magazine->lanes;",
-    "  for (tarn__lane *kept = magazine->lanes;",
+    "  tarn__magazine_settle(magazine);\n  bool may_go_on",
+    "  bool may_go_on",
+    first="test_magazine",
+)
+plant(
+    "kept_memory_taken_too_early",
+    "what a thread keeps is taken from it though the pool may grow without waste",
+    "alloc/caching_tiers.c",
+    "  if (is_short || !is_host || !is_much) {\n",
+    "  if (is_short || !is_host || is_much) {\n",
+    first="test_magazine",
+)
+plant(
+    "more_gathered_than_enough",
+    "a thread loses all that it keeps where a part of it would have done",
+    "alloc/magazine.c",
+    "if (what->enough_bytes != 0 && block->size_bytes >= what->enough_bytes) return false;",
+    "if (what->enough_bytes != 0 && block->size_bytes > SIZE_MAX / 2) return false;",
     first="test_magazine",
 )
 plant(
@@ -145,7 +161,7 @@ plant(
     "trim_leaves_what_threads_keep",
     "trim gives back nothing of what threads keep",
     "alloc/caching_pool.c",
-    "  tarn__magazines_gather(self);\n  tarn__caching_observe_pending(self);\n",
+    "  tarn__magazines_gather(self, /*least_bytes=*/0);\n  tarn__caching_observe_pending(self);\n",
     "  tarn__caching_observe_pending(self);\n",
     first="test_magazine",
 )
