@@ -79,6 +79,7 @@ typedef struct tarn__request {
   size_t size_bytes;      /* rounded to the heap's granule */
   size_t search_bytes;    /* with room to align */
   size_t alignment_bytes; /* power of two */
+  bool is_ahead;          /* for later: nothing but fresh memory will do */
 } tarn__request;
 
 /* Peaks, and the heap's validator in a debug build: after every change. */

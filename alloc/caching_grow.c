@@ -5,8 +5,8 @@ enum { HUGE_PAGE_BYTES = 2 << 20, SMALL_GRANULE_BYTES = HUGE_PAGE_BYTES / 16 };
 
 /* Segments grow with the pool, for many small ones fragment more than a few large ones: a quarter
  * of what is reserved, and no more than this. On recorded traces peak reserved over peak live is
- * then 1.16 to 1.36 with 13 to 50 calls to the provider; with segments as small as can be once the
- * mark is passed (caching_recycle.c) it is 1.08 to 1.27, with 33 to 298. */
+ * then 1.05 to 1.16 with 12 to 47 calls to the provider; with segments as small as can be once the
+ * mark is passed (caching_recycle.c) it is 1.07 to 1.16, with 30 to 297. */
 static const size_t GROWN_SEGMENT_BYTES_MAX = (size_t)32 << 20;
 
 static size_t larger(size_t a, size_t b) {
@@ -63,14 +63,14 @@ static tarn__block *settle(tarn__caching *self, const tarn__request *asked) {
 }
 
 /* Tier 2 over a provider that does not reserve: a segment more. */
-static tarn__block *grow_segment(tarn__caching *self, const tarn__request *asked, bool may_recycle,
+static tarn__block *grow_segment(tarn__caching *self, const tarn__request *asked,
                                  tarn_status *status) {
   size_t exact_bytes = 0;
   if (!tarn__caching_fresh_bytes(self, asked, &exact_bytes)) {
     *status = tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
     return NULL;
   }
-  if (may_recycle && tarn__caching_wants_to_recycle(self, asked, exact_bytes)) {
+  if (!asked->is_ahead && tarn__caching_wants_to_recycle(self, asked, exact_bytes)) {
     tarn__block *block = settle(self, asked);
     *status = TARN_OK;
     if (block != NULL) return block;
@@ -126,70 +126,113 @@ static tarn_status reserve_range(tarn__caching *self, size_t least_bytes) {
   return status;
 }
 
-/* Where a range grows: memory for the front of a hole, or for all of it, so that together with the
- * free blocks on its two sides the request fits:
+/* Where a range grows: the request lies at one end of a gap, which is a run of holes and of free
+ * blocks that its stream may use. What it covers of the holes gets memory:
  *
- *     | LIVE |  front  |     hole     |  back  | LIVE |
- *            ^-------- the request ------^
+ *     | LIVE |  free  |  hole  | free |     hole     | LIVE |
+ *            ^--------- the request ------^
  */
 typedef struct growth {
-  tarn__block *front; /* NULL: the request starts at the hole */
-  tarn__block *hole;
-  tarn__block *back; /* NULL: the hole is enough */
+  tarn__block *first; /* the request starts in it, and ends in the last one */
+  tarn__block *last;
+  uintptr_t start;
+  uintptr_t end;
+  uintptr_t commit_end; /* of the last block, where that is a hole */
   size_t commit_bytes;
+  size_t gap_bytes;
 } growth;
+
+typedef struct gap {
+  tarn__block *first;
+  tarn__block *last;
+  uintptr_t start;
+  uintptr_t end;
+} gap;
+
+static uintptr_t end_of(const tarn__block *block) {
+  return (uintptr_t)block->address + block->size_bytes;
+}
 
 static bool is_usable(const tarn__block *block, const tarn_stream *stream) {
   return block != NULL && block->state == TARN__BLOCK_FREE &&
          tarn__stamps_are_covered(&block->stamps, stream);
 }
 
-static bool plan_at(const tarn__caching *self, const tarn__request *asked, tarn__block *hole,
-                    growth *plan) {
-  *plan = (growth){.hole = hole};
-  /* A hole lies on a granule; room to align is needed only beyond that, or behind a front. */
-  const bool is_aligned = asked->alignment_bytes <= self->machine->granularity_bytes;
-  size_t missing_bytes = is_aligned ? asked->size_bytes : asked->search_bytes;
-  if (is_usable(hole->left, asked->stream) && hole->left->size_bytes < asked->search_bytes) {
-    plan->front = hole->left;
-    missing_bytes = asked->search_bytes - plan->front->size_bytes;
+static bool is_of_gap(const tarn__block *block, const tarn__request *asked) {
+  if (block != NULL && block->state == TARN__BLOCK_HOLE) return true;
+  return !asked->is_ahead && is_usable(block, asked->stream);
+}
+
+static gap gap_around(tarn__block *hole, const tarn__request *asked) {
+  gap found = {.first = hole, .last = hole};
+  while (is_of_gap(found.first->left, asked)) found.first = found.first->left;
+  while (is_of_gap(found.last->right, asked)) found.last = found.last->right;
+  found.start = (uintptr_t)found.first->address;
+  found.end = end_of(found.last);
+  return found;
+}
+
+/* The request at `start`, where it fits into the gap. */
+static growth plan_from(const tarn__caching *self, const tarn__request *asked, const gap *place,
+                        uintptr_t start) {
+  const uintptr_t granule = self->machine->granularity_bytes;
+  growth plan = {.start = start, .end = start + asked->size_bytes};
+  plan.gap_bytes = place->end - place->start;
+  plan.first = place->first;
+  while (end_of(plan.first) <= start) plan.first = plan.first->right;
+  for (plan.last = plan.first;; plan.last = plan.last->right) {
+    if (plan.last->state == TARN__BLOCK_HOLE) { /* lies on granules */
+      const uintptr_t from = larger((uintptr_t)plan.last->address, start & ~(granule - 1));
+      plan.commit_end = (plan.end + granule - 1) & ~(granule - 1);
+      if (plan.commit_end > end_of(plan.last)) plan.commit_end = end_of(plan.last);
+      plan.commit_bytes += plan.commit_end - from;
+    }
+    if (end_of(plan.last) >= plan.end) return plan;
   }
-  if (!tarn_size_round_up(missing_bytes, self->machine->granularity_bytes, &plan->commit_bytes)) {
+}
+
+/* At the gap's low end; at its high end where that takes less. */
+static bool plan_in(const tarn__caching *self, const tarn__request *asked, const gap *place,
+                    growth *plan) {
+  if (place->end - place->start < asked->size_bytes) return false;
+  size_t low = 0;
+  const uintptr_t high = (place->end - asked->size_bytes) & ~(asked->alignment_bytes - 1);
+  if (high < place->start || !tarn_size_round_up(place->start, asked->alignment_bytes, &low)) {
     return false;
   }
-  if (plan->commit_bytes > hole->size_bytes) {
-    if (!is_usable(hole->right, asked->stream)) return false;
-    plan->back = hole->right;
-    plan->commit_bytes = hole->size_bytes;
-    if (missing_bytes > hole->size_bytes + plan->back->size_bytes) return false;
-  }
+  *plan = plan_from(self, asked, place, low);
+  const growth other = plan_from(self, asked, place, high);
+  if (other.commit_bytes < plan->commit_bytes) *plan = other;
   return tarn__budget_has_room(self->budget, plan->commit_bytes);
 }
 
 /* Small granules come up to the end of a huge page, where that stays below the mark: memory that
  * comes in small steps is never given huge pages. */
 static void widen(const tarn__caching *self, const tarn__request *asked, growth *plan) {
-  if (plan->back != NULL || self->machine->granularity_bytes > SMALL_GRANULE_BYTES) return;
-  const uintptr_t start = (uintptr_t)plan->hole->address;
+  const bool ends_in_hole = plan->last->state == TARN__BLOCK_HOLE;
+  if (!ends_in_hole || self->machine->granularity_bytes > SMALL_GRANULE_BYTES) return;
   size_t end = 0;
-  if (!tarn_size_round_up(start + plan->commit_bytes, HUGE_PAGE_BYTES, &end)) return;
-  const size_t wide_bytes = end - start;
-  if (wide_bytes <= plan->hole->size_bytes && tarn__budget_has_room(self->budget, wide_bytes) &&
+  if (!tarn_size_round_up(plan->commit_end, HUGE_PAGE_BYTES, &end)) return;
+  const size_t wide_bytes = plan->commit_bytes + (end - plan->commit_end);
+  if (end <= end_of(plan->last) && tarn__budget_has_room(self->budget, wide_bytes) &&
       tarn__caching_is_below_mark(self, asked, wide_bytes)) {
+    plan->commit_end = end;
     plan->commit_bytes = wide_bytes;
   }
 }
 
-/* Of the smallest holes the one that takes the least fresh memory; many small ones are not worth
- * looking at one by one. */
+/* Best fit again, but over addresses: the smallest gap, however much memory lies in it, for memory
+ * can be moved (caching_recycle.c) and addresses cannot. Many small holes are not worth looking at
+ * one by one. */
 static bool plan_growth(tarn__caching *self, const tarn__request *asked, growth *plan) {
   enum { PROBE_COUNT_MAX = 32 };
   bool is_found = false;
   tarn__block *hole = tarn__tree_at_least(self->heap.holes, 0, NULL);
   for (int count = 0; hole != NULL && count < PROBE_COUNT_MAX; count++) {
+    if (is_found && hole->size_bytes >= plan->gap_bytes) break;
     growth found;
-    if (plan_at(self, asked, hole, &found) &&
-        (!is_found || found.commit_bytes < plan->commit_bytes)) {
+    const gap place = gap_around(hole, asked);
+    if (plan_in(self, asked, &place, &found) && (!is_found || found.gap_bytes < plan->gap_bytes)) {
       *plan = found;
       is_found = true;
     }
@@ -197,51 +240,94 @@ static bool plan_growth(tarn__caching *self, const tarn__request *asked, growth 
   }
   if (!is_found) {
     hole = tarn__tree_at_least(self->heap.holes, asked->search_bytes, NULL);
-    is_found = hole != NULL && plan_at(self, asked, hole, plan);
+    const gap place = hole != NULL ? gap_around(hole, asked) : (gap){.first = NULL};
+    is_found = hole != NULL && plan_in(self, asked, &place, plan);
   }
   if (is_found) widen(self, asked, plan);
   return is_found;
 }
 
-/* Claims the plan's blocks and cuts the hole. False, with nothing changed, where there is no memory
- * for the record. */
-static bool claim_growth(tarn__caching *self, const growth *plan) {
-  tarn__heap_claim(plan->hole);
-  if (plan->hole->size_bytes > plan->commit_bytes) {
-    tarn__block *rest = tarn__block_split(plan->hole, plan->commit_bytes);
-    if (rest == NULL) {
-      tarn__heap_put_hole(&self->heap, plan->hole);
-      return false;
+/* Puts the plan's blocks back, CLAIMED ones as free. */
+static void abandon_growth(tarn__caching *self, const growth *plan) {
+  tarn__block *block = plan->first;
+  for (bool is_last = false; !is_last;) {
+    tarn__block *right = block->right; /* putting a block back may end its record */
+    is_last = block == plan->last;
+    if (block->state == TARN__BLOCK_GROWING) {
+      tarn__heap_put_hole(&self->heap, block);
+    } else {
+      tarn__heap_put_free(&self->heap, block);
     }
-    tarn__heap_put_hole(&self->heap, rest);
+    block = right;
   }
-  plan->hole->state = TARN__BLOCK_GROWING;
-  if (plan->front != NULL) tarn__heap_claim(plan->front);
-  if (plan->back != NULL) tarn__heap_claim(plan->back);
+}
+
+/* What the plan leaves of the holes at its ends stays a hole. False for want of a record. */
+static bool cut_holes(tarn__caching *self, growth *plan) {
+  const uintptr_t granule = self->machine->granularity_bytes;
+  tarn__block *first = plan->first;
+  const uintptr_t from = plan->start & ~(granule - 1);
+  if (first->state == TARN__BLOCK_GROWING && from > (uintptr_t)first->address) {
+    tarn__block *rest = tarn__block_split(first, from - (uintptr_t)first->address);
+    if (rest == NULL) return false;
+    if (plan->last == first) plan->last = rest;
+    plan->first = rest;
+    tarn__heap_put_hole(&self->heap, first);
+  }
+  tarn__block *last = plan->last;
+  if (last->state != TARN__BLOCK_GROWING || plan->commit_end == end_of(last)) return true;
+  tarn__block *rest = tarn__block_split(last, plan->commit_end - (uintptr_t)last->address);
+  if (rest != NULL) tarn__heap_put_hole(&self->heap, rest);
+  return rest != NULL;
+}
+
+/* What lies before and behind the request, where there is memory, goes to the free trees, with its
+ * own stamps only. Without a record it stays, and is cut off later. */
+static void cut_ends(tarn__caching *self, growth *plan) {
+  tarn__block *first = plan->first;
+  if (first->state == TARN__BLOCK_CLAIMED && plan->start > (uintptr_t)first->address) {
+    tarn__block *rest = tarn__block_split(first, plan->start - (uintptr_t)first->address);
+    if (rest != NULL) {
+      if (plan->last == first) plan->last = rest;
+      plan->first = rest;
+      tarn__heap_put_free(&self->heap, first);
+    }
+  }
+  tarn__block *last = plan->last;
+  if (last->state != TARN__BLOCK_CLAIMED || plan->end == end_of(last)) return;
+  tarn__block *rest = tarn__block_split(last, plan->end - (uintptr_t)last->address);
+  if (rest != NULL) tarn__heap_put_free(&self->heap, rest);
+}
+
+/* Claims the plan's blocks, and no more than the request needs of them: what is left over may go
+ * back for what is to come. False, with nothing changed, where there is no memory for a record. */
+static bool claim_growth(tarn__caching *self, growth *plan) {
+  tarn__block *block = plan->first;
+  for (bool is_last = false; !is_last; block = block->right) {
+    const bool is_hole = block->state == TARN__BLOCK_HOLE;
+    is_last = block == plan->last;
+    tarn__heap_claim(block);
+    if (is_hole) block->state = TARN__BLOCK_GROWING;
+  }
+  if (!cut_holes(self, plan)) {
+    abandon_growth(self, plan);
+    return false;
+  }
+  cut_ends(self, plan);
   return true;
 }
 
-static void abandon_growth(tarn__caching *self, const growth *plan) {
-  tarn__heap_put_hole(&self->heap, plan->hole);
-  if (plan->front != NULL) tarn__heap_put_free(&self->heap, plan->front);
-  if (plan->back != NULL) tarn__heap_put_free(&self->heap, plan->back);
-}
-
-/* Makes one CLAIMED block of the plan's, now that its hole has memory. NULL, and all of it free,
+/* Makes one CLAIMED block of the plan's, now that its holes have memory. NULL, and all of it free,
  * where stamps cannot be joined for want of memory. */
-static tarn__block *join_growth(tarn__caching *self, const growth *plan) {
-  tarn__block *whole = plan->hole;
-  if (plan->back != NULL && !tarn__block_merge_right(whole)) {
-    tarn__heap_put_free(&self->heap, plan->back);
-    if (plan->front != NULL) tarn__heap_put_free(&self->heap, plan->front);
-    tarn__heap_put_free(&self->heap, whole);
+static tarn__block *join_growth(tarn__caching *self, growth *plan) {
+  cut_ends(self, plan);
+  for (bool is_last = plan->first == plan->last; !is_last;) {
+    is_last = plan->first->right == plan->last;
+    if (tarn__block_merge_right(plan->first)) continue;
+    abandon_growth(self, plan);
     return NULL;
   }
-  if (plan->front == NULL) return whole;
-  if (tarn__block_merge_right(plan->front)) return plan->front;
-  tarn__heap_put_free(&self->heap, plan->front);
-  tarn__heap_put_free(&self->heap, whole);
-  return NULL;
+  return plan->first;
 }
 
 /* A plan, in a fresh range where the ones there are have no room. */
@@ -258,33 +344,49 @@ static tarn_status find_growth(tarn__caching *self, const tarn__request *asked, 
   return tarn_fail(TARN_OUT_OF_MEMORY, "a fresh range of addresses is used up already");
 }
 
-/* Charges the claimed plan and gives it memory. */
+/* Gives a claimed hole memory, which is paid for. */
+static tarn_status commit_hole(tarn__caching *self, const tarn__request *asked,
+                               tarn__block *block) {
+  self->stats.provider_calls++;
+  tarn__caching_leave(self);
+  const tarn_status status =
+      tarn_provider_commit(self->provider, block->address, block->size_bytes);
+  tarn__caching_return(self);
+  if (status != TARN_OK) return status;
+  tarn__caching_trace(self, 's', block->address, block->size_bytes, asked->stream);
+  block->state = TARN__BLOCK_CLAIMED;
+  self->heap.reserved_bytes += block->size_bytes;
+  return TARN_OK;
+}
+
+/* Charges the claimed plan and gives its holes memory. What one of them got stays, as free memory,
+ * where another one gets none. */
 static tarn_status commit_growth(tarn__caching *self, const tarn__request *asked,
                                  const growth *plan) {
   tarn_status status = tarn_budget_charge(self->budget, plan->commit_bytes);
   if (status != TARN_OK) return status;
-  self->stats.provider_calls++;
-  tarn__caching_leave(self);
-  status = tarn_provider_commit(self->provider, plan->hole->address, plan->commit_bytes);
-  tarn__caching_return(self);
-  if (status != TARN_OK) {
-    tarn__budget_cancel(self->budget, plan->commit_bytes);
-    return status;
+  size_t left_bytes = plan->commit_bytes;
+  tarn__block *block = plan->first;
+  for (bool is_last = false; status == TARN_OK && !is_last; block = block->right) {
+    is_last = block == plan->last;
+    if (block->state != TARN__BLOCK_GROWING) continue;
+    status = commit_hole(self, asked, block);
+    if (status == TARN_OK) left_bytes -= block->size_bytes;
   }
-  tarn__caching_trace(self, 's', plan->hole->address, plan->commit_bytes, asked->stream);
-  plan->hole->state = TARN__BLOCK_CLAIMED;
-  self->heap.reserved_bytes += plan->commit_bytes;
-  return TARN_OK;
+  TARN_ASSERT(status != TARN_OK || left_bytes == 0);
+  if (status != TARN_OK) tarn__budget_cancel(self->budget, left_bytes);
+  return status;
 }
 
 /* Tier 2 over a provider that reserves: a free block that turned up on the way, or fresh memory.
  * What is recycled goes back before the commit, so that no more is held at once. */
-static tarn__block *grow_in_place(tarn__caching *self, const tarn__request *asked, bool may_recycle,
+static tarn__block *grow_in_place(tarn__caching *self, const tarn__request *asked,
                                   tarn_status *status) {
   growth plan;
   *status = find_growth(self, asked, &plan);
   if (*status != TARN_OK) return NULL;
-  may_recycle = may_recycle && tarn__caching_wants_to_recycle(self, asked, plan.commit_bytes);
+  const bool may_recycle =
+      !asked->is_ahead && tarn__caching_wants_to_recycle(self, asked, plan.commit_bytes);
   if (may_recycle) {
     tarn__block *block = settle(self, asked);
     if (block != NULL) return block;
@@ -307,28 +409,26 @@ static tarn__block *grow_in_place(tarn__caching *self, const tarn__request *aske
 }
 
 /* A CLAIMED block on which the request fits, with fresh memory in it. */
-static tarn__block *obtain(tarn__caching *self, const tarn__request *asked, bool may_recycle,
-                           tarn_status *status) {
+static tarn__block *obtain(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
   const bool reserves = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0;
-  return reserves ? grow_in_place(self, asked, may_recycle, status)
-                  : grow_segment(self, asked, may_recycle, status);
+  return reserves ? grow_in_place(self, asked, status) : grow_segment(self, asked, status);
 }
 
 void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
-  tarn__block *block = obtain(self, asked, /*may_recycle=*/true, status);
+  tarn__block *block = obtain(self, asked, status);
   return block != NULL ? tarn__caching_lend(self, block, asked) : NULL;
 }
 
 tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes) {
   while (self->heap.reserved_bytes < size_bytes) {
-    tarn__request missing = {.alignment_bytes = self->alignment_bytes};
+    tarn__request missing = {.alignment_bytes = self->alignment_bytes, .is_ahead = true};
     if (!tarn_size_round_up(size_bytes - self->heap.reserved_bytes,
                             self->machine->granularity_bytes, &missing.size_bytes)) {
       return tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", size_bytes);
     }
     missing.search_bytes = missing.size_bytes;
     tarn_status status = TARN_OK;
-    tarn__block *block = obtain(self, &missing, /*may_recycle=*/false, &status);
+    tarn__block *block = obtain(self, &missing, &status);
     if (block == NULL) return status;
     tarn__heap_put_free(&self->heap, block);
     tarn__caching_note_change(self);

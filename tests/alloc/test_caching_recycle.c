@@ -15,6 +15,7 @@ static struct {
   size_t committed_bytes;
   size_t committed_bytes_peak;
   bool refuses_decommit;
+  int refused_commit; /* the n-th from now is refused; 0: none */
 } pages;
 
 static tarn_status pages_attributes(void *context, tarn_provider_attributes *attributes) {
@@ -40,6 +41,9 @@ static tarn_status pages_reserve(void *context, size_t size_bytes, void **addres
 
 static tarn_status pages_commit(void *context, void *address, size_t size_bytes) {
   (void)context;
+  if (pages.refused_commit > 0 && --pages.refused_commit == 0) {
+    return tarn_fail(TARN_OUT_OF_MEMORY, "the test refuses");
+  }
   pages.commit_count++;
   pages.committed_bytes += size_bytes;
   if (pages.committed_bytes > pages.committed_bytes_peak) {
@@ -268,6 +272,101 @@ static void small_granules_come_in_huge_pages_where_there_is_room(void **state) 
   tarn_pool_release(pool);
 }
 
+/* --- gaps: holes, and free blocks between them --- */
+
+/* Live blocks at both ends, and between them what the test frees and gives back:
+ *
+ *     | LIVE 2 |  6  | 1 |  5  | LIVE 2 |  MiB
+ */
+typedef struct gap_scene {
+  tarn_pool *pool;
+  char *ends[2];
+  char *parts[3];
+} gap_scene;
+
+static gap_scene begin_gap(size_t first_bytes, size_t second_bytes, size_t third_bytes) {
+  const size_t sizes[3] = {first_bytes, second_bytes, third_bytes};
+  gap_scene made = {.pool = make_pool(2 * MIB, NULL)};
+  made.ends[0] = take(made.pool, 2 * MIB, NULL);
+  for (int i = 0; i < 3; i++) made.parts[i] = take(made.pool, sizes[i], NULL);
+  made.ends[1] = take(made.pool, 2 * MIB, NULL);
+  return made;
+}
+
+static void give_back(const gap_scene *self) {
+  size_t released_bytes = 0;
+  assert_ok(tarn_pool_trim(self->pool, 0, &released_bytes));
+}
+
+static void finish_gap(gap_scene *self, void *block) {
+  assert_int_equal(pages.committed_bytes, stats_of(self->pool).reserved_bytes);
+  give(self->pool, block, NULL);
+  for (int i = 0; i < 2; i++) give(self->pool, self->ends[i], NULL);
+  tarn_pool_release(self->pool);
+}
+
+/* | LIVE 2 | hole 6 | free 2 | hole 4 | LIVE 2 | */
+static gap_scene begin_two_holes(void) {
+  gap_scene made = begin_gap(6 * MIB, MIB, 5 * MIB);
+  give(made.pool, made.parts[0], NULL);
+  give(made.pool, made.parts[2], NULL);
+  give_back(&made);
+  give(made.pool, made.parts[1], NULL);
+  assert_int_equal(stats_of(made.pool).reserved_bytes, 6 * MIB);
+  pages.commit_count = 0;
+  return made;
+}
+
+static void a_gap_of_several_holes_is_filled(void **state) {
+  (void)state;
+  gap_scene self = begin_two_holes();
+  void *block = take(self.pool, 12 * MIB, NULL);
+  assert_ptr_equal(block, self.parts[0]);
+  assert_int_equal(pages.commit_count, 2);
+  assert_int_equal(stats_of(self.pool).reserved_bytes, 16 * MIB);
+  finish_gap(&self, block);
+}
+
+static void what_half_a_growth_got_stays_free(void **state) {
+  (void)state;
+  gap_scene self = begin_two_holes();
+  pages.refused_commit = 2;
+  void *block = take(self.pool, 12 * MIB, NULL);
+  const tarn_pool_stats stats = stats_of(self.pool);
+  assert_int_equal(stats.allocated_bytes, 16 * MIB);
+  assert_int_equal(stats.reserved_bytes, 16 * MIB);
+  finish_gap(&self, block);
+}
+
+static void a_request_lies_at_that_end_of_a_gap_where_it_takes_less_memory(void **state) {
+  (void)state;
+  gap_scene self = begin_gap(4 * MIB, MIB, MIB);
+  give(self.pool, self.parts[0], NULL);
+  give_back(&self);
+  give(self.pool, self.parts[1], NULL); /* | hole 4 | free 1 | live 1 | */
+  void *block = take(self.pool, 3 * MIB, NULL);
+  assert_ptr_equal(block, self.parts[0] + 2 * MIB);
+  assert_int_equal(stats_of(self.pool).reserved_bytes, 8 * MIB);
+  give(self.pool, self.parts[2], NULL);
+  finish_gap(&self, block);
+}
+
+static void what_a_growth_leaves_of_a_free_block_goes_back_for_it(void **state) {
+  (void)state;
+  gap_scene self = begin_gap(6 * MIB, 2 * MIB, 6 * MIB);
+  give(self.pool, self.parts[1], NULL);
+  give_back(&self);
+  give(self.pool, self.parts[0], NULL);
+  give(self.pool, self.parts[2], NULL); /* | free 6 | hole 2 | free 6 | */
+  assert_int_equal(stats_of(self.pool).reserved_bytes, 16 * MIB);
+  assert_ok(tarn_caching_pool_reset_peaks(self.pool)); /* so that there is too much of it */
+  void *block = take(self.pool, 9 * MIB, NULL);
+  assert_ptr_equal(block, self.parts[0]);
+  /* Of the last 5 MiB two granules lie idle, and go back before the hole gets one. */
+  assert_int_equal(stats_of(self.pool).reserved_bytes, 14 * MIB);
+  finish_gap(&self, block);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(idle_memory_goes_back_before_the_pool_grows),
@@ -279,6 +378,10 @@ int main(void) {
       cmocka_unit_test(a_provider_that_takes_nothing_back_does_not_stop_growth),
       cmocka_unit_test(recycling_is_rare_among_allocations),
       cmocka_unit_test(small_granules_come_in_huge_pages_where_there_is_room),
+      cmocka_unit_test(a_gap_of_several_holes_is_filled),
+      cmocka_unit_test(what_half_a_growth_got_stays_free),
+      cmocka_unit_test(a_request_lies_at_that_end_of_a_gap_where_it_takes_less_memory),
+      cmocka_unit_test(what_a_growth_leaves_of_a_free_block_goes_back_for_it),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

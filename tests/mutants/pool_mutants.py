@@ -300,11 +300,26 @@ plant(
     "block_lost_by_a_failed_growth",
     "a free block that a failed growth had claimed stands in no tree",
     "alloc/caching_grow.c",
-    "  tarn__heap_put_hole(&self->heap, plan->hole);\n"
-    "  if (plan->front != NULL) tarn__heap_put_free(&self->heap, plan->front);\n",
-    "  tarn__heap_put_hole(&self->heap, plan->hole);\n",
+    "    } else {\n      tarn__heap_put_free(&self->heap, block);\n    }\n    block = right;\n",
+    "    }\n    block = right;\n",
     first="test_caching_pool",
     piece="wake_half_done",
+)
+plant(
+    "gap_ends_at_a_free_block",
+    "free memory between two holes is not joined with what they get",
+    "alloc/caching_grow.c",
+    "  return !asked->is_ahead && is_usable(block, asked->stream);\n",
+    "  return !asked->is_ahead && is_usable(block, asked->stream) && block->left == block;\n",
+    first="test_caching_recycle",
+)
+plant(
+    "idle_memory_claimed_for_nothing",
+    "what a growth leaves of a free block counts as used until it is done",
+    "alloc/caching_grow.c",
+    "  cut_ends(self, plan);\n  return true;\n",
+    "  return true;\n",
+    first="test_caching_recycle",
 )
 plant(
     "memory_believed_though_refused",
