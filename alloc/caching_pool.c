@@ -124,6 +124,7 @@ static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignm
     self->has_ended = false;
   }
   tarn__magazine_note_peaks(self);
+  tarn__magazine_give_large(self);
   void *found = tarn__caching_lend_covered(self, &asked, NULL);
   if (found != NULL) {
     pthread_mutex_unlock(&self->lock);

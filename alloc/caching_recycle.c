@@ -12,9 +12,11 @@
  * It costs calls to the provider, and the fresh memory's first touch, so it is bounded: once per
  * RECYCLE_PERIOD allocations, a few in advance, and RECYCLED_PER_ASKED_MAX bytes for each that is
  * to be committed. On four recorded models of 47,000 to 206,000 events, peak reserved over peak
- * live falls from 1.013 - 1.135 to 1.010 - 1.027 in granules of 2 MiB, with 39 to 190 calls to the
- * provider in all (37 to 164 before); in granules of 64 KiB it is 1.007 - 1.009, with 95 to 315.
- * Over a provider that does not reserve, whole idle segments go back instead: 1.16 - 1.36. */
+ * live falls from 1.023 - 1.135 to 1.010 - 1.043 in granules of 2 MiB, with 51 to 193 calls to the
+ * provider in all (37 to 166 before); in granules of 64 KiB from 1.031 - 1.172 to 1.007 - 1.010,
+ * with 107 to 245 (36 to 168). What is left lies in granules that are partly used: a model of best
+ * fit over addresses that moves every idle granule at once needs 1.007 - 1.025 of 2 MiB. Over a
+ * provider that does not reserve, whole idle segments go back: 1.05 - 1.40 falls to 1.05 - 1.14. */
 #include "alloc/magazine.h"
 
 #include <time.h>

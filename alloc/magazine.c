@@ -7,19 +7,28 @@
 
 /* A thread keeps at most this share of what the pool has reserved, and the block freed last. Blocks
  * of streams are pending when they come back to the heap, and what is pending is neither recycled
- * nor lent to others, so fewer of them are kept. On recorded models with one stream peak reserved
- * over peak live is 1.05 - 1.24 in segments with it, 1.16 - 1.36 with the share of the CPU's. */
-enum { KEPT_SHARE = 4, KEPT_SHARE_STREAM = 128 };
+ * nor lent to others, so fewer of them are kept, and no large ones: where those lie matters more
+ * than how fast they are had, and in the heap they are joined with their neighbours. */
+enum { KEPT_SHARE = 4, KEPT_SHARE_STREAM = 256 };
 static const size_t KEPT_BYTES_LEAST = (size_t)1 << 20;
 
-/* The block there is the heap's again, CLAIMED. */
-static tarn__block *take_out(tarn__magazine *magazine, tarn__block **link) {
-  tarn__block *block = *link;
-  *link = block->below;
+/* Where memory can be moved in large granules it is packed by them: not even the block freed last
+ * is kept where it lies, unless it is small. */
+static const size_t LARGE_GRANULE_BYTES = (size_t)1 << 20;
+
+static size_t most_block_bytes(const tarn__caching *self) {
+  const bool is_packing = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0 &&
+                          self->machine->granularity_bytes >= LARGE_GRANULE_BYTES;
+  return is_packing ? TARN__KEPT_BYTES_OF_STREAM : SIZE_MAX;
+}
+
+/* A block that is in no bin any more. Answers what it is part of then. */
+static tarn__block *give_back(tarn__magazine *magazine, tarn__block *block) {
+  tarn__heap *heap = &magazine->pool->heap;
   tarn__magazine_count_out(magazine, block);
   magazine->locked_count--;
-  tarn__heap_take_back(&magazine->pool->heap, block);
-  return block;
+  tarn__heap_take_back(heap, block);
+  return tarn__heap_put_free(heap, block);
 }
 
 /* The large blocks go first, until keep_bytes are left. False once enough has gone. */
@@ -29,8 +38,9 @@ static bool drain_lane(tarn__magazine *magazine, tarn__lane *kept, size_t keep_b
   for (unsigned bin = TARN__SIZE_BINS; bin-- > last;) {
     while (kept->bins[bin] != NULL) {
       if (tarn__load_size(&magazine->kept_bytes) <= keep_bytes) return false;
-      tarn__block *block = take_out(magazine, &kept->bins[bin]);
-      block = tarn__heap_put_free(&magazine->pool->heap, block);
+      tarn__block *block = kept->bins[bin];
+      kept->bins[bin] = block->below;
+      block = give_back(magazine, block);
       if (what->enough_bytes != 0 && block->size_bytes >= what->enough_bytes) return false;
     }
   }
@@ -50,11 +60,23 @@ void tarn__magazine_drain(tarn__magazine *magazine) {
   drain(magazine, /*keep_bytes=*/0, &(tarn__gathering){0});
 }
 
+static void give_large(tarn__magazine *magazine) {
+  if (!tarn__magazine_has_large(magazine)) return;
+  magazine->recent.lane = NULL;
+  give_back(magazine, magazine->recent.block);
+}
+
+void tarn__magazine_give_large(tarn__caching *self) {
+  tarn__magazine *mine = tarn__magazine_of_caller(self);
+  if (mine != NULL) give_large(mine);
+}
+
 static tarn__lane *make_lane(tarn__magazine *magazine, uint32_t slot) {
   if (slot == TARN__HOST_SLOT) return &magazine->host;
   if (magazine->lane_of[slot] != NULL) return magazine->lane_of[slot];
   tarn__lane *kept = calloc(1, sizeof *kept);
   if (kept == NULL) return NULL;
+  kept->block_bytes_max = most_block_bytes(magazine->pool);
   kept->next = magazine->lanes;
   magazine->lanes = kept;
   magazine->lane_of[slot] = kept;
@@ -82,6 +104,8 @@ bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t 
   if (closed % TARN__NEEDS_FENCE != 0) return false;
   tarn__lane *kept = make_lane(magazine, slot);
   if (kept == NULL) return false;
+  if (kept != &magazine->host && block->size_bytes > kept->block_bytes_max) return false;
+  give_large(magazine);
   kept->kept_bytes_max = share_of_thread(magazine->pool, slot);
   if (tarn__load_size(&magazine->kept_bytes) + block->size_bytes > kept->kept_bytes_max) {
     drain(magazine, kept->kept_bytes_max / 2, &(tarn__gathering){0});
@@ -215,12 +239,16 @@ size_t tarn__magazines_peak_bytes(tarn__caching *self) {
   return allocated_bytes;
 }
 
+static size_t block_pending_bytes(const tarn__block *block) {
+  return tarn__stamps_are_covered(&block->stamps, NULL) ? 0 : block->size_bytes;
+}
+
 static size_t lane_pending_bytes(const tarn__lane *kept) {
   size_t pending = 0;
   for (unsigned bin = 0; bin < TARN__SIZE_BINS; bin++) {
     const tarn__block *block = kept->bins[bin];
     for (; block != NULL; block = block->below) {
-      if (!tarn__stamps_are_covered(&block->stamps, NULL)) pending += block->size_bytes;
+      pending += block_pending_bytes(block);
     }
   }
   return pending;
@@ -262,7 +290,7 @@ void tarn__magazines_count(const tarn__caching *self, uint64_t *alloc_count, uin
 size_t tarn__magazines_pending_bytes(const tarn__caching *self) {
   size_t pending = 0;
   for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
-    tarn__magazine_settle(each);
+    if (each->recent.lane != NULL) pending += block_pending_bytes(each->recent.block);
     pending += lane_pending_bytes(&each->host);
     for (const tarn__lane *kept = each->lanes; kept != NULL; kept = kept->next) {
       pending += lane_pending_bytes(kept);

@@ -39,6 +39,10 @@ void tarn__magazines_forget(tarn__caching *self);
  * another stream may still use it. */
 bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t slot);
 
+/* Gives back a large block of a stream's that the calling thread has freed last: it is to be looked
+ * at together with its neighbours by an allocation that it does not fit. */
+void tarn__magazine_give_large(tarn__caching *self);
+
 /* All that the calling thread keeps. */
 size_t tarn__magazine_kept_bytes(const tarn__caching *self);
 

@@ -34,7 +34,7 @@ static tarn__block **search(tarn__lane *kept, size_t requested_bytes) {
 
 static bool lend_from_bins(tarn__magazine *magazine, size_t requested_bytes,
                            const tarn_stream *stream, void **address) {
-  tarn__magazine_settle(magazine);
+  if (!tarn__magazine_has_large(magazine)) tarn__magazine_settle(magazine);
   tarn__lane *kept = tarn__magazine_lane(magazine, tarn__stream_face(stream));
   tarn__block **link = search(kept, requested_bytes);
   if (link == NULL) return false;
@@ -64,7 +64,7 @@ static bool learn_leaf(tarn__magazine *magazine, const void *address) {
 
 bool tarn__magazine_free_on(tarn__magazine *magazine, void *address, const tarn_stream *stream) {
   bool is_kept = false;
-  if (may_use(magazine)) {
+  if (may_use(magazine) && !tarn__magazine_has_large(magazine)) {
     tarn__magazine_settle(magazine);
     learn_leaf(magazine, address);
     is_kept = tarn__magazine_keep_freed(magazine, tarn__magazine_find(magazine, address), address,

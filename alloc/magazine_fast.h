@@ -149,6 +149,7 @@ static inline bool tarn__magazine_keep_freed(tarn__magazine *magazine, tarn__blo
       face == NULL ? (tarn__stamp){TARN__HOST_SLOT, 0} : tarn__face_stamp(face);
   if (!tarn__is_common(tarn__block_has_one_user(block, stamp.slot))) return false;
   if (face != NULL) {
+    if (!tarn__is_common(block->size_bytes <= kept->block_bytes_max)) return false;
     block->stamps.few[0] = stamp;
     block->stamps.count = 1;
   }

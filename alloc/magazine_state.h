@@ -17,6 +17,7 @@ enum {
 
 typedef struct tarn__lane {
   size_t kept_bytes_max;              /* the magazine's, where this lane is to get one more */
+  size_t block_bytes_max;             /* of a stream's: no larger block is kept at all */
   struct tarn__lane *next;            /* of the magazine's, but for the host's */
   tarn__block *bins[TARN__SIZE_BINS]; /* chained by `below`; the one freed last comes first */
 } tarn__lane;
@@ -62,6 +63,16 @@ struct tarn__magazine {
   tarn__magazine *previous;
   bool is_forgotten; /* the pool is gone; guarded by the lock of magazine_threads.c */
 };
+
+/* No lane of a stream's keeps larger ones, but for the block freed last. */
+enum { TARN__KEPT_BYTES_OF_STREAM = 32 << 10 };
+
+/* True where the block freed last has to go to the heap when the next one comes. */
+static inline bool tarn__magazine_has_large(const tarn__magazine *magazine) {
+  const tarn__recent *recent = &magazine->recent;
+  return recent->lane != NULL && recent->lane != &magazine->host &&
+         recent->block->size_bytes > TARN__KEPT_BYTES_OF_STREAM;
+}
 
 /* Puts the block freed last where all others are. Before anybody looks at those. */
 static inline void tarn__magazine_settle(tarn__magazine *magazine) {

@@ -7,8 +7,10 @@
  * touched: device memory will do.
  *
  * Threads keep what they free, by stream, and take it again without a lock: at most a quarter of
- * what is reserved of the CPU's memory, a 128th of what streams use, and the block freed last. A
- * block that comes back so may be up to an eighth larger than what was asked for. What threads keep
+ * what is reserved of the CPU's memory; of what streams use a 256th in blocks of up to 32 KiB; and
+ * the block freed last, but for a larger one of a stream's over a provider that reserves in
+ * granules of 1 MiB and more, since such memory is packed by granules. A block that comes back so
+ * may be up to an eighth larger than what was asked for. What threads keep
  * is taken from them before the pool grows beyond what its live blocks have needed at once, before
  * it says that it is out of memory, by tarn_pool_trim (a keep_bytes of SIZE_MAX does nothing else),
  * and when they end. Statistics do not count it as allocated. With several threads, peaks are exact

@@ -174,6 +174,46 @@ static void no_more_is_gathered_than_was_wanted(void **state) {
   tarn_pool_release(pool);
 }
 
+static void large_blocks_of_a_stream_are_joined_with_their_neighbours(void **state) {
+  (void)state;
+  tarn_pool *pool = make_segment_pool(0);
+  tarn_stream *stream = make_stream();
+  void *low = take(pool, 64 * 1024, stream);
+  void *high = take(pool, 64 * 1024, stream);
+  void *wall = take(pool, 256, stream);
+  give(pool, low, stream);
+  give(pool, high, stream);
+  /* Behind the wall there is room as well, but these two are the best fit. */
+  void *both = take(pool, 128 * 1024, stream);
+  assert_ptr_equal(both, low);
+  give(pool, both, stream);
+  give(pool, wall, stream);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+/* How many of two such blocks that were freed one after the other a thread keeps. */
+static size_t count_kept(tarn_pool *pool, size_t size_bytes) {
+  tarn_stream *stream = make_stream();
+  void *first = take(pool, size_bytes, stream);
+  void *second = take(pool, size_bytes, stream);
+  give(pool, first, stream);
+  give(pool, second, stream);
+  const size_t kept_bytes = tarn__magazine_kept_bytes(tarn__caching_of(pool));
+  assert_int_equal(kept_bytes % size_bytes, 0);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+  return kept_bytes / size_bytes;
+}
+
+static void of_large_blocks_of_a_stream_the_last_is_kept_and_none_in_large_granules(void **state) {
+  (void)state;
+  assert_int_equal(count_kept(make_segment_pool(0), 4 * 1024), 2);
+  assert_int_equal(count_kept(make_segment_pool(0), 64 * 1024), 1);
+  assert_int_equal(count_kept(make_range_pool(0), 4 * 1024), 2);
+  assert_int_equal(count_kept(make_range_pool(0), 64 * 1024), 0);
+}
+
 static void a_pool_at_the_address_of_an_earlier_one_starts_afresh(void **state) {
   (void)state;
   for (int round = 0; round < 200; round++) {
@@ -411,6 +451,8 @@ int main(void) {
       cmocka_unit_test(what_is_kept_goes_back_before_the_pool_grows),
       cmocka_unit_test(much_that_is_kept_stays_while_the_pool_may_grow_without_waste),
       cmocka_unit_test(no_more_is_gathered_than_was_wanted),
+      cmocka_unit_test(large_blocks_of_a_stream_are_joined_with_their_neighbours),
+      cmocka_unit_test(of_large_blocks_of_a_stream_the_last_is_kept_and_none_in_large_granules),
       cmocka_unit_test(a_pool_at_the_address_of_an_earlier_one_starts_afresh),
       cmocka_unit_test(a_thread_that_ends_hands_everything_back),
       cmocka_unit_test(what_another_thread_keeps_is_had_before_out_of_memory),

@@ -142,6 +142,30 @@ plant(
     first="test_magazine",
 )
 plant(
+    "large_blocks_of_a_stream_kept",
+    "a large block that a thread keeps is not joined with its free neighbours",
+    "alloc/magazine_state.h",
+    "         recent->block->size_bytes > TARN__KEPT_BYTES_OF_STREAM;\n",
+    "         recent->block->size_bytes > SIZE_MAX - 1;\n",
+    first="test_magazine",
+)
+plant(
+    "large_block_freed_last_not_looked_at",
+    "an allocation is placed as if the large block that was freed last were in use",
+    "alloc/caching_pool.c",
+    "  tarn__magazine_give_large(self);\n",
+    "",
+    first="test_magazine",
+)
+plant(
+    "granules_not_packed",
+    "a thread keeps large blocks of memory that is packed by granules",
+    "alloc/magazine.c",
+    "  return is_packing ? TARN__KEPT_BYTES_OF_STREAM : SIZE_MAX;\n",
+    "  return is_packing ? SIZE_MAX : SIZE_MAX;\n",
+    first="test_magazine",
+)
+plant(
     "peak_of_requests_missed",
     "what a thread lent out of its magazine between two looks is in no peak of requests",
     "alloc/magazine_fast.h",
