@@ -155,8 +155,8 @@ static tarn_status bench_two_threads_churn(bench_run *bench, tarn_pool *pools[2]
     runs[i].steps = steps;
     runs[i].at = i == OTHERS ? CHURN_STEPS / 2 : 0;
   }
-  /* Until the pools have the size they need. */
-  for (int i = 0; status == TARN_OK && i < RUNS * CHURN_ROUNDS_AHEAD; i++) {
+  /* Until the pools have the size they need: what two threads keep takes longer to settle. */
+  for (int i = 0; status == TARN_OK && i < RUNS * 4 * CHURN_ROUNDS_AHEAD; i++) {
     status = run_churn(&runs[i % RUNS], CHURN_STEPS);
   }
   if (status == TARN_OK) {

@@ -7,7 +7,7 @@
 
 enum {
   CHURN_STEPS = 1 << 16,  /* a power of two: a body walks round them */
-  CHURN_ROUNDS_AHEAD = 32, /* untimed, for an allocator has to grow first */
+  CHURN_ROUNDS_AHEAD = 8, /* untimed, for an allocator has to grow first */
 };
 
 typedef struct churn_step {
