@@ -29,8 +29,9 @@ typedef struct tarn__magazine tarn__magazine;
 
 /* Where a thread looks for its magazine first. */
 typedef struct tarn__magazine_place {
+  /* Written with the lock; read by the threads that look here, whosever it is. */
   _Atomic uintptr_t thread; /* 0: nobody's */
-  tarn__magazine *magazine;
+  _Atomic(tarn__magazine *) magazine;
 } tarn__magazine_place;
 
 enum { TARN__MAGAZINE_PLACES = 64 };

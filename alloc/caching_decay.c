@@ -56,6 +56,7 @@ static size_t share_bytes(const tarn__caching *self, size_t bytes, uint64_t slic
 static tarn_status decay_to(tarn__caching *self, uint64_t now_ns, size_t *released_bytes) {
   tarn__decay *decay = &self->decay;
   if (!decay->is_running) { /* nothing is known of the time before: all of it may be needed */
+    tarn__magazines_gather(self, /*least_bytes=*/0); /* so that nobody looks back beyond now */
     *decay = (tarn__decay){.is_running = true, .start_ns = now_ns, .lowest_now = spare_bytes(self)};
     return TARN_OK;
   }

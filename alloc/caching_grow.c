@@ -19,11 +19,13 @@ static size_t choose_segment(const tarn__caching *self, size_t exact_bytes) {
   return larger(exact_bytes, larger(grown_bytes, self->segment_bytes));
 }
 
-/* What has to be added for the request: a fresh block lies on the provider's alignment, so room to
- * align is needed only beyond that. */
+/* The least that has to be added for the request where nothing is free: room to align is address
+ * space alone where the provider reserves; else a fresh block lies on the provider's alignment, and
+ * more is needed beyond that. */
 bool tarn__caching_fresh_bytes(const tarn__caching *self, const tarn__request *asked,
                                size_t *size_bytes) {
-  const bool is_aligned = asked->alignment_bytes <= self->machine->alignment_bytes;
+  const bool is_aligned = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0 ||
+                          asked->alignment_bytes <= self->machine->alignment_bytes;
   return tarn_size_round_up(is_aligned ? asked->size_bytes : asked->search_bytes,
                             self->machine->granularity_bytes, size_bytes);
 }
@@ -334,11 +336,13 @@ static tarn__block *join_growth(tarn__caching *self, growth *plan) {
 static tarn_status find_growth(tarn__caching *self, const tarn__request *asked, growth *plan) {
   if (plan_growth(self, asked, plan)) return TARN_OK;
   size_t least_bytes = 0;
-  if (!tarn__caching_fresh_bytes(self, asked, &least_bytes)) {
+  size_t range_bytes = 0;
+  if (!tarn__caching_fresh_bytes(self, asked, &least_bytes) ||
+      !tarn_size_round_up(asked->search_bytes, self->machine->granularity_bytes, &range_bytes)) {
     return tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
   }
   tarn_status status = tarn__budget_check(self->budget, least_bytes);
-  if (status == TARN_OK) status = reserve_range(self, least_bytes);
+  if (status == TARN_OK) status = reserve_range(self, range_bytes);
   if (status != TARN_OK || plan_growth(self, asked, plan)) return status;
   /* Other threads were faster. */
   return tarn_fail(TARN_OUT_OF_MEMORY, "a fresh range of addresses is used up already");

@@ -1,9 +1,9 @@
 /* caching_pool.c: tarn's own pool: its life, and what it does at a call.
  *
- * An allocation takes a block that the calling thread keeps (magazine.c), else the best fitting one
- * that its stream may use at once; what happens where there is none is told in caching_tiers.c. The
- * lock guards the heap and is never held while a provider or a stream is called: what is worked on
- * meanwhile is CLAIMED. */
+ * What the calling thread keeps is asked first (pool.c, magazine_fast.h). Here an allocation takes
+ * the best fitting block that its stream may use at once; what happens where there is none is told
+ * in caching_tiers.c. The lock guards the heap and is never held while a provider or a stream is
+ * called: what is worked on meanwhile is CLAIMED. */
 #include "alloc/tarn_caching_pool.h"
 
 #include <stdlib.h>
@@ -337,6 +337,10 @@ tarn_status tarn_caching_pool_reset_peaks(tarn_pool *pool) {
 tarn_status tarn_caching_pool_reserve(tarn_pool *pool, size_t size_bytes) {
   tarn__caching *self = tarn__caching_of(pool);
   if (self == NULL) return TARN_INVALID_ARGUMENT;
+  if (size_bytes > PTRDIFF_MAX) {
+    return tarn_fail(TARN_TOO_LARGE, "pool %s: %zu bytes exceed any machine",
+                     tarn_budget_name(self->budget), size_bytes);
+  }
   pthread_mutex_lock(&self->lock);
   const tarn_status status = tarn__caching_reserve(self, size_bytes);
   pthread_mutex_unlock(&self->lock);

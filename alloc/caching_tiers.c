@@ -149,7 +149,9 @@ static void *lend_after_all(tarn__caching *self, const tarn__request *asked, tar
   size_t released_bytes = 0;
   *status = tarn__caching_release_idle(self, /*keep_bytes=*/0, &released_bytes);
   address = tarn__caching_grow(self, asked, status);
-  return address != NULL ? address : lend_anywhere(self, asked);
+  if (address != NULL) return address;
+  tarn__magazines_gather(self, /*least_bytes=*/0); /* what threads have freed meanwhile */
+  return lend_anywhere(self, asked);
 }
 
 /* Tier 5: only as much is waited for and given back as has to be, then more. */

@@ -54,6 +54,9 @@ static void drain(tarn__magazine *magazine, size_t keep_bytes, const tarn__gathe
     may_go_on = drain_lane(magazine, kept, keep_bytes, what);
   }
   if (may_go_on) drain_lane(magazine, &magazine->host, keep_bytes, what);
+  /* What went was not lent out: the least there was goes with it. */
+  const size_t left_bytes = tarn__load_size(&magazine->kept_bytes);
+  if (magazine->kept_bytes_low > left_bytes) magazine->kept_bytes_low = left_bytes;
 }
 
 void tarn__magazine_drain(tarn__magazine *magazine) {
@@ -106,16 +109,15 @@ bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t 
   if (kept == NULL) return false;
   if (kept != &magazine->host && block->size_bytes > kept->block_bytes_max) return false;
   give_large(magazine);
+  tarn__magazine_settle(magazine);
   kept->kept_bytes_max = share_of_thread(magazine->pool, slot);
-  if (tarn__load_size(&magazine->kept_bytes) + block->size_bytes > kept->kept_bytes_max) {
+  if (tarn__load_size(&magazine->kept_bytes) > kept->kept_bytes_max) {
     drain(magazine, kept->kept_bytes_max / 2, &(tarn__gathering){0});
   }
-  const size_t kept_bytes = tarn__load_size(&magazine->kept_bytes) + block->size_bytes;
-  if (kept->kept_bytes_max < kept_bytes) kept->kept_bytes_max = kept_bytes;
   magazine->locked_count++;
-  tarn__magazine_settle(magazine);
   tarn__magazine_push(magazine, kept, block, block->address,
-                      tarn__load_size(&block->requested_bytes), kept_bytes);
+                      tarn__load_size(&block->requested_bytes),
+                      tarn__load_size(&magazine->kept_bytes) + block->size_bytes);
   return true;
 }
 

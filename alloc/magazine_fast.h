@@ -35,7 +35,7 @@ static inline tarn__magazine_place *tarn__magazine_place_of(tarn__caching *self,
 static inline bool tarn__magazine_is_here(tarn__caching *self, tarn__magazine **magazine) {
   const uintptr_t thread = tarn__thread_number();
   const tarn__magazine_place *place = tarn__magazine_place_of(self, thread);
-  *magazine = place->magazine;
+  *magazine = atomic_load_explicit(&place->magazine, memory_order_relaxed);
   return atomic_load_explicit(&place->thread, memory_order_relaxed) == thread;
 }
 
@@ -143,7 +143,8 @@ static inline bool tarn__magazine_keep_freed(tarn__magazine *magazine, tarn__blo
   const size_t requested_bytes = tarn__load_size(&block->requested_bytes);
   if (!tarn__is_common(requested_bytes != 0)) return false; /* it is kept already */
   tarn__lane *kept = tarn__magazine_lane(magazine, face);
-  const size_t kept_bytes = tarn__load_size(&magazine->kept_bytes) + block->size_bytes;
+  /* This one comes on top, however large it is. */
+  const size_t kept_bytes = tarn__load_size(&magazine->kept_bytes);
   if (!tarn__is_common(kept_bytes <= kept->kept_bytes_max)) return false;
   const tarn__stamp stamp =
       face == NULL ? (tarn__stamp){TARN__HOST_SLOT, 0} : tarn__face_stamp(face);
@@ -153,7 +154,8 @@ static inline bool tarn__magazine_keep_freed(tarn__magazine *magazine, tarn__blo
     block->stamps.few[0] = stamp;
     block->stamps.count = 1;
   }
-  tarn__magazine_push(magazine, kept, block, address, requested_bytes, kept_bytes);
+  tarn__magazine_push(magazine, kept, block, address, requested_bytes,
+                      kept_bytes + block->size_bytes);
   return true;
 }
 

@@ -16,7 +16,7 @@ enum {
 };
 
 typedef struct tarn__lane {
-  size_t kept_bytes_max;              /* the magazine's, where this lane is to get one more */
+  size_t kept_bytes_max;              /* the magazine's, but for the block freed last */
   size_t block_bytes_max;             /* of a stream's: no larger block is kept at all */
   struct tarn__lane *next;            /* of the magazine's, but for the host's */
   tarn__block *bins[TARN__SIZE_BINS]; /* chained by `below`; the one freed last comes first */

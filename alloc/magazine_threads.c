@@ -34,9 +34,9 @@ static void detach(tarn__magazine *magazine) {
   if (magazine->next != NULL) magazine->next->previous = magazine->previous;
   if (self->magazines == magazine) self->magazines = magazine->next;
   tarn__magazine_place *place = tarn__magazine_place_of(self, tarn__thread_number());
-  if (place->magazine == magazine) {
+  if (atomic_load_explicit(&place->magazine, memory_order_relaxed) == magazine) {
     atomic_store_explicit(&place->thread, 0, memory_order_relaxed);
-    place->magazine = NULL;
+    atomic_store_explicit(&place->magazine, NULL, memory_order_relaxed);
   }
 }
 
@@ -127,8 +127,8 @@ static void attach(tarn__magazine *made) {
   self->magazines = made;
   const uintptr_t thread = tarn__thread_number();
   tarn__magazine_place *place = tarn__magazine_place_of(self, thread);
-  if (place->magazine == NULL) {
-    place->magazine = made;
+  if (atomic_load_explicit(&place->magazine, memory_order_relaxed) == NULL) {
+    atomic_store_explicit(&place->magazine, made, memory_order_relaxed);
     atomic_store_explicit(&place->thread, thread, memory_order_relaxed);
   }
   pthread_mutex_unlock(&self->lock);

@@ -6,11 +6,11 @@
  * fit and joined with their free neighbours. Metadata lies apart from the memory, which is never
  * touched: device memory will do.
  *
- * Threads keep what they free, by stream, and take it again without a lock: at most a quarter of
- * what is reserved of the CPU's memory; of what streams use a 256th in blocks of up to 32 KiB; and
- * the block freed last, but for a larger one of a stream's over a provider that reserves in
- * granules of 1 MiB and more, since such memory is packed by granules. A block that comes back so
- * may be up to an eighth larger than what was asked for. What threads keep
+ * Threads keep what they free, by stream, and take it again without a lock: each one at most a
+ * quarter of what is reserved, or 1 MiB, of the CPU's memory; of what streams use a 256th, in
+ * blocks of up to 32 KiB; and the block freed last, but for a larger one of a stream's over a
+ * provider that reserves in granules of 1 MiB and more, since such memory is packed by granules. A
+ * block that comes back so may be up to an eighth larger than what was asked for. What threads keep
  * is taken from them before the pool grows beyond what its live blocks have needed at once, before
  * it says that it is out of memory, by tarn_pool_trim (a keep_bytes of SIZE_MAX does nothing else),
  * and when they end. Statistics do not count it as allocated. With several threads, peaks are exact

@@ -331,6 +331,33 @@ static void no_provider_and_no_stream_is_called_under_a_lock(void **state) {
   alarm(0);
 }
 
+/* Room to align is address space, which costs nothing: neither of the limit nor of the machine. */
+static void a_limit_is_no_limit_to_the_room_for_aligning(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(4 * MIB);
+  void *block = NULL;
+  for (int round = 0; round < 3; round++) {
+    assert_ok(tarn_pool_alloc_aligned(pool, 4 * MIB, 32 * MIB, NULL, &block));
+    assert_int_equal((uintptr_t)block % (32 * MIB), 0);
+    assert_int_equal(stats_of(pool).reserved_bytes, 4 * MIB);
+    give(pool, block, NULL);
+    if (round == 0) assert_ok(tarn_pool_trim(pool, 0, NULL));
+    if (round != 1) continue;
+    /* What is idle elsewhere makes way. */
+    assert_ok(tarn_pool_trim(pool, 0, NULL));
+    give(pool, take(pool, 4 * MIB, NULL), NULL);
+  }
+  tarn_pool_release(pool);
+}
+
+static void a_reserve_beyond_any_machine_is_refused(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  assert_status(tarn_caching_pool_reserve(pool, SIZE_MAX), TARN_TOO_LARGE);
+  assert_int_equal(stats_of(pool).reserved_bytes, 0);
+  tarn_pool_release(pool);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(threads_that_grow_at_once_respect_the_limit),
@@ -343,6 +370,8 @@ int main(void) {
       cmocka_unit_test(reclaim_waits_for_the_fewest_streams),
       cmocka_unit_test(what_was_reserved_up_front_is_not_recycled),
       cmocka_unit_test(no_provider_and_no_stream_is_called_under_a_lock),
+      cmocka_unit_test(a_limit_is_no_limit_to_the_room_for_aligning),
+      cmocka_unit_test(a_reserve_beyond_any_machine_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

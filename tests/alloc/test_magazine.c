@@ -214,6 +214,28 @@ static void of_large_blocks_of_a_stream_the_last_is_kept_and_none_in_large_granu
   assert_int_equal(count_kept(make_range_pool(0), 64 * 1024), 0);
 }
 
+/* One block, however large, comes on top, and does not lift what is kept of others. */
+static void a_thread_keeps_its_share_and_the_block_freed_last(void **state) {
+  (void)state;
+  enum { SMALL_BYTES = 64 * 1024, SMALL_COUNT = 256 };
+  tarn_pool *pool = make_range_pool(0);
+  tarn__caching *self = tarn__caching_of(pool);
+  void *large = take(pool, 32 * MIB, NULL), *small[SMALL_COUNT];
+  for (int index = 0; index < SMALL_COUNT; index++) small[index] = take(pool, SMALL_BYTES, NULL);
+  give(pool, large, NULL);
+  assert_ptr_equal(take(pool, 32 * MIB, NULL), large);
+  for (int index = 0; index < SMALL_COUNT; index++) give(pool, small[index], NULL);
+  const size_t share_bytes = stats_of(pool).reserved_bytes / 4;
+  assert_true(tarn__magazine_kept_bytes(self) > share_bytes / 2);
+  assert_true(tarn__magazine_kept_bytes(self) <= share_bytes + SMALL_BYTES);
+  give(pool, large, NULL);
+  assert_true(tarn__magazine_kept_bytes(self) >= 32 * MIB);
+  large = take(pool, 32 * MIB, NULL);
+  assert_true(tarn__magazine_kept_bytes(self) <= share_bytes + SMALL_BYTES);
+  give(pool, large, NULL);
+  tarn_pool_release(pool);
+}
+
 static void a_pool_at_the_address_of_an_earlier_one_starts_afresh(void **state) {
   (void)state;
   for (int round = 0; round < 200; round++) {
@@ -451,6 +473,7 @@ int main(void) {
       cmocka_unit_test(what_is_kept_goes_back_before_the_pool_grows),
       cmocka_unit_test(much_that_is_kept_stays_while_the_pool_may_grow_without_waste),
       cmocka_unit_test(no_more_is_gathered_than_was_wanted),
+      cmocka_unit_test(a_thread_keeps_its_share_and_the_block_freed_last),
       cmocka_unit_test(large_blocks_of_a_stream_are_joined_with_their_neighbours),
       cmocka_unit_test(of_large_blocks_of_a_stream_the_last_is_kept_and_none_in_large_granules),
       cmocka_unit_test(a_pool_at_the_address_of_an_earlier_one_starts_afresh),

@@ -166,6 +166,14 @@ plant(
     first="test_magazine",
 )
 plant(
+    "kept_share_ignored",
+    "a thread keeps whatever it frees",
+    "alloc/magazine_fast.h",
+    "  if (!tarn__is_common(kept_bytes <= kept->kept_bytes_max)) return false;\n",
+    "",
+    first="test_magazine",
+)
+plant(
     "peak_of_requests_missed",
     "what a thread lent out of its magazine between two looks is in no peak of requests",
     "alloc/magazine_fast.h",

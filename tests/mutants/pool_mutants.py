@@ -115,6 +115,14 @@ plant(
     first="test_museum_cuda test_caching_pool",
 )
 plant(
+    "room_to_align_charged",
+    "address space that an aligned block needs counts as memory against the limit",
+    "alloc/caching_grow.c",
+    "  const bool is_aligned = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0 ||\n",
+    "  const bool is_aligned = (self->machine->flags & TARN_PROVIDER_RESERVES) > 1000 ||\n",
+    first="test_caching_corners",
+)
+plant(
     "limit_off_by_a_granule",
     "a budget lets more be used than its limit",
     "alloc/budget.c",
