@@ -132,7 +132,7 @@ void tarn__magazines_close(tarn__caching *self) {
   if (!is_other) return;
   tarn__barrier_heavy();
   for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
-    /* Acquire: what the thread did while it was busy. */
+    /* Acquire: what the thread did while it was inside. */
     while ((atomic_load_explicit(&each->turn, memory_order_acquire) & TARN__TURN_INSIDE) != 0) {
       sched_yield();
     }

@@ -10,10 +10,13 @@
  * To the heap a kept block is LIVE: it stays lent out, to a thread instead of a caller. It carries
  * the stamp of its free all the time, so that it can go back to the heap at any moment.
  *
- * Who may touch a magazine: its thread, between saying that it is busy and saying that it is not,
- * as long as the magazine is open; its thread with the pool's lock; and whoever holds the pool's
- * lock, has closed the magazine, and has then seen that the thread is not busy. The two flags are
- * ordered by a one-sided barrier (barrier.h), so the thread's side is plain loads and stores.
+ * Who may touch a magazine: its thread, while it says that it is inside and as long as the magazine
+ * is open; its thread with the pool's lock; and whoever holds the pool's lock, has closed the
+ * magazine, and has then seen that the thread is not inside. The two flags are ordered by a
+ * one-sided barrier (barrier.h), so the thread's side is plain loads and stores.
+ *
+ * The parts: magazine_state.h what it consists of, magazine_fast.h and .c the calls that need no
+ * lock, magazine_threads.c how threads come and go, and magazine.c all that is done with the lock.
  *
  * What a pair of calls costs is told in tarn_caching_pool.h. */
 #ifndef TARN_MAGAZINE_H

@@ -40,7 +40,7 @@ static void detach(tarn__magazine *magazine) {
   }
 }
 
-/* The thread's own, and it is not busy. */
+/* The thread's own, and it is not inside. */
 static void discard(tarn__magazine *magazine) {
   pthread_mutex_lock(&magazines_lock);
   if (!magazine->is_forgotten) {
