@@ -386,7 +386,7 @@ static tarn_status commit_growth(tarn__caching *self, const tarn__request *asked
  * What is recycled goes back before the commit, so that no more is held at once. */
 static tarn__block *grow_in_place(tarn__caching *self, const tarn__request *asked,
                                   tarn_status *status) {
-  growth plan;
+  growth plan = {.first = NULL};
   *status = find_growth(self, asked, &plan);
   if (*status != TARN_OK) return NULL;
   const bool may_recycle =
