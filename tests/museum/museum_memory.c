@@ -186,6 +186,17 @@ static void used_bytes_drift(void **state) {
   assert_ok(tarn_pool_trim(pool, SIZE_MAX, NULL)); /* nothing goes but what threads keep */
   assert_int_equal(stats_of(pool).allocated_bytes, 0);
   assert_int_equal(stats_of(pool).requested_bytes, 0);
+  /* Two streams have used this one, so no thread keeps it. */
+  tarn_stream *first = make_stream(), *second = make_stream();
+  void *shared = take(pool, 4000, first);
+  work(first);
+  work(second);
+  assert_ok(tarn_pool_note_use(pool, shared, second));
+  give(pool, shared, first);
+  assert_int_equal(stats_of(pool).allocated_bytes, 0);
+  assert_int_equal(stats_of(pool).requested_bytes, 0);
+  tarn_stream_release(first);
+  tarn_stream_release(second);
   tarn_pool_release(pool);
 }
 
