@@ -5,7 +5,7 @@ enum { HUGE_PAGE_BYTES = 2 << 20, SMALL_GRANULE_BYTES = HUGE_PAGE_BYTES / 16 };
 
 /* Segments grow with the pool, for many small ones fragment more than a few large ones: a quarter
  * of what is reserved, and no more than this. On recorded traces peak reserved over peak live is
- * then 1.05 to 1.16 with 12 to 47 calls to the provider; with segments as small as can be once the
+ * then 1.05 to 1.14 with 12 to 47 calls to the provider; with segments as small as can be once the
  * mark is passed (caching_recycle.c) it is 1.07 to 1.16, with 30 to 297. */
 static const size_t GROWN_SEGMENT_BYTES_MAX = (size_t)32 << 20;
 

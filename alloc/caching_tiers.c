@@ -20,8 +20,8 @@
 /* Enough is this many quarters of the peak of what was ever lent out at once: all of it, and a
  * quarter for fragments. Two recorded traces over 4 streams without any limit reserved 1.8 and 1.5
  * times what was live at the peak, and 2.8 and 2.9 times without this rule. Since growth recycles
- * idle memory first (caching_recycle.c) a range needs 1.04 either way, and segments 1.2 to 1.5:
- * what is left is that a stream is ordered once where all of them would be asked. */
+ * idle memory first (caching_recycle.c) a range needs 1.04 for both with the rule, segments 1.3 and
+ * 1.5: what is left is that a stream is ordered once where all of them would be asked. */
 enum { ENOUGH_QUARTERS = 5 };
 /* Below it memory is cheaper than a wait. */
 static const size_t ENOUGH_BYTES_MIN = (size_t)32 << 20;

@@ -54,9 +54,6 @@ static void drain(tarn__magazine *magazine, size_t keep_bytes, const tarn__gathe
     may_go_on = drain_lane(magazine, kept, keep_bytes, what);
   }
   if (may_go_on) drain_lane(magazine, &magazine->host, keep_bytes, what);
-  /* What went was not lent out: the least there was goes with it. */
-  const size_t left_bytes = tarn__load_size(&magazine->kept_bytes);
-  if (magazine->kept_bytes_low > left_bytes) magazine->kept_bytes_low = left_bytes;
 }
 
 void tarn__magazine_drain(tarn__magazine *magazine) {

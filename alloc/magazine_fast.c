@@ -53,13 +53,12 @@ bool tarn__magazine_alloc_on(tarn__magazine *magazine, size_t size_bytes, const 
 }
 
 /* The page map needs no lock. */
-static bool learn_leaf(tarn__magazine *magazine, const void *address) {
+static void learn_leaf(tarn__magazine *magazine, const void *address) {
   const uintptr_t key = (uintptr_t)address >> TARN__PAGE_SPAN_BITS;
   tarn__known_leaf *known = &magazine->leaves[key % TARN__KNOWN_LEAVES];
-  if (known->key == key) return false;
+  if (known->key == key) return;
   const tarn__page_leaf *leaf = tarn__page_map_leaf(&magazine->pool->heap.starts, address);
   if (leaf != NULL) *known = (tarn__known_leaf){key, leaf};
-  return leaf != NULL;
 }
 
 bool tarn__magazine_free_on(tarn__magazine *magazine, void *address, const tarn_stream *stream) {

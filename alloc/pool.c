@@ -16,8 +16,7 @@ struct tarn_pool {
                        void **address);
   tarn_status (*free)(void *callee, void *address, tarn_stream *stream);
   void *callee;
-  tarn__caching
-      *caching; /* NULL: somebody else's pool; called without the seam where it is tarn's */
+  tarn__caching *caching; /* what its threads keep is asked first; NULL: not a caching pool */
   tarn_pool_ops ops;
   void *context;
   tarn_pool_attributes attributes;
@@ -196,7 +195,7 @@ static __attribute__((noinline)) tarn_status alloc_on_stream(tarn_pool *pool, si
   return tarn__is_common(is_lent) ? TARN_OK : alloc_on(pool, size_bytes, stream, address, magazine);
 }
 
-/* Somebody else's pool; or a thread without a place in tarn's own. */
+/* Not a caching pool; or a thread without a place in it. */
 static __attribute__((noinline)) tarn_status alloc_elsewhere(tarn_pool *pool, size_t size_bytes,
                                                              tarn_stream *stream, void **address) {
   tarn__magazine *magazine = pool->caching == NULL ? NULL : tarn__magazine_of_caller(pool->caching);
@@ -250,7 +249,7 @@ static __attribute__((noinline)) tarn_status free_on_stream(tarn_pool *pool, voi
   return tarn__is_common(is_kept) ? TARN_OK : free_on(pool, address, stream, magazine);
 }
 
-/* Nothing to do, or a mistake; somebody else's pool; or a thread without a place in tarn's own. */
+/* Nothing to do, or a mistake; not a caching pool; or a thread without a place in it. */
 static __attribute__((noinline)) tarn_status free_elsewhere(tarn_pool *pool, void *address,
                                                             tarn_stream *stream) {
   if (address == NULL) return TARN_OK;
