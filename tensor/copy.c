@@ -199,7 +199,7 @@ tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src, tar
   tarn__copy_plan plan;
   tarn__copy_outcome outcome = {.executor = "none", .is_done = true};
   size_t element_bytes = tarn_dtype_size_bytes(dst->dtype);
-  tarn__copy_plan_make(&to.layout, &from.layout, element_bytes, &plan);
+  tarn__copy_plan_make(&to.layout, &from.layout, element_bytes, element_bytes, &plan);
   if (plan.kind == TARN__COPY_NONE) {
     fill_report(report, &plan, &outcome);
     return TARN_OK;

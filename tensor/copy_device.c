@@ -118,7 +118,7 @@ static tarn_layout without_broadcast(const tarn_layout *layout, const tarn_layou
 static void copy_on_host(const tarn__copy_side *dst, const tarn__copy_side *src,
                          size_t element_bytes) {
   tarn__copy_plan plan;
-  tarn__copy_plan_make(&dst->layout, &src->layout, element_bytes, &plan);
+  tarn__copy_plan_make(&dst->layout, &src->layout, element_bytes, element_bytes, &plan);
   tarn__copy_host_run(&plan, dst->base, src->base);
 }
 
@@ -135,14 +135,14 @@ static tarn_status pull(const tarn__copy_side *staging, const tarn__copy_side *s
   tarn__copy_plan plan;
   tarn_layout to = without_broadcast(&staging->layout, &src->layout);
   tarn_layout from = without_broadcast(&src->layout, &src->layout);
-  tarn__copy_plan_make(&to, &from, element_bytes, &plan);
+  tarn__copy_plan_make(&to, &from, element_bytes, element_bytes, &plan);
   return copy_rows(&plan, staging, src, stream, outcome);
 }
 
 static tarn_status push(const tarn__copy_side *dst, const tarn__copy_side *staging,
                         size_t element_bytes, tarn_stream *stream, tarn__copy_outcome *outcome) {
   tarn__copy_plan plan;
-  tarn__copy_plan_make(&dst->layout, &staging->layout, element_bytes, &plan);
+  tarn__copy_plan_make(&dst->layout, &staging->layout, element_bytes, element_bytes, &plan);
   return copy_rows(&plan, dst, staging, stream, outcome);
 }
 
@@ -225,12 +225,12 @@ static uint64_t staged_call_count(const tarn__copy_side *dst, const tarn__copy_s
     pack_layout(&src->layout, &packed);
     tarn_layout to = without_broadcast(&packed, &src->layout);
     tarn_layout from = without_broadcast(&src->layout, &src->layout);
-    tarn__copy_plan_make(&to, &from, element_bytes, &plan);
+    tarn__copy_plan_make(&to, &from, element_bytes, element_bytes, &plan);
     count += tarn__copy_plan_call_count(&plan);
   }
   if (!tarn_device_is_host(dst->device)) {
     pack_layout(&dst->layout, &packed);
-    tarn__copy_plan_make(&dst->layout, &packed, element_bytes, &plan);
+    tarn__copy_plan_make(&dst->layout, &packed, element_bytes, element_bytes, &plan);
     count += tarn__copy_plan_call_count(&plan);
   }
   return count;

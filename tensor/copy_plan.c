@@ -11,13 +11,13 @@ static void remove_dim(tarn__copy_plan *plan, int32_t dim) {
 }
 
 /* Takes over what has more than one index, in bytes. */
-static void load_dims(const tarn_layout *dst, const tarn_layout *src, int64_t element_bytes,
-                      tarn__copy_plan *plan) {
+static void load_dims(const tarn_layout *dst, const tarn_layout *src, int64_t dst_element,
+                      int64_t src_element, tarn__copy_plan *plan) {
   for (int32_t d = 0; d < dst->rank; d++) {
     if (dst->shape[d] == 1) continue;
     plan->shape[plan->rank] = dst->shape[d];
-    plan->dst_strides[plan->rank] = dst->strides[d] * element_bytes;
-    plan->src_strides[plan->rank] = src->strides[d] * element_bytes;
+    plan->dst_strides[plan->rank] = dst->strides[d] * dst_element;
+    plan->src_strides[plan->rank] = src->strides[d] * src_element;
     plan->rank++;
   }
 }
@@ -70,11 +70,14 @@ static void merge_dims(tarn__copy_plan *plan) {
 }
 
 /* A dimension that is consecutive on both sides becomes part of the run. */
-static void absorb_unit(tarn__copy_plan *plan) {
+static void absorb_unit(int64_t dst_element, int64_t src_element, tarn__copy_plan *plan) {
   int32_t last = plan->rank - 1;
-  int64_t unit = (int64_t)plan->unit_bytes;
-  if (last < 0 || plan->dst_strides[last] != unit || plan->src_strides[last] != unit) return;
-  plan->unit_bytes *= (size_t)plan->shape[last];
+  if (last < 0 || plan->dst_strides[last] != dst_element ||
+      plan->src_strides[last] != src_element) {
+    return;
+  }
+  plan->unit_count = (size_t)plan->shape[last];
+  plan->unit_bytes *= plan->unit_count;
   remove_dim(plan, last);
 }
 
@@ -83,18 +86,18 @@ static bool is_row_dim(const tarn__copy_plan *plan, int32_t dim) {
   return plan->dst_strides[dim] >= unit && plan->src_strides[dim] >= unit;
 }
 
-void tarn__copy_plan_make(const tarn_layout *dst, const tarn_layout *src, size_t element_bytes,
-                          tarn__copy_plan *plan) {
-  int64_t unit = (int64_t)element_bytes;
-  *plan = (tarn__copy_plan){.unit_bytes = element_bytes};
+void tarn__copy_plan_make(const tarn_layout *dst, const tarn_layout *src, size_t dst_element_bytes,
+                          size_t src_element_bytes, tarn__copy_plan *plan) {
+  int64_t dst_element = (int64_t)dst_element_bytes, src_element = (int64_t)src_element_bytes;
+  *plan = (tarn__copy_plan){.unit_count = 1, .unit_bytes = dst_element_bytes};
   if (tarn_layout_element_count(dst) == 0) return;
-  plan->dst_offset = dst->offset * unit;
-  plan->src_offset = src->offset * unit;
-  load_dims(dst, src, unit, plan);
+  plan->dst_offset = dst->offset * dst_element;
+  plan->src_offset = src->offset * src_element;
+  load_dims(dst, src, dst_element, src_element, plan);
   flip_dims(plan);
   sort_dims(plan);
   merge_dims(plan);
-  absorb_unit(plan);
+  absorb_unit(dst_element, src_element, plan);
   plan->run_count = 1;
   for (int32_t d = 0; d < plan->rank; d++) plan->run_count *= (uint64_t)plan->shape[d];
   plan->kind = plan->rank == 0                          ? TARN__COPY_MEMCPY

@@ -26,7 +26,8 @@ typedef enum tarn__copy_kind {
 typedef struct tarn__copy_plan {
   tarn__copy_kind kind;
   int32_t rank;      /* of runs: 0 for one run */
-  size_t unit_bytes; /* length of a run: one element or more */
+  size_t unit_count; /* elements of a run: one or more */
+  size_t unit_bytes; /* their length in the destination, and in the source where sizes are equal */
   int64_t shape[TARN_RANK_MAX];
   int64_t dst_strides[TARN_RANK_MAX];
   int64_t src_strides[TARN_RANK_MAX];
@@ -36,9 +37,10 @@ typedef struct tarn__copy_plan {
 } tarn__copy_plan;
 
 /* Both layouts have one shape, dst does not overlap itself, and all elements lie in memory (so that
- * bytes fit int64_t). */
-void tarn__copy_plan_make(const tarn_layout *dst, const tarn_layout *src, size_t element_bytes,
-                          tarn__copy_plan *plan);
+ * bytes fit int64_t). The two element sizes differ where the copy converts: then a run has
+ * unit_count elements on both sides, and the source's are unit_count * src_element_bytes long. */
+void tarn__copy_plan_make(const tarn_layout *dst, const tarn_layout *src, size_t dst_element_bytes,
+                          size_t src_element_bytes, tarn__copy_plan *plan);
 
 /* The dimension whose runs a driver should copy in one call, the longest that it can: strides on
  * both sides hold a run. -1 where there is none. */

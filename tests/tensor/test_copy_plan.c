@@ -10,7 +10,7 @@
 
 static tarn__copy_plan plan_of(tarn_layout dst, tarn_layout src, size_t element_bytes) {
   tarn__copy_plan plan;
-  tarn__copy_plan_make(&dst, &src, element_bytes, &plan);
+  tarn__copy_plan_make(&dst, &src, element_bytes, element_bytes, &plan);
   return plan;
 }
 
