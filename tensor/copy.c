@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "alloc/tarn_capture.h"
 
@@ -63,25 +64,51 @@ static tarn_status check_tensors(const tarn_tensor *dst, const tarn_tensor *src)
 
 /* --- overlap --- */
 
-/* Whether the two sides' addresses mean the same memory. */
-static bool share_addresses(const tarn__copy_side *a, const tarn__copy_side *b) {
-  if (tarn_device_is_host(a->device) && tarn_device_is_host(b->device)) return true;
-  return tarn_device_equal(a->device, b->device);
+/* A copy as planned, and what its plan was made of. */
+typedef struct task {
+  const tarn_tensor *dst, *src;
+  const tarn_layout *from; /* the source's layout in the destination's shape */
+  size_t element_bytes;
+  tarn_device dst_device, src_device;
+  char *dst_base;
+  const char *src_base;
+  tarn__copy_plan plan;
+} task;
+
+/* True where each destination dimension steps over all that the narrower ones reach. Where that is
+ * not so, the destination may still be free of overlap. */
+static bool steps_over_itself(const tarn__copy_plan *plan) {
+  int64_t reach = (int64_t)plan->unit_bytes;
+  for (int32_t d = plan->rank - 1; d >= 0; d--) {
+    if (plan->dst_strides[d] < reach) return false;
+    reach += (plan->shape[d] - 1) * plan->dst_strides[d];
+  }
+  return true;
 }
 
-static bool ranges_intersect(const tarn__copy_side *a, const tarn__copy_side *b,
-                             size_t element_bytes) {
-  int64_t a_first, a_end, b_first, b_end, unit = (int64_t)element_bytes;
-  tarn_layout_bounds(&a->layout, &a_first, &a_end);
-  tarn_layout_bounds(&b->layout, &b_first, &b_end);
-  return (uintptr_t)(a->base + a_first * unit) < (uintptr_t)(b->base + b_end * unit) &&
-         (uintptr_t)(b->base + b_first * unit) < (uintptr_t)(a->base + a_end * unit);
+/* Whether the two sides' addresses mean the same memory. */
+static bool share_addresses(const task *work) {
+  if (tarn_device_is_host(work->dst_device) && tarn_device_is_host(work->src_device)) return true;
+  return tarn_device_equal(work->dst_device, work->src_device);
+}
+
+static bool ranges_intersect(const task *work) {
+  const tarn__copy_plan *plan = &work->plan;
+  uintptr_t dst_first = (uintptr_t)work->dst_base + (uintptr_t)plan->dst_offset;
+  uintptr_t src_first = (uintptr_t)work->src_base + (uintptr_t)plan->src_offset;
+  uintptr_t dst_end = dst_first + plan->unit_bytes, src_end = src_first + plan->unit_bytes;
+  for (int32_t d = 0; d < plan->rank; d++) {
+    dst_end += (uintptr_t)((plan->shape[d] - 1) * plan->dst_strides[d]);
+    int64_t span = (plan->shape[d] - 1) * plan->src_strides[d];
+    *(span < 0 ? &src_first : &src_end) += (uintptr_t)span;
+  }
+  return dst_first < src_end && src_first < dst_end;
 }
 
 /* Every element would be copied onto itself. */
-static bool is_identity(const tarn__copy_plan *plan, const tarn__copy_side *dst,
-                        const tarn__copy_side *src) {
-  if (dst->base + plan->dst_offset != src->base + plan->src_offset) return false;
+static bool is_identity(const task *work) {
+  const tarn__copy_plan *plan = &work->plan;
+  if (work->dst_base + plan->dst_offset != work->src_base + plan->src_offset) return false;
   for (int32_t d = 0; d < plan->rank; d++) {
     if (plan->dst_strides[d] != plan->src_strides[d]) return false;
   }
@@ -90,13 +117,13 @@ static bool is_identity(const tarn__copy_plan *plan, const tarn__copy_side *dst,
 
 typedef enum meeting { APART, SAME, MOVED, TANGLED } meeting;
 
-static meeting meet(const tarn__copy_plan *plan, const tarn__copy_side *dst,
-                    const tarn__copy_side *src, size_t element_bytes) {
-  if (!share_addresses(dst, src) || !ranges_intersect(dst, src, element_bytes)) return APART;
-  if (is_identity(plan, dst, src)) return SAME;
-  if (plan->kind == TARN__COPY_MEMCPY) return MOVED;
-  int64_t distance = (int64_t)((uintptr_t)src->base - (uintptr_t)dst->base);
-  return tarn__layouts_meet(&dst->layout, &src->layout, distance, element_bytes) ? TANGLED : APART;
+static meeting meet(const task *work) {
+  if (!share_addresses(work) || !ranges_intersect(work)) return APART;
+  if (is_identity(work)) return SAME;
+  if (work->plan.kind == TARN__COPY_MEMCPY) return MOVED;
+  int64_t distance = (int64_t)((uintptr_t)work->src_base - (uintptr_t)work->dst_base);
+  return tarn__layouts_meet(&work->dst->layout, work->from, distance, work->element_bytes) ? TANGLED
+                                                                                           : APART;
 }
 
 /* --- running --- */
@@ -148,26 +175,21 @@ static tarn_status note_uses(const tarn_tensor *dst, const tarn_tensor *src, tar
   return status;
 }
 
-static tarn_status run(const tarn_tensor *dst, const tarn_tensor *src, const tarn__copy_side *to,
-                       const tarn__copy_side *from, size_t element_bytes,
-                       const tarn__copy_plan *plan, bool is_overlapping, tarn_stream *stream,
+static tarn_status run(const task *work, bool is_overlapping, tarn_stream *stream,
                        tarn__copy_outcome *outcome) {
   tarn_status status;
-  if (tarn_device_is_host(to->device) && tarn_device_is_host(from->device)) {
-    status = run_on_host(plan, to->base, from->base, stream, outcome);
+  if (tarn_device_is_host(work->dst_device) && tarn_device_is_host(work->src_device)) {
+    status = run_on_host(&work->plan, work->dst_base, work->src_base, stream, outcome);
   } else {
-    status = tarn__copy_device_run(to, from, element_bytes, plan, is_overlapping, stream, outcome);
+    const tarn__copy_side to = {work->dst_base, work->dst->layout, work->dst_device};
+    /* The source is not written through this pointer. */
+    const tarn__copy_side from = {(char *)(uintptr_t)work->src_base, *work->from, work->src_device};
+    status = tarn__copy_device_run(&to, &from, work->element_bytes, &work->plan, is_overlapping,
+                                   stream, outcome);
   }
   if (tarn_stream_is_synchronous(stream)) outcome->is_done = true;
-  tarn_status noted = note_uses(dst, src, stream, outcome);
+  tarn_status noted = note_uses(work->dst, work->src, stream, outcome);
   return status == TARN_OK ? noted : status;
-}
-
-static tarn__copy_side side_of(const tarn_tensor *tensor) {
-  /* The source is not written through this pointer. */
-  return (tarn__copy_side){.base = (char *)(uintptr_t)tarn_storage_data(tensor->storage),
-                           .layout = tensor->layout,
-                           .device = tarn_storage_device(tensor->storage)};
 }
 
 static void fill_report(tarn_copy_report *report, const tarn__copy_plan *plan,
@@ -179,46 +201,132 @@ static void fill_report(tarn_copy_report *report, const tarn__copy_plan *plan,
   report->was_synchronous = outcome->is_done;
 }
 
-tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src, tarn_stream *stream,
-                             tarn_copy_report *report) {
-  if (report != NULL) {
-    if (report->struct_size != sizeof *report) {
-      return tarn_fail(TARN_INVALID_ARGUMENT, "a tarn_copy_report has %zu bytes, not %zu",
-                       sizeof *report, report->struct_size);
-    }
-    *report = (tarn_copy_report){.struct_size = sizeof *report, .executor = "none"};
+/* Plans a copy between checked tensors; `expanded` is room for a source that is broadcast. */
+static tarn_status plan_work(const tarn_tensor *dst, const tarn_tensor *src, task *work,
+                             tarn_layout *expanded) {
+  work->dst = dst;
+  work->src = src;
+  work->from = &src->layout;
+  if (!tarn_layout_same_shape(&src->layout, &dst->layout)) {
+    *expanded = src->layout;
+    tarn_status status = tarn_layout_expand(expanded, dst->layout.rank, dst->layout.shape);
+    if (status != TARN_OK) return status;
+    work->from = expanded;
   }
-  tarn_status status = check_tensors(dst, src);
-  if (status != TARN_OK) return status;
-  tarn__copy_side to = side_of(dst), from = side_of(src);
-  status = tarn_layout_expand(&from.layout, to.layout.rank, to.layout.shape);
-  if (status != TARN_OK) return status;
-  if (!tarn_layout_is_contiguous(&to.layout) && tarn_layout_overlaps_itself(&to.layout)) {
+  work->element_bytes = tarn_dtype_size_bytes(dst->dtype);
+  work->dst_device = tarn_storage_device(dst->storage);
+  work->src_device = tarn_storage_device(src->storage);
+  work->dst_base = tarn_storage_data_mutable(dst->storage);
+  work->src_base = tarn_storage_data(src->storage);
+  tarn__copy_plan_make(&dst->layout, work->from, work->element_bytes, work->element_bytes,
+                       &work->plan);
+  if (work->plan.kind != TARN__COPY_NONE && !steps_over_itself(&work->plan) &&
+      tarn_layout_overlaps_itself(&dst->layout)) {
     return tarn_fail(TARN_OVERLAP, "the destination has an element at two indices");
   }
-  tarn__copy_plan plan;
+  return TARN_OK;
+}
+
+static tarn_status copy_checked(const tarn_tensor *dst, const tarn_tensor *src, tarn_stream *stream,
+                                tarn_copy_report *report) {
+  task work;
+  tarn_layout expanded;
   tarn__copy_outcome outcome = {.executor = "none", .is_done = true};
-  size_t element_bytes = tarn_dtype_size_bytes(dst->dtype);
-  tarn__copy_plan_make(&to.layout, &from.layout, element_bytes, element_bytes, &plan);
-  if (plan.kind == TARN__COPY_NONE) {
-    fill_report(report, &plan, &outcome);
+  tarn_status status = plan_work(dst, src, &work, &expanded);
+  if (status != TARN_OK) return status;
+  if (work.plan.kind == TARN__COPY_NONE) {
+    fill_report(report, &work.plan, &outcome);
     return TARN_OK;
   }
-  switch (meet(&plan, &to, &from, element_bytes)) {
+  switch (meet(&work)) {
     case SAME:
-      plan.run_count = 0;
+      work.plan.run_count = 0;
       break;
     case TANGLED:
       return tarn_fail(TARN_OVERLAP, "source and destination share elements at different indices");
     case APART:
-      status = run(dst, src, &to, &from, element_bytes, &plan, /*is_overlapping=*/false, stream,
-                   &outcome);
+      status = run(&work, /*is_overlapping=*/false, stream, &outcome);
       break;
     case MOVED:
-      status = run(dst, src, &to, &from, element_bytes, &plan, /*is_overlapping=*/true, stream,
-                   &outcome);
+      status = run(&work, /*is_overlapping=*/true, stream, &outcome);
       break;
   }
-  if (status == TARN_OK) fill_report(report, &plan, &outcome);
+  if (status == TARN_OK) fill_report(report, &work.plan, &outcome);
   return status;
+}
+
+/* --- the short way --- */
+
+/* More goes the long way, which may write around the caches and share the work among threads. */
+enum { SHORT_WAY_BYTES_MAX = 1 << 16 };
+static const uint64_t OFFSET_MAX = UINT64_C(1)
+                                   << 48; /* in elements: their bytes are counted in 64 bits */
+
+/* The length in bytes of two packed layouts of one shape; 0 where they are not, or are large. */
+static inline size_t packed_bytes(const tarn_layout *dst, const tarn_layout *src,
+                                  size_t element_bytes) {
+  const int32_t rank = dst->rank;
+  if (rank != src->rank || (uint32_t)rank > TARN_RANK_MAX) return 0;
+  size_t count = 1;
+  for (int32_t d = rank - 1; d >= 0; d--) {
+    const int64_t size = dst->shape[d];
+    if (size != src->shape[d] || (uint64_t)size - 1 >= SHORT_WAY_BYTES_MAX) return 0;
+    if (size == 1) continue;
+    if (dst->strides[d] != (int64_t)count || src->strides[d] != (int64_t)count) return 0;
+    count *= (size_t)size;
+    if (count > SHORT_WAY_BYTES_MAX) return 0;
+  }
+  return count * element_bytes;
+}
+
+/* Where `size_bytes` at the tensor's offset lie in its host storage; NULL where they do not. */
+static inline const char *packed_start(const tarn_tensor *tensor, size_t element_bytes,
+                                       size_t size_bytes) {
+  const tarn_storage *storage = tensor->storage;
+  const uint64_t offset = (uint64_t)tensor->layout.offset;
+  const size_t storage_bytes = tarn_storage_size_bytes(storage);
+  if (offset > OFFSET_MAX || offset * element_bytes + size_bytes > storage_bytes) return NULL;
+  if (!tarn_device_is_host(tarn_storage_device(storage))) return NULL;
+  return (const char *)tarn_storage_data(storage) + offset * element_bytes;
+}
+
+/* Copies what is small, packed, of one shape and dtype, on the host, apart, and now. False where
+ * anything is otherwise, or wrong: then the long way decides, and words what is wrong. */
+static bool copy_short_way(const tarn_tensor *dst, const tarn_tensor *src,
+                           const tarn_stream *stream, tarn_copy_report *report) {
+  if (dst == NULL || src == NULL || dst->storage == NULL || src->storage == NULL) return false;
+  if (dst->dtype.lanes != 1 || !tarn_dtype_equal(dst->dtype, src->dtype)) return false;
+  const size_t element_bytes = tarn_dtype_size_bytes(dst->dtype);
+  const size_t size_bytes = packed_bytes(&dst->layout, &src->layout, element_bytes);
+  if (size_bytes - 1 >= SHORT_WAY_BYTES_MAX) return false;
+  if (stream != NULL && !tarn_stream_is_synchronous(stream)) return false;
+  if (tarn_storage_is_read_only(dst->storage)) return false;
+  const char *from = packed_start(src, element_bytes, size_bytes);
+  const char *to = packed_start(dst, element_bytes, size_bytes);
+  if (from == NULL || to == NULL) return false;
+  const uintptr_t distance = (uintptr_t)to - (uintptr_t)from;
+  if (distance < size_bytes || (uintptr_t)0 - distance < size_bytes) return false;
+  memcpy((char *)(uintptr_t)to, from, size_bytes);
+  if (report != NULL) {
+    *report = (tarn_copy_report){.struct_size = sizeof *report,
+                                 .moved_bytes = size_bytes,
+                                 .run_count = 1,
+                                 .executor = "memcpy",
+                                 .was_synchronous = true};
+  }
+  return true;
+}
+
+tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src, tarn_stream *stream,
+                             tarn_copy_report *report) {
+  if (report != NULL && report->struct_size != sizeof *report) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a tarn_copy_report has %zu bytes, not %zu",
+                     sizeof *report, report->struct_size);
+  }
+  if (copy_short_way(dst, src, stream, report)) return TARN_OK;
+  if (report != NULL) {
+    *report = (tarn_copy_report){.struct_size = sizeof *report, .executor = "none"};
+  }
+  const tarn_status status = check_tensors(dst, src);
+  return status == TARN_OK ? copy_checked(dst, src, stream, report) : status;
 }

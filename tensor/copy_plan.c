@@ -10,43 +10,38 @@ static void remove_dim(tarn__copy_plan *plan, int32_t dim) {
   }
 }
 
-/* Takes over what has more than one index, in bytes. */
-static void load_dims(const tarn_layout *dst, const tarn_layout *src, int64_t dst_element,
+/* Puts a dimension where its destination stride belongs, behind wider ones. */
+static void insert_dim(tarn__copy_plan *plan, int64_t size, int64_t dst, int64_t src) {
+  int32_t at = plan->rank++;
+  for (; at > 0 && plan->dst_strides[at - 1] < dst; at--) {
+    plan->shape[at] = plan->shape[at - 1];
+    plan->dst_strides[at] = plan->dst_strides[at - 1];
+    plan->src_strides[at] = plan->src_strides[at - 1];
+  }
+  plan->shape[at] = size;
+  plan->dst_strides[at] = dst;
+  plan->src_strides[at] = src;
+}
+
+/* Takes over what has more than one index, in bytes. A dimension that is flipped in the destination
+ * is walked backwards: the same pairs of elements, and what is flipped on both sides is then
+ * flipped on none. False where there are no elements. */
+static bool load_dims(const tarn_layout *dst, const tarn_layout *src, int64_t dst_element,
                       int64_t src_element, tarn__copy_plan *plan) {
   for (int32_t d = 0; d < dst->rank; d++) {
-    if (dst->shape[d] == 1) continue;
-    plan->shape[plan->rank] = dst->shape[d];
-    plan->dst_strides[plan->rank] = dst->strides[d] * dst_element;
-    plan->src_strides[plan->rank] = src->strides[d] * src_element;
-    plan->rank++;
-  }
-}
-
-/* Walks a dimension backwards where the destination is flipped: the same pairs of elements, and a
- * dimension that is flipped on both sides is then flipped on none. */
-static void flip_dims(tarn__copy_plan *plan) {
-  for (int32_t d = 0; d < plan->rank; d++) {
-    if (plan->dst_strides[d] >= 0) continue;
-    plan->dst_offset += (plan->shape[d] - 1) * plan->dst_strides[d];
-    plan->src_offset += (plan->shape[d] - 1) * plan->src_strides[d];
-    plan->dst_strides[d] = -plan->dst_strides[d];
-    plan->src_strides[d] = -plan->src_strides[d];
-  }
-}
-
-static void sort_dims(tarn__copy_plan *plan) {
-  for (int32_t i = 1; i < plan->rank; i++) {
-    int64_t size = plan->shape[i], dst = plan->dst_strides[i], src = plan->src_strides[i];
-    int32_t at = i;
-    for (; at > 0 && plan->dst_strides[at - 1] < dst; at--) {
-      plan->shape[at] = plan->shape[at - 1];
-      plan->dst_strides[at] = plan->dst_strides[at - 1];
-      plan->src_strides[at] = plan->src_strides[at - 1];
+    int64_t size = dst->shape[d];
+    if (size == 1) continue;
+    if (size == 0) return false;
+    int64_t to = dst->strides[d] * dst_element, from = src->strides[d] * src_element;
+    if (to < 0) {
+      plan->dst_offset += (size - 1) * to;
+      plan->src_offset += (size - 1) * from;
+      to = -to;
+      from = -from;
     }
-    plan->shape[at] = size;
-    plan->dst_strides[at] = dst;
-    plan->src_strides[at] = src;
+    insert_dim(plan, size, to, from);
   }
+  return true;
 }
 
 /* True where `outer` goes on exactly where `inner` ends, on both sides. */
@@ -89,13 +84,18 @@ static bool is_row_dim(const tarn__copy_plan *plan, int32_t dim) {
 void tarn__copy_plan_make(const tarn_layout *dst, const tarn_layout *src, size_t dst_element_bytes,
                           size_t src_element_bytes, tarn__copy_plan *plan) {
   int64_t dst_element = (int64_t)dst_element_bytes, src_element = (int64_t)src_element_bytes;
-  *plan = (tarn__copy_plan){.unit_count = 1, .unit_bytes = dst_element_bytes};
-  if (tarn_layout_element_count(dst) == 0) return;
+  /* Field by field: clearing the arrays would cost more than a small copy's planning. */
+  plan->kind = TARN__COPY_NONE;
+  plan->rank = 0;
+  plan->unit_count = 1;
+  plan->unit_bytes = dst_element_bytes;
+  plan->run_count = 0;
   plan->dst_offset = dst->offset * dst_element;
   plan->src_offset = src->offset * src_element;
-  load_dims(dst, src, dst_element, src_element, plan);
-  flip_dims(plan);
-  sort_dims(plan);
+  if (!load_dims(dst, src, dst_element, src_element, plan)) {
+    plan->rank = 0;
+    return;
+  }
   merge_dims(plan);
   absorb_unit(dst_element, src_element, plan);
   plan->run_count = 1;
