@@ -202,6 +202,16 @@ bool tarn_storage_is_read_only(const tarn_storage *storage) {
   return (storage->flags & TARN_STORAGE_READ_ONLY) != 0;
 }
 
+tarn_bytes tarn_storage_host_bytes(const tarn_storage *storage) {
+  if (!tarn_device_is_host(storage->device) || storage->address == NULL) return (tarn_bytes){0};
+  return (tarn_bytes){storage->address, storage->size_bytes};
+}
+
+tarn_bytes tarn_storage_host_bytes_mutable(tarn_storage *storage) {
+  if (tarn_storage_is_read_only(storage)) return (tarn_bytes){0};
+  return tarn_storage_host_bytes(storage);
+}
+
 tarn_pool *tarn_storage_pool(const tarn_storage *storage) {
   return storage->pool;
 }

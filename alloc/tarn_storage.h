@@ -65,6 +65,14 @@ TARN_API void *tarn_storage_data_mutable(tarn_storage *storage);
 TARN_API size_t tarn_storage_size_bytes(const tarn_storage *storage);
 TARN_API tarn_device tarn_storage_device(const tarn_storage *storage);
 TARN_API bool tarn_storage_is_read_only(const tarn_storage *storage);
+/* What the CPU may reach, in one call: all of the bytes, for reading; and for writing: none where
+ * the storage is read-only. {NULL, 0} for a device's memory and for no bytes. */
+typedef struct tarn_bytes {
+  void *address;
+  size_t size_bytes;
+} tarn_bytes;
+TARN_API tarn_bytes tarn_storage_host_bytes(const tarn_storage *storage);
+TARN_API tarn_bytes tarn_storage_host_bytes_mutable(tarn_storage *storage);
 TARN_API tarn_pool *tarn_storage_pool(const tarn_storage *storage);     /* borrowed; NULL: a blob */
 TARN_API tarn_stream *tarn_storage_stream(const tarn_storage *storage); /* borrowed; may be NULL */
 

@@ -123,8 +123,25 @@ static void a_read_only_blob_is_not_handed_out_for_writing(void **state) {
   assert_ok(tarn_storage_wrap(&blob, &storage));
   assert_true(tarn_storage_is_read_only(storage));
   assert_null(tarn_storage_data_mutable(storage));
+  assert_null(tarn_storage_host_bytes_mutable(storage).address);
+  assert_int_equal(tarn_storage_host_bytes(storage).size_bytes, tarn_storage_size_bytes(storage));
+  assert_ptr_equal(tarn_storage_host_bytes(storage).address, tarn_storage_data(storage));
   assert_ptr_equal(tarn_storage_data(storage), bytes);
   tarn_storage_release(storage); /* without a deleter */
+}
+
+static void the_cpu_reaches_no_bytes_of_a_device(void **state) {
+  (void)state;
+  char bytes[8];
+  const tarn_blob blob = {.struct_size = sizeof blob,
+                          .address = bytes,
+                          .size_bytes = sizeof bytes,
+                          .device = tarn_device_make(TARN_DEVICE_CUDA, 0)};
+  tarn_storage *storage = NULL;
+  assert_ok(tarn_storage_wrap(&blob, &storage));
+  assert_null(tarn_storage_host_bytes(storage).address);
+  assert_int_equal(tarn_storage_host_bytes_mutable(storage).size_bytes, 0);
+  tarn_storage_release(storage);
 }
 
 static void bad_blobs_are_refused_and_keep_their_deleter(void **state) {
@@ -238,6 +255,7 @@ int main(void) {
       cmocka_unit_test(an_empty_storage_has_no_address),
       cmocka_unit_test(a_blob_is_deleted_once_with_its_context),
       cmocka_unit_test(a_read_only_blob_is_not_handed_out_for_writing),
+      cmocka_unit_test(the_cpu_reaches_no_bytes_of_a_device),
       cmocka_unit_test(bad_blobs_are_refused_and_keep_their_deleter),
       cmocka_unit_test(any_thread_may_drop_the_last_reference),
       cmocka_unit_test(a_deleter_waits_for_the_streams_that_were_noted),
