@@ -279,15 +279,32 @@ static inline size_t packed_bytes(const tarn_layout *dst, const tarn_layout *src
   return count * element_bytes;
 }
 
-/* Where `size_bytes` at the tensor's offset lie in its host storage; NULL where they do not. */
-static inline const char *packed_start(const tarn_tensor *tensor, size_t element_bytes,
-                                       size_t size_bytes) {
-  const tarn_storage *storage = tensor->storage;
+/* The whole-byte widths of each code, as a set of their sizes in bytes: what tarn_dtype_check lets
+ * pass for one lane. Codes that are rarer than these go the long way. */
+static const uint8_t code_sizes[] = {
+    [TARN_CODE_INT] = 1 | 2 | 4 | 8,
+    [TARN_CODE_UINT] = 1 | 2 | 4 | 8,
+    [TARN_CODE_FLOAT] = 2 | 4 | 8,
+    [TARN_CODE_OPAQUE] = 0,
+    [TARN_CODE_BFLOAT] = 2,
+    [TARN_CODE_COMPLEX] = 4 | 8 | 16,
+    [TARN_CODE_BOOL] = 1,
+};
+
+/* Where both have one dtype of the above: its size; else 0. */
+static inline size_t common_element_bytes(tarn_dtype dst, tarn_dtype src) {
+  const size_t size = dst.bits / 8;
+  if (memcmp(&dst, &src, sizeof dst) != 0) return 0;
+  if (dst.lanes != 1 || dst.code >= sizeof code_sizes) return 0;
+  return dst.bits % 8 == 0 && tarn_is_power_of_two(size) ? code_sizes[dst.code] & size : 0;
+}
+
+/* True where `size_bytes` at the tensor's offset lie in its bytes; *start is where. */
+static inline bool packed_start(const tarn_tensor *tensor, tarn_bytes bytes, size_t element_bytes,
+                                size_t size_bytes, uintptr_t *start) {
   const uint64_t offset = (uint64_t)tensor->layout.offset;
-  const size_t storage_bytes = tarn_storage_size_bytes(storage);
-  if (offset > OFFSET_MAX || offset * element_bytes + size_bytes > storage_bytes) return NULL;
-  if (!tarn_device_is_host(tarn_storage_device(storage))) return NULL;
-  return (const char *)tarn_storage_data(storage) + offset * element_bytes;
+  *start = (uintptr_t)bytes.address + offset * element_bytes;
+  return offset <= OFFSET_MAX && offset * element_bytes + size_bytes <= bytes.size_bytes;
 }
 
 /* Copies what is small, packed, of one shape and dtype, on the host, apart, and now. False where
@@ -295,18 +312,19 @@ static inline const char *packed_start(const tarn_tensor *tensor, size_t element
 static bool copy_short_way(const tarn_tensor *dst, const tarn_tensor *src,
                            const tarn_stream *stream, tarn_copy_report *report) {
   if (dst == NULL || src == NULL || dst->storage == NULL || src->storage == NULL) return false;
-  if (dst->dtype.lanes != 1 || !tarn_dtype_equal(dst->dtype, src->dtype)) return false;
-  const size_t element_bytes = tarn_dtype_size_bytes(dst->dtype);
+  if (report != NULL && report->struct_size != sizeof *report) return false;
+  const size_t element_bytes = common_element_bytes(dst->dtype, src->dtype);
   const size_t size_bytes = packed_bytes(&dst->layout, &src->layout, element_bytes);
   if (size_bytes - 1 >= SHORT_WAY_BYTES_MAX) return false;
   if (stream != NULL && !tarn_stream_is_synchronous(stream)) return false;
-  if (tarn_storage_is_read_only(dst->storage)) return false;
-  const char *from = packed_start(src, element_bytes, size_bytes);
-  const char *to = packed_start(dst, element_bytes, size_bytes);
-  if (from == NULL || to == NULL) return false;
-  const uintptr_t distance = (uintptr_t)to - (uintptr_t)from;
-  if (distance < size_bytes || (uintptr_t)0 - distance < size_bytes) return false;
-  memcpy((char *)(uintptr_t)to, from, size_bytes);
+  uintptr_t to, from;
+  if (!packed_start(dst, tarn_storage_host_bytes_mutable(dst->storage), element_bytes, size_bytes,
+                    &to) ||
+      !packed_start(src, tarn_storage_host_bytes(src->storage), element_bytes, size_bytes, &from)) {
+    return false;
+  }
+  if (to - from < size_bytes || from - to < size_bytes) return false;
+  memcpy((void *)to, (const void *)from, size_bytes);
   if (report != NULL) {
     *report = (tarn_copy_report){.struct_size = sizeof *report,
                                  .moved_bytes = size_bytes,
@@ -317,16 +335,23 @@ static bool copy_short_way(const tarn_tensor *dst, const tarn_tensor *src,
   return true;
 }
 
-tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src, tarn_stream *stream,
-                             tarn_copy_report *report) {
-  if (report != NULL && report->struct_size != sizeof *report) {
-    return tarn_fail(TARN_INVALID_ARGUMENT, "a tarn_copy_report has %zu bytes, not %zu",
-                     sizeof *report, report->struct_size);
-  }
-  if (copy_short_way(dst, src, stream, report)) return TARN_OK;
+static __attribute__((noinline)) tarn_status copy_long_way(const tarn_tensor *dst,
+                                                           const tarn_tensor *src,
+                                                           tarn_stream *stream,
+                                                           tarn_copy_report *report) {
   if (report != NULL) {
+    if (report->struct_size != sizeof *report) {
+      return tarn_fail(TARN_INVALID_ARGUMENT, "a tarn_copy_report has %zu bytes, not %zu",
+                       sizeof *report, report->struct_size);
+    }
     *report = (tarn_copy_report){.struct_size = sizeof *report, .executor = "none"};
   }
   const tarn_status status = check_tensors(dst, src);
   return status == TARN_OK ? copy_checked(dst, src, stream, report) : status;
+}
+
+tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src, tarn_stream *stream,
+                             tarn_copy_report *report) {
+  if (copy_short_way(dst, src, stream, report)) return TARN_OK;
+  return copy_long_way(dst, src, stream, report);
 }

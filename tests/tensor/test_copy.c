@@ -412,6 +412,62 @@ static void what_cannot_be_copied_is_refused(void **state) {
   tarn_tensor_release(&dst);
 }
 
+/* The same answer for each dtype that can be written down, however short the way. */
+static void packed_copies_take_the_dtypes_that_there_are(void **state) {
+  (void)state;
+  static char from[64], to[64];
+  tarn_tensor src = wrap(from, sizeof from, TARN_U8, (tarn_layout){.rank = 0});
+  tarn_tensor dst = wrap(to, sizeof to, TARN_U8, (tarn_layout){.rank = 0});
+  for (unsigned code = 0; code < 256; code++) {
+    for (unsigned bits = 0; bits < 256; bits++) {
+      for (unsigned lanes = 0; lanes < 3; lanes++) {
+        src.dtype = dst.dtype = (tarn_dtype){(uint8_t)code, (uint8_t)bits, (uint16_t)lanes};
+        tarn_copy_report report = {.struct_size = sizeof report};
+        assert_int_equal(tarn_tensor_copy(&dst, &src, NULL, &report), tarn_dtype_check(dst.dtype));
+        assert_int_equal(report.moved_bytes, tarn_dtype_size_bytes(dst.dtype));
+      }
+    }
+  }
+  tarn_tensor_release(&src);
+  tarn_tensor_release(&dst);
+}
+
+/* What stands in the way of a packed copy, one thing at a time. */
+static void packed_copies_are_refused_for_all_reasons(void **state) {
+  (void)state;
+  int32_t from[8] = {1, 2, 3}, to[8] = {0};
+  const tarn_tensor good_src = wrap_i32(from, 8), good_dst = wrap_i32(to, 8);
+  tarn_tensor src = good_src, dst = good_dst;
+  dst.layout.offset = 1;
+  assert_status(tarn_tensor_copy(&dst, &src, NULL, NULL), TARN_INVALID_ARGUMENT);
+  dst.layout.offset = -1;
+  assert_status(tarn_tensor_copy(&dst, &src, NULL, NULL), TARN_INVALID_ARGUMENT);
+  dst = good_dst;
+  src.layout.offset = INT64_MAX / 4 - 6; /* its bytes do not fit 64 bits */
+  assert_status(tarn_tensor_copy(&dst, &src, NULL, NULL), TARN_INVALID_ARGUMENT);
+  src = good_src;
+  src.layout.shape[0] = 9;
+  dst.layout.shape[0] = 9;
+  assert_status(tarn_tensor_copy(&dst, &src, NULL, NULL), TARN_INVALID_ARGUMENT);
+  dst = good_dst;
+  src.layout.shape[0] = 7;
+  assert_status(tarn_tensor_copy(&dst, &src, NULL, NULL), TARN_INVALID_ARGUMENT);
+  src = good_src;
+  tarn_blob blob = {.struct_size = sizeof blob,
+                    .address = to,
+                    .size_bytes = sizeof to,
+                    .flags = TARN_STORAGE_READ_ONLY};
+  assert_ok(tarn_storage_wrap(&blob, &dst.storage));
+  assert_status(tarn_tensor_copy(&dst, &src, NULL, NULL), TARN_READ_ONLY);
+  tarn_tensor_release(&dst);
+  dst = good_dst;
+  tarn_copy_report report = {.struct_size = sizeof report - 1};
+  assert_status(tarn_tensor_copy(&dst, &src, NULL, &report), TARN_INVALID_ARGUMENT);
+  for (int i = 0; i < 8; i++) assert_int_equal(to[i], 0);
+  tarn_tensor_release(&src);
+  tarn_tensor_release(&dst);
+}
+
 static void device_memory_needs_a_stream(void **state) {
   (void)state;
   int32_t numbers[6] = {0};
@@ -496,6 +552,8 @@ int main(void) {
       cmocka_unit_test(tangled_tensors_are_refused),
       cmocka_unit_test(a_copy_within_a_buffer_is_exact_or_refused),
       cmocka_unit_test(what_cannot_be_copied_is_refused),
+      cmocka_unit_test(packed_copies_take_the_dtypes_that_there_are),
+      cmocka_unit_test(packed_copies_are_refused_for_all_reasons),
       cmocka_unit_test(device_memory_needs_a_stream),
       cmocka_unit_test(a_use_that_cannot_be_noted_is_waited_for),
   };
