@@ -1,0 +1,215 @@
+/* test_copy_transpose.c: every kernel turns every shape as a plain loop does, and nothing else. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tensor/copy_transpose.h"
+#include "tensor/cpu_level.h"
+
+enum { GUARD = 0xA5, MARGIN = 128 };
+
+typedef struct side {
+  char *block; /* exactly as long as needed, so that a sanitizer sees a byte too many */
+  size_t block_bytes;
+  char *first; /* the element at index 0, 0 */
+} side;
+
+/* `line_count` lines of `line_bytes`, `pitch` apart, in a block with `margin` bytes before and
+ * after; the first byte lies `shift` behind a 64-byte boundary of an allocation. */
+static side make_side(int64_t line_count, int64_t line_bytes, int64_t pitch, size_t margin,
+                      size_t shift) {
+  int64_t distance = pitch < 0 ? -pitch : pitch;
+  size_t extent = (size_t)((line_count - 1) * distance + line_bytes);
+  side made = {.block_bytes = margin + shift + extent + margin};
+  void *memory = NULL;
+  assert_int_equal(posix_memalign(&memory, 64, made.block_bytes), 0);
+  made.block = memory;
+  made.first = made.block + margin + shift + (pitch < 0 ? (line_count - 1) * distance : 0);
+  return made;
+}
+
+typedef struct shape {
+  int64_t rows, columns;
+  int64_t dst_gap, src_gap; /* bytes between lines */
+  size_t dst_shift, src_shift;
+  bool dst_is_flipped, src_is_flipped, is_streaming;
+} shape;
+
+static void fill(side *src) {
+  uint32_t value = 12345;
+  for (size_t i = 0; i < src->block_bytes; i++) {
+    value = value * 1664525 + 1013904223;
+    src->block[i] = (char)(value >> 24);
+  }
+}
+
+static void check_shape(const shape *with, size_t bytes) {
+  const int64_t unit = (int64_t)bytes;
+  tarn__transpose plane = {.row_count = with->rows,
+                           .column_count = with->columns,
+                           .dst_pitch_bytes = with->columns * unit + with->dst_gap,
+                           .src_pitch_bytes = with->rows * unit + with->src_gap,
+                           .element_bytes = bytes,
+                           .is_streaming = with->is_streaming};
+  if (with->dst_is_flipped) plane.dst_pitch_bytes = -plane.dst_pitch_bytes;
+  if (with->src_is_flipped) plane.src_pitch_bytes = -plane.src_pitch_bytes;
+  side src = make_side(with->columns, with->rows * unit, plane.src_pitch_bytes, 0, with->src_shift);
+  side dst =
+      make_side(with->rows, with->columns * unit, plane.dst_pitch_bytes, MARGIN, with->dst_shift);
+  fill(&src);
+  memset(dst.block, GUARD, dst.block_bytes);
+  char *expected = malloc(dst.block_bytes);
+  assert_non_null(expected);
+  memset(expected, GUARD, dst.block_bytes);
+  for (int64_t r = 0; r < with->rows; r++) {
+    for (int64_t c = 0; c < with->columns; c++) {
+      memcpy(expected + (dst.first - dst.block) + r * plane.dst_pitch_bytes + c * unit,
+             src.first + c * plane.src_pitch_bytes + r * unit, bytes);
+    }
+  }
+  tarn__transpose_run(&plane, dst.first, src.first);
+  if (memcmp(dst.block, expected, dst.block_bytes) != 0) {
+    fail_msg("level %d: %zu bytes, %ld x %ld, gaps %ld %ld, shifts %zu %zu, flips %d %d, stream %d",
+             (int)tarn__cpu_level_now(), bytes, (long)with->rows, (long)with->columns,
+             (long)with->dst_gap, (long)with->src_gap, with->dst_shift, with->src_shift,
+             with->dst_is_flipped, with->src_is_flipped, with->is_streaming);
+  }
+  free(expected);
+  free(src.block);
+  free(dst.block);
+}
+
+/* Every element size, on every level of this machine, cached and streamed. */
+static void check_everywhere(shape with) {
+  for (int level = TARN__CPU_PORTABLE; level <= (int)tarn__cpu_level_detect(); level++) {
+    tarn__cpu_level_limit((tarn__cpu_level)level);
+    for (size_t bytes = 1; bytes <= 16; bytes *= 2) {
+      for (int streaming = 0; streaming < 2; streaming++) {
+        with.is_streaming = streaming;
+        check_shape(&with, bytes);
+      }
+    }
+  }
+  tarn__cpu_level_limit(TARN__CPU_AVX512);
+}
+
+static void planes_of_few_elements_are_turned(void **state) {
+  (void)state;
+  for (int64_t rows = 1; rows <= 20; rows++) {
+    for (int64_t columns = 1; columns <= 20; columns++) {
+      check_everywhere((shape){.rows = rows, .columns = columns});
+    }
+  }
+}
+
+static void edges_of_blocks_are_turned(void **state) {
+  (void)state;
+  const int64_t sizes[] = {31, 32, 33, 63, 64, 65, 127, 128, 129, 191, 255, 256, 257};
+  const int count = sizeof sizes / sizeof *sizes;
+  for (int i = 0; i < count; i++) {
+    for (int j = 0; j < count; j++) {
+      check_everywhere((shape){.rows = sizes[i], .columns = sizes[j], .dst_gap = 64});
+    }
+  }
+}
+
+static void long_and_narrow_planes_are_turned(void **state) {
+  (void)state;
+  for (int64_t narrow = 1; narrow <= 35; narrow += 2) {
+    check_everywhere((shape){.rows = narrow, .columns = 1500});
+    check_everywhere((shape){.rows = 1500, .columns = narrow});
+  }
+}
+
+static void planes_of_several_strips_are_turned(void **state) {
+  (void)state;
+  check_everywhere((shape){.rows = 2100, .columns = 160, .src_gap = 64});
+  check_everywhere((shape){.rows = 2113, .columns = 77, .dst_gap = 3, .src_gap = 5});
+}
+
+static void any_pitch_and_any_address_will_do(void **state) {
+  (void)state;
+  const int64_t gaps[] = {0, 1, 3, 16, 64, 100};
+  const size_t shifts[] = {0, 1, 4, 7, 16, 48, 63};
+  for (int g = 0; g < 6; g++) {
+    for (int s = 0; s < 7; s++) {
+      check_everywhere((shape){.rows = 130,
+                               .columns = 190,
+                               .dst_gap = gaps[g],
+                               .src_gap = gaps[5 - g],
+                               .dst_shift = shifts[s],
+                               .src_shift = shifts[(s + g) % 7]});
+    }
+  }
+}
+
+static void a_whole_line_pitch_at_an_odd_address_will_do(void **state) {
+  (void)state;
+  for (size_t shift = 0; shift < 64; shift += 4) {
+    check_everywhere((shape){
+        .rows = 192, .columns = 256, .dst_shift = shift, .src_shift = (shift * 5 + 16) % 64});
+  }
+}
+
+static void pitches_may_be_negative(void **state) {
+  (void)state;
+  for (int flips = 1; flips < 4; flips++) {
+    check_everywhere((shape){.rows = 70,
+                             .columns = 150,
+                             .dst_gap = 12,
+                             .dst_is_flipped = (flips & 1) != 0,
+                             .src_is_flipped = (flips & 2) != 0});
+    check_everywhere((shape){.rows = 1100,
+                             .columns = 64,
+                             .dst_is_flipped = (flips & 1) != 0,
+                             .src_is_flipped = (flips & 2) != 0});
+  }
+}
+
+static void random_planes_are_turned(void **state) {
+  (void)state;
+  uint32_t seed = 1;
+  for (int i = 0; i < 400; i++) {
+    int64_t drawn[6];
+    for (int k = 0; k < 6; k++) {
+      seed = seed * 1664525 + 1013904223;
+      drawn[k] = seed >> 16;
+    }
+    check_everywhere((shape){.rows = drawn[0] % (i % 2 == 0 ? 40 : 300) + 1,
+                             .columns = drawn[1] % (i % 4 < 2 ? 40 : 300) + 1,
+                             .dst_gap = drawn[2] % 70,
+                             .src_gap = drawn[3] % 70,
+                             .dst_shift = (size_t)(drawn[4] % 64),
+                             .src_shift = (size_t)(drawn[5] % 64),
+                             .dst_is_flipped = i % 8 == 3,
+                             .src_is_flipped = i % 8 == 5});
+  }
+}
+
+static void sizes_of_elements_that_it_turns_are_named(void **state) {
+  (void)state;
+  for (size_t bytes = 0; bytes < 40; bytes++) {
+    bool can = bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16;
+    assert_int_equal(tarn__transpose_can(bytes), can);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(sizes_of_elements_that_it_turns_are_named),
+      cmocka_unit_test(planes_of_few_elements_are_turned),
+      cmocka_unit_test(edges_of_blocks_are_turned),
+      cmocka_unit_test(long_and_narrow_planes_are_turned),
+      cmocka_unit_test(planes_of_several_strips_are_turned),
+      cmocka_unit_test(any_pitch_and_any_address_will_do),
+      cmocka_unit_test(a_whole_line_pitch_at_an_odd_address_will_do),
+      cmocka_unit_test(pitches_may_be_negative),
+      cmocka_unit_test(random_planes_are_turned),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
