@@ -14,14 +14,14 @@
 
 /* A copy for the CPU, where a stream's thread will run it. */
 typedef struct host_job {
-  tarn__copy_plan plan;
+  tarn__copy_walk walk;
   char *dst;
   const char *src;
 } host_job;
 
 static void run_host_job(void *argument) {
   host_job *job = argument;
-  tarn__copy_host_run(&job->plan, job->dst, job->src);
+  tarn__copy_host_walk(&job->walk, job->dst, job->src);
   free(job);
 }
 
@@ -130,11 +130,11 @@ static meeting meet(const task *work) {
 
 static tarn_status run_on_host(const tarn__copy_plan *plan, char *dst, const char *src,
                                tarn_stream *stream, tarn__copy_outcome *outcome) {
-  *outcome = (tarn__copy_outcome){.executor = plan->kind == TARN__COPY_MEMCPY ? "memcpy"
-                                              : plan->kind == TARN__COPY_ROWS ? "rows"
-                                                                              : "strided"};
+  tarn__copy_walk walk;
+  tarn__copy_walk_make(plan, &walk);
+  *outcome = (tarn__copy_outcome){.executor = tarn__copy_executor_name(walk.executor)};
   if (tarn_stream_is_synchronous(stream)) {
-    tarn__copy_host_run(plan, dst, src);
+    tarn__copy_host_walk(&walk, dst, src);
     outcome->is_done = true;
     return TARN_OK;
   }
@@ -144,7 +144,7 @@ static tarn_status run_on_host(const tarn__copy_plan *plan, char *dst, const cha
   }
   host_job *job = malloc(sizeof *job);
   if (job == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to enqueue a copy");
-  *job = (host_job){.plan = *plan, .dst = dst, .src = src};
+  *job = (host_job){.walk = walk, .dst = dst, .src = src};
   tarn_status status = tarn_stream_call(stream, run_host_job, job);
   if (status == TARN_OK) {
     outcome->issued_count = 1;

@@ -1,164 +1,299 @@
-/* copy_host.c: strided copies by the CPU: two dimensions at a time, in tiles where they are turned.
+/* copy_host.c: goes through a copy's walk: loops around the kernel of a plane.
  *
- * The innermost loop follows the destination's narrowest stride. Where the source is narrowest
- * along another dimension, a plain loop would touch a new cache line of the source for each element
- * and forget it before the next one is wanted; so these two dimensions are walked in square tiles
- * whose lines stay in the first-level cache:
+ * What a large walk writes goes around the caches in whole lines. A kernel that makes its lines run
+ * by run makes them in a stage of the first-level cache, from which they leave:
  *
- *        dst                src
- *      ->->->->           |  |  |  |       a tile reads TILE_BYTES of each of its lines
- *      ->->->->           v  v  v  v
+ *     src, spaced  --kernel-->  stage  |part|line|line|line|part|  --whole lines-->  dst
+ *
+ * The part of a line at the end waits for what comes next; where that goes elsewhere, and at the
+ * very start, parts are stored as usual.
  */
 #include "tensor/copy_host.h"
 
 #include <string.h>
 
-/* A tile is this wide in bytes on both sides, and at least TILE_EDGE_MIN runs: 2 x 64 lines of 64
- * bytes at most. */
-enum { TILE_BYTES = 128, TILE_EDGE_MIN = 16, TILE_EDGE_MAX = 64 };
+#include "tensor/copy_rows.h"
+#include "tensor/copy_transpose.h"
 
-/* Two dimensions of runs; the inner one follows the destination. */
-typedef struct walk {
-  int64_t outer_count, outer_dst, outer_src;
-  int64_t inner_count, inner_dst, inner_src;
-  int64_t tile; /* runs in each direction before the other one moves on */
-  size_t unit_bytes;
-} walk;
+enum { LINE_BYTES = 64, STAGE_BYTES = 4096 };
 
-typedef void plane_function(const walk *plane, char *dst, const char *src);
-
-static inline int64_t at_most(int64_t a, int64_t b) {
+static int64_t at_most(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
-/* `bytes` is a constant wherever this is called but once, so that each memcpy is one move. */
-static inline __attribute__((always_inline)) void copy_plane(const walk *plane, char *dst,
+/* --- the stage --- */
+
+typedef struct line_stage {
+  const tarn__row_kernels *kernels;
+  char *dst;         /* where bytes[0] goes: the start of a line */
+  size_t start, end; /* of what is in bytes; start < LINE_BYTES */
+  _Alignas(LINE_BYTES) char bytes[STAGE_BYTES + LINE_BYTES];
+} line_stage;
+
+/* Stores what is left. */
+static void end_stage(line_stage *stage) {
+  tarn__move_run(stage->dst + stage->start, stage->bytes + stage->start, stage->end - stage->start);
+  stage->start = stage->end = 0;
+}
+
+/* Makes the stage go on at `dst`. */
+static void aim_stage(line_stage *stage, char *dst) {
+  if (stage->dst + stage->end == dst && stage->end > 0) return;
+  end_stage(stage);
+  stage->start = stage->end = (uintptr_t)dst % LINE_BYTES;
+  stage->dst = dst - stage->start;
+}
+
+/* Says that `bytes` more were made at its end, and streams whole lines of it. */
+static void fill_stage(line_stage *stage, size_t bytes) {
+  stage->end += bytes;
+  size_t at = 0;
+  const size_t whole = stage->end / LINE_BYTES * LINE_BYTES;
+  if (whole == 0) return;
+  if (stage->start > 0) {
+    tarn__move_run(stage->dst + stage->start, stage->bytes + stage->start,
+                   LINE_BYTES - stage->start);
+    at = LINE_BYTES;
+  }
+  stage->kernels->stream(stage->dst + at, stage->bytes + at, (whole - at) / LINE_BYTES);
+  memcpy(stage->bytes, stage->bytes + whole, LINE_BYTES);
+  stage->dst += whole;
+  stage->start = 0;
+  stage->end -= whole;
+}
+
+/* --- planes --- */
+
+typedef struct host_copy {
+  const tarn__copy_walk *walk;
+  const tarn__row_kernels *kernels;
+  line_stage *stage; /* NULL: stores as usual */
+} host_copy;
+
+typedef void plane_function(const host_copy *job, char *dst, const char *src);
+
+static void copy_run(const host_copy *job, char *dst, const char *src) {
+  if (job->walk->is_streaming) {
+    tarn__row_stream(job->kernels, dst, src, job->walk->unit_bytes);
+  } else {
+    memcpy(dst, src, job->walk->unit_bytes);
+  }
+}
+
+static void copy_runs(const host_copy *job, char *dst, const char *src) {
+  const tarn__copy_dim outer = job->walk->outer, inner = job->walk->inner;
+  for (int64_t o = 0; o < outer.count; o++) {
+    for (int64_t i = 0; i < inner.count; i++) {
+      copy_run(job, dst + i * inner.dst_stride, src + i * inner.src_stride);
+    }
+    dst += outer.dst_stride;
+    src += outer.src_stride;
+  }
+}
+
+/* A packed line of the destination, in pieces through the stage. */
+static void stage_line(const host_copy *job, char *dst, const char *src, int64_t count) {
+  const int64_t unit = (int64_t)job->walk->unit_bytes, step = job->walk->inner.src_stride;
+  line_stage *stage = job->stage;
+  aim_stage(stage, dst);
+  while (count > 0) {
+    const int64_t piece = at_most(count, STAGE_BYTES / unit);
+    tarn__row_gather(job->kernels, stage->bytes + stage->end, src, piece, step, (size_t)unit);
+    fill_stage(stage, (size_t)(piece * unit));
+    src += piece * step;
+    count -= piece;
+  }
+}
+
+static void copy_lines(const host_copy *job, char *dst, const char *src) {
+  const tarn__copy_walk *walk = job->walk;
+  const tarn__copy_dim outer = walk->outer, inner = walk->inner;
+  for (int64_t i = 0; i < inner.count; i += walk->tile) {
+    const int64_t count = at_most(walk->tile, inner.count - i);
+    char *to = dst + i * inner.dst_stride;
+    const char *from = src + i * inner.src_stride;
+    for (int64_t o = 0; o < outer.count; o++) {
+      if (job->stage != NULL) {
+        stage_line(job, to, from, count);
+      } else {
+        tarn__row_copy(job->kernels, to, from, count, inner.dst_stride, inner.src_stride,
+                       walk->unit_bytes);
+      }
+      to += outer.dst_stride;
+      from += outer.src_stride;
+    }
+    if (walk->tile == INT64_MAX) return;
+  }
+}
+
+static tarn__transpose transpose_of(const tarn__copy_walk *walk) {
+  return (tarn__transpose){.row_count = walk->outer.count,
+                           .column_count = walk->inner.count,
+                           .dst_pitch_bytes = walk->outer.dst_stride,
+                           .src_pitch_bytes = walk->inner.src_stride,
+                           .element_bytes = walk->unit_bytes,
+                           .is_streaming = walk->is_streaming};
+}
+
+static void turn_plane(const host_copy *job, char *dst, const char *src) {
+  const tarn__transpose plane = transpose_of(job->walk);
+  tarn__transpose_run(&plane, dst, src);
+}
+
+/* A small plane that is one stretch of the destination. */
+static void turn_staged_plane(const host_copy *job, char *dst, const char *src) {
+  tarn__transpose plane = transpose_of(job->walk);
+  plane.is_streaming = false;
+  aim_stage(job->stage, dst);
+  tarn__transpose_run(&plane, job->stage->bytes + job->stage->end, src);
+  fill_stage(job->stage, (size_t)(plane.row_count * plane.column_count) * plane.element_bytes);
+}
+
+/* `bytes` is a constant wherever this is called but once, so that each move is one instruction. */
+static inline __attribute__((always_inline)) void copy_tiles(const tarn__copy_walk *walk, char *dst,
                                                              const char *src, size_t bytes) {
-  for (int64_t o = 0; o < plane->outer_count; o += plane->tile) {
-    const int64_t outer_end = at_most(plane->tile, plane->outer_count - o);
-    for (int64_t i = 0; i < plane->inner_count; i += plane->tile) {
-      const int64_t inner_end = at_most(plane->tile, plane->inner_count - i);
-      char *dst_line = dst + o * plane->outer_dst + i * plane->inner_dst;
-      const char *src_line = src + o * plane->outer_src + i * plane->inner_src;
+  const tarn__copy_dim outer = walk->outer, inner = walk->inner;
+  for (int64_t o = 0; o < outer.count; o += walk->tile) {
+    const int64_t outer_end = at_most(walk->tile, outer.count - o);
+    for (int64_t i = 0; i < inner.count; i += walk->tile) {
+      const int64_t inner_end = at_most(walk->tile, inner.count - i);
+      char *dst_line = dst + o * outer.dst_stride + i * inner.dst_stride;
+      const char *src_line = src + o * outer.src_stride + i * inner.src_stride;
       for (int64_t u = 0; u < outer_end; u++) {
-        char *to = dst_line + u * plane->outer_dst;
-        const char *from = src_line + u * plane->outer_src;
+        char *to = dst_line + u * outer.dst_stride;
+        const char *from = src_line + u * outer.src_stride;
         for (int64_t v = 0; v < inner_end; v++) {
-          memcpy(to + v * plane->inner_dst, from + v * plane->inner_src, bytes);
+          tarn__move_run(to + v * inner.dst_stride, from + v * inner.src_stride, bytes);
         }
       }
+      if (walk->tile == INT64_MAX) return;
     }
   }
 }
 
-static void copy_plane_1(const walk *plane, char *dst, const char *src) {
-  copy_plane(plane, dst, src, 1);
-}
-static void copy_plane_2(const walk *plane, char *dst, const char *src) {
-  copy_plane(plane, dst, src, 2);
-}
-static void copy_plane_4(const walk *plane, char *dst, const char *src) {
-  copy_plane(plane, dst, src, 4);
-}
-static void copy_plane_8(const walk *plane, char *dst, const char *src) {
-  copy_plane(plane, dst, src, 8);
-}
-static void copy_plane_16(const walk *plane, char *dst, const char *src) {
-  copy_plane(plane, dst, src, 16);
-}
-static void copy_plane_any(const walk *plane, char *dst, const char *src) {
-  copy_plane(plane, dst, src, plane->unit_bytes);
-}
-
-static plane_function *plane_function_for(size_t unit_bytes) {
-  switch (unit_bytes) {
+static void copy_strided(const host_copy *job, char *dst, const char *src) {
+  switch (job->walk->unit_bytes) {
     case 1:
-      return copy_plane_1;
+      copy_tiles(job->walk, dst, src, 1);
+      break;
     case 2:
-      return copy_plane_2;
+      copy_tiles(job->walk, dst, src, 2);
+      break;
     case 4:
-      return copy_plane_4;
+      copy_tiles(job->walk, dst, src, 4);
+      break;
     case 8:
-      return copy_plane_8;
+      copy_tiles(job->walk, dst, src, 8);
+      break;
     case 16:
-      return copy_plane_16;
+      copy_tiles(job->walk, dst, src, 16);
+      break;
     default:
-      return copy_plane_any;
+      copy_tiles(job->walk, dst, src, job->walk->unit_bytes);
+      break;
   }
 }
 
-static int64_t magnitude(int64_t value) {
-  return value < 0 ? -value : value;
+/* --- walks --- */
+
+/* One plane of the destination is one stretch that fits the stage. */
+static bool is_small_stretch(const tarn__copy_walk *walk) {
+  const int64_t line = walk->inner.count * (int64_t)walk->unit_bytes;
+  return walk->outer.dst_stride == line && line * walk->outer.count <= STAGE_BYTES;
 }
 
-/* The dimension that the source is narrowest along, where that is not the last one; else -1. A
- * broadcast dimension (stride 0) is narrow for nothing: its element stays in the cache anyway. */
-static int32_t turned_dim(const tarn__copy_plan *plan) {
-  int32_t last = plan->rank - 1, found = -1;
-  int64_t narrowest = magnitude(plan->src_strides[last]);
-  for (int32_t d = 0; d < last; d++) {
-    int64_t stride = magnitude(plan->src_strides[d]);
-    if (stride == 0 || stride >= narrowest) continue;
-    narrowest = stride;
-    found = d;
+static plane_function *plane_function_of(const tarn__copy_walk *walk, bool *is_staged) {
+  *is_staged = false;
+  switch (walk->executor) {
+    case TARN__COPY_BY_NOTHING:
+    case TARN__COPY_BY_MEMCPY:
+      return copy_run;
+    case TARN__COPY_BY_TRANSPOSE:
+      *is_staged = walk->is_streaming && is_small_stretch(walk);
+      return *is_staged ? turn_staged_plane : turn_plane;
+    case TARN__COPY_BY_STRIDED:
+      return copy_strided;
+    case TARN__COPY_BY_ROWS:
+    case TARN__COPY_BY_GATHER:
+    case TARN__COPY_BY_SCATTER:
+    case TARN__COPY_BY_BROADCAST:
+    case TARN__COPY_BY_FLIP:
+      /* Long runs leave the source as they are. */
+      if (walk->unit_bytes > STAGE_BYTES / 8) return copy_runs;
+      *is_staged = walk->is_streaming && walk->inner.dst_stride == (int64_t)walk->unit_bytes;
+      return copy_lines;
   }
-  return found;
+  return copy_run;
 }
 
-/* Chooses the two dimensions to walk at once and takes them out of the plan. */
-static walk take_plane(tarn__copy_plan *plan) {
-  int32_t inner = plan->rank - 1, turned = turned_dim(plan);
-  walk taken = {.outer_count = 1, .tile = INT64_MAX, .unit_bytes = plan->unit_bytes};
-  taken.inner_count = plan->shape[inner];
-  taken.inner_dst = plan->dst_strides[inner];
-  taken.inner_src = plan->src_strides[inner];
-  plan->rank--;
-  int32_t outer = turned >= 0 ? turned : plan->rank - 1;
-  if (outer < 0) return taken;
-  taken.outer_count = plan->shape[outer];
-  taken.outer_dst = plan->dst_strides[outer];
-  taken.outer_src = plan->src_strides[outer];
-  if (turned >= 0) {
-    int64_t edge = TILE_BYTES / (int64_t)plan->unit_bytes;
-    taken.tile = edge < TILE_EDGE_MIN ? TILE_EDGE_MIN : at_most(edge, TILE_EDGE_MAX);
-  }
-  plan->rank--;
-  for (int32_t d = outer; d < plan->rank; d++) {
-    plan->shape[d] = plan->shape[d + 1];
-    plan->dst_strides[d] = plan->dst_strides[d + 1];
-    plan->src_strides[d] = plan->src_strides[d + 1];
-  }
-  return taken;
-}
-
-/* Steps the index of the dimensions that are left, the last one first; false after the last. */
-static bool step_index(const tarn__copy_plan *plan, int64_t *index, char **dst, const char **src) {
-  for (int32_t d = plan->rank - 1; d >= 0; d--) {
-    if (++index[d] < plan->shape[d]) {
-      *dst += plan->dst_strides[d];
-      *src += plan->src_strides[d];
+/* Steps the index of the loops, the last one first; false after the last. */
+static bool step_index(const tarn__copy_walk *walk, int64_t *index, char **dst, const char **src) {
+  for (int32_t d = walk->rank - 1; d >= 0; d--) {
+    const tarn__copy_dim *loop = &walk->loops[d];
+    if (++index[d] < loop->count) {
+      *dst += loop->dst_stride;
+      *src += loop->src_stride;
       return true;
     }
-    *dst -= (plan->shape[d] - 1) * plan->dst_strides[d];
-    *src -= (plan->shape[d] - 1) * plan->src_strides[d];
+    *dst -= (loop->count - 1) * loop->dst_stride;
+    *src -= (loop->count - 1) * loop->src_stride;
     index[d] = 0;
   }
   return false;
 }
 
-void tarn__copy_host_run(const tarn__copy_plan *plan, char *dst, const char *src) {
-  if (plan->kind == TARN__COPY_NONE) return;
-  dst += plan->dst_offset;
-  src += plan->src_offset;
-  if (plan->rank == 0) {
-    memmove(dst, src, plan->unit_bytes);
+static void run_loops(const host_copy *job, plane_function *copy, char *dst, const char *src) {
+  int64_t index[TARN_RANK_MAX];
+  for (int32_t d = 0; d < job->walk->rank; d++) index[d] = 0;
+  do {
+    copy(job, dst, src);
+  } while (step_index(job->walk, index, &dst, &src));
+}
+
+/* Out of line: the stage is large, and small copies have none. */
+static __attribute__((noinline)) void run_staged(const host_copy *plain, plane_function *copy,
+                                                 char *dst, const char *src) {
+  line_stage stage;
+  stage.kernels = plain->kernels;
+  stage.dst = NULL;
+  stage.start = stage.end = 0;
+  host_copy staged = *plain;
+  staged.stage = &stage;
+  run_loops(&staged, copy, dst, src);
+  end_stage(&stage);
+}
+
+static bool overlap(const char *dst, const char *src, size_t size_bytes) {
+  return (uintptr_t)dst - (uintptr_t)src < size_bytes ||
+         (uintptr_t)src - (uintptr_t)dst < size_bytes;
+}
+
+static void run_part(const tarn__copy_walk *walk, char *dst, const char *src) {
+  const host_copy job = {.walk = walk, .kernels = tarn__row_kernels_now()};
+  bool is_staged;
+  plane_function *copy = plane_function_of(walk, &is_staged);
+  dst += walk->dst_offset;
+  src += walk->src_offset;
+  if (is_staged) {
+    run_staged(&job, copy, dst, src);
+  } else {
+    run_loops(&job, copy, dst, src);
+  }
+  if (walk->is_streaming) job.kernels->fence();
+}
+
+void tarn__copy_host_walk(const tarn__copy_walk *walk, char *dst, const char *src) {
+  if (walk->executor == TARN__COPY_BY_NOTHING) return;
+  if (walk->executor == TARN__COPY_BY_MEMCPY &&
+      overlap(dst + walk->dst_offset, src + walk->src_offset, walk->unit_bytes)) {
+    memmove(dst + walk->dst_offset, src + walk->src_offset, walk->unit_bytes);
     return;
   }
-  int64_t index[TARN_RANK_MAX] = {0};
-  tarn__copy_plan rest = *plan;
-  const walk plane = take_plane(&rest);
-  plane_function *copy = plane_function_for(plan->unit_bytes);
-  do {
-    copy(&plane, dst, src);
-  } while (step_index(&rest, index, &dst, &src));
+  run_part(walk, dst, src);
+}
+
+void tarn__copy_host_run(const tarn__copy_plan *plan, char *dst, const char *src) {
+  tarn__copy_walk walk;
+  tarn__copy_walk_make(plan, &walk);
+  tarn__copy_host_walk(&walk, dst, src);
 }

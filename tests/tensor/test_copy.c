@@ -164,7 +164,7 @@ static void the_report_names_the_executor(void **state) {
   assert_ok(tarn_tensor_narrow(&dst, 0, 0, 3));
   assert_ok(tarn_tensor_transpose(&dst, 0, 1));
   report = copied(&dst, &src);
-  assert_string_equal(report.executor, "strided");
+  assert_string_equal(report.executor, "transpose");
   assert_int_equal(report.run_count, 9);
   assert_ok(tarn_tensor_narrow(&src, 0, 0, 0));
   assert_ok(tarn_tensor_narrow(&dst, 0, 0, 0));

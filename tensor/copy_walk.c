@@ -1,0 +1,226 @@
+/* copy_walk.c: chooses the kernel by the two dimensions that are narrowest on either side. */
+#include "tensor/copy_walk.h"
+
+#include "tensor/copy_transpose.h"
+
+/* Runs of this length are copied one by one at the speed of memory. */
+enum { LONG_RUN_BYTES = 512 };
+
+/* Steps in the source, in runs, that a gather takes whatever else the source is narrow along. */
+enum { GATHER_STEP_MAX = 4 };
+
+/* A line of fewer runs is not worth a kernel's call. */
+enum { LINE_COUNT_MIN = 8 };
+
+/* Tiles of a strided plane are this wide in bytes on both sides, and at least TILE_EDGE_MIN runs:
+ * 2 x 64 lines of 64 bytes at most. */
+enum { TILE_BYTES = 128, TILE_EDGE_MIN = 16, TILE_EDGE_MAX = 64 };
+
+/* Of a line that is gathered several times over, each time another run of it: what is read stays in
+ * the first-level cache. */
+enum { GATHER_TILE_BYTES = 4096 };
+
+enum { CACHE_LINE_BYTES = 64, STREAM_LINE_BYTES = 1024 };
+
+static size_t stream_bytes_min = TARN__STREAM_BYTES_MIN;
+
+void tarn__copy_stream_from(size_t size_bytes) {
+  stream_bytes_min = size_bytes == 0 ? TARN__STREAM_BYTES_MIN : size_bytes;
+}
+
+const char *tarn__copy_executor_name(tarn__copy_executor executor) {
+  switch (executor) {
+    case TARN__COPY_BY_NOTHING:
+      return "none";
+    case TARN__COPY_BY_MEMCPY:
+      return "memcpy";
+    case TARN__COPY_BY_ROWS:
+      return "rows";
+    case TARN__COPY_BY_TRANSPOSE:
+      return "transpose";
+    case TARN__COPY_BY_GATHER:
+      return "gather";
+    case TARN__COPY_BY_SCATTER:
+      return "scatter";
+    case TARN__COPY_BY_BROADCAST:
+      return "broadcast";
+    case TARN__COPY_BY_FLIP:
+      return "flip";
+    case TARN__COPY_BY_STRIDED:
+      return "strided";
+  }
+  return "none";
+}
+
+static int64_t magnitude(int64_t value) {
+  return value < 0 ? -value : value;
+}
+
+static int64_t at_most(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+/* Takes loop `dim` out of the loops. */
+static tarn__copy_dim take_loop(tarn__copy_walk *walk, int32_t dim) {
+  const tarn__copy_dim taken = walk->loops[dim];
+  walk->rank--;
+  for (int32_t d = dim; d < walk->rank; d++) walk->loops[d] = walk->loops[d + 1];
+  return taken;
+}
+
+/* The loop along which the source is narrower than along `inner`; -1. One that is broadcast
+ * (stride 0) is narrow for nothing: its run stays in the cache anyway. */
+static int32_t turned_loop(const tarn__copy_walk *walk) {
+  int32_t found = -1;
+  int64_t narrowest = magnitude(walk->inner.src_stride);
+  for (int32_t d = 0; d < walk->rank; d++) {
+    const int64_t stride = magnitude(walk->loops[d].src_stride);
+    if (stride == 0 || stride >= narrowest) continue;
+    narrowest = stride;
+    found = d;
+  }
+  return found;
+}
+
+static tarn__copy_executor choose(const tarn__copy_walk *walk, int32_t turned) {
+  const int64_t unit = (int64_t)walk->unit_bytes, step = walk->inner.src_stride;
+  const bool is_dense = walk->inner.dst_stride == unit;
+  const bool has_kernels = tarn__transpose_can(walk->unit_bytes);
+  if (is_dense && step == 0) return TARN__COPY_BY_BROADCAST;
+  if (unit >= LONG_RUN_BYTES) return TARN__COPY_BY_ROWS;
+  const bool is_small_step = step > 0 && step <= GATHER_STEP_MAX * unit;
+  if (turned >= 0 && !(is_dense && is_small_step && has_kernels)) {
+    return is_dense && has_kernels && magnitude(walk->loops[turned].src_stride) == unit
+               ? TARN__COPY_BY_TRANSPOSE
+               : TARN__COPY_BY_STRIDED;
+  }
+  if (!has_kernels) return is_dense ? TARN__COPY_BY_GATHER : TARN__COPY_BY_ROWS;
+  if (is_dense && step == -unit) return TARN__COPY_BY_FLIP;
+  if (walk->inner.count < LINE_COUNT_MIN && walk->rank > 0) return TARN__COPY_BY_STRIDED;
+  return is_dense ? TARN__COPY_BY_GATHER : TARN__COPY_BY_SCATTER;
+}
+
+/* A plane whose source runs backwards along `outer` is walked from the other end. */
+static void turn_forward(tarn__copy_walk *walk) {
+  if (walk->outer.src_stride >= 0) return;
+  walk->dst_offset += (walk->outer.count - 1) * walk->outer.dst_stride;
+  walk->src_offset += (walk->outer.count - 1) * walk->outer.src_stride;
+  walk->outer.dst_stride = -walk->outer.dst_stride;
+  walk->outer.src_stride = -walk->outer.src_stride;
+}
+
+/* The loops follow the destination, as the plan does. Where the kernel reads shorter pieces than it
+ * writes they follow the source instead, so that what is left of a cache line, and of a page, is
+ * wanted next. */
+static void order_loops(tarn__copy_walk *walk) {
+  const int64_t unit = (int64_t)walk->unit_bytes;
+  int64_t written = walk->inner.count * unit;
+  if (magnitude(walk->outer.dst_stride) == written) written *= walk->outer.count;
+  if (walk->outer.count * unit >= written) return;
+  for (int32_t i = 1; i < walk->rank; i++) {
+    const tarn__copy_dim dim = walk->loops[i];
+    int32_t at = i;
+    for (; at > 0 && magnitude(walk->loops[at - 1].src_stride) < magnitude(dim.src_stride); at--) {
+      walk->loops[at] = walk->loops[at - 1];
+    }
+    walk->loops[at] = dim;
+  }
+}
+
+static int64_t tile_of(const tarn__copy_walk *walk, int32_t turned) {
+  const int64_t unit = (int64_t)walk->unit_bytes;
+  if (turned < 0) return INT64_MAX;
+  if (walk->executor == TARN__COPY_BY_GATHER) return GATHER_TILE_BYTES / unit;
+  const int64_t edge = TILE_BYTES / unit;
+  return edge < TILE_EDGE_MIN ? TILE_EDGE_MIN : at_most(edge, TILE_EDGE_MAX);
+}
+
+static bool is_line_aligned(int64_t value) {
+  return value % CACHE_LINE_BYTES == 0;
+}
+
+/* Streaming needs whole lines: long stretches, or such that start and end with a line. */
+static bool can_stream(const tarn__copy_walk *walk) {
+  const int64_t unit = (int64_t)walk->unit_bytes;
+  if (walk->executor == TARN__COPY_BY_STRIDED || walk->executor == TARN__COPY_BY_SCATTER) {
+    return false;
+  }
+  const bool is_dense = walk->inner.dst_stride == unit;
+  int64_t stretch = is_dense ? walk->inner.count * unit : unit;
+  if (is_dense && magnitude(walk->outer.dst_stride) == stretch) stretch *= walk->outer.count;
+  if (stretch >= STREAM_LINE_BYTES) return true;
+  bool is_aligned = is_line_aligned(stretch) && is_line_aligned(walk->dst_offset) &&
+                    is_line_aligned(walk->outer.dst_stride) &&
+                    (is_dense || is_line_aligned(walk->inner.dst_stride));
+  for (int32_t d = 0; d < walk->rank; d++) {
+    is_aligned = is_aligned && is_line_aligned(walk->loops[d].dst_stride);
+  }
+  return is_aligned;
+}
+
+void tarn__copy_walk_make(const tarn__copy_plan *plan, tarn__copy_walk *walk) {
+  /* Field by field, as the plan. */
+  walk->executor = plan->kind == TARN__COPY_NONE ? TARN__COPY_BY_NOTHING : TARN__COPY_BY_MEMCPY;
+  walk->rank = 0;
+  walk->unit_bytes = plan->unit_bytes;
+  walk->total_bytes = plan->run_count * plan->unit_bytes;
+  walk->tile = INT64_MAX;
+  walk->dst_offset = plan->dst_offset;
+  walk->src_offset = plan->src_offset;
+  walk->outer = walk->inner = (tarn__copy_dim){.count = 1};
+  if (plan->rank > 0) {
+    for (int32_t d = 0; d < plan->rank; d++) {
+      walk->loops[d] = (tarn__copy_dim){plan->shape[d], plan->dst_strides[d], plan->src_strides[d]};
+    }
+    walk->rank = plan->rank - 1;
+    walk->inner = walk->loops[walk->rank];
+    const int32_t turned = turned_loop(walk);
+    walk->executor = choose(walk, turned);
+    walk->tile = tile_of(walk, turned);
+    if (walk->rank > 0) walk->outer = take_loop(walk, turned >= 0 ? turned : walk->rank - 1);
+    if (walk->executor == TARN__COPY_BY_TRANSPOSE) {
+      turn_forward(walk);
+      order_loops(walk);
+    }
+  }
+  walk->is_streaming = walk->total_bytes >= stream_bytes_min && can_stream(walk);
+}
+
+/* --- parts --- */
+
+/* The dimension to cut: the widest of the destination among those that have an index for each part;
+ * NULL where none has. */
+static tarn__copy_dim *cut_dim(tarn__copy_walk *walk, int64_t count) {
+  tarn__copy_dim *found = NULL;
+  tarn__copy_dim *const plane[] = {&walk->outer, &walk->inner};
+  for (int32_t d = 0; d < walk->rank + 2; d++) {
+    tarn__copy_dim *dim = d < walk->rank ? &walk->loops[d] : plane[d - walk->rank];
+    if (dim->count < count) continue;
+    if (found == NULL || magnitude(dim->dst_stride) > magnitude(found->dst_stride)) found = dim;
+  }
+  return found;
+}
+
+bool tarn__copy_walk_part(const tarn__copy_walk *walk, int64_t index, int64_t count,
+                          tarn__copy_walk *part) {
+  *part = *walk;
+  if (walk->executor == TARN__COPY_BY_MEMCPY) {
+    /* Cut between lines of the offsets, which are lines of memory where the bases are. */
+    const size_t lines = walk->unit_bytes / CACHE_LINE_BYTES / (size_t)count;
+    const size_t start = lines * CACHE_LINE_BYTES * (size_t)index;
+    part->unit_bytes = index + 1 < count ? lines * CACHE_LINE_BYTES : walk->unit_bytes - start;
+    part->dst_offset += (int64_t)start;
+    part->src_offset += (int64_t)start;
+    part->total_bytes = part->unit_bytes;
+    return part->unit_bytes > 0;
+  }
+  tarn__copy_dim *dim = cut_dim(part, count);
+  if (dim == NULL) return index == 0 && walk->executor != TARN__COPY_BY_NOTHING;
+  const int64_t whole = dim->count, each = whole / count, rest = whole % count;
+  const int64_t start = index * each + at_most(index, rest);
+  dim->count = each + (index < rest ? 1 : 0);
+  part->dst_offset += start * dim->dst_stride;
+  part->src_offset += start * dim->src_stride;
+  part->total_bytes = walk->total_bytes / (size_t)whole * (size_t)dim->count;
+  return true;
+}

@@ -1,0 +1,64 @@
+/* copy_walk.h: how the CPU goes through a copy's plan: which kernel, in which order; pure.
+ *
+ * The plan says which runs go where. A walk takes two of its dimensions (or one, or none) as the
+ * plane that a kernel copies at a time, and puts the others in the order of its loops:
+ *
+ *     for each index of loops[0] .. loops[rank - 1]        the last one turns fastest
+ *       kernel: outer.count x inner.count runs of unit_bytes
+ */
+#ifndef TENSOR_COPY_WALK_H
+#define TENSOR_COPY_WALK_H
+
+#include "tensor/copy_plan.h"
+
+typedef enum tarn__copy_executor {
+  TARN__COPY_BY_NOTHING, /* no elements */
+  TARN__COPY_BY_MEMCPY,  /* one run; the only one that may overlap */
+  TARN__COPY_BY_ROWS,    /* runs of some length */
+  TARN__COPY_BY_TRANSPOSE, /* the source is consecutive along `outer`, the destination along `inner` */
+  TARN__COPY_BY_GATHER,    /* consecutive in the destination, spaced in the source */
+  TARN__COPY_BY_SCATTER,   /* spaced in the destination */
+  TARN__COPY_BY_BROADCAST, /* one run of the source again and again along `inner` */
+  TARN__COPY_BY_FLIP,      /* consecutive on both sides, in opposite directions */
+  TARN__COPY_BY_STRIDED,   /* anything else, in tiles where `tile` says so */
+} tarn__copy_executor;
+
+typedef struct tarn__copy_dim {
+  int64_t count, dst_stride, src_stride; /* strides in bytes */
+} tarn__copy_dim;
+
+typedef struct tarn__copy_walk {
+  tarn__copy_executor executor;
+  bool is_streaming; /* whole lines of the destination are written around the caches */
+  int32_t rank;      /* of loops */
+  size_t unit_bytes;
+  size_t total_bytes;
+  int64_t
+      tile; /* indices of `inner`, and of `outer` where strided, before the other one moves on */
+  int64_t dst_offset, src_offset;
+  tarn__copy_dim outer, inner;         /* count 1 where there is none */
+  tarn__copy_dim loops[TARN_RANK_MAX]; /* outermost first */
+} tarn__copy_walk;
+
+/* `plan` is of equal element sizes. */
+void tarn__copy_walk_make(const tarn__copy_plan *plan, tarn__copy_walk *walk);
+
+/* Part `index` of `count` parts that together are the walk and share no byte of the destination;
+ * false where this one is empty. Parts are cut along the widest dimension of the destination that
+ * has enough indices. */
+bool tarn__copy_walk_part(const tarn__copy_walk *walk, int64_t index, int64_t count,
+                          tarn__copy_walk *part);
+
+/* A literal, as a report tells it: "memcpy", "rows", ... */
+const char *tarn__copy_executor_name(tarn__copy_executor executor);
+
+/* From which size of the destination on a walk streams. Streaming is faster than ordinary stores
+ * from the size of the second-level cache on; but whoever reads the destination next then finds it
+ * in memory only, and together the two pay from 16 MiB on (measured: a 260 MiB third-level cache,
+ * 2 MiB second-level). */
+enum { TARN__STREAM_BYTES_MIN = 16 << 20 };
+
+/* For tests: another size; 0 brings the constant back. Not for use while copies run. */
+void tarn__copy_stream_from(size_t size_bytes);
+
+#endif
