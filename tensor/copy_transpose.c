@@ -32,7 +32,7 @@ typedef struct tile_shape {
 } tile_shape;
 
 static const tile_shape shapes[5] = {
-    {128, 128, 1024}, {128, 256, 1024}, {128, 256, 1024}, {128, 256, 1024}, {128, 256, 1024}};
+    {64, 256, 1024}, {128, 128, 1024}, {128, 256, 1024}, {256, 256, 1024}, {256, 256, 1024}};
 
 typedef struct spot {
   int64_t strip, strip_end;
@@ -82,8 +82,24 @@ static const tarn__tile_kernels *kernels_now(void) {
   return &tarn__tile_portable;
 }
 
+/* Where a size stands in the tables: 1, 2, 4, 8, 16 bytes. */
+static int size_index_of(size_t element_bytes) {
+  switch (element_bytes) {
+    case 1:
+      return 0;
+    case 2:
+      return 1;
+    case 4:
+      return 2;
+    case 8:
+      return 3;
+    default:
+      return 4;
+  }
+}
+
 void tarn__transpose_run(const tarn__transpose *plane, char *dst, const char *src) {
-  const int size_index = __builtin_ctzll(plane->element_bytes);
+  const int size_index = size_index_of(plane->element_bytes);
   const int64_t bytes = (int64_t)plane->element_bytes;
   const tarn__tile_kernels *kernels = kernels_now();
   tarn__tile_function *turn = kernels->turn[size_index];
