@@ -9,15 +9,15 @@
 
 const char bench_help[] =
     "usage: tarn bench alloc|view|copy|transfer|order... [--on WHERE] [--filter S] [--list]\n"
-    "                  [--json FILE]\n"
+    "                  [--explain] [--json FILE]\n"
     "\n"
     "Measures tarn beside its rivals, in turn in one process, and verifies the results.\n"
     "\n"
     "  alloc     allocate and free of one size, churn over many, storages; against malloc and a\n"
     "            private jemalloc (host memory)\n"
     "  view      views of a tensor value and a wrapped blob; against copying the value\n"
-    "  copy      strided copies of host memory in the calling thread; against memcpy of as many\n"
-    "            bytes\n"
+    "  copy      copies of host memory of every kind, with one thread; against memcpy of as many\n"
+    "            bytes; 2threads: against one thread\n"
     "  transfer  copies through a stream: between host and device against the driver's own calls,\n"
     "            or in host memory through a worker thread against memcpy\n"
     "  order     records, waits, questions and synchronisations that the simulated driver counts "
@@ -32,6 +32,7 @@ const char bench_help[] =
     "               copy use memory of the CPU: with a device, the pinned memory beside it\n"
     "  --filter S   only cases whose name contains S\n"
     "  --list       name the cases and measure nothing\n"
+    "  --explain    copy: say how each case would be copied and measure nothing\n"
     "  --json FILE  also write the figures as JSON\n"
     "\n"
     "Each figure is a median of 11 samples of at least 2 ms, after a warm-up, with the least and "
@@ -68,7 +69,7 @@ bool bench_wants(bench_run *bench, const char *name) {
     puts(name);
     return false;
   }
-  progress_show("measuring %s", name);
+  if (!bench->options->explain) progress_show("measuring %s", name);
   return true;
 }
 
@@ -121,7 +122,7 @@ static tarn_status run_one(bench_run *bench, const bench_row *row, machine_info 
   const command_options *options = bench->options;
   const char *on = options->on != NULL ? options->on : default_where(row->name);
   if (!where_parse(on, &bench->where)) return tarn_fail(TARN_INVALID_ARGUMENT, "--on %s", on);
-  if (options->list) return row->run(bench);
+  if (options->list || options->explain) return row->run(bench);
   tarn_status status = where_open(&bench->where);
   if (status != TARN_OK) return status;
   const int first_row = bench->report->row_count;
@@ -168,8 +169,8 @@ static int run_all(const command_options *options, machine_info *machine, report
 
 int bench_main(int argc, char **argv) {
   command_options options;
-  const int code =
-      options_parse("bench", OPTION_ON | OPTION_FILTER | OPTION_LIST, argc, argv, &options);
+  const int code = options_parse("bench", OPTION_ON | OPTION_FILTER | OPTION_LIST | OPTION_EXPLAIN,
+                                 argc, argv, &options);
   if (code != EXIT_FINE) return code;
   if (options.help) {
     fputs(bench_help, stdout);
@@ -182,6 +183,10 @@ int bench_main(int argc, char **argv) {
     if (find_bench(options.operands[i]) != NULL) continue;
     return usage_error("bench", "'%s' is not one of alloc, view, copy, transfer, order",
                        options.operands[i]);
+  }
+  for (int i = 0; i < options.operand_count && options.explain; i++) {
+    if (strcmp(options.operands[i], "copy") == 0) continue;
+    return usage_error("bench", "--explain is for copy, not for %s", options.operands[i]);
   }
   where_place where;
   if (!where_parse(options.on, &where)) {

@@ -40,10 +40,15 @@ typedef struct option_row {
 } option_row;
 
 static const option_row option_rows[] = {
-    {"--on", OPTION_ON, true},          {"--json", 0, true},
-    {"--filter", OPTION_FILTER, true},  {"--streams", OPTION_STREAMS, true},
-    {"--verify", OPTION_VERIFY, false}, {"--list", OPTION_LIST, false},
-    {"--record", OPTION_RECORD, true},  {"--help", 0, false},
+    {"--on", OPTION_ON, true},
+    {"--json", 0, true},
+    {"--filter", OPTION_FILTER, true},
+    {"--streams", OPTION_STREAMS, true},
+    {"--verify", OPTION_VERIFY, false},
+    {"--list", OPTION_LIST, false},
+    {"--record", OPTION_RECORD, true},
+    {"--explain", OPTION_EXPLAIN, false},
+    {"--help", 0, false},
 };
 
 static const option_row *find_option(const char *text, size_t length, uint32_t allowed) {
@@ -72,6 +77,7 @@ static int set_option(const char *command, const option_row *row, const char *va
   if (strcmp(row->name, "--record") == 0) options->record = value;
   if (strcmp(row->name, "--verify") == 0) options->verify = true;
   if (strcmp(row->name, "--list") == 0) options->list = true;
+  if (strcmp(row->name, "--explain") == 0) options->explain = true;
   if (strcmp(row->name, "--help") == 0) options->help = true;
   if (strcmp(row->name, "--streams") == 0 && !parse_streams(value, &options->streams)) {
     return usage_error(command, "--streams is '%s' and not a number from 1 to %d", value,

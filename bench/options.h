@@ -14,6 +14,7 @@ enum {
   OPTION_FILTER = 1u << 3,
   OPTION_LIST = 1u << 4,
   OPTION_RECORD = 1u << 5,
+  OPTION_EXPLAIN = 1u << 6,
 };
 
 typedef struct command_options {
@@ -24,6 +25,7 @@ typedef struct command_options {
   int streams;        /* 0: not given */
   bool verify;
   bool list;
+  bool explain;
   bool help;
   char **operands; /* points into argv */
   int operand_count;

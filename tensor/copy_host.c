@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "tensor/copy_rows.h"
+#include "tensor/copy_threads.h"
 #include "tensor/copy_transpose.h"
 
 enum { LINE_BYTES = 64, STAGE_BYTES = 4096 };
@@ -282,6 +283,20 @@ static void run_part(const tarn__copy_walk *walk, char *dst, const char *src) {
   if (walk->is_streaming) job.kernels->fence();
 }
 
+typedef struct parts {
+  const tarn__copy_walk *walk;
+  char *dst;
+  const char *src;
+  int64_t count;
+} parts;
+
+static void run_one_of(void *context, int64_t index) {
+  const parts *all = context;
+  tarn__copy_walk part;
+  tarn__copy_walk_part(all->walk, index, all->count, &part);
+  run_part(&part, all->dst, all->src);
+}
+
 void tarn__copy_host_walk(const tarn__copy_walk *walk, char *dst, const char *src) {
   if (walk->executor == TARN__COPY_BY_NOTHING) return;
   if (walk->executor == TARN__COPY_BY_MEMCPY &&
@@ -289,7 +304,15 @@ void tarn__copy_host_walk(const tarn__copy_walk *walk, char *dst, const char *sr
     memmove(dst + walk->dst_offset, src + walk->src_offset, walk->unit_bytes);
     return;
   }
-  run_part(walk, dst, src);
+  /* The number of threads is not asked for where it does not matter. */
+  const int thread_count =
+      tarn__copy_walk_part_count(walk, TARN_COPY_THREADS_MAX) > 1 ? tarn_copy_thread_count() : 1;
+  parts all = {walk, dst, src, tarn__copy_walk_part_count(walk, thread_count)};
+  if (all.count == 1) {
+    run_part(walk, dst, src);
+  } else {
+    tarn__copy_parallel(all.count, thread_count, run_one_of, &all);
+  }
 }
 
 void tarn__copy_host_run(const tarn__copy_plan *plan, char *dst, const char *src) {

@@ -22,10 +22,13 @@ enum { GATHER_TILE_BYTES = 4096 };
 
 enum { CACHE_LINE_BYTES = 64, STREAM_LINE_BYTES = 1024 };
 
-static size_t stream_bytes_min = TARN__STREAM_BYTES_MIN;
+enum { PARTS_PER_THREAD = 4 };
 
-void tarn__copy_stream_from(size_t size_bytes) {
-  stream_bytes_min = size_bytes == 0 ? TARN__STREAM_BYTES_MIN : size_bytes;
+static size_t stream_bytes_min = TARN__STREAM_BYTES_MIN, part_bytes_min = TARN__PART_BYTES_MIN;
+
+void tarn__copy_walk_limits(size_t stream_bytes, size_t part_bytes) {
+  stream_bytes_min = stream_bytes == 0 ? TARN__STREAM_BYTES_MIN : stream_bytes;
+  part_bytes_min = part_bytes == 0 ? TARN__PART_BYTES_MIN : part_bytes;
 }
 
 const char *tarn__copy_executor_name(tarn__copy_executor executor) {
@@ -188,8 +191,8 @@ void tarn__copy_walk_make(const tarn__copy_plan *plan, tarn__copy_walk *walk) {
 
 /* --- parts --- */
 
-/* The dimension to cut: the widest of the destination among those that have an index for each part;
- * NULL where none has. */
+/* The dimension to cut: the widest of the destination among those that have `count` indices or
+ * more; NULL where none has. */
 static tarn__copy_dim *cut_dim(tarn__copy_walk *walk, int64_t count) {
   tarn__copy_dim *found = NULL;
   tarn__copy_dim *const plane[] = {&walk->outer, &walk->inner};
@@ -201,26 +204,46 @@ static tarn__copy_dim *cut_dim(tarn__copy_walk *walk, int64_t count) {
   return found;
 }
 
-bool tarn__copy_walk_part(const tarn__copy_walk *walk, int64_t index, int64_t count,
+/* The most parts that any cut gives. */
+static int64_t part_count_max(const tarn__copy_walk *walk) {
+  if (walk->executor == TARN__COPY_BY_MEMCPY) return (int64_t)(walk->unit_bytes / CACHE_LINE_BYTES);
+  int64_t most = walk->outer.count > walk->inner.count ? walk->outer.count : walk->inner.count;
+  for (int32_t d = 0; d < walk->rank; d++) {
+    if (walk->loops[d].count > most) most = walk->loops[d].count;
+  }
+  return most;
+}
+
+int64_t tarn__copy_walk_part_count(const tarn__copy_walk *walk, int thread_count) {
+  if (thread_count < 2 || walk->total_bytes / 2 < part_bytes_min) return 1;
+  int64_t count = (int64_t)(walk->total_bytes / part_bytes_min);
+  count = at_most(count, (int64_t)thread_count * PARTS_PER_THREAD);
+  count = at_most(count, part_count_max(walk));
+  return count < 1 ? 1 : count;
+}
+
+/* Cut between lines of the offsets, which are lines of memory where the bases are. */
+static void cut_run(int64_t index, int64_t count, tarn__copy_walk *part) {
+  const size_t each = part->unit_bytes / CACHE_LINE_BYTES / (size_t)count * CACHE_LINE_BYTES;
+  const size_t start = each * (size_t)index;
+  part->unit_bytes = index + 1 < count ? each : part->unit_bytes - start;
+  part->total_bytes = part->unit_bytes;
+  part->dst_offset += (int64_t)start;
+  part->src_offset += (int64_t)start;
+}
+
+void tarn__copy_walk_part(const tarn__copy_walk *walk, int64_t index, int64_t count,
                           tarn__copy_walk *part) {
   *part = *walk;
   if (walk->executor == TARN__COPY_BY_MEMCPY) {
-    /* Cut between lines of the offsets, which are lines of memory where the bases are. */
-    const size_t lines = walk->unit_bytes / CACHE_LINE_BYTES / (size_t)count;
-    const size_t start = lines * CACHE_LINE_BYTES * (size_t)index;
-    part->unit_bytes = index + 1 < count ? lines * CACHE_LINE_BYTES : walk->unit_bytes - start;
-    part->dst_offset += (int64_t)start;
-    part->src_offset += (int64_t)start;
-    part->total_bytes = part->unit_bytes;
-    return part->unit_bytes > 0;
+    cut_run(index, count, part);
+    return;
   }
   tarn__copy_dim *dim = cut_dim(part, count);
-  if (dim == NULL) return index == 0 && walk->executor != TARN__COPY_BY_NOTHING;
   const int64_t whole = dim->count, each = whole / count, rest = whole % count;
   const int64_t start = index * each + at_most(index, rest);
   dim->count = each + (index < rest ? 1 : 0);
   part->dst_offset += start * dim->dst_stride;
   part->src_offset += start * dim->src_stride;
   part->total_bytes = walk->total_bytes / (size_t)whole * (size_t)dim->count;
-  return true;
 }

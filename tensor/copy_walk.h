@@ -43,10 +43,14 @@ typedef struct tarn__copy_walk {
 /* `plan` is of equal element sizes. */
 void tarn__copy_walk_make(const tarn__copy_plan *plan, tarn__copy_walk *walk);
 
-/* Part `index` of `count` parts that together are the walk and share no byte of the destination;
- * false where this one is empty. Parts are cut along the widest dimension of the destination that
- * has enough indices. */
-bool tarn__copy_walk_part(const tarn__copy_walk *walk, int64_t index, int64_t count,
+/* How many parts the walk is worth for so many threads; 1 or more. Several for each thread where
+ * they are large enough, so that none waits long for the last one. */
+int64_t tarn__copy_walk_part_count(const tarn__copy_walk *walk, int thread_count);
+
+/* Part `index` of `count`, which part_count gave; together they are the walk and share no byte of
+ * the destination. They are cut along the widest dimension of the destination that has enough
+ * indices. */
+void tarn__copy_walk_part(const tarn__copy_walk *walk, int64_t index, int64_t count,
                           tarn__copy_walk *part);
 
 /* A literal, as a report tells it: "memcpy", "rows", ... */
@@ -58,7 +62,11 @@ const char *tarn__copy_executor_name(tarn__copy_executor executor);
  * 2 MiB second-level). */
 enum { TARN__STREAM_BYTES_MIN = 16 << 20 };
 
-/* For tests: another size; 0 brings the constant back. Not for use while copies run. */
-void tarn__copy_stream_from(size_t size_bytes);
+/* A part for a thread moves at least so much: waking one costs about as long as it takes to move a
+ * quarter of that. */
+enum { TARN__PART_BYTES_MIN = 1 << 20 };
+
+/* For tests: other sizes; 0 brings the constant back. Not for use while copies run. */
+void tarn__copy_walk_limits(size_t stream_bytes, size_t part_bytes);
 
 #endif

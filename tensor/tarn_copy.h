@@ -24,8 +24,11 @@ typedef struct tarn_copy_report {
   size_t struct_size;
   size_t moved_bytes; /* of the destination */
   uint64_t run_count; /* contiguous runs after reduction */
-  /* A literal: "none"; "memcpy", one run; "rows", by calls of the stream or a loop over evenly
-   * spaced runs; "strided", by the CPU; "staged", by way of packed host memory. */
+  /* A literal. "none"; "memcpy": one run. By the CPU: "rows", long or evenly spaced runs;
+   * "transpose", consecutive along one dimension in the source and along another in the destination;
+   * "gather" and "scatter", spaced in the source, in the destination; "broadcast", one run again and
+   * again; "flip", a run backwards; "strided", anything else. With a device: "rows", by calls of the
+   * stream; "staged", by way of packed host memory. */
   const char *executor;
   bool was_synchronous; /* the copy is done, whatever the stream */
 } tarn_copy_report;
@@ -41,6 +44,18 @@ typedef struct tarn_copy_report {
  * several calls leaves dst partly written; every other failure leaves it as it was. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src,
                                                      tarn_stream *stream, tarn_copy_report *report);
+
+enum { TARN_COPY_TEXT_BYTES = 2048 };
+
+/* Says in some lines how the CPU would copy src to dst with at most `thread_count` threads (0: as
+ * many as tarn_copy_thread_count says): the executor, the run, the dimensions in the order in which
+ * they are walked, with their sizes and strides, whether the destination is written around the
+ * caches, and in how many parts. Looks at dtypes and layouts only: storages may be NULL, nothing is
+ * copied, and bounds, overlap and devices are not checked. For people, not for programs: the wording
+ * may change. */
+TARN_API TARN_NODISCARD tarn_status tarn_copy_explain(const tarn_tensor *dst,
+                                                      const tarn_tensor *src, int thread_count,
+                                                      char text[TARN_COPY_TEXT_BYTES]);
 
 #ifdef __cplusplus
 }

@@ -348,11 +348,21 @@ class CommandTest(unittest.TestCase):
         self.expect_fine(done)
         names = done.stdout.split()
         self.assertEqual(len(names), len(set(names)))
-        for name in ("alloc.pair.64B", "alloc.churn", "view.select", "copy.transpose_8192_f32",
+        for name in ("alloc.pair.64B", "alloc.churn", "view.select", "copy.transpose_8192.f32",
                      "order.calls_per_op.8streams.32MiB.0.15"):
             self.assertIn(name, names)
         listed = run("bench", "transfer", "--on", "sim", "--list").stdout.split()
         self.assertIn("transfer.h2d.pinned.1MiB", listed)
+
+    def test_explain_says_how_each_case_is_copied(self):
+        done = run("bench", "copy", "--explain", "--filter", "transpose_8192.f32")
+        self.expect_fine(done)
+        first, second = done.stdout.split("copy.2threads.")
+        self.assertIn("copy.transpose_8192.f32: transpose, 268435456 bytes in runs of 4", first)
+        self.assertRegex(first, r"outer +8192 +32768 +4\n *inner +8192 +4 +32768\n")
+        self.assertIn("by one thread", first)
+        self.assertIn("parts by 2 threads", second)
+        self.expect_error(run("bench", "view", "--explain"), 2, "--explain is for copy")
 
     def check_bench(self, *arguments):
         report = self.folder / "bench.json"

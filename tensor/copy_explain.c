@@ -1,0 +1,71 @@
+/* copy_explain.c: a copy's plan in words. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "tensor/copy_walk.h"
+#include "tensor/tarn_copy.h"
+#include "tensor/tarn_copy_threads.h"
+
+typedef struct writer {
+  char *text;
+  size_t used;
+} writer;
+
+static TARN_PRINTF(2, 3) void say(writer *out, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  const size_t room = TARN_COPY_TEXT_BYTES - out->used;
+  const int length = vsnprintf(out->text + out->used, room, format, arguments);
+  va_end(arguments);
+  if (length > 0) out->used += (size_t)length < room ? (size_t)length : room - 1;
+}
+
+static void say_dim(writer *out, const char *role, const tarn__copy_dim *dim) {
+  if (dim->count == 1) return;
+  say(out, "\n  %-6s %12" PRId64 " %14" PRId64 " %14" PRId64, role, dim->count, dim->dst_stride,
+      dim->src_stride);
+}
+
+static void say_walk(writer *out, const tarn__copy_walk *walk, int thread_count) {
+  const int64_t part_count = tarn__copy_walk_part_count(walk, thread_count);
+  say(out, "%s, %zu bytes in runs of %zu, %s", tarn__copy_executor_name(walk->executor),
+      walk->total_bytes, walk->unit_bytes,
+      walk->is_streaming ? "streamed around the caches" : "stored as usual");
+  if (part_count > 1) {
+    say(out, ", in %" PRId64 " parts by %d threads", part_count, thread_count);
+  } else {
+    say(out, ", by one thread");
+  }
+  if (walk->executor == TARN__COPY_BY_NOTHING || walk->executor == TARN__COPY_BY_MEMCPY) return;
+  say(out, "\n  %-6s %12s %14s %14s", "", "indices", "dst stride", "src stride");
+  for (int32_t d = 0; d < walk->rank; d++) say_dim(out, "loop", &walk->loops[d]);
+  say_dim(out, "outer", &walk->outer);
+  say_dim(out, "inner", &walk->inner);
+}
+
+tarn_status tarn_copy_explain(const tarn_tensor *dst, const tarn_tensor *src, int thread_count,
+                              char text[TARN_COPY_TEXT_BYTES]) {
+  if (text == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the text");
+  text[0] = '\0';
+  if (dst == NULL || src == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor is NULL");
+  if (thread_count < 0 || thread_count > TARN_COPY_THREADS_MAX) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "%d threads", thread_count);
+  }
+  tarn_status status = tarn_dtype_check(dst->dtype);
+  if (status != TARN_OK) return status;
+  if (!tarn_dtype_equal(dst->dtype, src->dtype)) {
+    return tarn_fail(TARN_NOT_SUPPORTED, "a copy that converts");
+  }
+  tarn_layout from = src->layout;
+  status = tarn_layout_expand(&from, dst->layout.rank, dst->layout.shape);
+  if (status != TARN_OK) return status;
+  const size_t element_bytes = tarn_dtype_size_bytes(dst->dtype);
+  tarn__copy_plan plan;
+  tarn__copy_walk walk;
+  tarn__copy_plan_make(&dst->layout, &from, element_bytes, element_bytes, &plan);
+  tarn__copy_walk_make(&plan, &walk);
+  writer out = {text, 0};
+  say_walk(&out, &walk, thread_count > 0 ? thread_count : tarn_copy_thread_count());
+  return TARN_OK;
+}
