@@ -16,6 +16,7 @@
 
 #include "tensor/copy_transpose_tile.h"
 #include "tensor/cpu_level.h"
+#include "tensor/tarn_layout.h"
 
 enum { LINE_BYTES = 64 };
 
@@ -33,6 +34,9 @@ typedef struct tile_shape {
 
 static const tile_shape shapes[5] = {
     {64, 256, 1024}, {128, 128, 1024}, {128, 256, 1024}, {256, 256, 1024}, {256, 256, 1024}};
+
+/* Where lines are carried from tile to tile, a strip has fewer rows. */
+enum { CARRIED_ROWS = 512 };
 
 typedef struct spot {
   int64_t strip, strip_end;
@@ -70,15 +74,11 @@ static inline int64_t lead_count(const char *address, int64_t pitch, size_t byte
   return pitch % LINE_BYTES == 0 && lead % bytes == 0 ? (int64_t)(lead / bytes) : 0;
 }
 
-static const tarn__tile_kernels *kernels_now(void) {
-  switch (tarn__cpu_level_now()) {
-    case TARN__CPU_AVX512:
-      return &tarn__tile_avx512;
-    case TARN__CPU_AVX2:
-      return &tarn__tile_avx2;
-    case TARN__CPU_PORTABLE:
-      break;
-  }
+/* A kernel whose vectors a row of the destination can fill. */
+static const tarn__tile_kernels *choose_kernels(int64_t row_bytes) {
+  const tarn__cpu_level level = tarn__cpu_level_now();
+  if (level == TARN__CPU_AVX512 && row_bytes >= 64) return &tarn__tile_avx512;
+  if (level >= TARN__CPU_AVX2 && row_bytes >= 32) return &tarn__tile_avx2;
   return &tarn__tile_portable;
 }
 
@@ -98,40 +98,141 @@ static int size_index_of(size_t element_bytes) {
   }
 }
 
-void tarn__transpose_run(const tarn__transpose *plane, char *dst, const char *src) {
-  const int size_index = size_index_of(plane->element_bytes);
+/* True where all rows start at whole lines, or all as far before one. */
+static bool has_whole_lines(const tarn__transpose *plane, const char *dst) {
+  return plane->dst_pitch_bytes % LINE_BYTES == 0 && (uintptr_t)dst % plane->element_bytes == 0;
+}
+
+typedef struct run {
+  const tarn__transpose *plane;
+  const tarn__tile_kernels *kernels;
+  tarn__tile_function *turn;
+  tarn__tile tile; /* what all tiles have in common */
+  tiling tiles;
+} run;
+
+/* One plane of several tiles; `carried` has a line for each row of a strip. */
+static void walk_plane(const run *self, char *dst, const char *src, char *carried) {
+  const tarn__transpose *plane = self->plane;
   const int64_t bytes = (int64_t)plane->element_bytes;
-  const tarn__tile_kernels *kernels = kernels_now();
-  tarn__tile_function *turn = kernels->turn[size_index];
-  tiling tiles = {.rows = shapes[size_index].src_bytes >> size_index,
-                  .columns = shapes[size_index].dst_bytes >> size_index,
-                  .strip_rows = shapes[size_index].strip_rows};
-  tarn__tile tile = {.dst = dst,
-                     .src = src,
-                     .dst_pitch_bytes = plane->dst_pitch_bytes,
-                     .src_pitch_bytes = plane->src_pitch_bytes,
-                     .is_streaming = plane->is_streaming};
-  if (plane->row_count <= tiles.rows && plane->column_count <= tiles.columns) {
-    tile.row_count = (int32_t)plane->row_count;
-    tile.column_count = (int32_t)plane->column_count;
-    turn(&tile);
-    if (plane->is_streaming && kernels->finish != NULL) kernels->finish();
-    return;
-  }
-  tiles.lead_rows = lead_count(src, plane->src_pitch_bytes, plane->element_bytes);
-  tiles.lead_columns = lead_count(dst, plane->dst_pitch_bytes, plane->element_bytes);
-  spot at = {.strip_end = at_most(tiles.lead_rows + tiles.strip_rows, plane->row_count)};
-  at.row_end = step(0, tiles.lead_rows, tiles.rows, at.strip_end);
-  at.column_end = step(0, tiles.lead_columns, tiles.columns, plane->column_count);
+  tiling whole = self->tiles, *tiles = &whole;
+  tarn__tile tile = self->tile;
+  if (carried != NULL) tiles->strip_rows = CARRIED_ROWS;
+  tiles->lead_rows = lead_count(src, plane->src_pitch_bytes, plane->element_bytes);
+  tiles->lead_columns = lead_count(dst, plane->dst_pitch_bytes, plane->element_bytes);
+  spot at = {.strip_end = at_most(tiles->lead_rows + tiles->strip_rows, plane->row_count)};
+  at.row_end = step(0, tiles->lead_rows, tiles->rows, at.strip_end);
+  at.column_end = step(0, tiles->lead_columns, tiles->columns, plane->column_count);
   bool goes_on = true;
   while (goes_on) {
     tile.src = src + at.column * tile.src_pitch_bytes + at.row * bytes;
     tile.dst = dst + at.row * tile.dst_pitch_bytes + at.column * bytes;
     tile.row_count = (int32_t)(at.row_end - at.row);
     tile.column_count = (int32_t)(at.column_end - at.column);
-    goes_on = advance(plane, &tiles, &at);
+    if (carried != NULL) {
+      tile.carried = carried + (at.row - at.strip) * LINE_BYTES;
+      tile.is_first = at.column == 0;
+      tile.is_last = at.column_end == plane->column_count;
+    }
+    goes_on = advance(plane, tiles, &at);
     tile.ahead = goes_on ? src + at.column * tile.src_pitch_bytes + at.row * bytes : NULL;
-    turn(&tile);
+    self->turn(&tile);
   }
-  if (plane->is_streaming && kernels->finish != NULL) kernels->finish();
+}
+
+static void __attribute__((noinline)) carry_lines(const run *self, char *dst, const char *src) {
+  char carried[(CARRIED_ROWS + LINE_BYTES) * LINE_BYTES];
+  walk_plane(self, dst, src, carried);
+}
+
+static void turn_plane(const run *self, char *dst, const char *src) {
+  if (self->tile.is_streaming && !has_whole_lines(self->plane, dst)) {
+    carry_lines(self, dst, src);
+  } else {
+    walk_plane(self, dst, src, /*carried=*/NULL);
+  }
+}
+
+/* Steps the index, the last dimension first; false after the last plane. */
+static inline bool step_plane(int32_t rank, const int64_t *shape, const int64_t *dst_strides,
+                              const int64_t *src_strides, int64_t *index, char **dst,
+                              const char **src) {
+  for (int32_t d = rank - 1; d >= 0; d--) {
+    if (++index[d] < shape[d]) {
+      *dst += dst_strides[d];
+      *src += src_strides[d];
+      return true;
+    }
+    *dst -= (shape[d] - 1) * dst_strides[d];
+    *src -= (shape[d] - 1) * src_strides[d];
+    index[d] = 0;
+  }
+  return false;
+}
+
+static run prepare(const tarn__transpose *plane) {
+  const int size_index = size_index_of(plane->element_bytes);
+  const int64_t row_bytes = plane->column_count << size_index;
+  const bool is_streaming = plane->is_streaming && row_bytes >= LINE_BYTES;
+  const tile_shape *shape = &shapes[size_index];
+  const tarn__tile_kernels *kernels = choose_kernels(row_bytes);
+  return (run){.plane = plane,
+               .kernels = kernels,
+               .turn = kernels->turn[size_index],
+               .tile = {.dst_pitch_bytes = plane->dst_pitch_bytes,
+                        .src_pitch_bytes = plane->src_pitch_bytes,
+                        .is_streaming = is_streaming},
+               .tiles = {.rows = shape->src_bytes >> size_index,
+                         .columns = shape->dst_bytes >> size_index,
+                         .strip_rows = shape->strip_rows}};
+}
+
+static bool is_one_tile(const run *self) {
+  return self->plane->row_count <= self->tiles.rows &&
+         self->plane->column_count <= self->tiles.columns;
+}
+
+static void finish(const run *self) {
+  if (self->tile.is_streaming && self->kernels->finish != NULL) self->kernels->finish();
+}
+
+static inline void turn_one_tile(run *self, char *dst, const char *src, const char *next) {
+  self->tile.dst = dst;
+  self->tile.src = src;
+  self->tile.ahead = next;
+  self->tile.row_count = (int32_t)self->plane->row_count;
+  self->tile.column_count = (int32_t)self->plane->column_count;
+  self->tile.is_direct = true;
+  self->turn(&self->tile);
+}
+
+void tarn__transpose_run(const tarn__transpose *plane, char *dst, const char *src) {
+  run self = prepare(plane);
+  if (is_one_tile(&self)) {
+    turn_one_tile(&self, dst, src, NULL);
+  } else {
+    turn_plane(&self, dst, src);
+  }
+  finish(&self);
+}
+
+void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank, const int64_t *shape,
+                             const int64_t *dst_strides, const int64_t *src_strides, char *dst,
+                             const char *src) {
+  run self = prepare(plane);
+  const bool is_small = is_one_tile(&self);
+  int64_t index[TARN_RANK_MAX];
+  for (int32_t d = 0; d < rank; d++) index[d] = 0;
+  bool goes_on = true;
+  while (goes_on) {
+    char *const to = dst;
+    const char *const from = src;
+    goes_on = step_plane(rank, shape, dst_strides, src_strides, index, &dst, &src);
+    if (is_small) {
+      turn_one_tile(&self, to, from, goes_on ? src : NULL);
+    } else {
+      turn_plane(&self, to, from);
+    }
+  }
+  finish(&self);
 }

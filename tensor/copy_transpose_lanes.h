@@ -25,11 +25,15 @@
 #define TILE_INLINE static inline __attribute__((always_inline))
 #define LANE_COUNT(bytes) (16 / (int)(bytes))
 
-enum { LINE_BYTES = 64, VEC_BYTES = 16 * LANES };
+/* Whether the blocks of a line follow each other closely enough for the buffers that gather streamed
+ * stores into lines: the rows of a block are as many lines at a time. */
+#define STREAMS_BLOCKS(count) (LANES == 4)
+
+enum { NARROW_COUNT = 32, LINE_BYTES = 64, VEC_BYTES = 16 * LANES };
 
 /* Where a tile is gathered first: its lines in the source may all want the same place in a cache,
  * and may end between two lanes. The room behind each line keeps lines apart here. */
-enum { PACKED_ROOM = 64 };
+enum { PACKED_ROOM = 64, TURNED_PITCH = LINE_BYTES + TARN__TILE_DST_BYTES };
 
 /* `bytes` is a constant in all that follows. */
 TILE_INLINE void turn_block(const char *from, int64_t pitch, vec *rows, size_t bytes) {
@@ -74,18 +78,27 @@ TILE_INLINE void copy_line(char *to, const char *from, size_t count) {
   if (at < count) memcpy(to + count - 16, from + count - 16, 16);
 }
 
-/* Rows that were turned in the caches go out in whole lines; what is before the first and behind
- * the last line goes the usual way. */
-TILE_INLINE void stream_row(char *to, const char *from, size_t count) {
-  const size_t lead = (size_t)(-(uintptr_t)to % LINE_BYTES);
-  if (lead + LINE_BYTES > count) {
-    copy_line(to, from, count);
-    return;
+/* One row that was turned in the caches goes out in whole lines. `to` is such a line, and the row's
+ * bytes start `lead` into it; `row` has them in the same place. What is before them was left by the
+ * tile before this one, and what is behind the last whole line is left for the next: the carried
+ * part of a line. The two ends of a row of the plane go the usual way, through the caches. */
+TILE_INLINE void stream_row(char *to, char *row, size_t lead, size_t count, char *carried,
+                            bool is_first, bool is_last) {
+  const size_t end = lead + count;
+  size_t at = 0;
+  if (lead != 0 && is_first) {
+    copy_line(to + lead, row + lead, (end < LINE_BYTES ? end : LINE_BYTES) - lead);
+    at = LINE_BYTES;
+  } else if (lead != 0) {
+    memcpy(row, carried, lead);
   }
-  if (lead != 0) copy_line(to, from, lead);
-  size_t at = lead;
-  for (; at + LINE_BYTES <= count; at += LINE_BYTES) line_stream(to + at, from + at);
-  if (at < count) copy_line(to + at, from + at, count - at);
+  for (; at + LINE_BYTES <= end; at += LINE_BYTES) line_stream(to + at, row + at);
+  if (at >= end) return;
+  if (is_last) {
+    copy_line(to + at, row + at, end - at);
+  } else {
+    memcpy(carried, row + at, LINE_BYTES);
+  }
 }
 
 /* The lines of the tile ahead, one after the other. */
@@ -93,6 +106,10 @@ typedef struct ahead {
   const char *line;
   int64_t pitch, at, end;
 } ahead;
+
+TILE_INLINE ahead lines_ahead(const tarn__tile *tile, size_t bytes) {
+  return (ahead){tile->ahead, tile->src_pitch_bytes, 0, tile->row_count * (int64_t)bytes};
+}
 
 TILE_INLINE void call_for_lines(ahead *next, int count) {
   if (next->line == NULL) return;
@@ -148,33 +165,106 @@ TILE_INLINE void turn_rows(const tarn__tile *tile, char *to, int64_t to_pitch, c
   }
 }
 
-TILE_INLINE void turn_tile(const tarn__tile *tile, size_t bytes) {
+/* Straight from the source into the caches. Blocks at the edges reach back over the ones before
+ * them, so that none is ragged. */
+TILE_INLINE void turn_cached(const tarn__tile *tile, size_t bytes) {
+  const int count = LANE_COUNT(bytes), width = LANES * count;
+  const int last_row = tile->row_count - count, last_column = tile->column_count - width;
+  ahead next = lines_ahead(tile, bytes);
+  vec rows[16];
+  for (int r = 0;; r += count) {
+    if (r > last_row) r = last_row;
+    const char *from = tile->src + r * (int64_t)bytes;
+    char *to = tile->dst + r * tile->dst_pitch_bytes;
+    for (int c = 0;; c += width) {
+      if (c > last_column) c = last_column;
+      turn_block(from + c * tile->src_pitch_bytes, tile->src_pitch_bytes, rows, bytes);
+      put_block(to + c * (int64_t)bytes, tile->dst_pitch_bytes, rows, count, VEC_BYTES, false,
+                bytes);
+      call_for_lines(&next, count * VEC_BYTES / LINE_BYTES);
+      if (c == last_column) break;
+    }
+    if (r == last_row) break;
+  }
+}
+
+/* The rows of one block, which lie in `turned`, LINE_BYTES behind the start of each row there. */
+TILE_INLINE void stream_rows(const tarn__tile *tile, int row, int row_count, char *turned,
+                             size_t bytes) {
+  char none[LINE_BYTES];
+  for (int i = 0; i < row_count; i++) {
+    char *to = tile->dst + (row + i) * tile->dst_pitch_bytes;
+    char *carried = tile->carried != NULL ? tile->carried + (row + i) * LINE_BYTES : none;
+    const size_t lead = (uintptr_t)to % LINE_BYTES;
+    stream_row(to - lead, turned + i * TURNED_PITCH + LINE_BYTES - lead, lead,
+               (size_t)tile->column_count * bytes, carried, tile->is_first || tile->carried == NULL,
+               tile->is_last || tile->carried == NULL);
+  }
+}
+
+/* By way of buffers, which have room for whole blocks. */
+TILE_INLINE void turn_packed(const tarn__tile *tile, bool is_whole, size_t bytes) {
   _Alignas(64) char packed[TARN__TILE_BYTES];
-  _Alignas(64) char turned[16 * TARN__TILE_DST_BYTES];
+  _Alignas(64) char turned[16 * TURNED_PITCH];
   const int count = LANE_COUNT(bytes);
   const size_t line_bytes = (size_t)tile->row_count * bytes;
   const int64_t pitch = (int64_t)((line_bytes + PACKED_ROOM + 63) & ~(size_t)63);
   for (int c = 0; c < tile->column_count; c++) {
     copy_line(packed + c * pitch, tile->src + c * tile->src_pitch_bytes, line_bytes);
   }
-  const bool is_whole =
-      LANES == 4 && ((uintptr_t)tile->dst | (uintptr_t)tile->dst_pitch_bytes) % LINE_BYTES == 0;
-  ahead next = {tile->ahead, tile->src_pitch_bytes, 0, (int64_t)line_bytes};
+  ahead next = lines_ahead(tile, bytes);
   for (int r = 0; r < tile->row_count; r += count) {
     const int row_count = at_most_int(count, tile->row_count - r);
     const char *from = packed + r * (int64_t)bytes;
     char *to = tile->dst + r * tile->dst_pitch_bytes;
     if (!tile->is_streaming) {
       turn_rows(tile, to, tile->dst_pitch_bytes, from, pitch, row_count, false, &next, bytes);
-    } else if (is_whole) {
+    } else if (is_whole && row_count == count) {
       turn_rows(tile, to, tile->dst_pitch_bytes, from, pitch, row_count, true, &next, bytes);
     } else {
-      turn_rows(tile, turned, TARN__TILE_DST_BYTES, from, pitch, row_count, false, &next, bytes);
-      for (int i = 0; i < row_count; i++) {
-        stream_row(to + i * tile->dst_pitch_bytes, turned + i * TARN__TILE_DST_BYTES,
-                   (size_t)tile->column_count * bytes);
-      }
+      turn_rows(tile, turned + LINE_BYTES, TURNED_PITCH, from, pitch, row_count, false, &next,
+                bytes);
+      stream_rows(tile, r, row_count, turned, bytes);
     }
+  }
+}
+
+/* Straight from the source and around the caches. */
+TILE_INLINE void turn_streamed(const tarn__tile *tile, size_t bytes) {
+  const int count = LANE_COUNT(bytes);
+  ahead next = lines_ahead(tile, bytes);
+  for (int r = 0; r < tile->row_count; r += count) {
+    turn_rows(tile, tile->dst + r * tile->dst_pitch_bytes, tile->dst_pitch_bytes,
+              tile->src + r * (int64_t)bytes, tile->src_pitch_bytes, count, true, &next, bytes);
+  }
+}
+
+/* One element after the other, for planes too narrow for a block. */
+TILE_INLINE void turn_narrow(const tarn__tile *tile, size_t bytes) {
+  for (int r = 0; r < tile->row_count; r++) {
+    char *to = tile->dst + r * tile->dst_pitch_bytes;
+    const char *from = tile->src + r * (int64_t)bytes;
+    for (int c = 0; c < tile->column_count; c++) {
+      memcpy(to + c * (int64_t)bytes, from + c * tile->src_pitch_bytes, bytes);
+    }
+  }
+}
+
+TILE_INLINE void turn_tile(const tarn__tile *tile, size_t bytes) {
+  const int count = LANE_COUNT(bytes), width = LANES * count;
+  const bool is_whole = STREAMS_BLOCKS(count) &&
+                        ((uintptr_t)tile->dst | (uintptr_t)tile->dst_pitch_bytes) % LINE_BYTES == 0;
+  if (!tile->is_streaming && tile->row_count >= count && tile->column_count >= width) {
+    turn_cached(tile, bytes);
+  } else if (!tile->is_streaming &&
+             (tile->row_count < count / 2 || tile->column_count < width / 2 ||
+              tile->row_count * tile->column_count <= NARROW_COUNT)) {
+    turn_narrow(tile, bytes);
+  } else if (tile->is_streaming && is_whole && tile->is_direct && tile->row_count % count == 0 &&
+             tile->column_count % width == 0) {
+    turn_streamed(tile, bytes);
+  } else {
+    turn_packed(tile, is_whole, bytes);
   }
 }
 

@@ -10,13 +10,18 @@
 enum { TARN__TILE_DST_BYTES = 512, TARN__TILE_SRC_BYTES = 512, TARN__TILE_BYTES = 32768 };
 
 /* As in a tarn__transpose. `ahead` is the source of the tile that follows, of the same size, or
- * NULL: its lines are called for while this one is written. */
+ * NULL: its lines are called for while this one is written. Where rows are streamed that do not
+ * start at whole lines, `carried` has room for 64 bytes of each, from one tile of a row to the next;
+ * it is NULL where no line is shared. */
 typedef struct tarn__tile {
   char *dst;
   const char *src, *ahead;
   int64_t dst_pitch_bytes, src_pitch_bytes;
   int32_t row_count, column_count;
   bool is_streaming;
+  bool is_direct;
+  bool is_first, is_last; /* of the tiles of these rows */
+  char *carried;
 } tarn__tile;
 
 typedef void tarn__tile_function(const tarn__tile *tile);
