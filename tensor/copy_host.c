@@ -127,29 +127,6 @@ static void copy_lines(const host_copy *job, char *dst, const char *src) {
   }
 }
 
-static tarn__transpose transpose_of(const tarn__copy_walk *walk) {
-  return (tarn__transpose){.row_count = walk->outer.count,
-                           .column_count = walk->inner.count,
-                           .dst_pitch_bytes = walk->outer.dst_stride,
-                           .src_pitch_bytes = walk->inner.src_stride,
-                           .element_bytes = walk->unit_bytes,
-                           .is_streaming = walk->is_streaming};
-}
-
-static void turn_plane(const host_copy *job, char *dst, const char *src) {
-  const tarn__transpose plane = transpose_of(job->walk);
-  tarn__transpose_run(&plane, dst, src);
-}
-
-/* A small plane that is one stretch of the destination. */
-static void turn_staged_plane(const host_copy *job, char *dst, const char *src) {
-  tarn__transpose plane = transpose_of(job->walk);
-  plane.is_streaming = false;
-  aim_stage(job->stage, dst);
-  tarn__transpose_run(&plane, job->stage->bytes + job->stage->end, src);
-  fill_stage(job->stage, (size_t)(plane.row_count * plane.column_count) * plane.element_bytes);
-}
-
 /* `bytes` is a constant wherever this is called but once, so that each move is one instruction. */
 static inline __attribute__((always_inline)) void copy_tiles(const tarn__copy_walk *walk, char *dst,
                                                              const char *src, size_t bytes) {
@@ -197,21 +174,13 @@ static void copy_strided(const host_copy *job, char *dst, const char *src) {
 
 /* --- walks --- */
 
-/* One plane of the destination is one stretch that fits the stage. */
-static bool is_small_stretch(const tarn__copy_walk *walk) {
-  const int64_t line = walk->inner.count * (int64_t)walk->unit_bytes;
-  return walk->outer.dst_stride == line && line * walk->outer.count <= STAGE_BYTES;
-}
-
 static plane_function *plane_function_of(const tarn__copy_walk *walk, bool *is_staged) {
   *is_staged = false;
   switch (walk->executor) {
     case TARN__COPY_BY_NOTHING:
     case TARN__COPY_BY_MEMCPY:
       return copy_run;
-    case TARN__COPY_BY_TRANSPOSE:
-      *is_staged = walk->is_streaming && is_small_stretch(walk);
-      return *is_staged ? turn_staged_plane : turn_plane;
+    case TARN__COPY_BY_TRANSPOSE: /* has loops of its own */
     case TARN__COPY_BY_STRIDED:
       return copy_strided;
     case TARN__COPY_BY_ROWS:
@@ -264,17 +233,37 @@ static __attribute__((noinline)) void run_staged(const host_copy *plain, plane_f
   end_stage(&stage);
 }
 
+static void turn_planes(const tarn__copy_walk *walk, char *dst, const char *src) {
+  const tarn__transpose plane = {.row_count = walk->outer.count,
+                                 .column_count = walk->inner.count,
+                                 .dst_pitch_bytes = walk->outer.dst_stride,
+                                 .src_pitch_bytes = walk->inner.src_stride,
+                                 .element_bytes = walk->unit_bytes,
+                                 .is_streaming = walk->is_streaming};
+  int64_t shape[TARN_RANK_MAX], dst_strides[TARN_RANK_MAX], src_strides[TARN_RANK_MAX];
+  for (int32_t d = 0; d < walk->rank; d++) {
+    shape[d] = walk->loops[d].count;
+    dst_strides[d] = walk->loops[d].dst_stride;
+    src_strides[d] = walk->loops[d].src_stride;
+  }
+  tarn__transpose_run_all(&plane, walk->rank, shape, dst_strides, src_strides, dst, src);
+}
+
 static bool overlap(const char *dst, const char *src, size_t size_bytes) {
   return (uintptr_t)dst - (uintptr_t)src < size_bytes ||
          (uintptr_t)src - (uintptr_t)dst < size_bytes;
 }
 
 static void run_part(const tarn__copy_walk *walk, char *dst, const char *src) {
+  dst += walk->dst_offset;
+  src += walk->src_offset;
+  if (walk->executor == TARN__COPY_BY_TRANSPOSE) {
+    turn_planes(walk, dst, src);
+    return;
+  }
   const host_copy job = {.walk = walk, .kernels = tarn__row_kernels_now()};
   bool is_staged;
   plane_function *copy = plane_function_of(walk, &is_staged);
-  dst += walk->dst_offset;
-  src += walk->src_offset;
   if (is_staged) {
     run_staged(&job, copy, dst, src);
   } else {
