@@ -44,12 +44,14 @@ static bool load_dims(const tarn_layout *dst, const tarn_layout *src, int64_t ds
   return true;
 }
 
-/* True where `outer` goes on exactly where `inner` ends, on both sides. */
+/* True where `outer` goes on exactly where `inner` ends, on both sides. A destination's stride is
+ * positive, and none is as large as a product that did not fit. */
 static bool can_merge(const tarn__copy_plan *plan, int32_t outer, int32_t inner) {
-  int64_t dst_end, src_end;
-  return tarn_int64_mul(plan->dst_strides[inner], plan->shape[inner], &dst_end) &&
+  int64_t src_end;
+  const uint64_t dst_end = (uint64_t)plan->dst_strides[inner] * (uint64_t)plan->shape[inner];
+  return (uint64_t)plan->dst_strides[outer] == dst_end &&
          tarn_int64_mul(plan->src_strides[inner], plan->shape[inner], &src_end) &&
-         plan->dst_strides[outer] == dst_end && plan->src_strides[outer] == src_end;
+         plan->src_strides[outer] == src_end;
 }
 
 static void merge_dims(tarn__copy_plan *plan) {

@@ -67,7 +67,11 @@ static int64_t at_most(int64_t a, int64_t b) {
 static tarn__copy_dim take_loop(tarn__copy_walk *walk, int32_t dim) {
   const tarn__copy_dim taken = walk->loops[dim];
   walk->rank--;
-  for (int32_t d = dim; d < walk->rank; d++) walk->loops[d] = walk->loops[d + 1];
+  for (int32_t d = dim; d < walk->rank; d++) {
+    walk->loops[d].count = walk->loops[d + 1].count; /* one by one: few are not worth a call */
+    walk->loops[d].dst_stride = walk->loops[d + 1].dst_stride;
+    walk->loops[d].src_stride = walk->loops[d + 1].src_stride;
+  }
   return taken;
 }
 
@@ -134,6 +138,7 @@ static int64_t tile_of(const tarn__copy_walk *walk, int32_t turned) {
   const int64_t unit = (int64_t)walk->unit_bytes;
   if (turned < 0) return INT64_MAX;
   if (walk->executor == TARN__COPY_BY_GATHER) return GATHER_TILE_BYTES / unit;
+  if (walk->executor != TARN__COPY_BY_STRIDED) return INT64_MAX;
   const int64_t edge = TILE_BYTES / unit;
   return edge < TILE_EDGE_MIN ? TILE_EDGE_MIN : at_most(edge, TILE_EDGE_MAX);
 }
