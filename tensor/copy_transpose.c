@@ -33,7 +33,11 @@ typedef struct tile_shape {
 } tile_shape;
 
 static const tile_shape shapes[5] = {
-    {64, 256, 1024}, {128, 128, 1024}, {128, 256, 1024}, {256, 256, 1024}, {256, 256, 1024}};
+    {64, 256, 1024}, {128, 256, 2048}, {128, 256, 1024}, {256, 256, 1024}, {256, 256, 1024}};
+
+/* Where rows are streamed that do not start at whole lines. */
+static const tile_shape carried_shapes[5] = {
+    {128, 128, 512}, {256, 64, 512}, {256, 128, 512}, {256, 256, 512}, {256, 256, 512}};
 
 /* Where lines are carried from tile to tile, a strip has fewer rows. */
 enum { CARRIED_ROWS = 512 };
@@ -117,7 +121,6 @@ static void walk_plane(const run *self, char *dst, const char *src, char *carrie
   const int64_t bytes = (int64_t)plane->element_bytes;
   tiling whole = self->tiles, *tiles = &whole;
   tarn__tile tile = self->tile;
-  if (carried != NULL) tiles->strip_rows = CARRIED_ROWS;
   tiles->lead_rows = lead_count(src, plane->src_pitch_bytes, plane->element_bytes);
   tiles->lead_columns = lead_count(dst, plane->dst_pitch_bytes, plane->element_bytes);
   spot at = {.strip_end = at_most(tiles->lead_rows + tiles->strip_rows, plane->row_count)};
@@ -153,28 +156,30 @@ static void turn_plane(const run *self, char *dst, const char *src) {
   }
 }
 
-/* Steps the index, the last dimension first; false after the last plane. */
-static inline bool step_plane(int32_t rank, const int64_t *shape, const int64_t *dst_strides,
-                              const int64_t *src_strides, int64_t *index, char **dst,
-                              const char **src) {
+/* Steps the index, the last loop first; false after the last plane. */
+static inline bool step_plane(int32_t rank, const tarn__transpose_loop *loops, int64_t *index,
+                              char **dst, const char **src) {
   for (int32_t d = rank - 1; d >= 0; d--) {
-    if (++index[d] < shape[d]) {
-      *dst += dst_strides[d];
-      *src += src_strides[d];
+    const tarn__transpose_loop *loop = &loops[d];
+    if (++index[d] < loop->count) {
+      *dst += loop->dst_stride_bytes;
+      *src += loop->src_stride_bytes;
       return true;
     }
-    *dst -= (shape[d] - 1) * dst_strides[d];
-    *src -= (shape[d] - 1) * src_strides[d];
+    *dst -= (loop->count - 1) * loop->dst_stride_bytes;
+    *src -= (loop->count - 1) * loop->src_stride_bytes;
     index[d] = 0;
   }
   return false;
 }
 
-static run prepare(const tarn__transpose *plane) {
+static run prepare(const tarn__transpose *plane, const char *dst) {
   const int size_index = size_index_of(plane->element_bytes);
   const int64_t row_bytes = plane->column_count << size_index;
   const bool is_streaming = plane->is_streaming && row_bytes >= LINE_BYTES;
-  const tile_shape *shape = &shapes[size_index];
+  const tile_shape *shape = is_streaming && !has_whole_lines(plane, dst)
+                                ? &carried_shapes[size_index]
+                                : &shapes[size_index];
   const tarn__tile_kernels *kernels = choose_kernels(row_bytes);
   return (run){.plane = plane,
                .kernels = kernels,
@@ -207,7 +212,7 @@ static inline void turn_one_tile(run *self, char *dst, const char *src, const ch
 }
 
 void tarn__transpose_run(const tarn__transpose *plane, char *dst, const char *src) {
-  run self = prepare(plane);
+  run self = prepare(plane, dst);
   if (is_one_tile(&self)) {
     turn_one_tile(&self, dst, src, NULL);
   } else {
@@ -216,10 +221,9 @@ void tarn__transpose_run(const tarn__transpose *plane, char *dst, const char *sr
   finish(&self);
 }
 
-void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank, const int64_t *shape,
-                             const int64_t *dst_strides, const int64_t *src_strides, char *dst,
-                             const char *src) {
-  run self = prepare(plane);
+void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank,
+                             const tarn__transpose_loop *loops, char *dst, const char *src) {
+  run self = prepare(plane, dst);
   const bool is_small = is_one_tile(&self);
   int64_t index[TARN_RANK_MAX];
   for (int32_t d = 0; d < rank; d++) index[d] = 0;
@@ -227,7 +231,7 @@ void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank, const i
   while (goes_on) {
     char *const to = dst;
     const char *const from = src;
-    goes_on = step_plane(rank, shape, dst_strides, src_strides, index, &dst, &src);
+    goes_on = step_plane(rank, loops, index, &dst, &src);
     if (is_small) {
       turn_one_tile(&self, to, from, goes_on ? src : NULL);
     } else {

@@ -25,9 +25,9 @@
 #define TILE_INLINE static inline __attribute__((always_inline))
 #define LANE_COUNT(bytes) (16 / (int)(bytes))
 
-/* Whether the blocks of a line follow each other closely enough for the buffers that gather streamed
- * stores into lines: the rows of a block are as many lines at a time. */
-#define STREAMS_BLOCKS(count) (LANES == 4)
+/* Whether a block is whole lines: parts of several, in turn, would leave the processor's buffers
+ * for streamed stores before they are full. */
+#define STREAMS_BLOCKS (LANES == 4)
 
 enum { NARROW_COUNT = 32, LINE_BYTES = 64, VEC_BYTES = 16 * LANES };
 
@@ -101,27 +101,38 @@ TILE_INLINE void stream_row(char *to, char *row, size_t lead, size_t count, char
   }
 }
 
-/* The lines of the tile ahead, one after the other. */
+/* The lines of the tile ahead, one after the other. Where those of the source do not start at whole
+ * lines, there is one more to each. */
 typedef struct ahead {
   const char *line;
   int64_t pitch, at, end;
+  bool is_odd;
 } ahead;
 
 TILE_INLINE ahead lines_ahead(const tarn__tile *tile, size_t bytes) {
-  return (ahead){tile->ahead, tile->src_pitch_bytes, 0, tile->row_count * (int64_t)bytes};
+  const bool is_odd =
+      (((uintptr_t)tile->ahead | (uintptr_t)tile->src_pitch_bytes) % LINE_BYTES) != 0;
+  const int64_t line_bytes = tile->row_count * (int64_t)bytes;
+  return (ahead){tile->ahead, tile->src_pitch_bytes, 0, line_bytes + (is_odd ? LINE_BYTES : 0),
+                 is_odd};
+}
+
+TILE_INLINE void call_for_line(ahead *next) {
+  __builtin_prefetch(next->line + next->at, 0, 2);
+  next->at += LINE_BYTES;
+  if (next->at >= next->end) {
+    next->at = 0;
+    next->line += next->pitch;
+  }
 }
 
 TILE_INLINE void call_for_lines(ahead *next, int count) {
   if (next->line == NULL) return;
 #pragma GCC unroll 16
-  for (int i = 0; i < count; i++) {
-    __builtin_prefetch(next->line + next->at, 0, 2);
-    next->at += LINE_BYTES;
-    if (next->at >= next->end) {
-      next->at = 0;
-      next->line += next->pitch;
-    }
-  }
+  for (int i = 0; i < count; i++) call_for_line(next);
+  if (!next->is_odd) return;
+#pragma GCC unroll 4
+  for (int i = 0; i < (count + 3) / 4; i++) call_for_line(next);
 }
 
 /* One block's rows to their place; fewer of them, and fewer bytes, at a ragged edge. */
@@ -252,8 +263,8 @@ TILE_INLINE void turn_narrow(const tarn__tile *tile, size_t bytes) {
 
 TILE_INLINE void turn_tile(const tarn__tile *tile, size_t bytes) {
   const int count = LANE_COUNT(bytes), width = LANES * count;
-  const bool is_whole = STREAMS_BLOCKS(count) &&
-                        ((uintptr_t)tile->dst | (uintptr_t)tile->dst_pitch_bytes) % LINE_BYTES == 0;
+  const bool is_whole =
+      STREAMS_BLOCKS && ((uintptr_t)tile->dst | (uintptr_t)tile->dst_pitch_bytes) % LINE_BYTES == 0;
   if (!tile->is_streaming && tile->row_count >= count && tile->column_count >= width) {
     turn_cached(tile, bytes);
   } else if (!tile->is_streaming &&

@@ -11,15 +11,15 @@ enum { TARN__TILE_DST_BYTES = 512, TARN__TILE_SRC_BYTES = 512, TARN__TILE_BYTES 
 
 /* As in a tarn__transpose. `ahead` is the source of the tile that follows, of the same size, or
  * NULL: its lines are called for while this one is written. Where rows are streamed that do not
- * start at whole lines, `carried` has room for 64 bytes of each, from one tile of a row to the next;
- * it is NULL where no line is shared. */
+ * start at whole lines, `carried` has room for 64 bytes of each, from one tile of a row to the
+ * next; it is NULL where no line is shared. */
 typedef struct tarn__tile {
   char *dst;
   const char *src, *ahead;
   int64_t dst_pitch_bytes, src_pitch_bytes;
   int32_t row_count, column_count;
   bool is_streaming;
-  bool is_direct;
+  bool is_direct;         /* a source of few lines is not packed first */
   bool is_first, is_last; /* of the tiles of these rows */
   char *carried;
 } tarn__tile;
