@@ -156,18 +156,18 @@ static void turn_plane(const run *self, char *dst, const char *src) {
   }
 }
 
-/* Steps the index, the last loop first; false after the last plane. */
-static inline bool step_plane(int32_t rank, const tarn__transpose_loop *loops, int64_t *index,
-                              char **dst, const char **src) {
+/* Steps the index, the last dimension first; false after the last plane. */
+static inline bool step_plane(int32_t rank, const int64_t *shape, const int64_t *dst_strides,
+                              const int64_t *src_strides, int64_t *index, char **dst,
+                              const char **src) {
   for (int32_t d = rank - 1; d >= 0; d--) {
-    const tarn__transpose_loop *loop = &loops[d];
-    if (++index[d] < loop->count) {
-      *dst += loop->dst_stride_bytes;
-      *src += loop->src_stride_bytes;
+    if (++index[d] < shape[d]) {
+      *dst += dst_strides[d];
+      *src += src_strides[d];
       return true;
     }
-    *dst -= (loop->count - 1) * loop->dst_stride_bytes;
-    *src -= (loop->count - 1) * loop->src_stride_bytes;
+    *dst -= (shape[d] - 1) * dst_strides[d];
+    *src -= (shape[d] - 1) * src_strides[d];
     index[d] = 0;
   }
   return false;
@@ -221,8 +221,9 @@ void tarn__transpose_run(const tarn__transpose *plane, char *dst, const char *sr
   finish(&self);
 }
 
-void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank,
-                             const tarn__transpose_loop *loops, char *dst, const char *src) {
+void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank, const int64_t *shape,
+                             const int64_t *dst_strides, const int64_t *src_strides, char *dst,
+                             const char *src) {
   run self = prepare(plane, dst);
   const bool is_small = is_one_tile(&self);
   int64_t index[TARN_RANK_MAX];
@@ -231,7 +232,7 @@ void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank,
   while (goes_on) {
     char *const to = dst;
     const char *const from = src;
-    goes_on = step_plane(rank, loops, index, &dst, &src);
+    goes_on = step_plane(rank, shape, dst_strides, src_strides, index, &dst, &src);
     if (is_small) {
       turn_one_tile(&self, to, from, goes_on ? src : NULL);
     } else {

@@ -32,17 +32,13 @@ typedef struct tarn__transpose {
  * bytes are in order with the caller's later stores when it returns. */
 void tarn__transpose_run(const tarn__transpose *plane, char *dst, const char *src);
 
-/* One dimension of planes. */
-typedef struct tarn__transpose_loop {
-  int64_t count, dst_stride_bytes, src_stride_bytes;
-} tarn__transpose_loop;
-
-/* A plane for each index of loops[0] .. loops[rank - 1], the last one fastest; `dst` and `src` are
- * those of index 0. Planes smaller than a tile gain most by coming together: each calls for the
- * source of the next, which does best where the last loop has the narrowest stride of the source,
- * and streamed bytes are waited for once. */
-void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank,
-                             const tarn__transpose_loop *loops, char *dst, const char *src);
+/* A plane for each index of `shape`, the last dimension fastest; `dst` and `src` are those of index
+ * 0, strides are in bytes. Planes smaller than a tile gain most by coming together: each calls for
+ * the source of the next, which does best where the last stride of the source is the narrowest, and
+ * streamed bytes are waited for once. */
+void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank, const int64_t *shape,
+                             const int64_t *dst_strides, const int64_t *src_strides, char *dst,
+                             const char *src);
 
 static inline bool tarn__transpose_can(size_t element_bytes) {
   return element_bytes <= 16 && element_bytes != 0 && (element_bytes & (element_bytes - 1)) == 0;

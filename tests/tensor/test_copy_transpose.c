@@ -191,6 +191,55 @@ static void random_planes_are_turned(void **state) {
   }
 }
 
+/* Planes of `rows` x `columns`, 3 x 5 of them, with the elements of the source between each other
+ * and those of the destination apart. */
+static void check_planes(int64_t rows, int64_t columns, size_t bytes, bool is_streaming) {
+  const int64_t unit = (int64_t)bytes, line = 3 * rows * unit;
+  const int64_t counts[2] = {5, 3};
+  const int64_t src_strides[2] = {columns * line, rows * unit};
+  const int64_t dst_strides[2] = {rows * columns * unit, 5 * rows * columns * unit};
+  const tarn__transpose plane = {.row_count = rows,
+                                 .column_count = columns,
+                                 .dst_pitch_bytes = columns * unit,
+                                 .src_pitch_bytes = line,
+                                 .element_bytes = bytes,
+                                 .is_streaming = is_streaming};
+  side src = make_side(5 * columns, line, line, 0, 0);
+  side dst = make_side(15 * rows, columns * unit, columns * unit, MARGIN, 0);
+  fill(&src);
+  memset(dst.block, GUARD, dst.block_bytes);
+  tarn__transpose_run_all(&plane, 2, counts, dst_strides, src_strides, dst.first, src.first);
+  for (int64_t i = 0; i < 15; i++) {
+    const char *to = dst.first + i / 3 * dst_strides[0] + i % 3 * dst_strides[1];
+    const char *from = src.first + i / 3 * src_strides[0] + i % 3 * src_strides[1];
+    for (int64_t at = 0; at < rows * columns; at++) {
+      const int64_t r = at / columns, c = at % columns;
+      assert_memory_equal(to + at * unit, from + c * line + r * unit, bytes);
+    }
+  }
+  for (int i = 0; i < MARGIN; i++) {
+    assert_int_equal((unsigned char)dst.block[i], GUARD);
+    assert_int_equal((unsigned char)dst.block[dst.block_bytes - 1 - (size_t)i], GUARD);
+  }
+  free(src.block);
+  free(dst.block);
+}
+
+static void many_planes_are_turned_by_one_call(void **state) {
+  (void)state;
+  const int64_t sizes[][2] = {{1, 1}, {2, 3}, {8, 32}, {64, 64}, {17, 33}, {16, 300}, {300, 20}};
+  for (int level = TARN__CPU_PORTABLE; level <= (int)tarn__cpu_level_detect(); level++) {
+    tarn__cpu_level_limit((tarn__cpu_level)level);
+    for (size_t bytes = 1; bytes <= 16; bytes *= 2) {
+      for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        check_planes(sizes[i][0], sizes[i][1], bytes, /*is_streaming=*/false);
+        check_planes(sizes[i][0], sizes[i][1], bytes, /*is_streaming=*/true);
+      }
+    }
+  }
+  tarn__cpu_level_limit(TARN__CPU_AVX512);
+}
+
 static void sizes_of_elements_that_it_turns_are_named(void **state) {
   (void)state;
   for (size_t bytes = 0; bytes < 40; bytes++) {
@@ -210,6 +259,7 @@ int main(void) {
       cmocka_unit_test(a_whole_line_pitch_at_an_odd_address_will_do),
       cmocka_unit_test(pitches_may_be_negative),
       cmocka_unit_test(random_planes_are_turned),
+      cmocka_unit_test(many_planes_are_turned_by_one_call),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
