@@ -27,13 +27,36 @@ static void run_host_job(void *argument) {
 
 /* --- checks --- */
 
+/* The whole-byte widths of each code, as a set of their sizes in bytes: what tarn_dtype_check lets
+ * pass for one lane. Codes that are rarer than these go the long way. */
+static const uint8_t code_sizes[] = {
+    [TARN_CODE_INT] = 1 | 2 | 4 | 8,
+    [TARN_CODE_UINT] = 1 | 2 | 4 | 8,
+    [TARN_CODE_FLOAT] = 2 | 4 | 8,
+    [TARN_CODE_OPAQUE] = 0,
+    [TARN_CODE_BFLOAT] = 2,
+    [TARN_CODE_COMPLEX] = 4 | 8 | 16,
+    [TARN_CODE_BOOL] = 1,
+};
+
+/* Where both have one dtype of the above: its size; else 0. */
+static inline size_t common_element_bytes(tarn_dtype dst, tarn_dtype src) {
+  const size_t size = dst.bits / 8;
+  if (memcmp(&dst, &src, sizeof dst) != 0) return 0;
+  if (dst.lanes != 1 || dst.code >= sizeof code_sizes) return 0;
+  return dst.bits % 8 == 0 && tarn_is_power_of_two(size) ? code_sizes[dst.code] & size : 0;
+}
+
 /* A tensor is a value, so somebody may have written any numbers into it. */
 static tarn_status check_inside(const tarn_tensor *tensor, const char *which,
                                 size_t element_bytes) {
   int64_t first, end;
   tarn_layout_bounds(&tensor->layout, &first, &end);
-  size_t size_bytes = tarn_storage_size_bytes(tensor->storage);
-  if (first >= 0 && (uint64_t)end <= size_bytes / element_bytes) return TARN_OK;
+  size_t end_bytes, size_bytes = tarn_storage_size_bytes(tensor->storage);
+  if (first >= 0 && end >= 0 && tarn_size_mul((size_t)end, element_bytes, &end_bytes) &&
+      end_bytes <= size_bytes) {
+    return TARN_OK;
+  }
   return tarn_fail(TARN_INVALID_ARGUMENT,
                    "elements %" PRId64 " to %" PRId64
                    " of the %s do not lie in its storage of %zu "
@@ -41,24 +64,32 @@ static tarn_status check_inside(const tarn_tensor *tensor, const char *which,
                    first, end - 1, which, size_bytes);
 }
 
-static tarn_status check_tensors(const tarn_tensor *dst, const tarn_tensor *src) {
+static tarn_status check_dtypes(tarn_dtype dst, tarn_dtype src) {
   char dst_name[64], src_name[64];
+  const tarn_status status = tarn_dtype_check(dst);
+  if (status != TARN_OK || tarn_dtype_equal(dst, src)) return status;
+  return tarn_fail(TARN_NOT_SUPPORTED, "a copy from %s to %s would convert",
+                   tarn_dtype_name(src, src_name, sizeof src_name),
+                   tarn_dtype_name(dst, dst_name, sizeof dst_name));
+}
+
+static tarn_status check_tensors(const tarn_tensor *dst, const tarn_tensor *src,
+                                 size_t *element_bytes) {
   if (dst == NULL || src == NULL || dst->storage == NULL || src->storage == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a copy from or to a tensor without a storage");
   }
-  tarn_status status = tarn_dtype_check(dst->dtype);
-  if (status != TARN_OK) return status;
-  if (!tarn_dtype_equal(dst->dtype, src->dtype)) {
-    return tarn_fail(TARN_NOT_SUPPORTED, "a copy from %s to %s would convert",
-                     tarn_dtype_name(src->dtype, src_name, sizeof src_name),
-                     tarn_dtype_name(dst->dtype, dst_name, sizeof dst_name));
+  *element_bytes = common_element_bytes(dst->dtype, src->dtype);
+  tarn_status status = TARN_OK;
+  if (*element_bytes == 0) {
+    status = check_dtypes(dst->dtype, src->dtype);
+    if (status != TARN_OK) return status;
+    *element_bytes = tarn_dtype_size_bytes(dst->dtype);
   }
   if (tarn_storage_is_read_only(dst->storage)) {
     return tarn_fail(TARN_READ_ONLY, "the destination's storage is read-only");
   }
-  size_t element_bytes = tarn_dtype_size_bytes(dst->dtype);
-  status = check_inside(dst, "destination", element_bytes);
-  if (status == TARN_OK) status = check_inside(src, "source", element_bytes);
+  status = check_inside(dst, "destination", *element_bytes);
+  if (status == TARN_OK) status = check_inside(src, "source", *element_bytes);
   return status;
 }
 
@@ -201,19 +232,27 @@ static void fill_report(tarn_copy_report *report, const tarn__copy_plan *plan,
   report->was_synchronous = outcome->is_done;
 }
 
+/* Without a call for what is mostly a handful of numbers. */
+static inline bool have_one_shape(const tarn_layout *a, const tarn_layout *b) {
+  if (a->rank != b->rank) return false;
+  for (int32_t d = 0; d < a->rank; d++) {
+    if (a->shape[d] != b->shape[d]) return false;
+  }
+  return true;
+}
+
 /* Plans a copy between checked tensors; `expanded` is room for a source that is broadcast. */
 static tarn_status plan_work(const tarn_tensor *dst, const tarn_tensor *src, task *work,
                              tarn_layout *expanded) {
   work->dst = dst;
   work->src = src;
   work->from = &src->layout;
-  if (!tarn_layout_same_shape(&src->layout, &dst->layout)) {
+  if (!have_one_shape(&src->layout, &dst->layout)) {
     *expanded = src->layout;
     tarn_status status = tarn_layout_expand(expanded, dst->layout.rank, dst->layout.shape);
     if (status != TARN_OK) return status;
     work->from = expanded;
   }
-  work->element_bytes = tarn_dtype_size_bytes(dst->dtype);
   work->dst_device = tarn_storage_device(dst->storage);
   work->src_device = tarn_storage_device(src->storage);
   work->dst_base = tarn_storage_data_mutable(dst->storage);
@@ -227,9 +266,11 @@ static tarn_status plan_work(const tarn_tensor *dst, const tarn_tensor *src, tas
   return TARN_OK;
 }
 
-static tarn_status copy_checked(const tarn_tensor *dst, const tarn_tensor *src, tarn_stream *stream,
+static tarn_status copy_checked(const tarn_tensor *dst, const tarn_tensor *src,
+                                size_t element_bytes, tarn_stream *stream,
                                 tarn_copy_report *report) {
   task work;
+  work.element_bytes = element_bytes;
   tarn_layout expanded;
   tarn__copy_outcome outcome = {.executor = "none", .is_done = true};
   tarn_status status = plan_work(dst, src, &work, &expanded);
@@ -279,26 +320,6 @@ static inline size_t packed_bytes(const tarn_layout *dst, const tarn_layout *src
   return count * element_bytes;
 }
 
-/* The whole-byte widths of each code, as a set of their sizes in bytes: what tarn_dtype_check lets
- * pass for one lane. Codes that are rarer than these go the long way. */
-static const uint8_t code_sizes[] = {
-    [TARN_CODE_INT] = 1 | 2 | 4 | 8,
-    [TARN_CODE_UINT] = 1 | 2 | 4 | 8,
-    [TARN_CODE_FLOAT] = 2 | 4 | 8,
-    [TARN_CODE_OPAQUE] = 0,
-    [TARN_CODE_BFLOAT] = 2,
-    [TARN_CODE_COMPLEX] = 4 | 8 | 16,
-    [TARN_CODE_BOOL] = 1,
-};
-
-/* Where both have one dtype of the above: its size; else 0. */
-static inline size_t common_element_bytes(tarn_dtype dst, tarn_dtype src) {
-  const size_t size = dst.bits / 8;
-  if (memcmp(&dst, &src, sizeof dst) != 0) return 0;
-  if (dst.lanes != 1 || dst.code >= sizeof code_sizes) return 0;
-  return dst.bits % 8 == 0 && tarn_is_power_of_two(size) ? code_sizes[dst.code] & size : 0;
-}
-
 /* True where `size_bytes` at the tensor's offset lie in its bytes; *start is where. */
 static inline bool packed_start(const tarn_tensor *tensor, tarn_bytes bytes, size_t element_bytes,
                                 size_t size_bytes, uintptr_t *start) {
@@ -346,8 +367,9 @@ static __attribute__((noinline)) tarn_status copy_long_way(const tarn_tensor *ds
     }
     *report = (tarn_copy_report){.struct_size = sizeof *report, .executor = "none"};
   }
-  const tarn_status status = check_tensors(dst, src);
-  return status == TARN_OK ? copy_checked(dst, src, stream, report) : status;
+  size_t element_bytes = 0;
+  const tarn_status status = check_tensors(dst, src, &element_bytes);
+  return status == TARN_OK ? copy_checked(dst, src, element_bytes, stream, report) : status;
 }
 
 tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src, tarn_stream *stream,

@@ -10,8 +10,17 @@ static void remove_dim(tarn__copy_plan *plan, int32_t dim) {
   }
 }
 
+/* True where dimension `outer` goes on exactly where one of `size` and these strides ends, on both
+ * sides. A destination's stride is positive, and none is as large as a product that did not fit. */
+static inline bool goes_on(const tarn__copy_plan *plan, int32_t outer, int64_t size, int64_t dst,
+                           int64_t src) {
+  int64_t src_end;
+  return (uint64_t)plan->dst_strides[outer] == (uint64_t)dst * (uint64_t)size &&
+         tarn_int64_mul(src, size, &src_end) && plan->src_strides[outer] == src_end;
+}
+
 /* Puts a dimension where its destination stride belongs, behind wider ones. */
-static void insert_dim(tarn__copy_plan *plan, int64_t size, int64_t dst, int64_t src) {
+static inline void insert_dim(tarn__copy_plan *plan, int64_t size, int64_t dst, int64_t src) {
   int32_t at = plan->rank++;
   for (; at > 0 && plan->dst_strides[at - 1] < dst; at--) {
     plan->shape[at] = plan->shape[at - 1];
@@ -23,9 +32,10 @@ static void insert_dim(tarn__copy_plan *plan, int64_t size, int64_t dst, int64_t
   plan->src_strides[at] = src;
 }
 
-/* Takes over what has more than one index, in bytes. A dimension that is flipped in the destination
- * is walked backwards: the same pairs of elements, and what is flipped on both sides is then
- * flipped on none. False where there are no elements. */
+/* Takes over what has more than one index, in bytes, as one with the dimension before where that is
+ * so. A dimension that is flipped in the destination is walked backwards: the same pairs of
+ * elements, and what is flipped on both sides is then flipped on none. False where there are no
+ * elements. */
 static bool load_dims(const tarn_layout *dst, const tarn_layout *src, int64_t dst_element,
                       int64_t src_element, tarn__copy_plan *plan) {
   for (int32_t d = 0; d < dst->rank; d++) {
@@ -39,25 +49,25 @@ static bool load_dims(const tarn_layout *dst, const tarn_layout *src, int64_t ds
       to = -to;
       from = -from;
     }
-    insert_dim(plan, size, to, from);
+    const int32_t last = plan->rank - 1;
+    if (last >= 0 && goes_on(plan, last, size, to, from)) {
+      plan->shape[last] *= size;
+      plan->dst_strides[last] = to;
+      plan->src_strides[last] = from;
+    } else {
+      insert_dim(plan, size, to, from);
+    }
   }
   return true;
-}
-
-/* True where `outer` goes on exactly where `inner` ends, on both sides. A destination's stride is
- * positive, and none is as large as a product that did not fit. */
-static bool can_merge(const tarn__copy_plan *plan, int32_t outer, int32_t inner) {
-  int64_t src_end;
-  const uint64_t dst_end = (uint64_t)plan->dst_strides[inner] * (uint64_t)plan->shape[inner];
-  return (uint64_t)plan->dst_strides[outer] == dst_end &&
-         tarn_int64_mul(plan->src_strides[inner], plan->shape[inner], &src_end) &&
-         plan->src_strides[outer] == src_end;
 }
 
 static void merge_dims(tarn__copy_plan *plan) {
   for (int32_t inner = plan->rank - 1; inner > 0; inner--) {
     for (int32_t outer = inner - 1; outer >= 0; outer--) {
-      if (!can_merge(plan, outer, inner)) continue;
+      if (!goes_on(plan, outer, plan->shape[inner], plan->dst_strides[inner],
+                   plan->src_strides[inner])) {
+        continue;
+      }
       plan->shape[inner] *= plan->shape[outer];
       remove_dim(plan, outer);
       inner--;

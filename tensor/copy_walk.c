@@ -63,25 +63,13 @@ static int64_t at_most(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
-/* Takes loop `dim` out of the loops. */
-static tarn__copy_dim take_loop(tarn__copy_walk *walk, int32_t dim) {
-  const tarn__copy_dim taken = walk->loops[dim];
-  walk->rank--;
-  for (int32_t d = dim; d < walk->rank; d++) {
-    walk->loops[d].count = walk->loops[d + 1].count; /* one by one: few are not worth a call */
-    walk->loops[d].dst_stride = walk->loops[d + 1].dst_stride;
-    walk->loops[d].src_stride = walk->loops[d + 1].src_stride;
-  }
-  return taken;
-}
-
-/* The loop along which the source is narrower than along `inner`; -1. One that is broadcast
- * (stride 0) is narrow for nothing: its run stays in the cache anyway. */
-static int32_t turned_loop(const tarn__copy_walk *walk) {
-  int32_t found = -1;
-  int64_t narrowest = magnitude(walk->inner.src_stride);
-  for (int32_t d = 0; d < walk->rank; d++) {
-    const int64_t stride = magnitude(walk->loops[d].src_stride);
+/* The plan's dimension along which the source is narrower than along the last one; -1. One that is
+ * broadcast (stride 0) is narrow for nothing: its run stays in the cache anyway. */
+static int32_t turned_dim(const tarn__copy_plan *plan) {
+  int32_t found = -1, last = plan->rank - 1;
+  int64_t narrowest = magnitude(plan->src_strides[last]);
+  for (int32_t d = 0; d < last; d++) {
+    const int64_t stride = magnitude(plan->src_strides[d]);
     if (stride == 0 || stride >= narrowest) continue;
     narrowest = stride;
     found = d;
@@ -89,21 +77,38 @@ static int32_t turned_loop(const tarn__copy_walk *walk) {
   return found;
 }
 
-static tarn__copy_executor choose(const tarn__copy_walk *walk, int32_t turned) {
+/* Number by number: a move of several would wait for the stores that it loads from. */
+static inline void take_dim(tarn__copy_dim *dim, const tarn__copy_plan *plan, int32_t index) {
+  dim->count = plan->shape[index];
+  dim->dst_stride = plan->dst_strides[index];
+  dim->src_stride = plan->src_strides[index];
+}
+
+/* The last dimension becomes `inner`, and the turned one, or else the one before, `outer`. */
+static void take_dims(tarn__copy_walk *walk, const tarn__copy_plan *plan, int32_t turned) {
+  const int32_t last = plan->rank - 1, outer = turned >= 0 ? turned : last - 1;
+  take_dim(&walk->inner, plan, last);
+  if (outer >= 0) take_dim(&walk->outer, plan, outer);
+  for (int32_t d = 0; d < last; d++) {
+    if (d != outer) take_dim(&walk->loops[walk->rank++], plan, d);
+  }
+}
+
+static tarn__copy_executor choose(const tarn__copy_walk *walk, bool is_turned) {
   const int64_t unit = (int64_t)walk->unit_bytes, step = walk->inner.src_stride;
   const bool is_dense = walk->inner.dst_stride == unit;
   const bool has_kernels = tarn__transpose_can(walk->unit_bytes);
   if (is_dense && step == 0) return TARN__COPY_BY_BROADCAST;
   if (unit >= LONG_RUN_BYTES) return TARN__COPY_BY_ROWS;
   const bool is_small_step = step > 0 && step <= GATHER_STEP_MAX * unit;
-  if (turned >= 0 && !(is_dense && is_small_step && has_kernels)) {
-    return is_dense && has_kernels && magnitude(walk->loops[turned].src_stride) == unit
+  if (is_turned && !(is_dense && is_small_step && has_kernels)) {
+    return is_dense && has_kernels && magnitude(walk->outer.src_stride) == unit
                ? TARN__COPY_BY_TRANSPOSE
                : TARN__COPY_BY_STRIDED;
   }
   if (!has_kernels) return is_dense ? TARN__COPY_BY_GATHER : TARN__COPY_BY_ROWS;
   if (is_dense && step == -unit) return TARN__COPY_BY_FLIP;
-  if (walk->inner.count < LINE_COUNT_MIN && walk->rank > 0) return TARN__COPY_BY_STRIDED;
+  if (walk->inner.count < LINE_COUNT_MIN && walk->outer.count > 1) return TARN__COPY_BY_STRIDED;
   return is_dense ? TARN__COPY_BY_GATHER : TARN__COPY_BY_SCATTER;
 }
 
@@ -134,9 +139,9 @@ static void order_loops(tarn__copy_walk *walk) {
   }
 }
 
-static int64_t tile_of(const tarn__copy_walk *walk, int32_t turned) {
+static int64_t tile_of(const tarn__copy_walk *walk, bool is_turned) {
   const int64_t unit = (int64_t)walk->unit_bytes;
-  if (turned < 0) return INT64_MAX;
+  if (!is_turned) return INT64_MAX;
   if (walk->executor == TARN__COPY_BY_GATHER) return GATHER_TILE_BYTES / unit;
   if (walk->executor != TARN__COPY_BY_STRIDED) return INT64_MAX;
   const int64_t edge = TILE_BYTES / unit;
@@ -177,15 +182,10 @@ void tarn__copy_walk_make(const tarn__copy_plan *plan, tarn__copy_walk *walk) {
   walk->src_offset = plan->src_offset;
   walk->outer = walk->inner = (tarn__copy_dim){.count = 1};
   if (plan->rank > 0) {
-    for (int32_t d = 0; d < plan->rank; d++) {
-      walk->loops[d] = (tarn__copy_dim){plan->shape[d], plan->dst_strides[d], plan->src_strides[d]};
-    }
-    walk->rank = plan->rank - 1;
-    walk->inner = walk->loops[walk->rank];
-    const int32_t turned = turned_loop(walk);
-    walk->executor = choose(walk, turned);
-    walk->tile = tile_of(walk, turned);
-    if (walk->rank > 0) walk->outer = take_loop(walk, turned >= 0 ? turned : walk->rank - 1);
+    const int32_t turned = turned_dim(plan);
+    take_dims(walk, plan, turned);
+    walk->executor = choose(walk, turned >= 0);
+    walk->tile = tile_of(walk, turned >= 0);
     if (walk->executor == TARN__COPY_BY_TRANSPOSE) {
       turn_forward(walk);
       order_loops(walk);
