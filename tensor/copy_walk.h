@@ -12,10 +12,10 @@
 #include "tensor/copy_plan.h"
 
 typedef enum tarn__copy_executor {
-  TARN__COPY_BY_NOTHING, /* no elements */
-  TARN__COPY_BY_MEMCPY,  /* one run; the only one that may overlap */
-  TARN__COPY_BY_ROWS,    /* runs of some length */
-  TARN__COPY_BY_TRANSPOSE, /* the source is consecutive along `outer`, the destination along `inner` */
+  TARN__COPY_BY_NOTHING,   /* no elements */
+  TARN__COPY_BY_MEMCPY,    /* one run; the only one that may overlap */
+  TARN__COPY_BY_ROWS,      /* runs of some length */
+  TARN__COPY_BY_TRANSPOSE, /* consecutive along `outer` in the source, `inner` in the destination */
   TARN__COPY_BY_GATHER,    /* consecutive in the destination, spaced in the source */
   TARN__COPY_BY_SCATTER,   /* spaced in the destination */
   TARN__COPY_BY_BROADCAST, /* one run of the source again and again along `inner` */

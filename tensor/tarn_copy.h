@@ -1,7 +1,9 @@
 /* tarn_copy.h: one function that copies any tensor to any tensor of the same shape.
  *
  * Any strides on both sides, host or device on both sides, in the order of a stream. A planner
- * first reduces the two layouts to the fewest runs; then one executor runs the plan.
+ * first reduces the two layouts to the fewest runs; then one executor runs the plan. Between host
+ * memories a large copy is shared out among threads (tarn_copy_threads.h), and a destination that
+ * the caches would not keep is written around them.
  *
  * 1. The call notes `stream` on both storages, so either tensor may be released right after it: no
  *    byte is reused, and no deleter runs, before the stream has passed the copy.
@@ -25,10 +27,10 @@ typedef struct tarn_copy_report {
   size_t moved_bytes; /* of the destination */
   uint64_t run_count; /* contiguous runs after reduction */
   /* A literal. "none"; "memcpy": one run. By the CPU: "rows", long or evenly spaced runs;
-   * "transpose", consecutive along one dimension in the source and along another in the destination;
-   * "gather" and "scatter", spaced in the source, in the destination; "broadcast", one run again and
-   * again; "flip", a run backwards; "strided", anything else. With a device: "rows", by calls of the
-   * stream; "staged", by way of packed host memory. */
+   * "transpose", consecutive along one dimension in the source and along another in the
+   * destination; "gather" and "scatter", spaced in the source, in the destination; "broadcast", one
+   * run again and again; "flip", a run backwards; "strided", anything else. With a device: "rows",
+   * by calls of the stream; "staged", by way of packed host memory. */
   const char *executor;
   bool was_synchronous; /* the copy is done, whatever the stream */
 } tarn_copy_report;
@@ -51,8 +53,8 @@ enum { TARN_COPY_TEXT_BYTES = 2048 };
  * many as tarn_copy_thread_count says): the executor, the run, the dimensions in the order in which
  * they are walked, with their sizes and strides, whether the destination is written around the
  * caches, and in how many parts. Looks at dtypes and layouts only: storages may be NULL, nothing is
- * copied, and bounds, overlap and devices are not checked. For people, not for programs: the wording
- * may change. */
+ * copied, and bounds, overlap and devices are not checked. For people, not for programs: the
+ * wording may change. */
 TARN_API TARN_NODISCARD tarn_status tarn_copy_explain(const tarn_tensor *dst,
                                                       const tarn_tensor *src, int thread_count,
                                                       char text[TARN_COPY_TEXT_BYTES]);

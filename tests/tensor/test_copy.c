@@ -1,12 +1,15 @@
 /* test_copy.c: tests of tensor/copy.c on the host: every stream, every stride, every overlap. */
 #include "tests/support/test.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
+#include "tensor/copy_walk.h"
 #include "tensor/tarn_copy.h"
+#include "tensor/tarn_copy_threads.h"
 #include "tests/support/manual_stream.h"
 #include "tests/tensor/layout_model.h"
 
@@ -174,6 +177,96 @@ static void the_report_names_the_executor(void **state) {
   assert_int_equal(report.run_count, 0);
   tarn_tensor_release(&src);
   tarn_tensor_release(&dst);
+}
+
+static void a_plan_is_explained_without_memory(void **state) {
+  (void)state;
+  char text[TARN_COPY_TEXT_BYTES];
+  tarn_tensor dst = {.dtype = TARN_F32}, src = {.dtype = TARN_F32};
+  assert_ok(tarn_layout_init(&dst.layout, 2, (int64_t[]){8192, 1024}));
+  assert_ok(tarn_layout_init(&src.layout, 2, (int64_t[]){1024, 8192}));
+  assert_ok(tarn_tensor_transpose(&src, 0, 1));
+  assert_ok(tarn_copy_explain(&dst, &src, 2, text));
+  assert_non_null(strstr(text, "transpose, 33554432 bytes in runs of 4, streamed"));
+  assert_non_null(strstr(text, "in 8 parts by 2 threads"));
+  assert_non_null(strstr(text, "outer          8192           4096              4\n"));
+  assert_non_null(strstr(text, "inner          1024              4          32768"));
+  assert_ok(tarn_copy_explain(&dst, &src, 1, text));
+  assert_non_null(strstr(text, "by one thread"));
+  assert_ok(tarn_tensor_narrow(&dst, 0, 0, 0));
+  assert_ok(tarn_tensor_narrow(&src, 0, 0, 0));
+  assert_ok(tarn_copy_explain(&dst, &src, 0, text));
+  assert_non_null(strstr(text, "none, 0 bytes"));
+}
+
+static void what_cannot_be_explained_is_refused(void **state) {
+  (void)state;
+  char text[TARN_COPY_TEXT_BYTES];
+  tarn_tensor a = {.dtype = TARN_F32, .layout = {.rank = 1, .shape = {3}, .strides = {1}}};
+  tarn_tensor b = {.dtype = TARN_F32, .layout = {.rank = 1, .shape = {4}, .strides = {1}}};
+  assert_status(tarn_copy_explain(&a, &b, 1, text), TARN_INVALID_ARGUMENT);
+  assert_string_equal(text, "");
+  assert_status(tarn_copy_explain(NULL, &b, 1, text), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_copy_explain(&a, NULL, 1, text), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_copy_explain(&a, &a, 1, NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_copy_explain(&a, &a, -1, text), TARN_INVALID_ARGUMENT);
+  a.dtype.bits = 5;
+  assert_status(tarn_copy_explain(&a, &a, 1, text), TARN_NOT_SUPPORTED);
+}
+
+/* --- threads --- */
+
+enum { CALLERS = 4, SIDE = 300 };
+
+/* Turns a matrix of its own over and over, in parts that its helpers take. */
+static void *turn_matrices(void *argument) {
+  static const int64_t shape[2] = {SIDE, SIDE};
+  const int32_t first = *(const int32_t *)argument;
+  int32_t *failures = argument;
+  tarn_tensor src, dst;
+  if (tarn_tensor_create(pool, TARN_I32, 2, shape, NULL, &src) != TARN_OK ||
+      tarn_tensor_create(pool, TARN_I32, 2, shape, NULL, &dst) != TARN_OK ||
+      tarn_tensor_transpose(&src, 0, 1) != TARN_OK) {
+    return NULL;
+  }
+  *failures = 0;
+  int32_t *from = tarn_storage_data_mutable(src.storage);
+  const int32_t *to = tarn_tensor_data(&dst);
+  for (int32_t round = 0; round < 10; round++) {
+    for (int32_t i = 0; i < SIDE * SIDE; i++) from[i] = first + round + i;
+    if (tarn_tensor_copy(&dst, &src, NULL, NULL) != TARN_OK) (*failures)++;
+    for (int32_t i = 0; i < SIDE * SIDE; i++) {
+      if (to[i] != first + round + i % SIDE * SIDE + i / SIDE) (*failures)++;
+    }
+  }
+  tarn_tensor_release(&src);
+  tarn_tensor_release(&dst);
+  return NULL;
+}
+
+static void several_callers_copy_in_parts_at_once(void **state) {
+  (void)state;
+  pthread_t callers[CALLERS];
+  int32_t numbers[CALLERS];
+  assert_ok(tarn_copy_set_thread_count(3));
+  tarn__copy_walk_limits(/*stream_bytes=*/1, /*part_bytes=*/4096);
+  for (int i = 0; i < CALLERS; i++) {
+    numbers[i] = 1000000 * (i + 1);
+    assert_int_equal(pthread_create(&callers[i], NULL, turn_matrices, &numbers[i]), 0);
+  }
+  for (int i = 0; i < CALLERS; i++) pthread_join(callers[i], NULL);
+  tarn__copy_walk_limits(0, 0);
+  assert_ok(tarn_copy_set_thread_count(0));
+  for (int i = 0; i < CALLERS; i++) assert_int_equal(numbers[i], 0);
+}
+
+static void copies_in_parts_equal_the_model(void **state) {
+  (void)state;
+  assert_ok(tarn_copy_set_thread_count(3));
+  tarn__copy_walk_limits(/*stream_bytes=*/64, /*part_bytes=*/64);
+  copies_of_random_tensors(NULL, 47, 1500);
+  tarn__copy_walk_limits(0, 0);
+  assert_ok(tarn_copy_set_thread_count(0));
 }
 
 /* --- who keeps the memory --- */
@@ -543,6 +636,10 @@ int main(void) {
       cmocka_unit_test(copies_on_a_worker_stream_equal_the_model),
       cmocka_unit_test(copies_on_a_late_stream_equal_the_model),
       cmocka_unit_test(the_report_names_the_executor),
+      cmocka_unit_test(a_plan_is_explained_without_memory),
+      cmocka_unit_test(what_cannot_be_explained_is_refused),
+      cmocka_unit_test(several_callers_copy_in_parts_at_once),
+      cmocka_unit_test(copies_in_parts_equal_the_model),
       cmocka_unit_test(a_pool_does_not_lend_out_the_source_before_the_copy_ran),
       cmocka_unit_test(a_pool_does_not_lend_out_the_destination_before_the_copy_ran),
       cmocka_unit_test(a_deleter_waits_for_the_copy),

@@ -1,4 +1,4 @@
-/* test_copy_rows.c: lines of runs at every level: exact, and nothing beside them read or written. */
+/* test_copy_rows.c: lines of runs at every level: exact, and nothing beyond them is touched. */
 #include "tests/support/test.h"
 
 #include <sys/mman.h>
