@@ -39,7 +39,7 @@ static const tile_shape shapes[5] = {
 static const tile_shape carried_shapes[5] = {
     {128, 128, 512}, {256, 64, 512}, {256, 128, 512}, {256, 256, 512}, {256, 256, 512}};
 
-/* Where lines are carried from tile to tile, a strip has fewer rows. */
+/* A line for each row of a strip waits on the stack. */
 enum { CARRIED_ROWS = 512 };
 
 typedef struct spot {
@@ -121,6 +121,7 @@ static void walk_plane(const run *self, char *dst, const char *src, char *carrie
   const int64_t bytes = (int64_t)plane->element_bytes;
   tiling whole = self->tiles, *tiles = &whole;
   tarn__tile tile = self->tile;
+  if (carried != NULL && tiles->strip_rows > CARRIED_ROWS) tiles->strip_rows = CARRIED_ROWS;
   tiles->lead_rows = lead_count(src, plane->src_pitch_bytes, plane->element_bytes);
   tiles->lead_columns = lead_count(dst, plane->dst_pitch_bytes, plane->element_bytes);
   spot at = {.strip_end = at_most(tiles->lead_rows + tiles->strip_rows, plane->row_count)};
@@ -173,14 +174,16 @@ static inline bool step_plane(int32_t rank, const int64_t *shape, const int64_t 
   return false;
 }
 
-static run prepare(const tarn__transpose *plane, const char *dst) {
+static inline __attribute__((always_inline)) run prepare(const tarn__transpose *plane,
+                                                         const char *dst) {
   const int size_index = size_index_of(plane->element_bytes);
   const int64_t row_bytes = plane->column_count << size_index;
-  const bool is_streaming = plane->is_streaming && row_bytes >= LINE_BYTES;
+  const tarn__tile_kernels *kernels = choose_kernels(row_bytes);
+  const bool is_streaming =
+      plane->is_streaming && row_bytes >= LINE_BYTES && kernels->finish != NULL;
   const tile_shape *shape = is_streaming && !has_whole_lines(plane, dst)
                                 ? &carried_shapes[size_index]
                                 : &shapes[size_index];
-  const tarn__tile_kernels *kernels = choose_kernels(row_bytes);
   return (run){.plane = plane,
                .kernels = kernels,
                .turn = kernels->turn[size_index],
@@ -198,7 +201,7 @@ static bool is_one_tile(const run *self) {
 }
 
 static void finish(const run *self) {
-  if (self->tile.is_streaming && self->kernels->finish != NULL) self->kernels->finish();
+  if (self->tile.is_streaming) self->kernels->finish();
 }
 
 static inline void turn_one_tile(run *self, char *dst, const char *src, const char *next) {

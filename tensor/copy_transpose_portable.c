@@ -48,7 +48,7 @@ static inline void vec_store(char *to, vec v) {
   memcpy(to, &v, sizeof v);
 }
 
-/* No store of C goes around a cache. */
+/* No store of C goes around a cache: nobody asks for that here. */
 static inline void vec_stream(char *to, vec v) {
   vec_store(to, v);
 }

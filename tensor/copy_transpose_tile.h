@@ -28,7 +28,7 @@ typedef void tarn__tile_function(const tarn__tile *tile);
 
 typedef struct tarn__tile_kernels {
   tarn__tile_function *turn[5]; /* by element size: 1, 2, 4, 8, 16 bytes */
-  void (*finish)(void);         /* after the last tile of a stream, or NULL */
+  void (*finish)(void);         /* after streamed tiles; NULL where none stream */
 } tarn__tile_kernels;
 
 extern const tarn__tile_kernels tarn__tile_portable, tarn__tile_avx2, tarn__tile_avx512;
