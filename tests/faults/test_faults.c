@@ -25,16 +25,11 @@
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_linear.h"
 #include "tests/faults/fault.h"
+#include "tests/faults/scenarios.h"
 #include "tests/support/open_cuda.h"
 #include "tests/support/saved_machine.h"
 
 enum { STREAM_COUNT = 5, RUNS_MAX = 5000, QUIET_RUNS = 16 };
-
-#define TRY(call)                     \
-  do {                                \
-    status = (call);                  \
-    if (status != TARN_OK) goto done; \
-  } while (0)
 
 static void do_nothing(void *argument) {
   (void)argument;
@@ -656,6 +651,7 @@ SCENARIO(streams)
 SCENARIO(captures)
 SCENARIO(bare_stream)
 SCENARIO(host_tensors)
+SCENARIO(npy_files)
 SCENARIO(node)
 SCENARIO(synthetic_topology)
 SCENARIO(saved_topology)
@@ -682,6 +678,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(captures_survives),
       cmocka_unit_test(bare_stream_survives),
       cmocka_unit_test(host_tensors_survives),
+      cmocka_unit_test(npy_files_survives),
       cmocka_unit_test(node_survives),
       cmocka_unit_test(synthetic_topology_survives),
       cmocka_unit_test(saved_topology_survives),

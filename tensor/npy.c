@@ -1,0 +1,222 @@
+/* npy.c: .npy files as mapped tensors, and as memory of a pool. */
+#include "tensor/tarn_npy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tensor/npy.h"
+#include "tensor/npy_header.h"
+#include "tensor/tarn_copy.h"
+
+/* What a storage's deleter gives back. */
+typedef struct mapping {
+  void *address;
+  size_t size_bytes;
+} mapping;
+
+static void unmap(void *context) {
+  mapping *self = context;
+  munmap(self->address, self->size_bytes);
+  free(self);
+}
+
+tarn_status tarn__npy_failed(const char *call, const char *path) {
+  const int cause = errno;
+  const tarn_status status = cause == ENOENT || cause == ENOTDIR ? TARN_NOT_FOUND
+                             : cause == ENOMEM                   ? TARN_OUT_OF_MEMORY
+                                                                 : TARN_SYSTEM_ERROR;
+  return tarn_fail_native(status, call, cause, "%s: %s: %s", path, call, strerror(cause));
+}
+
+/* --- the file --- */
+
+/* Opened without waiting, as a pipe would want; what is no file is refused. */
+static tarn_status open_file(const char *path, tarn_npy_mode mode, int *file, size_t *file_bytes) {
+  struct stat about;
+  *file_bytes = 0;
+  *file = open(path, (mode == TARN_NPY_READ_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+  if (*file < 0) return tarn__npy_failed("open", path);
+  tarn_status status = TARN_OK;
+  if (fstat(*file, &about) != 0) {
+    status = tarn__npy_failed("fstat", path);
+  } else if (!S_ISREG(about.st_mode)) {
+    status = tarn_fail(TARN_INVALID_ARGUMENT, "%s is not a regular file", path);
+  }
+  if (status != TARN_OK) {
+    close(*file);
+    return status;
+  }
+  *file_bytes = (size_t)about.st_size;
+  return TARN_OK;
+}
+
+/* The file's first `size` bytes; fewer where it ends. They are read, not mapped: somebody may be
+ * making it shorter. */
+static tarn_status read_start(int file, const char *path, char *bytes, size_t size, size_t *got) {
+  *got = 0;
+  while (*got < size) {
+    const ssize_t count = pread(file, bytes + *got, size - *got, (off_t)*got);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return tarn__npy_failed("pread", path);
+    if (count == 0) break;
+    *got += (size_t)count;
+  }
+  return TARN_OK;
+}
+
+static tarn_status read_header(int file, const char *path, tarn__npy_header *header) {
+  char prefix[TARN__NPY_PREFIX_BYTES];
+  size_t got, header_bytes;
+  tarn_status status = read_start(file, path, prefix, sizeof prefix, &got);
+  if (status != TARN_OK) return status;
+  status = tarn__npy_header_measure(prefix, got, &header_bytes);
+  if (status != TARN_OK) return status;
+  char *bytes = malloc(header_bytes);
+  if (bytes == NULL) {
+    return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a .npy header of %zu bytes", header_bytes);
+  }
+  status = read_start(file, path, bytes, header_bytes, &got);
+  if (status == TARN_OK) status = tarn__npy_parse_header(bytes, got, header);
+  free(bytes);
+  return status;
+}
+
+/* Maps header and data; an array without elements has nothing to map. */
+static tarn_status map_file(int file, const char *path, tarn_npy_mode mode,
+                            const tarn__npy_header *header, mapping **made) {
+  *made = NULL;
+  if (header->data_bytes == 0) return TARN_OK;
+  mapping *self = malloc(sizeof *self);
+  if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a mapping's record");
+  self->size_bytes = header->size_bytes + header->data_bytes;
+  const int protection = mode == TARN_NPY_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE;
+  const int kind = mode == TARN_NPY_COPY_ON_WRITE ? MAP_PRIVATE : MAP_SHARED;
+  self->address = mmap(NULL, self->size_bytes, protection, kind, file, 0);
+  if (self->address == MAP_FAILED) {
+    const tarn_status status = tarn__npy_failed("mmap", path);
+    free(self);
+    return status;
+  }
+  *made = self;
+  return TARN_OK;
+}
+
+/* The file's header and, where it has elements, its mapping; nothing of it stays open. */
+static tarn_status map_path(const char *path, tarn_npy_mode mode, bool may_be_swapped,
+                            tarn__npy_header *header, mapping **made) {
+  int file;
+  size_t file_bytes;
+  *made = NULL;
+  tarn_status status = open_file(path, mode, &file, &file_bytes);
+  if (status != TARN_OK) return status;
+  status = read_header(file, path, header);
+  if (status == TARN_OK && file_bytes < header->size_bytes + header->data_bytes) {
+    status = tarn_fail(TARN_BAD_FORMAT, "%s has %zu bytes; its header promises %zu", path,
+                       file_bytes, header->size_bytes + header->data_bytes);
+  }
+  if (status == TARN_OK && header->swapped_bytes != 0 && !may_be_swapped) {
+    status = tarn_fail(TARN_NOT_SUPPORTED,
+                       "%s is in the other byte order and cannot be mapped; tarn_npy_load reads it",
+                       path);
+  }
+  if (status == TARN_OK) status = map_file(file, path, mode, header, made);
+  close(file);
+  return status;
+}
+
+/* The data of a mapping as a blob that ends it. */
+static tarn_blob blob_of(const tarn__npy_header *header, mapping *mapped, tarn_npy_mode mode) {
+  tarn_blob blob = {.struct_size = sizeof blob,
+                    .size_bytes = header->data_bytes,
+                    .flags = mode == TARN_NPY_READ_ONLY ? TARN_STORAGE_READ_ONLY : 0};
+  if (mapped == NULL) return blob;
+  blob.address = (char *)mapped->address + header->size_bytes;
+  blob.deleter = unmap;
+  blob.context = mapped;
+  return blob;
+}
+
+/* --- mapping --- */
+
+tarn_status tarn_npy_open(const char *path, const tarn_npy_open_options *options,
+                          tarn_tensor *tensor) {
+  if (tensor == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
+  *tensor = (tarn_tensor){0};
+  if (path == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "path is NULL");
+  if (options != NULL && options->struct_size != sizeof *options) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_npy_open_options has %zu bytes, not %zu",
+                     sizeof *options, options->struct_size);
+  }
+  const tarn_npy_mode mode = options != NULL ? options->mode : TARN_NPY_READ_ONLY;
+  if ((unsigned)mode > TARN_NPY_READ_WRITE) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_npy_mode has no value %d", (int)mode);
+  }
+  tarn__npy_header header;
+  mapping *mapped;
+  tarn_status status = map_path(path, mode, /*may_be_swapped=*/false, &header, &mapped);
+  if (status != TARN_OK) return status;
+  const tarn_blob blob = blob_of(&header, mapped, mode);
+  status = tarn_tensor_wrap(&blob, header.dtype, header.layout.rank, header.layout.shape,
+                            header.layout.strides, /*offset_bytes=*/0, tensor);
+  if (status == TARN_OK) return TARN_OK;
+  if (mapped != NULL) unmap(mapped);
+  if (status != TARN_INVALID_ARGUMENT) return status;
+  return tarn_fail(TARN_NOT_SUPPORTED,
+                   "%s has its data at byte %zu, which is not aligned; tarn_npy_load reads it",
+                   path, header.size_bytes);
+}
+
+/* --- loading --- */
+
+/* Turns each number's bytes around, wherever it lies. */
+static void swap_bytes(unsigned char *bytes, size_t size_bytes, size_t number_bytes) {
+  for (size_t at = 0; at < size_bytes; at += number_bytes) {
+    uint64_t word = 0;
+    memcpy(&word, bytes + at, number_bytes);
+    word = __builtin_bswap64(word) >> (64 - 8 * number_bytes);
+    memcpy(bytes + at, &word, number_bytes);
+  }
+}
+
+/* The file's data as bytes: mapped, turned around in pages of our own, with a deleter. */
+static tarn_status map_bytes(const char *path, tarn__npy_header *header, tarn_tensor *bytes) {
+  mapping *mapped;
+  tarn_status status =
+      map_path(path, TARN_NPY_COPY_ON_WRITE, /*may_be_swapped=*/true, header, &mapped);
+  if (status != TARN_OK) return status;
+  const tarn_blob blob = blob_of(header, mapped, TARN_NPY_COPY_ON_WRITE);
+  if (header->swapped_bytes != 0 && mapped != NULL) {
+    swap_bytes(blob.address, blob.size_bytes, header->swapped_bytes);
+  }
+  const int64_t count = (int64_t)header->data_bytes;
+  status = tarn_tensor_wrap(&blob, TARN_U8, 1, &count, NULL, /*offset_bytes=*/0, bytes);
+  if (status != TARN_OK && mapped != NULL) unmap(mapped);
+  return status;
+}
+
+tarn_status tarn_npy_load(const char *path, tarn_pool *pool, tarn_stream *stream,
+                          tarn_tensor *tensor) {
+  if (tensor == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
+  *tensor = (tarn_tensor){0};
+  if (path == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "path is NULL");
+  tarn__npy_header header;
+  tarn_tensor source, made;
+  tarn_status status = map_bytes(path, &header, &source);
+  if (status != TARN_OK) return status;
+  status = tarn_tensor_create(pool, TARN_U8, 1, source.layout.shape, stream, &made);
+  if (status == TARN_OK) status = tarn_tensor_copy(&made, &source, stream, NULL);
+  tarn_tensor_release(&source);
+  if (status != TARN_OK) {
+    tarn_tensor_release(&made);
+    return status;
+  }
+  made.dtype = header.dtype;
+  made.layout = header.layout;
+  *tensor = made;
+  return TARN_OK;
+}

@@ -1,0 +1,18 @@
+/* scenarios.h: scenarios of test_faults.c that stand in files of their own. */
+#ifndef TESTS_SCENARIOS_H
+#define TESTS_SCENARIOS_H
+
+#include "alloc/tarn_status.h"
+
+/* Ends a scenario at the first call that fails: `status`, and the label `done`. */
+#define TRY(call)                     \
+  do {                                \
+    status = (call);                  \
+    if (status != TARN_OK) goto done; \
+  } while (0)
+
+/* Each uses a part of the library from its creation to its end, and gives back all that it made
+ * whether it fails or not. */
+tarn_status use_npy_files(void);
+
+#endif
