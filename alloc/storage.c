@@ -9,6 +9,7 @@
 #include "alloc/order.h"
 #include "alloc/slab.h"
 #include "alloc/stamps.h"
+#include "alloc/storage.h"
 
 /* strong > 0: the bytes are alive. All strong references together hold one weak reference, so the
  * header goes when weak reaches 0. Both in one word, so that one load can tell that nobody else is
@@ -16,7 +17,7 @@
 struct tarn_storage {
   _Atomic uint64_t counts; /* strong in the low half, weak in the high one */
   void *address;
-  size_t size_bytes;
+  atomic_size_t size_bytes; /* changes in storages that grow in place alone */
   tarn_device device;
   uint32_t flags;
   tarn_pool *pool;     /* NULL: a blob; kept alive by the block, or where that is empty, retained */
@@ -74,7 +75,7 @@ tarn_status tarn_storage_create(tarn_pool *pool, size_t size_bytes, tarn_stream 
   tarn_stream_retain(stream);
   made->pool = pool;
   made->stream = stream;
-  made->size_bytes = size_bytes;
+  atomic_init(&made->size_bytes, size_bytes);
   made->device = tarn_pool_attributes_of(pool)->device;
   *storage = made;
   return TARN_OK;
@@ -100,7 +101,7 @@ tarn_status tarn_storage_wrap(const tarn_blob *blob, tarn_storage **storage) {
   tarn_storage *made = take_header();
   if (made == NULL) return TARN_OUT_OF_MEMORY;
   made->address = blob->address;
-  made->size_bytes = blob->size_bytes;
+  atomic_init(&made->size_bytes, blob->size_bytes);
   made->device = blob->device.type != 0 ? blob->device : tarn_device_make(TARN_DEVICE_CPU, 0);
   made->flags = blob->flags;
   made->deleter = blob->deleter;
@@ -191,7 +192,16 @@ void *tarn_storage_data_mutable(tarn_storage *storage) {
 }
 
 size_t tarn_storage_size_bytes(const tarn_storage *storage) {
-  return storage->size_bytes;
+  /* Acquire pairs with release in set_size: whoever sees a size may touch so many bytes. */
+  return atomic_load_explicit(&storage->size_bytes, memory_order_acquire);
+}
+
+void tarn__storage_set_size(tarn_storage *storage, size_t size_bytes) {
+  atomic_store_explicit(&storage->size_bytes, size_bytes, memory_order_release);
+}
+
+void *tarn__storage_context(const tarn_storage *storage, tarn_deleter deleter) {
+  return storage->pool == NULL && storage->deleter == deleter ? storage->context : NULL;
 }
 
 tarn_device tarn_storage_device(const tarn_storage *storage) {
@@ -222,7 +232,7 @@ tarn_stream *tarn_storage_stream(const tarn_storage *storage) {
 
 tarn_status tarn_storage_note_use(tarn_storage *storage, tarn_stream *stream) {
   if (storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "storage is NULL");
-  if (tarn_stream_is_synchronous(stream) || storage->size_bytes == 0) return TARN_OK;
+  if (tarn_stream_is_synchronous(stream) || tarn_storage_size_bytes(storage) == 0) return TARN_OK;
   if (storage->pool != NULL) return tarn_pool_note_use(storage->pool, storage->address, stream);
   if (tarn__order_is_captured(stream)) return TARN_OK; /* outlives the graph: tarn_capture.h */
   pthread_mutex_lock(&use_lock);
@@ -230,4 +240,19 @@ tarn_status tarn_storage_note_use(tarn_storage *storage, tarn_stream *stream) {
   pthread_mutex_unlock(&use_lock);
   if (is_noted) return TARN_OK;
   return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to note that a stream uses a blob");
+}
+
+tarn_status tarn__storage_wait_for_uses(tarn_storage *storage) {
+  tarn__stamps uses = {0};
+  tarn__order_cost cost = {0};
+  tarn_status status = TARN_OK;
+  pthread_mutex_lock(&use_lock);
+  const bool is_copied = tarn__stamps_copy(&uses, &storage->uses);
+  pthread_mutex_unlock(&use_lock);
+  if (!is_copied) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to wait for a blob's streams");
+  for (uint32_t index = 0; index < uses.count && status == TARN_OK; index++) {
+    status = tarn__order_behind(NULL, tarn__stamps_at(&uses, index), &cost);
+  }
+  tarn__stamps_deinit(&uses);
+  return status;
 }

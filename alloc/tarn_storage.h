@@ -7,7 +7,9 @@
 #ifndef TARN_STORAGE_H
 #define TARN_STORAGE_H
 
+#include "alloc/tarn_budget.h"
 #include "alloc/tarn_pool.h"
+#include "alloc/tarn_provider.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -80,6 +82,46 @@ TARN_API tarn_stream *tarn_storage_stream(const tarn_storage *storage); /* borro
  * nor its deleter run before. */
 TARN_API TARN_NODISCARD tarn_status tarn_storage_note_use(tarn_storage *storage,
                                                           tarn_stream *stream);
+
+/* --- storages that grow in place --- */
+
+typedef struct tarn_reserve_options {
+  size_t struct_size;
+  size_t capacity_bytes; /* addresses to reserve, rounded up to the provider's granularity; not 0 */
+  size_t size_bytes;     /* to begin with; at most the capacity */
+  tarn_budget *budget;   /* charged with what is committed, and retained; NULL: none */
+} tarn_reserve_options;
+
+/* A storage that may grow up to its capacity and never moves, so that tensors on it stay as they
+ * are: a KV cache, a log, a file of unknown length. Its addresses are reserved from `provider`,
+ * which is retained and has TARN_PROVIDER_RESERVES (else TARN_NOT_SUPPORTED): the system's pages, a
+ * GPU's virtual memory. Memory is there for the first size_bytes, rounded up to granules. It is not
+ * a pool's: no order of a stream, and what was noted with tarn_storage_note_use is waited for
+ * before the range is given back. */
+TARN_API TARN_NODISCARD tarn_status tarn_storage_reserve(tarn_provider *provider,
+                                                         const tarn_reserve_options *options,
+                                                         tarn_storage **storage);
+
+/* Changes the size of a storage that tarn_storage_reserve made. Growing commits the granules that
+ * are missing, and then the bytes are there for everybody who sees the size; those never committed
+ * before read as the provider's fresh memory does. Shrinking only says so: the memory stays, and
+ * growing again finds it as it was. Tensors that reach behind the end are refused by copies and new
+ * views, but nothing stops a pointer.
+ *
+ * TARN_OUT_OF_MEMORY beyond the capacity, and where the budget or the machine has no more, after
+ * the budget's pressure functions were asked; TARN_BUSY while another thread resizes or trims the
+ * same storage; TARN_NOT_SUPPORTED for any other storage. Readers of the size need no lock. Cost: a
+ * call to the system or driver per growth by whole granules, else a few nanoseconds. */
+TARN_API TARN_NODISCARD tarn_status tarn_storage_resize(tarn_storage *storage, size_t size_bytes);
+
+/* Gives back the granules behind the size, once the streams that noted a use have passed it: the
+ * call waits for them. What is captured in a graph that uses them is the caller's to know.
+ * TARN_NOT_READY where a stream cannot be waited for now; statuses else as for resize. */
+TARN_API TARN_NODISCARD tarn_status tarn_storage_trim(tarn_storage *storage);
+
+/* The most that resize accepts, and what has memory now; for any other storage its size. */
+TARN_API size_t tarn_storage_capacity_bytes(const tarn_storage *storage);
+TARN_API size_t tarn_storage_committed_bytes(const tarn_storage *storage);
 
 #ifdef __cplusplus
 }
