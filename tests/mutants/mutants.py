@@ -1,14 +1,17 @@
 # mutants.py: the planted defects, and the programs that they have to get past.
 #
 # The tables are in order_mutants.py (what is known of streams), heap_mutants.py (blocks and sums),
-# magazine_mutants.py (what a thread keeps), pool_mutants.py (what the caching pool does) and
-# user_mutants.py (who uses the pools). The code changes and the mutants follow it: a table that
-# does not fit is an error, and never a mutant less.
+# magazine_mutants.py (what a thread keeps), pool_mutants.py (what the caching pool does),
+# user_mutants.py (who uses the pools), storage_mutants.py (storages that grow) and npy_mutants.py
+# (.npy files). The code changes and the mutants follow it: a table that does not fit is an error,
+# and never a mutant less.
 import heap_mutants
 import magazine_mutants
+import npy_mutants
 import order_mutants
 import planting
 import pool_mutants
+import storage_mutants
 import user_mutants
 
 Mutant = planting.Mutant
@@ -19,6 +22,8 @@ TABLE = [
     *magazine_mutants.TABLE,
     *pool_mutants.TABLE,
     *user_mutants.TABLE,
+    *storage_mutants.TABLE,
+    *npy_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -44,10 +49,14 @@ PROGRAMS = """
     test_capture
     test_pool_provider
     test_storage
+    test_storage_reserve
     test_pool
     test_stream
     test_slab
     test_copy
+    test_npy_header
+    test_npy
+    test_npy_save
     test_museum
     test_museum_cuda
     test_caching_programs
