@@ -173,14 +173,24 @@ tarn_status tarn_npy_open(const char *path, const tarn_npy_open_options *options
 
 /* --- loading --- */
 
-/* Turns each number's bytes around, wherever it lies. */
+/* Turns each number's bytes around, wherever it lies. One loop per width, so that the compiler
+ * makes shuffles of it. */
 static void swap_bytes(unsigned char *bytes, size_t size_bytes, size_t number_bytes) {
-  for (size_t at = 0; at < size_bytes; at += number_bytes) {
-    uint64_t word = 0;
-    memcpy(&word, bytes + at, number_bytes);
-    word = __builtin_bswap64(word) >> (64 - 8 * number_bytes);
-    memcpy(bytes + at, &word, number_bytes);
+#define SWAP_ALL(type, swap)                                 \
+  for (size_t at = 0; at < size_bytes; at += sizeof(type)) { \
+    type number;                                             \
+    memcpy(&number, bytes + at, sizeof number);              \
+    number = swap(number);                                   \
+    memcpy(bytes + at, &number, sizeof number);              \
   }
+  if (number_bytes == 2) {
+    SWAP_ALL(uint16_t, __builtin_bswap16)
+  } else if (number_bytes == 4) {
+    SWAP_ALL(uint32_t, __builtin_bswap32)
+  } else {
+    SWAP_ALL(uint64_t, __builtin_bswap64)
+  }
+#undef SWAP_ALL
 }
 
 /* The file's data as bytes: mapped, turned around in pages of our own, with a deleter. */

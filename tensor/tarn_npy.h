@@ -54,7 +54,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_npy_open(const char *path,
 /* The same file as memory of `pool`, usable in the order of `stream` (which must reach the host and
  * the pool's device); in the file's order of elements and this machine's order of bytes. Any file
  * that tarn_npy_open reads, and those it leaves to this. Whether the call returns before the bytes
- * have arrived is up to tarn_tensor_copy. */
+ * have arrived is up to tarn_tensor_copy. A file in the other byte order needs its size
+ * once more in private pages meanwhile. */
 TARN_API TARN_NODISCARD tarn_status tarn_npy_load(const char *path, tarn_pool *pool,
                                                   tarn_stream *stream, tarn_tensor *tensor);
 
@@ -75,7 +76,8 @@ typedef struct tarn_npy_save_options {
  * was there gives the new one its permissions; a symbolic link is replaced, not followed; anything
  * else is TARN_INVALID_ARGUMENT. TARN_NOT_FOUND where the folder is missing, TARN_SYSTEM_ERROR with
  * its errno where the disk is full. TARN_NOT_SUPPORTED for an element type that is not named above,
- * or of several lanes. */
+ * or of several lanes. Replacing a file may cost more than a new one: ext4 begins to write it
+ * out at the rename, so that a crash leaves one of the two. */
 TARN_API TARN_NODISCARD tarn_status tarn_npy_save(const tarn_tensor *tensor, const char *path,
                                                   tarn_stream *stream,
                                                   const tarn_npy_save_options *options);
