@@ -73,6 +73,13 @@ size_t tarn_dtype_size_bytes(tarn_dtype dtype) {
   return is_supported(dtype) ? lane_bits(dtype) * dtype.lanes / 8 : 0;
 }
 
+size_t tarn_dtype_alignment_bytes(tarn_dtype dtype) {
+  size_t value_bytes = dtype.bits / 8u;
+  if (dtype.code == TARN_CODE_COMPLEX) value_bytes /= 2;
+  if (dtype.code == TARN_CODE_OPAQUE || value_bytes == 0) return 1;
+  return value_bytes;
+}
+
 /* The name of a code in one of its widths, without lanes. */
 static void write_stem(unsigned code, unsigned bits, char stem[NAME_MAX_BYTES]) {
   const code_row *row = &code_rows[code];

@@ -70,6 +70,10 @@ TARN_API TARN_NODISCARD tarn_status tarn_dtype_check(tarn_dtype dtype);
  * one to a byte each, DLPack's padded form. */
 TARN_API size_t tarn_dtype_size_bytes(tarn_dtype dtype);
 
+/* What a load of one value wants of its address: the width of a lane, for a complex number that of
+ * its parts. More lanes ask no more, and opaque elements nothing at all: 1. */
+TARN_API size_t tarn_dtype_alignment_bytes(tarn_dtype dtype);
+
 /* "float32", "bool", "bfloat16", "float8_e4m3fn", "float4_e2m1fnx2": written into `name`, cut at
  * name_bytes, always terminated. Returns `name`. */
 TARN_API char *tarn_dtype_name(tarn_dtype dtype, char *name, size_t name_bytes);

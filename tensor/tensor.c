@@ -6,18 +6,9 @@
 #include "tensor/layout.h"
 #include "tensor/tarn_copy.h"
 
-/* What a load of one value wants of its address: the width of a lane, for a complex number that of
- * its parts. More lanes ask no more, and opaque elements nothing at all. */
-static size_t alignment_of(tarn_dtype dtype) {
-  size_t value_bytes = dtype.bits / 8u;
-  if (dtype.code == TARN_CODE_COMPLEX) value_bytes /= 2;
-  if (dtype.code == TARN_CODE_OPAQUE || value_bytes == 0) return 1;
-  return value_bytes;
-}
-
 static tarn_status check_alignment(const void *address, tarn_dtype dtype) {
   char name[64];
-  size_t alignment = alignment_of(dtype);
+  size_t alignment = tarn_dtype_alignment_bytes(dtype);
   if ((uintptr_t)address % alignment == 0) return TARN_OK;
   return tarn_fail(TARN_INVALID_ARGUMENT, "%p is not aligned to the %zu bytes that %s needs",
                    address, alignment, tarn_dtype_name(dtype, name, sizeof name));
