@@ -6,6 +6,7 @@
 #include "bench/options.h"
 #include "bench/report.h"
 #include "bench/where.h"
+#include "tensor/tarn_tensor.h"
 
 typedef struct bench_run {
   const command_options *options;
@@ -38,6 +39,8 @@ size_name bench_size_name(size_t size_bytes);
 TARN_NODISCARD tarn_status bench_alloc(bench_run *bench);
 TARN_NODISCARD tarn_status bench_alloc_many(bench_run *bench); /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_view(bench_run *bench);
+/* A part of bench_view; `base` is any float32 tensor of the host. */
+TARN_NODISCARD tarn_status bench_dlpack(bench_run *bench, const tarn_tensor *base);
 TARN_NODISCARD tarn_status bench_copy(bench_run *bench);
 TARN_NODISCARD tarn_status bench_transfer(bench_run *bench);
 TARN_NODISCARD tarn_status bench_order(bench_run *bench);

@@ -232,6 +232,7 @@ tarn_status bench_view(bench_run *bench) {
   if (status == TARN_OK) status = bench_views(bench, &base);
   if (status == TARN_OK) status = bench_wraps(bench, &base);
   if (status == TARN_OK) status = bench_retain(bench, &base);
+  if (status == TARN_OK) status = bench_dlpack(bench, &base);
   tarn_tensor_release(&base);
   tarn_pool_release(pool);
   return status;

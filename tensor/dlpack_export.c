@@ -4,8 +4,8 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "tensor/layout.h"
 #include "tensor/tarn_copy.h"
 
 /* An export: what the consumer sees, then what the deleter needs, then shape and strides. The
@@ -71,31 +71,70 @@ void tarn__dlpack_forget(void *managed) {
 
 /* --- what is exported --- */
 
+/* What the export says, and the one reference that it takes. */
 typedef struct export_plan {
-  tarn_tensor tensor; /* owns one reference, which the export takes */
+  const tarn_tensor *tensor; /* the caller's, or the copy below */
+  size_t element_bytes;
   tarn_device device;
   uint64_t flags;
   tarn_stream *consumer; /* borrowed */
+  tarn_tensor copy;      /* undefined unless `tensor` points to it */
 } export_plan;
 
-/* A tensor is a value, so somebody may have written any numbers into it. */
-static tarn_status check_tensor(const tarn_tensor *tensor) {
+static __attribute__((noinline)) tarn_status refuse_outside(const tarn_tensor *tensor) {
+  char shape[TARN__NUMBERS_BYTES], strides[TARN__NUMBERS_BYTES];
+  const tarn_layout *layout = &tensor->layout;
+  return tarn_fail(TARN_INVALID_ARGUMENT,
+                   "sizes %s, strides %s and offset %" PRId64 " leave a storage of %zu bytes",
+                   tarn__numbers_text(layout->shape, layout->rank, shape),
+                   tarn__numbers_text(layout->strides, layout->rank, strides), layout->offset,
+                   tarn_storage_size_bytes(tensor->storage));
+}
+
+/* A tensor is a value, so somebody may have written any numbers into it: first those that a walk
+ * over its layout relies on, then those that the walk finds. */
+static tarn_status check_value(const tarn_tensor *tensor, size_t *element_bytes) {
   if (tensor == NULL || tensor->storage == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "an export of a tensor without a storage");
   }
-  const size_t element_bytes = tarn_dtype_size_bytes(tensor->dtype);
-  if (element_bytes == 0) return tarn_dtype_check(tensor->dtype);
-  if (tensor->layout.rank < 0 || tensor->layout.rank > TARN_RANK_MAX) {
+  if ((uint32_t)tensor->layout.rank > TARN_RANK_MAX) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "an export of a tensor of rank %d",
                      tensor->layout.rank);
   }
-  int64_t first, end;
-  tarn_layout_bounds(&tensor->layout, &first, &end);
-  const size_t size_bytes = tarn_storage_size_bytes(tensor->storage);
-  if (first >= 0 && (uint64_t)end <= size_bytes / element_bytes) return TARN_OK;
-  return tarn_fail(TARN_INVALID_ARGUMENT,
-                   "elements %" PRId64 " to %" PRId64 " do not lie in a storage of %zu bytes",
-                   first, end - 1, size_bytes);
+  *element_bytes = tarn_dtype_size_bytes(tensor->dtype);
+  return *element_bytes != 0 ? TARN_OK : tarn_dtype_check(tensor->dtype);
+}
+
+/* Copies shape and strides to `numbers` on the way. *data is NULL where there are no elements. */
+static inline tarn_status find_elements(const tarn_tensor *tensor, size_t element_bytes,
+                                        int64_t *numbers, void **data) {
+  const tarn_layout *layout = &tensor->layout;
+  const int32_t rank = layout->rank;
+  int64_t low = layout->offset, high = low, span;
+  bool has_elements = true;
+  for (int32_t d = 0; d < rank; d++) {
+    const int64_t size = numbers[d] = layout->shape[d];
+    const int64_t stride = numbers[rank + d] = layout->strides[d];
+    if (size <= 0) {
+      if (size < 0) return refuse_outside(tensor);
+      has_elements = false;
+      continue;
+    }
+    if (!tarn_int64_mul(size - 1, stride, &span)) return refuse_outside(tensor);
+    int64_t *side = span < 0 ? &low : &high;
+    if (!tarn_int64_add(*side, span, side)) return refuse_outside(tensor);
+  }
+  *data = NULL;
+  if (!has_elements) return TARN_OK;
+  size_t end_bytes;
+  if (low < 0 || !tarn_size_mul((size_t)high + 1, element_bytes, &end_bytes) ||
+      end_bytes > tarn_storage_size_bytes(tensor->storage)) {
+    return refuse_outside(tensor);
+  }
+  /* Whether the consumer may write is said beside it. */
+  *data = (char *)(uintptr_t)tarn_storage_data(tensor->storage) +
+          layout->offset * (int64_t)element_bytes;
+  return TARN_OK;
 }
 
 /* As DLPack numbers them: memory that the CPU reaches has index 0. */
@@ -138,20 +177,20 @@ static tarn_status check_copy_pool(const tarn_dlpack_export_options *options, ta
                    (int)device.type, (int)device.index);
 }
 
-/* Replaces the plan's borrowed tensor by a packed copy that it owns. */
-static tarn_status copy_out(const tarn_dlpack_export_options *options, export_plan *plan) {
-  tarn_tensor copy;
+/* A packed copy that the export will own. */
+static tarn_status copy_out(const tarn_tensor *tensor, const tarn_dlpack_export_options *options,
+                            export_plan *plan) {
   tarn_status status = check_copy_pool(options, plan->device);
   if (status != TARN_OK) return status;
-  status = tarn_tensor_create(options->pool, plan->tensor.dtype, plan->tensor.layout.rank,
-                              plan->tensor.layout.shape, options->producer, &copy);
+  status = tarn_tensor_create(options->pool, tensor->dtype, tensor->layout.rank,
+                              tensor->layout.shape, options->producer, &plan->copy);
   if (status != TARN_OK) return status;
-  status = tarn_tensor_copy(&copy, &plan->tensor, options->producer, NULL);
+  status = tarn_tensor_copy(&plan->copy, tensor, options->producer, NULL);
   if (status != TARN_OK) {
-    tarn_tensor_release(&copy);
+    tarn_tensor_release(&plan->copy);
     return status;
   }
-  plan->tensor = copy;
+  plan->tensor = &plan->copy;
   plan->flags |= TARN_DL_IS_COPIED;
   return TARN_OK;
 }
@@ -173,12 +212,9 @@ static bool must_copy(const tarn_dlpack_export_options *options, tarn_device fro
   return options->device.type != 0 && !is_reachable(from, options->device);
 }
 
-/* What the flags of the export say, once it is known which storage it is. */
-static void mark(uint32_t option_flags, export_plan *plan) {
-  if (option_flags & TARN_DLPACK_EXPORT_COPIED) plan->flags |= TARN_DL_IS_COPIED;
-  if (option_flags & TARN_DLPACK_EXPORT_READ_ONLY) plan->flags |= TARN_DL_READ_ONLY;
-  if (tarn_storage_is_read_only(plan->tensor.storage)) plan->flags |= TARN_DL_READ_ONLY;
-  if (plan->tensor.dtype.bits == 6) plan->flags |= TARN_DL_SUBBYTE_PADDED;
+static uint64_t flags_of(const tarn_tensor *tensor) {
+  return (tarn_storage_is_read_only(tensor->storage) ? TARN_DL_READ_ONLY : 0) |
+         (tensor->dtype.bits == 6 ? TARN_DL_SUBBYTE_PADDED : 0);
 }
 
 /* The legacy form has no flags: what it cannot say is refused. Before anything is copied. */
@@ -199,7 +235,10 @@ static tarn_status check_sayable(const tarn_tensor *tensor, uint32_t flags, bool
 static __attribute__((noinline)) tarn_status plan_export(const tarn_tensor *tensor,
                                                          const tarn_dlpack_export_options *options,
                                                          bool is_legacy, export_plan *plan) {
+  int64_t numbers[2 * TARN_RANK_MAX];
+  void *data;
   tarn_status status = check_options(options);
+  if (status == TARN_OK) status = find_elements(tensor, plan->element_bytes, numbers, &data);
   if (status != TARN_OK) return status;
   const tarn_device from = tarn_storage_device(tensor->storage);
   const bool is_copy = must_copy(options, from);
@@ -212,90 +251,89 @@ static __attribute__((noinline)) tarn_status plan_export(const tarn_tensor *tens
                      (int)from.type, (int)from.index, (int)options->device.type,
                      (int)options->device.index);
   }
-  plan->tensor = *tensor;
   plan->device = options->device.type != 0 ? options->device : from;
   if (is_copy) {
-    status = copy_out(options, plan);
+    status = copy_out(tensor, options, plan);
+    if (status != TARN_OK) return status;
   } else {
-    tarn_tensor_retain(&plan->tensor);
+    tarn_storage_retain(tensor->storage);
   }
-  if (status != TARN_OK) return status;
   status = order_streams(options->producer, options->consumer);
   if (status != TARN_OK) {
-    tarn_tensor_release(&plan->tensor);
+    tarn_storage_release(plan->tensor->storage);
     return status;
   }
-  plan->device = exported_device(plan->device);
   if (!tarn_stream_is_synchronous(options->consumer)) plan->consumer = options->consumer;
-  mark(options->flags, plan);
+  if (options->flags & TARN_DLPACK_EXPORT_COPIED) plan->flags |= TARN_DL_IS_COPIED;
+  if (options->flags & TARN_DLPACK_EXPORT_READ_ONLY) plan->flags |= TARN_DL_READ_ONLY;
+  plan->flags |= flags_of(plan->tensor);
   return TARN_OK;
 }
 
-/* The common one: the same memory, no stream. */
-static void plan_plainly(const tarn_tensor *tensor, export_plan *plan) {
-  plan->tensor = *tensor;
-  plan->device = exported_device(tarn_storage_device(tensor->storage));
-  mark(0, plan);
+/* The plan of an export; NULL options are the common case: the same memory, no stream. */
+static inline tarn_status make_plan(const tarn_tensor *tensor,
+                                    const tarn_dlpack_export_options *options, bool is_legacy,
+                                    export_plan *plan) {
+  tarn_status status = check_value(tensor, &plan->element_bytes);
+  if (status != TARN_OK) return status;
+  plan->tensor = tensor;
+  plan->flags = 0;
+  plan->consumer = NULL;
+  if (options != NULL) return plan_export(tensor, options, is_legacy, plan);
+  if (is_legacy) status = check_sayable(tensor, /*flags=*/0, /*is_copy=*/false);
+  if (status != TARN_OK) return status;
   tarn_storage_retain(tensor->storage);
+  plan->device = tarn_storage_device(tensor->storage);
+  plan->flags = flags_of(tensor);
+  return TARN_OK;
 }
 
 /* --- writing it down --- */
 
-static size_t numbers_bytes(const tarn_tensor *tensor) {
-  return sizeof(int64_t) * 2 * (size_t)tensor->layout.rank;
+static size_t numbers_bytes(const export_plan *plan) {
+  return sizeof(int64_t) * 2 * (size_t)plan->tensor->layout.rank;
 }
 
-static void *first_element(const tarn_tensor *tensor) {
-  /* Whoever may write says the flag, or the caller of the legacy form. */
-  return (void *)(uintptr_t)tarn_tensor_data(tensor);
+static inline tarn_status write_tensor(const export_plan *plan, int64_t *numbers,
+                                       tarn_dl_tensor *described) {
+  const int32_t rank = plan->tensor->layout.rank;
+  described->device = exported_device(plan->device);
+  described->ndim = rank;
+  described->dtype = plan->tensor->dtype;
+  described->shape = rank > 0 ? numbers : NULL;
+  described->strides = rank > 0 ? numbers + rank : NULL;
+  described->byte_offset = 0;
+  return find_elements(plan->tensor, plan->element_bytes, numbers, &described->data);
 }
 
-static void write_tensor(const tarn_tensor *tensor, tarn_device device, int64_t *shape,
-                         int64_t *strides, tarn_dl_tensor *described) {
-  *described = (tarn_dl_tensor){.data = first_element(tensor),
-                                .device = device,
-                                .ndim = tensor->layout.rank,
-                                .dtype = tensor->dtype,
-                                .shape = tensor->layout.rank > 0 ? shape : NULL,
-                                .strides = tensor->layout.rank > 0 ? strides : NULL};
-}
-
-static void write_numbers(const tarn_layout *layout, int64_t *numbers) {
-  for (int32_t d = 0; d < layout->rank; d++) {
-    numbers[d] = layout->shape[d];
-    numbers[layout->rank + d] = layout->strides[d];
-  }
-}
-
-static tarn_status no_memory(export_plan *plan) {
-  tarn_tensor_release(&plan->tensor);
+static tarn_status no_memory(const export_plan *plan) {
+  tarn_storage_release(plan->tensor->storage);
   return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a managed tensor");
+}
+
+static tarn_status give_up(const export_plan *plan, void *made, tarn_status status) {
+  tarn_storage_release(plan->tensor->storage);
+  free(made);
+  return status;
 }
 
 tarn_status tarn_dlpack_export(const tarn_tensor *tensor, const tarn_dlpack_export_options *options,
                                tarn_dl_managed_tensor_versioned **managed) {
+  export_plan plan;
   if (managed == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the managed tensor");
   *managed = NULL;
-  tarn_status status = check_tensor(tensor);
+  tarn_status status = make_plan(tensor, options, /*is_legacy=*/false, &plan);
   if (status != TARN_OK) return status;
-  export_plan plan = {.flags = 0};
-  if (options == NULL) {
-    plan_plainly(tensor, &plan);
-  } else {
-    status = plan_export(tensor, options, /*is_legacy=*/false, &plan);
-    if (status != TARN_OK) return status;
-  }
-  versioned_export *made = malloc(sizeof *made + numbers_bytes(&plan.tensor));
+  versioned_export *made = malloc(sizeof *made + numbers_bytes(&plan));
   if (made == NULL) return no_memory(&plan);
   made->managed.version = (tarn_dl_version){TARN_DLPACK_MAJOR, TARN_DLPACK_MINOR};
-  made->managed.manager_ctx = plan.tensor.storage;
+  made->managed.manager_ctx = plan.tensor->storage;
   made->managed.deleter = delete_versioned;
   made->managed.flags = plan.flags;
   made->consumer = plan.consumer;
+  status = write_tensor(&plan, made->numbers, &made->managed.dl_tensor);
+  if (status != TARN_OK) return give_up(&plan, made, status);
   tarn_stream_retain(plan.consumer);
-  write_numbers(&plan.tensor.layout, made->numbers);
-  write_tensor(&plan.tensor, plan.device, made->numbers, made->numbers + plan.tensor.layout.rank,
-               &made->managed.dl_tensor);
   *managed = &made->managed;
   return TARN_OK;
 }
@@ -303,34 +341,39 @@ tarn_status tarn_dlpack_export(const tarn_tensor *tensor, const tarn_dlpack_expo
 tarn_status tarn_dlpack_export_legacy(const tarn_tensor *tensor,
                                       const tarn_dlpack_export_options *options,
                                       tarn_dl_managed_tensor **managed) {
-  const tarn_dlpack_export_options defaults = {.struct_size = sizeof defaults};
+  export_plan plan;
   if (managed == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the managed tensor");
   *managed = NULL;
-  tarn_status status = check_tensor(tensor);
+  tarn_status status = make_plan(tensor, options, /*is_legacy=*/true, &plan);
   if (status != TARN_OK) return status;
-  export_plan plan = {.flags = 0};
-  status = plan_export(tensor, options != NULL ? options : &defaults, /*is_legacy=*/true, &plan);
-  if (status != TARN_OK) return status;
-  legacy_export *made = malloc(sizeof *made + numbers_bytes(&plan.tensor));
+  legacy_export *made = malloc(sizeof *made + numbers_bytes(&plan));
   if (made == NULL) return no_memory(&plan);
-  made->managed.manager_ctx = plan.tensor.storage;
+  made->managed.manager_ctx = plan.tensor->storage;
   made->managed.deleter = delete_legacy;
   made->consumer = plan.consumer;
+  status = write_tensor(&plan, made->numbers, &made->managed.dl_tensor);
+  if (status != TARN_OK) return give_up(&plan, made, status);
   tarn_stream_retain(plan.consumer);
-  write_numbers(&plan.tensor.layout, made->numbers);
-  write_tensor(&plan.tensor, plan.device, made->numbers, made->numbers + plan.tensor.layout.rank,
-               &made->managed.dl_tensor);
   *managed = &made->managed;
   return TARN_OK;
 }
 
 tarn_status tarn_dlpack_describe(tarn_tensor *tensor, tarn_dl_tensor *described) {
+  int64_t numbers[2 * TARN_RANK_MAX];
+  size_t element_bytes;
+  void *data;
   if (described == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the description");
   *described = (tarn_dl_tensor){0};
-  tarn_status status = check_tensor(tensor);
+  tarn_status status = check_value(tensor, &element_bytes);
+  if (status == TARN_OK) status = find_elements(tensor, element_bytes, numbers, &data);
   if (status == TARN_OK) status = check_sayable(tensor, /*flags=*/0, /*is_copy=*/false);
   if (status != TARN_OK) return status;
-  write_tensor(tensor, exported_device(tarn_storage_device(tensor->storage)), tensor->layout.shape,
-               tensor->layout.strides, described);
+  const bool has_numbers = tensor->layout.rank > 0;
+  *described = (tarn_dl_tensor){.data = data,
+                                .device = exported_device(tarn_storage_device(tensor->storage)),
+                                .ndim = tensor->layout.rank,
+                                .dtype = tensor->dtype,
+                                .shape = has_numbers ? tensor->layout.shape : NULL,
+                                .strides = has_numbers ? tensor->layout.strides : NULL};
   return TARN_OK;
 }

@@ -154,7 +154,8 @@ typedef struct tarn_dlpack_import_options {
  * - Read-only by its flag, or by ours, is a read-only storage.
  * - Accepted are CPU, CUDA, CUDAHost and CUDAManaged memory, any strides (negative ones too), and
  *   every element type of tarn_dtype_check with one lane, or with several where they are packed
- *   into bytes. Six-bit floats need the flag SUBBYTE_PADDED, and nothing else may have it.
+ *   into bytes. Six-bit floats need the flag SUBBYTE_PADDED, and no other value below 8 bits may
+ *   have it.
  * - The first element's address is aligned as for tarn_tensor_wrap, and byte_offset is a whole
  *   number of elements. Flags that version 1.3 does not know are refused.
  * - The storage spans exactly the elements that can be reached. Without elements it is empty.
