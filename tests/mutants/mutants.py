@@ -5,6 +5,10 @@
 # user_mutants.py (who uses the pools), storage_mutants.py (storages that grow) and npy_mutants.py
 # (.npy files). The code changes and the mutants follow it: a table that does not fit is an error,
 # and never a mutant less.
+# user_mutants.py (who uses the pools) and dlpack_mutants.py (the bridge to other libraries). The
+# code changes and the mutants follow it: a table that does not fit is an error, and never a mutant
+# less.
+import dlpack_mutants
 import heap_mutants
 import magazine_mutants
 import npy_mutants
@@ -24,6 +28,7 @@ TABLE = [
     *user_mutants.TABLE,
     *storage_mutants.TABLE,
     *npy_mutants.TABLE,
+    *dlpack_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -57,6 +62,9 @@ PROGRAMS = """
     test_npy_header
     test_npy
     test_npy_save
+    test_dlpack_export
+    test_dlpack_import
+    test_dlpack_streams
     test_museum
     test_museum_cuda
     test_caching_programs
