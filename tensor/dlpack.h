@@ -1,4 +1,4 @@
-/* dlpack.h: what the files of the DLPack bridge share: the ABI, asserted, and tarn's own exports. */
+/* dlpack.h: what the files of the DLPack bridge share: the ABI, asserted, and own exports. */
 #ifndef TENSOR_DLPACK_H
 #define TENSOR_DLPACK_H
 

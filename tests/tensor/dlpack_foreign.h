@@ -1,4 +1,4 @@
-/* dlpack_foreign.h: a producer that is not tarn: says whatever the test wants, and counts deleters. */
+/* dlpack_foreign.h: a producer that is not tarn: says what the test wants, counts deleters. */
 #ifndef TESTS_DLPACK_FOREIGN_H
 #define TESTS_DLPACK_FOREIGN_H
 

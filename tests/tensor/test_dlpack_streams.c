@@ -1,4 +1,4 @@
-/* test_dlpack_streams.c: whose work an exported tensor waits for, and what waits for its consumer. */
+/* test_dlpack_streams.c: what an exported tensor waits for, and what waits for its consumer. */
 #include "tests/tensor/dlpack_foreign.h"
 
 #include <string.h>
