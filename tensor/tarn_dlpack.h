@@ -5,11 +5,12 @@
  * sentences:
  *
  * 1. An export holds one reference of the storage and is one block of memory. Its deleter gives
- *    both back. It runs once, on any thread, takes no lock of the caller's and waits for nothing.
+ *    both back. It runs once, on any thread, takes no lock of the caller's, and waits for no more
+ *    than tarn_storage_release does.
  * 2. An import takes the managed tensor when it returns TARN_OK: from then on its deleter runs
  *    once, when the last reference of the made storage goes, on whichever thread drops that. On
- *    failure the caller still owns it and has to delete it; the one exception is a foreign major version,
- *    whose deleter the import has called already.
+ *    failure the caller still owns it and has to delete it; the one exception is a foreign major
+ *    version, whose deleter the import has called already.
  * 3. Nothing that a producer writes into a managed tensor makes the import crash, as long as its
  *    pointers are NULL or true: everything else is checked, and refused with
  *      TARN_BAD_FORMAT      where it contradicts DLPack or itself,
