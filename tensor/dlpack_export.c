@@ -73,12 +73,11 @@ void tarn__dlpack_forget(void *managed) {
 
 /* What the export says, and the one reference that it takes. */
 typedef struct export_plan {
-  const tarn_tensor *tensor; /* the caller's, or the copy below */
+  const tarn_tensor *tensor; /* the caller's, or a copy */
   size_t element_bytes;
   tarn_device device;
   uint64_t flags;
   tarn_stream *consumer; /* borrowed */
-  tarn_tensor copy;      /* undefined unless `tensor` points to it */
 } export_plan;
 
 static __attribute__((noinline)) tarn_status refuse_outside(const tarn_tensor *tensor) {
@@ -121,8 +120,10 @@ static inline tarn_status find_elements(const tarn_tensor *tensor, size_t elemen
       continue;
     }
     if (!tarn_int64_mul(size - 1, stride, &span)) return refuse_outside(tensor);
-    int64_t *side = span < 0 ? &low : &high;
-    if (!tarn_int64_add(*side, span, side)) return refuse_outside(tensor);
+    /* Not by a pointer to one of the two, which would keep both out of registers. */
+    const bool fits =
+        span < 0 ? tarn_int64_add(low, span, &low) : tarn_int64_add(high, span, &high);
+    if (!fits) return refuse_outside(tensor);
   }
   *data = NULL;
   if (!has_elements) return TARN_OK;
@@ -179,18 +180,18 @@ static tarn_status check_copy_pool(const tarn_dlpack_export_options *options, ta
 
 /* A packed copy that the export will own. */
 static tarn_status copy_out(const tarn_tensor *tensor, const tarn_dlpack_export_options *options,
-                            export_plan *plan) {
+                            export_plan *plan, tarn_tensor *copy) {
   tarn_status status = check_copy_pool(options, plan->device);
   if (status != TARN_OK) return status;
   status = tarn_tensor_create(options->pool, tensor->dtype, tensor->layout.rank,
-                              tensor->layout.shape, options->producer, &plan->copy);
+                              tensor->layout.shape, options->producer, copy);
   if (status != TARN_OK) return status;
-  status = tarn_tensor_copy(&plan->copy, tensor, options->producer, NULL);
+  status = tarn_tensor_copy(copy, tensor, options->producer, NULL);
   if (status != TARN_OK) {
-    tarn_tensor_release(&plan->copy);
+    tarn_tensor_release(copy);
     return status;
   }
-  plan->tensor = &plan->copy;
+  plan->tensor = copy;
   plan->flags |= TARN_DL_IS_COPIED;
   return TARN_OK;
 }
@@ -231,29 +232,42 @@ static tarn_status check_sayable(const tarn_tensor *tensor, uint32_t flags, bool
                    "an unversioned managed tensor cannot say that its memory is read-only");
 }
 
-/* The general case. On success the plan holds a reference for the export. */
-static __attribute__((noinline)) tarn_status plan_export(const tarn_tensor *tensor,
-                                                         const tarn_dlpack_export_options *options,
-                                                         bool is_legacy, export_plan *plan) {
+/* What an export says that is neither copied nor ordered. */
+static inline export_plan plain_plan(const tarn_tensor *tensor, size_t element_bytes) {
+  return (export_plan){.tensor = tensor,
+                       .element_bytes = element_bytes,
+                       .device = tarn_storage_device(tensor->storage),
+                       .flags = flags_of(tensor)};
+}
+
+static tarn_status refuse_copy(tarn_device from, tarn_device to) {
+  return tarn_fail(
+      TARN_NOT_SUPPORTED,
+      "an export of device type %d index %d to type %d index %d needs a copy, and none "
+      "is allowed",
+      (int)from.type, (int)from.index, (int)to.type, (int)to.index);
+}
+
+/* On success the plan holds a reference for the export; `copy` has to live as long as the plan. */
+static tarn_status make_plan(const tarn_tensor *tensor, const tarn_dlpack_export_options *options,
+                             bool is_legacy, export_plan *plan, tarn_tensor *copy) {
   int64_t numbers[2 * TARN_RANK_MAX];
+  size_t element_bytes;
   void *data;
   tarn_status status = check_options(options);
-  if (status == TARN_OK) status = find_elements(tensor, plan->element_bytes, numbers, &data);
+  if (status == TARN_OK) status = check_value(tensor, &element_bytes);
+  if (status == TARN_OK) status = find_elements(tensor, element_bytes, numbers, &data);
   if (status != TARN_OK) return status;
-  const tarn_device from = tarn_storage_device(tensor->storage);
+  *plan = plain_plan(tensor, element_bytes);
+  const tarn_device from = plan->device;
   const bool is_copy = must_copy(options, from);
   if (is_legacy) status = check_sayable(tensor, options->flags, is_copy);
   if (status != TARN_OK) return status;
-  if (is_copy && options->copy == TARN_DLPACK_COPY_NEVER) {
-    return tarn_fail(TARN_NOT_SUPPORTED,
-                     "an export of device type %d index %d to type %d index %d needs a copy, and "
-                     "none is allowed",
-                     (int)from.type, (int)from.index, (int)options->device.type,
-                     (int)options->device.index);
-  }
-  plan->device = options->device.type != 0 ? options->device : from;
+  if (is_copy && options->copy == TARN_DLPACK_COPY_NEVER) return refuse_copy(from, options->device);
+  if (options->device.type != 0) plan->device = options->device;
   if (is_copy) {
-    status = copy_out(tensor, options, plan);
+    plan->flags &= ~(uint64_t)TARN_DL_READ_ONLY;
+    status = copy_out(tensor, options, plan, copy);
     if (status != TARN_OK) return status;
   } else {
     tarn_storage_retain(tensor->storage);
@@ -266,96 +280,102 @@ static __attribute__((noinline)) tarn_status plan_export(const tarn_tensor *tens
   if (!tarn_stream_is_synchronous(options->consumer)) plan->consumer = options->consumer;
   if (options->flags & TARN_DLPACK_EXPORT_COPIED) plan->flags |= TARN_DL_IS_COPIED;
   if (options->flags & TARN_DLPACK_EXPORT_READ_ONLY) plan->flags |= TARN_DL_READ_ONLY;
-  plan->flags |= flags_of(plan->tensor);
-  return TARN_OK;
-}
-
-/* The plan of an export; NULL options are the common case: the same memory, no stream. */
-static inline tarn_status make_plan(const tarn_tensor *tensor,
-                                    const tarn_dlpack_export_options *options, bool is_legacy,
-                                    export_plan *plan) {
-  tarn_status status = check_value(tensor, &plan->element_bytes);
-  if (status != TARN_OK) return status;
-  plan->tensor = tensor;
-  plan->flags = 0;
-  plan->consumer = NULL;
-  if (options != NULL) return plan_export(tensor, options, is_legacy, plan);
-  if (is_legacy) status = check_sayable(tensor, /*flags=*/0, /*is_copy=*/false);
-  if (status != TARN_OK) return status;
-  tarn_storage_retain(tensor->storage);
-  plan->device = tarn_storage_device(tensor->storage);
-  plan->flags = flags_of(tensor);
   return TARN_OK;
 }
 
 /* --- writing it down --- */
 
-static size_t numbers_bytes(const export_plan *plan) {
-  return sizeof(int64_t) * 2 * (size_t)plan->tensor->layout.rank;
-}
-
-static inline tarn_status write_tensor(const export_plan *plan, int64_t *numbers,
+static inline tarn_status write_tensor(export_plan plan, int64_t *numbers,
                                        tarn_dl_tensor *described) {
-  const int32_t rank = plan->tensor->layout.rank;
-  described->device = exported_device(plan->device);
+  const int32_t rank = plan.tensor->layout.rank;
+  described->device = exported_device(plan.device);
   described->ndim = rank;
-  described->dtype = plan->tensor->dtype;
+  described->dtype = plan.tensor->dtype;
   described->shape = rank > 0 ? numbers : NULL;
   described->strides = rank > 0 ? numbers + rank : NULL;
   described->byte_offset = 0;
-  return find_elements(plan->tensor, plan->element_bytes, numbers, &described->data);
+  return find_elements(plan.tensor, plan.element_bytes, numbers, &described->data);
 }
 
-static tarn_status no_memory(const export_plan *plan) {
-  tarn_storage_release(plan->tensor->storage);
-  return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a managed tensor");
+static size_t numbers_bytes(const tarn_tensor *tensor) {
+  return sizeof(int64_t) * 2 * (size_t)tensor->layout.rank;
 }
 
-static tarn_status give_up(const export_plan *plan, void *made, tarn_status status) {
-  tarn_storage_release(plan->tensor->storage);
+/* Frees what was made, and drops the plan's reference. */
+static __attribute__((noinline)) tarn_status give_up(tarn_storage *storage, void *made,
+                                                     tarn_status status) {
+  if (made == NULL) status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a managed tensor");
+  tarn_storage_release(storage);
   free(made);
   return status;
 }
 
-tarn_status tarn_dlpack_export(const tarn_tensor *tensor, const tarn_dlpack_export_options *options,
-                               tarn_dl_managed_tensor_versioned **managed) {
-  export_plan plan;
-  if (managed == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the managed tensor");
-  *managed = NULL;
-  tarn_status status = make_plan(tensor, options, /*is_legacy=*/false, &plan);
-  if (status != TARN_OK) return status;
-  versioned_export *made = malloc(sizeof *made + numbers_bytes(&plan));
-  if (made == NULL) return no_memory(&plan);
+/* The plan comes by value, so that the compiler knows what is in it. */
+static inline tarn_status write_versioned(export_plan plan,
+                                          tarn_dl_managed_tensor_versioned **managed) {
+  tarn_storage *storage = plan.tensor->storage;
+  versioned_export *made = malloc(sizeof *made + numbers_bytes(plan.tensor));
+  if (made == NULL) return give_up(storage, NULL, TARN_OUT_OF_MEMORY);
   made->managed.version = (tarn_dl_version){TARN_DLPACK_MAJOR, TARN_DLPACK_MINOR};
-  made->managed.manager_ctx = plan.tensor->storage;
+  made->managed.manager_ctx = storage;
   made->managed.deleter = delete_versioned;
   made->managed.flags = plan.flags;
   made->consumer = plan.consumer;
-  status = write_tensor(&plan, made->numbers, &made->managed.dl_tensor);
-  if (status != TARN_OK) return give_up(&plan, made, status);
-  tarn_stream_retain(plan.consumer);
+  const tarn_status status = write_tensor(plan, made->numbers, &made->managed.dl_tensor);
+  if (status != TARN_OK) return give_up(storage, made, status);
+  if (plan.consumer != NULL) tarn_stream_retain(plan.consumer);
   *managed = &made->managed;
   return TARN_OK;
+}
+
+static tarn_status write_legacy(export_plan plan, tarn_dl_managed_tensor **managed) {
+  tarn_storage *storage = plan.tensor->storage;
+  legacy_export *made = malloc(sizeof *made + numbers_bytes(plan.tensor));
+  if (made == NULL) return give_up(storage, NULL, TARN_OUT_OF_MEMORY);
+  made->managed.manager_ctx = storage;
+  made->managed.deleter = delete_legacy;
+  made->consumer = plan.consumer;
+  const tarn_status status = write_tensor(plan, made->numbers, &made->managed.dl_tensor);
+  if (status != TARN_OK) return give_up(storage, made, status);
+  if (plan.consumer != NULL) tarn_stream_retain(plan.consumer);
+  *managed = &made->managed;
+  return TARN_OK;
+}
+
+/* --- the calls --- */
+
+static __attribute__((noinline)) tarn_status export_with(
+    const tarn_tensor *tensor, const tarn_dlpack_export_options *options,
+    tarn_dl_managed_tensor_versioned **managed) {
+  export_plan plan;
+  tarn_tensor copy;
+  const tarn_status status = make_plan(tensor, options, /*is_legacy=*/false, &plan, &copy);
+  return status == TARN_OK ? write_versioned(plan, managed) : status;
+}
+
+tarn_status tarn_dlpack_export(const tarn_tensor *tensor, const tarn_dlpack_export_options *options,
+                               tarn_dl_managed_tensor_versioned **managed) {
+  size_t element_bytes;
+  if (managed == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the managed tensor");
+  *managed = NULL;
+  if (options != NULL) return export_with(tensor, options, managed);
+  const tarn_status status = check_value(tensor, &element_bytes);
+  if (status != TARN_OK) return status;
+  tarn_storage_retain(tensor->storage);
+  return write_versioned(plain_plan(tensor, element_bytes), managed);
 }
 
 tarn_status tarn_dlpack_export_legacy(const tarn_tensor *tensor,
                                       const tarn_dlpack_export_options *options,
                                       tarn_dl_managed_tensor **managed) {
+  const tarn_dlpack_export_options defaults = {.struct_size = sizeof defaults};
   export_plan plan;
+  tarn_tensor copy;
   if (managed == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the managed tensor");
   *managed = NULL;
-  tarn_status status = make_plan(tensor, options, /*is_legacy=*/true, &plan);
-  if (status != TARN_OK) return status;
-  legacy_export *made = malloc(sizeof *made + numbers_bytes(&plan));
-  if (made == NULL) return no_memory(&plan);
-  made->managed.manager_ctx = plan.tensor->storage;
-  made->managed.deleter = delete_legacy;
-  made->consumer = plan.consumer;
-  status = write_tensor(&plan, made->numbers, &made->managed.dl_tensor);
-  if (status != TARN_OK) return give_up(&plan, made, status);
-  tarn_stream_retain(plan.consumer);
-  *managed = &made->managed;
-  return TARN_OK;
+  if (options == NULL) options = &defaults;
+  const tarn_status status = make_plan(tensor, options, /*is_legacy=*/true, &plan, &copy);
+  return status == TARN_OK ? write_legacy(plan, managed) : status;
 }
 
 tarn_status tarn_dlpack_describe(tarn_tensor *tensor, tarn_dl_tensor *described) {

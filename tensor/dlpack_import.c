@@ -94,8 +94,10 @@ static tarn_status read_layout(const tarn_dl_tensor *dl, tarn_layout *layout, im
     if (size > 1) {
       if (!tarn_int64_mul(count, size, &count)) return refuse_layout(dl);
       if (!tarn_int64_mul(size - 1, stride, &span)) return refuse_layout(dl);
-      int64_t *side = span < 0 ? &first : &end;
-      if (!tarn_int64_add(*side, span, side)) return refuse_layout(dl);
+      /* Not by a pointer to one of the two, which would keep both out of registers. */
+      const bool fits =
+          span < 0 ? tarn_int64_add(first, span, &first) : tarn_int64_add(end, span, &end);
+      if (!fits) return refuse_layout(dl);
     } else if (size < 1) {
       if (size < 0) return refuse_layout(dl);
       has_elements = false;

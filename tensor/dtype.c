@@ -4,36 +4,37 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WIDTHS_MAX = 7, NAME_MAX_BYTES = 32 };
+enum { NAME_MAX_BYTES = 32, WIDTH_MAX = 128 };
 
-/* One row per code: its name without width and lanes, and the widths in bits that it comes in.
- * Where the width is not part of the name, it stands in front: "float8_e5m2". */
+/* One row per code: its name without width and lanes, and the widths in bits that it comes in, added
+ * up: they are powers of two, but for six bits, which stand alone. Where the width is not part of
+ * the name, it stands in front: "float8_e5m2". */
 typedef struct code_row {
   const char *name;
   bool name_has_width; /* the name already says it, or there is only one: "bool" */
-  uint8_t widths[WIDTHS_MAX];
+  uint8_t widths;
 } code_row;
 
 /* float128 is left out: what a machine calls so is often the 80-bit x87 format with padding. */
 static const code_row code_rows[] = {
-    [TARN_CODE_INT] = {"int", false, {1, 2, 4, 8, 16, 32, 64}},
-    [TARN_CODE_UINT] = {"uint", false, {1, 2, 4, 8, 16, 32, 64}},
-    [TARN_CODE_FLOAT] = {"float", false, {16, 32, 64}},
-    [TARN_CODE_OPAQUE] = {"opaque", false, {8, 16, 32, 64, 128}},
-    [TARN_CODE_BFLOAT] = {"bfloat", false, {16}},
-    [TARN_CODE_COMPLEX] = {"complex", false, {32, 64, 128}},
-    [TARN_CODE_BOOL] = {"bool", true, {8}},
-    [TARN_CODE_FLOAT8_E3M4] = {"float8_e3m4", true, {8}},
-    [TARN_CODE_FLOAT8_E4M3] = {"float8_e4m3", true, {8}},
-    [TARN_CODE_FLOAT8_E4M3B11FNUZ] = {"float8_e4m3b11fnuz", true, {8}},
-    [TARN_CODE_FLOAT8_E4M3FN] = {"float8_e4m3fn", true, {8}},
-    [TARN_CODE_FLOAT8_E4M3FNUZ] = {"float8_e4m3fnuz", true, {8}},
-    [TARN_CODE_FLOAT8_E5M2] = {"float8_e5m2", true, {8}},
-    [TARN_CODE_FLOAT8_E5M2FNUZ] = {"float8_e5m2fnuz", true, {8}},
-    [TARN_CODE_FLOAT8_E8M0FNU] = {"float8_e8m0fnu", true, {8}},
-    [TARN_CODE_FLOAT6_E2M3FN] = {"float6_e2m3fn", true, {6}},
-    [TARN_CODE_FLOAT6_E3M2FN] = {"float6_e3m2fn", true, {6}},
-    [TARN_CODE_FLOAT4_E2M1FN] = {"float4_e2m1fn", true, {4}},
+    [TARN_CODE_INT] = {"int", false, 1 | 2 | 4 | 8 | 16 | 32 | 64},
+    [TARN_CODE_UINT] = {"uint", false, 1 | 2 | 4 | 8 | 16 | 32 | 64},
+    [TARN_CODE_FLOAT] = {"float", false, 16 | 32 | 64},
+    [TARN_CODE_OPAQUE] = {"opaque", false, 8 | 16 | 32 | 64 | 128},
+    [TARN_CODE_BFLOAT] = {"bfloat", false, 16},
+    [TARN_CODE_COMPLEX] = {"complex", false, 32 | 64 | 128},
+    [TARN_CODE_BOOL] = {"bool", true, 8},
+    [TARN_CODE_FLOAT8_E3M4] = {"float8_e3m4", true, 8},
+    [TARN_CODE_FLOAT8_E4M3] = {"float8_e4m3", true, 8},
+    [TARN_CODE_FLOAT8_E4M3B11FNUZ] = {"float8_e4m3b11fnuz", true, 8},
+    [TARN_CODE_FLOAT8_E4M3FN] = {"float8_e4m3fn", true, 8},
+    [TARN_CODE_FLOAT8_E4M3FNUZ] = {"float8_e4m3fnuz", true, 8},
+    [TARN_CODE_FLOAT8_E5M2] = {"float8_e5m2", true, 8},
+    [TARN_CODE_FLOAT8_E5M2FNUZ] = {"float8_e5m2fnuz", true, 8},
+    [TARN_CODE_FLOAT8_E8M0FNU] = {"float8_e8m0fnu", true, 8},
+    [TARN_CODE_FLOAT6_E2M3FN] = {"float6_e2m3fn", true, 6},
+    [TARN_CODE_FLOAT6_E3M2FN] = {"float6_e3m2fn", true, 6},
+    [TARN_CODE_FLOAT4_E2M1FN] = {"float4_e2m1fn", true, 4},
 };
 enum { CODE_COUNT = sizeof code_rows / sizeof code_rows[0] };
 
@@ -43,10 +44,8 @@ static size_t lane_bits(tarn_dtype dtype) {
 }
 
 static bool has_width(const code_row *row, unsigned bits) {
-  for (int i = 0; i < WIDTHS_MAX; i++) {
-    if (row->widths[i] != 0 && row->widths[i] == bits) return true;
-  }
-  return false;
+  if (bits == 6 || row->widths == 6) return bits == row->widths;
+  return (bits & (bits - 1)) == 0 && (row->widths & bits) != 0;
 }
 
 static bool is_supported(tarn_dtype dtype) {
@@ -125,8 +124,8 @@ static bool parse_name(const char *name, tarn_dtype *dtype) {
   char stem[NAME_MAX_BYTES];
   uint16_t lanes;
   for (unsigned code = 0; code < CODE_COUNT; code++) {
-    for (int i = 0; i < WIDTHS_MAX && code_rows[code].widths[i] != 0; i++) {
-      unsigned bits = code_rows[code].widths[i];
+    for (unsigned bits = 1; bits <= WIDTH_MAX; bits++) {
+      if (!has_width(&code_rows[code], bits)) continue;
       write_stem(code, bits, stem);
       size_t stem_bytes = strlen(stem);
       if (strncmp(name, stem, stem_bytes) != 0) continue;

@@ -120,9 +120,9 @@ TARN_API TARN_NODISCARD tarn_status tarn_dlpack_export(const tarn_tensor *tensor
                                                        const tarn_dlpack_export_options *options,
                                                        tarn_dl_managed_tensor_versioned **managed);
 
-/* The same in the unversioned form. TARN_READ_ONLY for a read-only storage, and with the flag
- * EXPORT_READ_ONLY, unless EXPORT_UNMARKED or a copy is asked for. TARN_NOT_SUPPORTED for six-bit
- * floats, whose padding it cannot say. */
+/* The same in the unversioned form, which has no flags. TARN_READ_ONLY for a read-only storage that
+ * is not copied, and with EXPORT_READ_ONLY, unless EXPORT_UNMARKED is there. TARN_NOT_SUPPORTED for
+ * six-bit floats, whose padding it cannot say. */
 TARN_API TARN_NODISCARD tarn_status
 tarn_dlpack_export_legacy(const tarn_tensor *tensor, const tarn_dlpack_export_options *options,
                           tarn_dl_managed_tensor **managed);

@@ -69,8 +69,8 @@ plant(
     "copy_not_said",
     "a copy that an export made does not say that it is one",
     "tensor/dlpack_export.c",
-    "  plan->tensor = &plan->copy;\n  plan->flags |= TARN_DL_IS_COPIED;\n",
-    "  plan->tensor = &plan->copy;\n",
+    "  plan->tensor = copy;\n  plan->flags |= TARN_DL_IS_COPIED;\n",
+    "  plan->tensor = copy;\n",
     first="test_dlpack_export",
 )
 plant(
