@@ -6,9 +6,9 @@
 
 enum { NAME_MAX_BYTES = 32, WIDTH_MAX = 128 };
 
-/* One row per code: its name without width and lanes, and the widths in bits that it comes in, added
- * up: they are powers of two, but for six bits, which stand alone. Where the width is not part of
- * the name, it stands in front: "float8_e5m2". */
+/* One row per code: its name without width and lanes, and the widths in bits that it comes in,
+ * added up: they are powers of two, but for six bits, which stand alone. Where the width is not
+ * part of the name, it stands in front: "float8_e5m2". */
 typedef struct code_row {
   const char *name;
   bool name_has_width; /* the name already says it, or there is only one: "bool" */
