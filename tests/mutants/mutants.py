@@ -2,12 +2,9 @@
 #
 # The tables are in order_mutants.py (what is known of streams), heap_mutants.py (blocks and sums),
 # magazine_mutants.py (what a thread keeps), pool_mutants.py (what the caching pool does),
-# user_mutants.py (who uses the pools), storage_mutants.py (storages that grow) and npy_mutants.py
-# (.npy files). The code changes and the mutants follow it: a table that does not fit is an error,
-# and never a mutant less.
-# user_mutants.py (who uses the pools) and dlpack_mutants.py (the bridge to other libraries). The
-# code changes and the mutants follow it: a table that does not fit is an error, and never a mutant
-# less.
+# user_mutants.py (who uses the pools), storage_mutants.py (storages that grow), npy_mutants.py
+# (.npy files) and dlpack_mutants.py (the bridge to other libraries). The code changes and the
+# mutants follow it: a table that does not fit is an error, and never a mutant less.
 import dlpack_mutants
 import heap_mutants
 import magazine_mutants
