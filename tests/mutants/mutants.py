@@ -1,10 +1,8 @@
 # mutants.py: the planted defects, and the programs that they have to get past.
 #
-# The tables are in order_mutants.py (what is known of streams), heap_mutants.py (blocks and sums),
-# magazine_mutants.py (what a thread keeps), pool_mutants.py (what the caching pool does),
-# user_mutants.py (who uses the pools), storage_mutants.py (storages that grow), npy_mutants.py
-# (.npy files) and dlpack_mutants.py (the bridge to other libraries). The code changes and the
-# mutants follow it: a table that does not fit is an error, and never a mutant less.
+# Each table is in a file *_mutants.py and tells in its first line what it is about. The code changes
+# and the mutants follow it: a table that does not fit is an error, and never a mutant less.
+import copy_mutants
 import dlpack_mutants
 import heap_mutants
 import magazine_mutants
@@ -14,6 +12,7 @@ import planting
 import pool_mutants
 import storage_mutants
 import user_mutants
+
 
 Mutant = planting.Mutant
 
@@ -26,6 +25,7 @@ TABLE = [
     *storage_mutants.TABLE,
     *npy_mutants.TABLE,
     *dlpack_mutants.TABLE,
+    *copy_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -62,6 +62,8 @@ PROGRAMS = """
     test_dlpack_export
     test_dlpack_import
     test_dlpack_streams
+    test_copy_rows
+    test_copy_walk
     test_museum
     test_museum_cuda
     test_caching_programs
