@@ -13,7 +13,6 @@ import pool_mutants
 import storage_mutants
 import user_mutants
 
-
 Mutant = planting.Mutant
 
 TABLE = [
