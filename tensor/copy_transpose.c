@@ -20,6 +20,10 @@
 
 enum { LINE_BYTES = 64 };
 
+/* Planes that are no more together are likely to be in the first-level cache, or so soon done that
+ * calling for them costs more than it saves. */
+enum { NEAR_BYTES = 8192 };
+
 /* In elements. */
 typedef struct tiling {
   int32_t rows, columns, strip_rows;
@@ -214,8 +218,21 @@ static inline void turn_one_tile(run *self, char *dst, const char *src, const ch
   self->turn(&self->tile);
 }
 
+/* Without a product that might not fit. */
+static bool is_near(const tarn__transpose *plane, int32_t rank, const int64_t *shape) {
+  uint64_t bytes = plane->element_bytes;
+  if (plane->row_count > NEAR_BYTES || plane->column_count > NEAR_BYTES) return false;
+  bytes *= (uint64_t)plane->row_count * (uint64_t)plane->column_count;
+  for (int32_t d = 0; d < rank && bytes <= NEAR_BYTES; d++) {
+    if (shape[d] > NEAR_BYTES) return false;
+    bytes *= (uint64_t)shape[d];
+  }
+  return bytes <= NEAR_BYTES;
+}
+
 void tarn__transpose_run(const tarn__transpose *plane, char *dst, const char *src) {
   run self = prepare(plane, dst);
+  self.tile.is_near = is_near(plane, 0, NULL);
   if (is_one_tile(&self)) {
     turn_one_tile(&self, dst, src, NULL);
   } else {
@@ -228,6 +245,7 @@ void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank, const i
                              const int64_t *dst_strides, const int64_t *src_strides, char *dst,
                              const char *src) {
   run self = prepare(plane, dst);
+  self.tile.is_near = is_near(plane, rank, shape);
   const bool is_small = is_one_tile(&self);
   int64_t index[TARN_RANK_MAX];
   for (int32_t d = 0; d < rank; d++) index[d] = 0;
@@ -237,7 +255,7 @@ void tarn__transpose_run_all(const tarn__transpose *plane, int32_t rank, const i
     const char *const from = src;
     goes_on = step_plane(rank, shape, dst_strides, src_strides, index, &dst, &src);
     if (is_small) {
-      turn_one_tile(&self, to, from, goes_on ? src : NULL);
+      turn_one_tile(&self, to, from, goes_on && !self.tile.is_near ? src : NULL);
     } else {
       turn_plane(&self, to, from);
     }

@@ -180,7 +180,7 @@ TILE_INLINE void turn_rows(const tarn__tile *tile, char *to, int64_t to_pitch, c
  * many rows, that is as many calls, and costs more than it saves (measured). */
 TILE_INLINE void call_for_rows(const tarn__tile *tile, int row, size_t bytes) {
   const int count = LANE_COUNT(bytes);
-  if (count > 4 || row + 3 * count > tile->row_count) return;
+  if (tile->is_near || count > 4 || row + 3 * count > tile->row_count) return;
   const char *line = tile->dst + (row + 2 * count) * tile->dst_pitch_bytes;
   for (int i = 0; i < count; i++) {
     for (int at = 0; at < tile->column_count * (int)bytes; at += LINE_BYTES) {

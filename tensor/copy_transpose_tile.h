@@ -20,6 +20,7 @@ typedef struct tarn__tile {
   int32_t row_count, column_count;
   bool is_streaming;
   bool is_direct;         /* a source of few lines is not packed first */
+  bool is_near;           /* all is cached already, and nothing is called for */
   bool is_first, is_last; /* of the tiles of these rows */
   char *carried;
 } tarn__tile;
