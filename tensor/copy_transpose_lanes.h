@@ -177,10 +177,11 @@ TILE_INLINE void turn_rows(const tarn__tile *tile, char *to, int64_t to_pitch, c
 }
 
 /* The destination's lines of the block after the next, before they are written. Where a block has
- * many rows, that is as many calls, and costs more than it saves (measured). */
+ * many rows, that is as many calls and costs more than it saves (measured), but for kernels that
+ * cannot stream: those have the large planes here, too. */
 TILE_INLINE void call_for_rows(const tarn__tile *tile, int row, size_t bytes) {
   const int count = LANE_COUNT(bytes);
-  if (tile->is_near || count > 4 || row + 3 * count > tile->row_count) return;
+  if (tile->is_near || (LANES > 1 && count > 4) || row + 3 * count > tile->row_count) return;
   const char *line = tile->dst + (row + 2 * count) * tile->dst_pitch_bytes;
   for (int i = 0; i < count; i++) {
     for (int at = 0; at < tile->column_count * (int)bytes; at += LINE_BYTES) {

@@ -11,6 +11,7 @@ import order_mutants
 import planting
 import pool_mutants
 import storage_mutants
+import transpose_mutants
 import user_mutants
 
 Mutant = planting.Mutant
@@ -20,6 +21,7 @@ TABLE = [
     *heap_mutants.TABLE,
     *magazine_mutants.TABLE,
     *pool_mutants.TABLE,
+    *transpose_mutants.TABLE,
     *user_mutants.TABLE,
     *storage_mutants.TABLE,
     *npy_mutants.TABLE,
@@ -63,6 +65,8 @@ PROGRAMS = """
     test_dlpack_streams
     test_copy_rows
     test_copy_walk
+    test_copy_threads
+    test_copy_transpose
     test_museum
     test_museum_cuda
     test_caching_programs

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -130,16 +131,49 @@ static void callers_share_the_helpers(void **state) {
   }
 }
 
+typedef struct nested {
+  pthread_barrier_t barrier;
+  bool are_right[2];
+} nested;
+
 static void call_again(void *context, int64_t index) {
-  bool *are_right = context;
-  are_right[index] = run_tally(10, 4);
+  nested *self = context;
+  pthread_barrier_wait(&self->barrier); /* a helper is at work, and calls too */
+  self->are_right[index] = run_tally(10, 4);
 }
 
 static void job_may_call_again(void **state) {
   (void)state;
-  bool are_right[20] = {false};
-  tarn__copy_parallel(20, 3, call_again, are_right);
-  for (int i = 0; i < 20; i++) assert_true(are_right[i]);
+  nested calls = {.are_right = {false, false}};
+  pthread_barrier_init(&calls.barrier, NULL, 2);
+  tarn__copy_parallel(2, 2, call_again, &calls);
+  pthread_barrier_destroy(&calls.barrier);
+  assert_true(calls.are_right[0]);
+  assert_true(calls.are_right[1]);
+}
+
+typedef struct late {
+  pthread_barrier_t barrier;
+  pthread_t caller;
+  bool is_written; /* plain: only the end of the call orders it before the caller's look */
+} late;
+
+static void write_late(void *context, int64_t index) {
+  (void)index;
+  late *self = context;
+  pthread_barrier_wait(&self->barrier);
+  if (pthread_equal(pthread_self(), self->caller)) return;
+  for (int i = 0; i < 1000; i++) sched_yield();
+  self->is_written = true;
+}
+
+static void call_ends_after_its_slowest_job(void **state) {
+  (void)state;
+  late work = {.caller = pthread_self()};
+  pthread_barrier_init(&work.barrier, NULL, 2);
+  tarn__copy_parallel(2, 2, write_late, &work);
+  pthread_barrier_destroy(&work.barrier);
+  assert_true(work.is_written);
 }
 
 typedef struct meeting {
@@ -232,6 +266,7 @@ int main(void) {
       cmocka_unit_test(helpers_are_kept),
       cmocka_unit_test(callers_share_the_helpers),
       cmocka_unit_test(job_may_call_again),
+      cmocka_unit_test(call_ends_after_its_slowest_job),
       cmocka_unit_test(helpers_take_no_signals_and_have_a_name),
       cmocka_unit_test(child_of_a_fork_starts_its_own_helpers),
       cmocka_unit_test(fork_may_happen_while_helpers_work),
