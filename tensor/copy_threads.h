@@ -6,14 +6,16 @@
 
 #include "tensor/tarn_copy_threads.h"
 
+/* Helpers have so much stack, for the C library as well as for a job. */
+enum { TARN__COPY_STACK_BYTES = 512 << 10 };
+
 /* Runs job(context, index) once for each index below job_count, in any order, and returns when all
  * have ended; their writes are then visible to the caller. The caller works too, with at most
- * thread_count - 1 helpers; 0 means tarn_copy_thread_count(). Waking helpers costs some ten
- * microseconds: only for copies of more than TARN__COPY_PARALLEL_BYTES. A job may itself call
- * this; it then runs alone. Jobs need no more stack than TARN__COPY_STACK_BYTES less a half. */
+ * thread_count - 1 helpers; 0 means tarn_copy_thread_count(). Where no thread can be made, or
+ * another caller has the helpers, it works alone; so does a job that calls this itself.
+ * Waking a helper costs some 11 us: two threads turn 1 MiB no faster than one, 4 MiB in two thirds
+ * of the time, and more in half of it (measured with f32 planes on two processors). */
 void tarn__copy_parallel(int64_t job_count, int thread_count,
                          void (*job)(void *context, int64_t index), void *context);
-
-enum { TARN__COPY_PARALLEL_BYTES = 1 << 20, TARN__COPY_STACK_BYTES = 512 << 10 };
 
 #endif
