@@ -7,6 +7,7 @@
 
 #include "alloc/tarn_capture.h"
 
+#include "tensor/copy_convert.h"
 #include "tensor/copy_device.h"
 #include "tensor/copy_host.h"
 #include "tensor/copy_plan.h"
@@ -14,16 +15,14 @@
 
 /* A copy for the CPU, where a stream's thread will run it. */
 typedef struct host_job {
-  tarn__copy_walk walk;
+  tarn__convert convert;
+  union {
+    tarn__copy_walk walk; /* where `convert` has no steps */
+    tarn__copy_plan plan;
+  } work;
   char *dst;
   const char *src;
 } host_job;
-
-static void run_host_job(void *argument) {
-  host_job *job = argument;
-  tarn__copy_host_walk(&job->walk, job->dst, job->src);
-  free(job);
-}
 
 /* --- checks --- */
 
@@ -64,32 +63,34 @@ static tarn_status check_inside(const tarn_tensor *tensor, const char *which,
                    first, end - 1, which, size_bytes);
 }
 
-static tarn_status check_dtypes(tarn_dtype dst, tarn_dtype src) {
-  char dst_name[64], src_name[64];
+static tarn_status check_dtypes(tarn_dtype dst, tarn_dtype src, tarn__convert *convert) {
   const tarn_status status = tarn_dtype_check(dst);
   if (status != TARN_OK || tarn_dtype_equal(dst, src)) return status;
-  return tarn_fail(TARN_NOT_SUPPORTED, "a copy from %s to %s would convert",
-                   tarn_dtype_name(src, src_name, sizeof src_name),
-                   tarn_dtype_name(dst, dst_name, sizeof dst_name));
+  return tarn__convert_find(dst, src, convert);
 }
 
+/* `convert` is how the source's elements become the destination's: in no step where they are the
+ * same bytes. */
 static tarn_status check_tensors(const tarn_tensor *dst, const tarn_tensor *src,
-                                 size_t *element_bytes) {
+                                 tarn__convert *convert, size_t *element_bytes,
+                                 size_t *src_element_bytes) {
+  convert->step_count = 0;
   if (dst == NULL || src == NULL || dst->storage == NULL || src->storage == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a copy from or to a tensor without a storage");
   }
-  *element_bytes = common_element_bytes(dst->dtype, src->dtype);
   tarn_status status = TARN_OK;
+  *element_bytes = *src_element_bytes = common_element_bytes(dst->dtype, src->dtype);
   if (*element_bytes == 0) {
-    status = check_dtypes(dst->dtype, src->dtype);
+    status = check_dtypes(dst->dtype, src->dtype, convert);
     if (status != TARN_OK) return status;
     *element_bytes = tarn_dtype_size_bytes(dst->dtype);
+    *src_element_bytes = tarn_dtype_size_bytes(src->dtype);
   }
   if (tarn_storage_is_read_only(dst->storage)) {
     return tarn_fail(TARN_READ_ONLY, "the destination's storage is read-only");
   }
   status = check_inside(dst, "destination", *element_bytes);
-  if (status == TARN_OK) status = check_inside(src, "source", *element_bytes);
+  if (status == TARN_OK) status = check_inside(src, "source", *src_element_bytes);
   return status;
 }
 
@@ -99,7 +100,8 @@ static tarn_status check_tensors(const tarn_tensor *dst, const tarn_tensor *src,
 typedef struct task {
   const tarn_tensor *dst, *src;
   const tarn_layout *from; /* the source's layout in the destination's shape */
-  size_t element_bytes;
+  size_t element_bytes, src_element_bytes;
+  tarn__convert convert; /* no steps: the copy moves bytes as they are */
   tarn_device dst_device, src_device;
   char *dst_base;
   const char *src_base;
@@ -127,7 +129,8 @@ static bool ranges_intersect(const task *work) {
   const tarn__copy_plan *plan = &work->plan;
   uintptr_t dst_first = (uintptr_t)work->dst_base + (uintptr_t)plan->dst_offset;
   uintptr_t src_first = (uintptr_t)work->src_base + (uintptr_t)plan->src_offset;
-  uintptr_t dst_end = dst_first + plan->unit_bytes, src_end = src_first + plan->unit_bytes;
+  uintptr_t dst_end = dst_first + plan->unit_bytes;
+  uintptr_t src_end = src_first + plan->unit_count * work->src_element_bytes;
   for (int32_t d = 0; d < plan->rank; d++) {
     dst_end += (uintptr_t)((plan->shape[d] - 1) * plan->dst_strides[d]);
     int64_t span = (plan->shape[d] - 1) * plan->src_strides[d];
@@ -150,22 +153,49 @@ typedef enum meeting { APART, SAME, MOVED, TANGLED } meeting;
 
 static meeting meet(const task *work) {
   if (!share_addresses(work) || !ranges_intersect(work)) return APART;
+  int64_t distance = (int64_t)((uintptr_t)work->src_base - (uintptr_t)work->dst_base);
+  if (work->convert.step_count > 0) {
+    return tarn__layouts_share_bytes(&work->dst->layout, work->element_bytes, work->from,
+                                     work->src_element_bytes, distance)
+               ? TANGLED
+               : APART;
+  }
   if (is_identity(work)) return SAME;
   if (work->plan.kind == TARN__COPY_MEMCPY) return MOVED;
-  int64_t distance = (int64_t)((uintptr_t)work->src_base - (uintptr_t)work->dst_base);
   return tarn__layouts_meet(&work->dst->layout, work->from, distance, work->element_bytes) ? TANGLED
                                                                                            : APART;
 }
 
 /* --- running --- */
 
-static tarn_status run_on_host(const tarn__copy_plan *plan, char *dst, const char *src,
-                               tarn_stream *stream, tarn__copy_outcome *outcome) {
-  tarn__copy_walk walk;
-  tarn__copy_walk_make(plan, &walk);
-  *outcome = (tarn__copy_outcome){.executor = tarn__copy_executor_name(walk.executor)};
+static void run_job(const host_job *job) {
+  if (job->convert.step_count > 0) {
+    tarn__copy_convert_run(&job->convert, &job->work.plan, job->dst, job->src);
+  } else {
+    tarn__copy_host_walk(&job->work.walk, job->dst, job->src);
+  }
+}
+
+static void run_enqueued_job(void *argument) {
+  run_job(argument);
+  free(argument);
+}
+
+static tarn_status run_on_host(const task *work, tarn_stream *stream, tarn__copy_outcome *outcome) {
+  host_job job;
+  job.dst = work->dst_base;
+  job.src = work->src_base;
+  if (work->convert.step_count > 0) {
+    job.convert = work->convert;
+    job.work.plan = work->plan;
+    *outcome = (tarn__copy_outcome){.executor = "convert"};
+  } else {
+    job.convert.step_count = 0;
+    tarn__copy_walk_make(&work->plan, &job.work.walk);
+    *outcome = (tarn__copy_outcome){.executor = tarn__copy_executor_name(job.work.walk.executor)};
+  }
   if (tarn_stream_is_synchronous(stream)) {
-    tarn__copy_host_walk(&walk, dst, src);
+    run_job(&job);
     outcome->is_done = true;
     return TARN_OK;
   }
@@ -173,14 +203,14 @@ static tarn_status run_on_host(const tarn__copy_plan *plan, char *dst, const cha
     /* The job is freed when it has run, and would run at every launch. */
     return tarn_fail(TARN_NOT_SUPPORTED, "a copy by the host on a stream that is being captured");
   }
-  host_job *job = malloc(sizeof *job);
-  if (job == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to enqueue a copy");
-  *job = (host_job){.walk = walk, .dst = dst, .src = src};
-  tarn_status status = tarn_stream_call(stream, run_host_job, job);
+  host_job *enqueued = malloc(sizeof *enqueued);
+  if (enqueued == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to enqueue a copy");
+  *enqueued = job;
+  tarn_status status = tarn_stream_call(stream, run_enqueued_job, enqueued);
   if (status == TARN_OK) {
     outcome->issued_count = 1;
   } else {
-    free(job);
+    free(enqueued);
   }
   return status;
 }
@@ -210,13 +240,15 @@ static tarn_status run(const task *work, bool is_overlapping, tarn_stream *strea
                        tarn__copy_outcome *outcome) {
   tarn_status status;
   if (tarn_device_is_host(work->dst_device) && tarn_device_is_host(work->src_device)) {
-    status = run_on_host(&work->plan, work->dst_base, work->src_base, stream, outcome);
+    status = run_on_host(work, stream, outcome);
   } else {
     const tarn__copy_side to = {work->dst_base, work->dst->layout, work->dst_device};
     /* The source is not written through this pointer. */
     const tarn__copy_side from = {(char *)(uintptr_t)work->src_base, *work->from, work->src_device};
-    status = tarn__copy_device_run(&to, &from, work->element_bytes, &work->plan, is_overlapping,
-                                   stream, outcome);
+    status = work->convert.step_count > 0
+                 ? tarn__copy_device_convert(&to, &from, &work->convert, stream, outcome)
+                 : tarn__copy_device_run(&to, &from, work->element_bytes, &work->plan,
+                                         is_overlapping, stream, outcome);
   }
   if (tarn_stream_is_synchronous(stream)) outcome->is_done = true;
   tarn_status noted = note_uses(work->dst, work->src, stream, outcome);
@@ -241,7 +273,8 @@ static inline bool have_one_shape(const tarn_layout *a, const tarn_layout *b) {
   return true;
 }
 
-/* Plans a copy between checked tensors; `expanded` is room for a source that is broadcast. */
+/* Plans a copy between checked tensors, whose conversion and element sizes stand in `work`;
+ * `expanded` is room for a source that is broadcast. */
 static tarn_status plan_work(const tarn_tensor *dst, const tarn_tensor *src, task *work,
                              tarn_layout *expanded) {
   work->dst = dst;
@@ -257,7 +290,7 @@ static tarn_status plan_work(const tarn_tensor *dst, const tarn_tensor *src, tas
   work->src_device = tarn_storage_device(src->storage);
   work->dst_base = tarn_storage_data_mutable(dst->storage);
   work->src_base = tarn_storage_data(src->storage);
-  tarn__copy_plan_make(&dst->layout, work->from, work->element_bytes, work->element_bytes,
+  tarn__copy_plan_make(&dst->layout, work->from, work->element_bytes, work->src_element_bytes,
                        &work->plan);
   if (work->plan.kind != TARN__COPY_NONE && !steps_over_itself(&work->plan) &&
       tarn_layout_overlaps_itself(&dst->layout)) {
@@ -266,14 +299,14 @@ static tarn_status plan_work(const tarn_tensor *dst, const tarn_tensor *src, tas
   return TARN_OK;
 }
 
-static tarn_status copy_checked(const tarn_tensor *dst, const tarn_tensor *src,
-                                size_t element_bytes, tarn_stream *stream,
-                                tarn_copy_report *report) {
+static tarn_status check_and_copy(const tarn_tensor *dst, const tarn_tensor *src,
+                                  tarn_stream *stream, tarn_copy_report *report) {
   task work;
-  work.element_bytes = element_bytes;
   tarn_layout expanded;
   tarn__copy_outcome outcome = {.executor = "none", .is_done = true};
-  tarn_status status = plan_work(dst, src, &work, &expanded);
+  tarn_status status =
+      check_tensors(dst, src, &work.convert, &work.element_bytes, &work.src_element_bytes);
+  if (status == TARN_OK) status = plan_work(dst, src, &work, &expanded);
   if (status != TARN_OK) return status;
   if (work.plan.kind == TARN__COPY_NONE) {
     fill_report(report, &work.plan, &outcome);
@@ -284,7 +317,10 @@ static tarn_status copy_checked(const tarn_tensor *dst, const tarn_tensor *src,
       work.plan.run_count = 0;
       break;
     case TANGLED:
-      return tarn_fail(TARN_OVERLAP, "source and destination share elements at different indices");
+      return tarn_fail(TARN_OVERLAP, work.convert.step_count > 0
+                                         ? "source and destination of a conversion share bytes"
+                                         : "source and destination share elements at different "
+                                           "indices");
     case APART:
       status = run(&work, /*is_overlapping=*/false, stream, &outcome);
       break;
@@ -367,9 +403,7 @@ static __attribute__((noinline)) tarn_status copy_long_way(const tarn_tensor *ds
     }
     *report = (tarn_copy_report){.struct_size = sizeof *report, .executor = "none"};
   }
-  size_t element_bytes = 0;
-  const tarn_status status = check_tensors(dst, src, &element_bytes);
-  return status == TARN_OK ? copy_checked(dst, src, element_bytes, stream, report) : status;
+  return check_and_copy(dst, src, stream, report);
 }
 
 tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src, tarn_stream *stream,

@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 
+#include "tensor/copy_convert.h"
 #include "tensor/copy_host.h"
 
 /* Enqueueing a driver's copy takes some microseconds, in which a bus moves on the order of
@@ -115,11 +116,21 @@ static tarn_layout without_broadcast(const tarn_layout *layout, const tarn_layou
   return once;
 }
 
+/* What the elements of a staged copy are on the two sides. */
+typedef struct elements {
+  size_t dst_bytes, src_bytes;
+  const tarn__convert *convert; /* NULL: the same bytes */
+} elements;
+
 static void copy_on_host(const tarn__copy_side *dst, const tarn__copy_side *src,
-                         size_t element_bytes) {
+                         const elements *element) {
   tarn__copy_plan plan;
-  tarn__copy_plan_make(&dst->layout, &src->layout, element_bytes, element_bytes, &plan);
-  tarn__copy_host_run(&plan, dst->base, src->base);
+  tarn__copy_plan_make(&dst->layout, &src->layout, element->dst_bytes, element->src_bytes, &plan);
+  if (element->convert != NULL) {
+    tarn__copy_convert_run(element->convert, &plan, dst->base, src->base);
+  } else {
+    tarn__copy_host_run(&plan, dst->base, src->base);
+  }
 }
 
 /* A side in staging memory, packed as `model` is; its base is to be filled in. */
@@ -155,52 +166,55 @@ static void drop_staging(char *staging, tarn_status status, tarn_stream *stream)
 /* The last two hops: the CPU brings `host` into the order of the destination, which is then the
  * host's itself or takes it in rows. */
 static tarn_status deliver(const tarn__copy_side *dst, const tarn__copy_side *host,
-                           size_t element_bytes, tarn_stream *stream, tarn__copy_outcome *outcome) {
+                           const elements *element, tarn_stream *stream,
+                           tarn__copy_outcome *outcome) {
   if (tarn_device_is_host(dst->device)) {
-    copy_on_host(dst, host, element_bytes);
+    copy_on_host(dst, host, element);
     return TARN_OK;
   }
   size_t size_bytes;
-  tarn__copy_side staging = staging_side(dst, element_bytes, &size_bytes);
+  tarn__copy_side staging = staging_side(dst, element->dst_bytes, &size_bytes);
   staging.base = malloc(size_bytes);
   if (staging.base == NULL) {
     return tarn_fail(TARN_OUT_OF_MEMORY, "%zu bytes to stage a strided copy", size_bytes);
   }
-  copy_on_host(&staging, host, element_bytes);
-  tarn_status status = push(dst, &staging, element_bytes, stream, outcome);
+  copy_on_host(&staging, host, element);
+  tarn_status status = push(dst, &staging, element->dst_bytes, stream, outcome);
   drop_staging(staging.base, status, stream);
   return status;
 }
 
 static tarn_status copy_staged_piece(const tarn__copy_side *dst, const tarn__copy_side *src,
-                                     size_t element_bytes, tarn_stream *stream,
+                                     const elements *element, tarn_stream *stream,
                                      tarn__copy_outcome *outcome) {
-  if (tarn_device_is_host(src->device)) return deliver(dst, src, element_bytes, stream, outcome);
+  if (tarn_device_is_host(src->device)) return deliver(dst, src, element, stream, outcome);
   size_t size_bytes;
-  tarn__copy_side staging = staging_side(src, element_bytes, &size_bytes);
+  tarn__copy_side staging = staging_side(src, element->src_bytes, &size_bytes);
   staging.base = malloc(size_bytes);
   if (staging.base == NULL) {
     return tarn_fail(TARN_OUT_OF_MEMORY, "%zu bytes to stage a strided copy", size_bytes);
   }
-  tarn_status status = pull(&staging, src, element_bytes, stream, outcome);
-  if (status == TARN_OK) status = deliver(dst, &staging, element_bytes, stream, outcome);
+  tarn_status status = pull(&staging, src, element->src_bytes, stream, outcome);
+  if (status == TARN_OK) status = deliver(dst, &staging, element, stream, outcome);
   drop_staging(staging.base, status, stream);
   return status;
 }
 
 /* Halves both sides along the device's widest dimension until a piece fits into a buffer. */
 static tarn_status copy_staged(const tarn__copy_side *dst, const tarn__copy_side *src,
-                               size_t element_bytes, tarn_stream *stream,
+                               const elements *element, tarn_stream *stream,
                                tarn__copy_outcome *outcome) {
   const tarn_layout *order = tarn_device_is_host(dst->device) ? &src->layout : &dst->layout;
-  size_t size_bytes = (size_t)tarn_layout_element_count(order) * element_bytes;
+  const size_t wider =
+      element->dst_bytes > element->src_bytes ? element->dst_bytes : element->src_bytes;
+  size_t size_bytes = (size_t)tarn_layout_element_count(order) * wider;
   int32_t widest = -1;
   for (int32_t d = 0; d < order->rank; d++) {
     if (order->shape[d] < 2) continue;
     if (widest < 0 || magnitude(order->strides[d]) > magnitude(order->strides[widest])) widest = d;
   }
   if (size_bytes <= STAGING_BYTES_MAX || widest < 0) {
-    return copy_staged_piece(dst, src, element_bytes, stream, outcome);
+    return copy_staged_piece(dst, src, element, stream, outcome);
   }
   int64_t size = order->shape[widest], half = size / 2;
   for (int64_t part = 0; part < 2; part++) {
@@ -209,7 +223,7 @@ static tarn_status copy_staged(const tarn__copy_side *dst, const tarn__copy_side
     dst_half.layout.shape[widest] = src_half.layout.shape[widest] = length;
     dst_half.layout.offset += start * dst->layout.strides[widest];
     src_half.layout.offset += start * src->layout.strides[widest];
-    tarn_status status = copy_staged(&dst_half, &src_half, element_bytes, stream, outcome);
+    tarn_status status = copy_staged(&dst_half, &src_half, element, stream, outcome);
     if (status != TARN_OK) return status;
   }
   return TARN_OK;
@@ -298,5 +312,16 @@ tarn_status tarn__copy_device_run(const tarn__copy_side *dst, const tarn__copy_s
   if (status != TARN_OK) return status;
   outcome->executor = "staged";
   outcome->is_done = true;
-  return copy_staged(dst, src, element_bytes, stream, outcome);
+  const elements same = {element_bytes, element_bytes, NULL};
+  return copy_staged(dst, src, &same, stream, outcome);
+}
+
+tarn_status tarn__copy_device_convert(const tarn__copy_side *dst, const tarn__copy_side *src,
+                                      const tarn__convert *convert, tarn_stream *stream,
+                                      tarn__copy_outcome *outcome) {
+  *outcome = (tarn__copy_outcome){.executor = "staged", .is_done = true};
+  tarn_status status = tarn_stream_synchronize(stream); /* as above */
+  if (status != TARN_OK) return status;
+  const elements both = {convert->dst_bytes, convert->src_bytes, convert};
+  return copy_staged(dst, src, &both, stream, outcome);
 }

@@ -3,6 +3,7 @@
 #define TENSOR_COPY_DEVICE_H
 
 #include "alloc/tarn_stream.h"
+#include "tensor/convert.h"
 #include "tensor/copy_plan.h"
 
 /* One side of a copy. */
@@ -25,5 +26,11 @@ tarn_status tarn__copy_device_run(const tarn__copy_side *dst, const tarn__copy_s
                                   size_t element_bytes, const tarn__copy_plan *plan,
                                   bool is_overlapping, tarn_stream *stream,
                                   tarn__copy_outcome *outcome);
+
+/* For sides that share no byte, of the two element types of `convert`: always staged, and the CPU
+ * converts what is on the host. */
+tarn_status tarn__copy_device_convert(const tarn__copy_side *dst, const tarn__copy_side *src,
+                                      const tarn__convert *convert, tarn_stream *stream,
+                                      tarn__copy_outcome *outcome);
 
 #endif

@@ -26,6 +26,10 @@ enum { PARTS_PER_THREAD = 4 };
 
 static size_t stream_bytes_min = TARN__STREAM_BYTES_MIN, part_bytes_min = TARN__PART_BYTES_MIN;
 
+size_t tarn__copy_stream_bytes(void) {
+  return stream_bytes_min;
+}
+
 void tarn__copy_walk_limits(size_t stream_bytes, size_t part_bytes) {
   stream_bytes_min = stream_bytes == 0 ? TARN__STREAM_BYTES_MIN : stream_bytes;
   part_bytes_min = part_bytes == 0 ? TARN__PART_BYTES_MIN : part_bytes;
@@ -219,11 +223,14 @@ static int64_t part_count_max(const tarn__copy_walk *walk) {
   return most;
 }
 
+int64_t tarn__copy_part_count(size_t total_bytes, int thread_count) {
+  if (thread_count < 2 || total_bytes / 2 < part_bytes_min) return 1;
+  return at_most((int64_t)(total_bytes / part_bytes_min), (int64_t)thread_count * PARTS_PER_THREAD);
+}
+
 int64_t tarn__copy_walk_part_count(const tarn__copy_walk *walk, int thread_count) {
-  if (thread_count < 2 || walk->total_bytes / 2 < part_bytes_min) return 1;
-  int64_t count = (int64_t)(walk->total_bytes / part_bytes_min);
-  count = at_most(count, (int64_t)thread_count * PARTS_PER_THREAD);
-  count = at_most(count, part_count_max(walk));
+  const int64_t count =
+      at_most(tarn__copy_part_count(walk->total_bytes, thread_count), part_count_max(walk));
   return count < 1 ? 1 : count;
 }
 

@@ -66,6 +66,12 @@ enum { TARN__STREAM_BYTES_MIN = 16 << 20 };
  * quarter of that. */
 enum { TARN__PART_BYTES_MIN = 1 << 20 };
 
+/* The size to stream from that holds now. */
+size_t tarn__copy_stream_bytes(void);
+
+/* In how many parts so many threads should share a copy of that size; 1 or more. */
+int64_t tarn__copy_part_count(size_t total_bytes, int thread_count);
+
 /* For tests: other sizes; 0 brings the constant back. Not for use while copies run. */
 void tarn__copy_walk_limits(size_t stream_bytes, size_t part_bytes);
 

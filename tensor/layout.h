@@ -34,4 +34,8 @@ bool tarn__layout_view_strides(const tarn_layout *layout, int32_t rank, const in
 bool tarn__layouts_meet(const tarn_layout *a, const tarn_layout *b, int64_t distance_bytes,
                         size_t element_bytes);
 
+/* The same for elements of two sizes. */
+bool tarn__layouts_share_bytes(const tarn_layout *a, size_t a_element_bytes, const tarn_layout *b,
+                               size_t b_element_bytes, int64_t distance_bytes);
+
 #endif

@@ -215,3 +215,20 @@ bool tarn__layouts_meet(const tarn_layout *a, const tarn_layout *b, int64_t dist
   }
   return can_reach(&question);
 }
+
+bool tarn__layouts_share_bytes(const tarn_layout *a, size_t a_element_bytes, const tarn_layout *b,
+                               size_t b_element_bytes, int64_t distance_bytes) {
+  if (is_empty(a) || is_empty(b)) return false;
+  const wide a_unit = (wide)a_element_bytes, b_unit = (wide)b_element_bytes;
+  sum_question question = {.target = distance_bytes + b_unit * b->offset - a_unit * a->offset};
+  /* A byte of an a is one of a b. */
+  question.target += b_unit - 1;
+  add_term(&question, 1, a_unit - 1 + b_unit - 1);
+  for (int32_t d = 0; d < a->rank; d++) {
+    add_term(&question, a_unit * a->strides[d], a->shape[d] - 1);
+  }
+  for (int32_t d = 0; d < b->rank; d++) {
+    add_term(&question, -b_unit * b->strides[d], b->shape[d] - 1);
+  }
+  return can_reach(&question);
+}

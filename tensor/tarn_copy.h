@@ -12,6 +12,24 @@
  * 3. Tensors that overlap are copied exactly where that is possible (the same bytes through equal
  *    layouts: nothing to do; two contiguous ranges: as memmove), else TARN_OVERLAP. A destination
  *    that overlaps itself is TARN_OVERLAP.
+ *
+ * Where the dtypes differ, the copy converts, among bool, the integers of 8 to 64 bits, float16,
+ * bfloat16, float32, float64, float8_e4m3fn, float8_e5m2, complex64 and complex128:
+ *
+ * - To bool: true where the element is not 0, NaN and any complex part included. From bool: true is
+ *   1, whatever its byte.
+ * - Integer to integer: the low bits, as C's unsigned casts (NumPy, PyTorch).
+ * - Integer to float: the nearest, ties to even, rounded once, also from 64 bits to float16.
+ * - Float to integer: cut towards zero; out of range is the nearest end of the range, NaN is 0. So
+ *   does XLA; NumPy and PyTorch leave both to the processor.
+ * - Float to float: the nearest, ties to even, rounded once. NumPy does the same; PyTorch goes from
+ *   float64 to the 16- and 8-bit formats by way of float32 and so rounds twice. Too large becomes
+ *   infinity, and NaN in float8_e4m3fn, which has no infinity. NaN stays NaN with its sign.
+ * - Real to complex: the imaginary part is 0. Complex to real is TARN_NOT_SUPPORTED (NumPy and
+ *   PyTorch drop the imaginary part with a warning), and so are all other dtypes, and lanes.
+ *
+ * A conversion whose two sides share a byte is TARN_OVERLAP, but integers of one width may overlap
+ * as any copy of their bytes.
  */
 #ifndef TARN_COPY_H
 #define TARN_COPY_H
@@ -29,21 +47,22 @@ typedef struct tarn_copy_report {
   /* A literal. "none"; "memcpy": one run. By the CPU: "rows", long or evenly spaced runs;
    * "transpose", consecutive along one dimension in the source and along another in the
    * destination; "gather" and "scatter", spaced in the source, in the destination; "broadcast", one
-   * run again and again; "flip", a run backwards; "strided", anything else. With a device: "rows",
-   * by calls of the stream; "staged", by way of packed host memory. */
+   * run again and again; "flip", a run backwards; "strided", anything else; "convert", to another
+   * dtype. With a device: "rows", by calls of the stream; "staged", by way of packed host memory. */
   const char *executor;
   bool was_synchronous; /* the copy is done, whatever the stream */
 } tarn_copy_report;
 
 /* Copies src to dst, element by element at equal indices; src is broadcast to dst's shape first.
- * Both have one dtype (TARN_NOT_SUPPORTED else). `stream` must reach both devices; NULL does for
- * host memory. TARN_READ_ONLY where dst's storage is. `report` may be NULL; the caller sets its
+ * Dtypes that differ are converted (above). `stream` must reach both devices; NULL does for host
+ * memory. TARN_READ_ONLY where dst's storage is. `report` may be NULL; the caller sets its
  * struct_size.
  *
  * With a device, evenly spaced rows go to the stream in one call, other strides in a few; where
  * that would be many small calls, the copy is staged in pageable host memory and synchronous, and
- * only the elements themselves are moved, never the gaps between them. A failure in the middle of
- * several calls leaves dst partly written; every other failure leaves it as it was. */
+ * only the elements themselves are moved, never the gaps between them. So is every conversion with
+ * a device, by the CPU. A failure in the middle of several calls leaves dst partly written; every
+ * other failure leaves it as it was. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src,
                                                      tarn_stream *stream, tarn_copy_report *report);
 
