@@ -5,6 +5,7 @@
 #include "alloc/tarn_caching_pool.h"
 #include "bench/bench.h"
 #include "bench/copy_cases.h"
+#include "bench/stream_baseline.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_copy_threads.h"
 
@@ -38,6 +39,15 @@ static tarn_status run_memcpy(void *context, uint64_t iterations) {
   for (uint64_t i = 0; i < iterations; i++) {
     memcpy(run->dst_bytes, run->src_bytes, run->size_bytes);
     measure_keep(run->dst_bytes);
+  }
+  return TARN_OK;
+}
+
+static tarn_status run_stream(void *context, uint64_t iterations) {
+  const copy_run *run = context;
+  for (uint64_t i = 0; i < iterations; i++) {
+    stream_baseline_run(run->dst_bytes, tarn_tensor_size_bytes(&run->dst), run->src_bytes,
+                        tarn_tensor_size_bytes(&run->src));
   }
   return TARN_OK;
 }
@@ -89,6 +99,56 @@ static tarn_status check_copy(const char *name, const copy_run *run) {
   return TARN_OK;
 }
 
+static bool converts(const copy_case *row) {
+  return !tarn_dtype_equal(row->dst_dtype, row->src_dtype);
+}
+
+/* Converts once more what lies between `start` and `start + length` along the first dimension, into
+ * memory of its own; row-major dst. */
+static tarn_status check_window(const char *name, const copy_run *run, int64_t start,
+                                int64_t length, tarn_pool *pool) {
+  tarn_tensor dst = run->dst, src = run->src, again = {.storage = NULL};
+  tarn_status status = tarn_tensor_narrow(&dst, 0, start, length);
+  if (status == TARN_OK) status = tarn_tensor_narrow(&src, 0, start, length);
+  if (status == TARN_OK) {
+    status = tarn_tensor_create(pool, dst.dtype, dst.layout.rank, dst.layout.shape, NULL, &again);
+  }
+  if (status == TARN_OK) status = tarn_tensor_copy(&again, &src, NULL, NULL);
+  if (status == TARN_OK &&
+      memcmp(tarn_tensor_data(&again), tarn_tensor_data(&dst), tarn_tensor_size_bytes(&dst)) != 0) {
+    status = bench_wrong(name, "a row is not what it becomes on its own");
+  }
+  tarn_tensor_release(&again);
+  return status;
+}
+
+/* What single values become is the tests' matter; here, that each stands at its place. */
+static tarn_status check_conversion(const char *name, const copy_run *run, tarn_pool *pool) {
+  const int64_t count = run->dst.layout.shape[0];
+  const int64_t length = run->dst.layout.rank > 1 ? 1 : 61;
+  tarn_status status = TARN_OK;
+  for (int64_t start = 0; start + length <= count && status == TARN_OK; start += 997 * length) {
+    status = check_window(name, run, start, length, pool);
+  }
+  return status;
+}
+
+/* Small whole numbers: what any type has, and no subnormals, which some processors are slow on. */
+static tarn_status fill_numbers(const copy_run *run, tarn_pool *pool) {
+  const int64_t count =
+      (int64_t)(tarn_storage_size_bytes(run->src.storage) / tarn_dtype_size_bytes(run->src.dtype));
+  tarn_tensor numbers = {.storage = NULL}, all = {.storage = NULL};
+  tarn_status status = tarn_tensor_create(pool, TARN_I8, 1, &count, NULL, &numbers);
+  if (status == TARN_OK) {
+    fill_bytes(tarn_tensor_data_mutable(&numbers), (size_t)count, 1);
+    status = tarn_tensor_of_storage(run->src.storage, run->src.dtype, 1, &count, 0, &all);
+  }
+  if (status == TARN_OK) status = tarn_tensor_copy(&all, &numbers, NULL, NULL);
+  tarn_tensor_release(&numbers);
+  tarn_tensor_release(&all);
+  return status;
+}
+
 /* --- one case --- */
 
 /* Both storages get the larger size, so that memcpy has as many bytes on both sides. */
@@ -123,20 +183,24 @@ static tarn_status set_up(const copy_case *row, tarn_pool *pool, copy_run *run) 
   run->src_bytes = tarn_storage_data(run->src.storage);
   fill_bytes(tarn_storage_data_mutable(run->src.storage), storage_bytes, 1);
   fill_bytes(run->dst_bytes, storage_bytes, 2);
-  return TARN_OK;
+  return converts(row) ? fill_numbers(run, pool) : TARN_OK;
 }
 
-static tarn_status measure_copy(bench_run *bench, const copy_case *row, copy_run *run) {
-  const measure_subject alone[] = {{"tarn", run_copy, run}, {"memcpy", run_memcpy, run}};
+static tarn_status measure_copy(bench_run *bench, const copy_case *row, copy_run *run,
+                                tarn_pool *pool) {
+  const measure_subject alone[] = {
+      {"tarn", run_copy, run}, {"memcpy", run_memcpy, run}, {"read+stream", run_stream, run}};
   const measure_subject shared[] = {{"tarn", run_copy_in_two, run}, {"1 thread", run_copy, run}};
   const measure_options options = {.bytes = row->is_small ? 0 : run->size_bytes};
-  const tarn_status status = bench_measure(bench, row->name, row->is_small ? "ns" : "GB/s",
-                                           row->has_two_threads ? shared : alone, 2, &options);
+  const tarn_status status = bench_measure(
+      bench, row->name, row->is_small ? "ns" : "GB/s", row->has_two_threads ? shared : alone,
+      converts(row) && !row->has_two_threads ? 3 : 2, &options);
   if (status != TARN_OK) return status;
   /* Another subject wrote last: once more onto other bytes, for the check. */
   fill_bytes(run->dst_bytes, tarn_storage_size_bytes(run->dst.storage), 3);
   const tarn_status copied = run_copy_with(run, 1, row->has_two_threads ? 2 : 1);
-  return copied == TARN_OK ? check_copy(row->name, run) : copied;
+  if (copied != TARN_OK) return copied;
+  return converts(row) ? check_conversion(row->name, run, pool) : check_copy(row->name, run);
 }
 
 static tarn_status run_case(bench_run *bench, const copy_case *row) {
@@ -145,7 +209,7 @@ static tarn_status run_case(bench_run *bench, const copy_case *row) {
   copy_run run = {.size_bytes = 0};
   tarn_status status = tarn_caching_pool_create(bench_host_memory(bench), NULL, &pool);
   if (status == TARN_OK) status = set_up(row, pool, &run);
-  if (status == TARN_OK) status = measure_copy(bench, row, &run);
+  if (status == TARN_OK) status = measure_copy(bench, row, &run, pool);
   tarn_tensor_release(&run.dst);
   tarn_tensor_release(&run.src);
   tarn_pool_release(pool);

@@ -45,6 +45,14 @@ static tarn_status five_permuted(tarn_tensor *tensor) {
   { TARN_CODE_UINT, 8, 1 }
 #define F16 \
   { TARN_CODE_FLOAT, 16, 1 }
+#define I8 \
+  { TARN_CODE_INT, 8, 1 }
+#define I32 \
+  { TARN_CODE_INT, 32, 1 }
+#define BF16 \
+  { TARN_CODE_BFLOAT, 16, 1 }
+#define E4M3FN \
+  { TARN_CODE_FLOAT8_E4M3FN, 8, 1 }
 #define F32 \
   { TARN_CODE_FLOAT, 32, 1 }
 #define F64 \
@@ -55,6 +63,9 @@ static tarn_status five_permuted(tarn_tensor *tensor) {
 #define SMALL(label, ...) \
   { .name = "copy.small_" label, .dst_dtype = F32, .src_dtype = F32, .is_small = true, __VA_ARGS__ }
 #define TURNED_SQUARE(n) .dst = {{n, n}, NULL}, .src = {{n, n}, transposed}
+#define CONVERT(label, from, to, ...) \
+  { .name = "copy.convert." label, .dst_dtype = to, .src_dtype = from, __VA_ARGS__ }
+#define ROW(n) .dst = {{n}, NULL}, .src = {{n}, NULL}
 #define IN_TWO .has_two_threads = true
 
 /* clang-format off */
@@ -94,6 +105,25 @@ const copy_case copy_cases[] = {
     LARGE("flip.rows", F32, .dst = {{4096, 4096}, NULL}, .src = {{4096, 4096}, flipped_rows}),
     LARGE("permute5d", F32,
           .dst = {{16, 32, 32, 8, 32}, NULL}, .src = {{16, 32, 32, 32, 8}, five_permuted}),
+    CONVERT("f32_f16", F32, F16, ROW(1 << 26)),
+    CONVERT("f16_f32", F16, F32, ROW(1 << 26)),
+    CONVERT("f32_bf16", F32, BF16, ROW(1 << 26)),
+    CONVERT("bf16_f32", BF16, F32, ROW(1 << 26)),
+    CONVERT("u8_f32", U8, F32, ROW(1 << 26)),
+    CONVERT("f32_u8", F32, U8, ROW(1 << 26)),
+    CONVERT("f64_f32", F64, F32, ROW(1 << 26)),
+    CONVERT("f32_f64", F32, F64, ROW(1 << 26)),
+    CONVERT("i32_f32", I32, F32, ROW(1 << 26)),
+    CONVERT("bf16_f16", BF16, F16, ROW(1 << 26)),
+    CONVERT("e4m3fn_f32", E4M3FN, F32, ROW(1 << 26)),
+    CONVERT("f32_e4m3fn", F32, E4M3FN, ROW(1 << 26)),
+    CONVERT("f32_f16_1MiB", F32, F16, ROW(1 << 18)),
+    CONVERT("turned_8192.f32_f16", F32, F16, TURNED_SQUARE(8192)),
+    CONVERT("turned_8192.u8_f32", U8, F32, TURNED_SQUARE(8192)),
+    CONVERT("step2.f32_f16", F32, F16,
+            .dst = {{4096, 4096}, NULL}, .src = {{4096, 8192}, every_other_column}),
+    CONVERT("small_64.i8_f32", I8, F32, ROW(64), .is_small = true),
+    CONVERT("2threads.f32_f16", F32, F16, ROW(1 << 26), IN_TWO),
     SMALL("64_contiguous", .dst = {{64}, NULL}, .src = {{64}, NULL}),
     SMALL("8x8_transposed", TURNED_SQUARE(8)),
     SMALL("1024_permuted", .dst = {{4, 8, 4, 8}, NULL}, .src = {{4, 8, 8, 4}, channels_last}),
