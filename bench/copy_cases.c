@@ -120,6 +120,8 @@ const copy_case copy_cases[] = {
     CONVERT("f32_f16_1MiB", F32, F16, ROW(1 << 18)),
     CONVERT("turned_8192.f32_f16", F32, F16, TURNED_SQUARE(8192)),
     CONVERT("turned_8192.u8_f32", U8, F32, TURNED_SQUARE(8192)),
+    CONVERT("rgb_to_planes.u8_f32", U8, F32,
+            .dst = {{32, 3, 512, 512}, NULL}, .src = {{32, 512, 512, 3}, channels_first}),
     CONVERT("step2.f32_f16", F32, F16,
             .dst = {{4096, 4096}, NULL}, .src = {{4096, 8192}, every_other_column}),
     CONVERT("small_64.i8_f32", I8, F32, ROW(64), .is_small = true),

@@ -13,8 +13,13 @@
 #include "tensor/copy_host.h"
 #include "tensor/copy_threads.h"
 
-/* A packed box; along a dimension that is turned, so many elements or more if the box has room. */
-enum { BOX_BYTES = 16 << 10, BOX_EDGE = 64 };
+/* A box packed twice, as source and as destination. */
+enum { BOX_BYTES = 64 << 10, LINE_BYTES = 64 };
+
+/* A box that is turned with the source's elements is written in lines so long that they may go past
+ * the caches, and has a line of the source for each; one that is turned with the destination's is a
+ * square, as transposes like it. */
+enum { TURNED_LINE_BYTES = 768, TURNED_EDGE = 64 };
 
 /* Shorter rows are not worth a call each. Longer ones are cut for the threads' sake. */
 enum { ROW_COUNT_MIN = 32, ROW_PIECE = 1 << 18 };
@@ -31,6 +36,7 @@ typedef struct boxes {
   int64_t src_strides[TARN_RANK_MAX];
   int64_t box[TARN_RANK_MAX];
   int64_t box_count;
+  size_t dst_bytes;  /* all of it */
   bool is_by_rows;   /* a box is one row on both sides, and longer than BOX_BYTES perhaps */
   bool is_streaming; /* only by rows */
   bool packs_as_src; /* the box is packed in the order of the source, not of the destination */
@@ -84,9 +90,10 @@ static void grow(boxes *self, int32_t dim, int64_t size, int64_t *room) {
 }
 
 static void choose_box(boxes *self) {
-  const size_t dst_bytes = self->convert->dst_bytes, src_bytes = self->convert->src_bytes;
+  const int64_t dst_bytes = (int64_t)self->convert->dst_bytes;
+  const int64_t src_bytes = (int64_t)self->convert->src_bytes;
   const int32_t last = self->rank - 1;
-  int64_t room = BOX_BYTES / (int64_t)(dst_bytes > src_bytes ? dst_bytes : src_bytes);
+  int64_t room = BOX_BYTES / (dst_bytes + src_bytes);
   for (int32_t d = 0; d < self->rank; d++) self->box[d] = 1;
   self->is_by_rows = self->dst_strides[last] == 1 && self->src_strides[last] == 1 &&
                      self->shape[last] >= ROW_COUNT_MIN;
@@ -96,12 +103,16 @@ static void choose_box(boxes *self) {
   }
   const int32_t turned = turned_dim(self);
   if (turned >= 0) {
-    grow(self, last, BOX_EDGE, &room);
-    grow(self, turned, BOX_EDGE, &room);
-    grow(self, turned, INT64_MAX, &room);
     self->packs_as_src = dst_bytes < src_bytes;
+    grow(self, last, self->packs_as_src ? TURNED_EDGE : TURNED_LINE_BYTES / dst_bytes, &room);
+    grow(self, turned, self->packs_as_src ? TURNED_EDGE : LINE_BYTES / src_bytes, &room);
   }
-  for (int32_t d = last; d >= 0; d--) grow(self, d, INT64_MAX, &room);
+  /* Where neither has ended, longer edges would only leave the caches sooner. */
+  const bool is_square =
+      turned >= 0 && self->box[last] < self->shape[last] && self->box[turned] < self->shape[turned];
+  for (int32_t d = last; d >= 0; d--) {
+    if (!is_square || (d != last && d != turned)) grow(self, d, INT64_MAX, &room);
+  }
 }
 
 static void count_boxes(boxes *self) {
@@ -162,6 +173,7 @@ static void make_walks(const boxes *self, const int64_t *shape, box_walks *walks
   pack_box(self, shape, self->packs_as_src ? self->src_strides : self->dst_strides, &packed);
   make_walk(&packed, &src, self->convert->src_bytes, &walks->gather);
   make_walk(&dst, &packed, self->convert->dst_bytes, &walks->scatter);
+  tarn__copy_walk_belongs_to(&walks->scatter, self->dst_bytes);
   walks->gathers = walks->gather.executor != TARN__COPY_BY_MEMCPY;
   walks->scatters = walks->scatter.executor != TARN__COPY_BY_MEMCPY;
 }
@@ -178,7 +190,9 @@ static void fit_walks(const boxes *self, const int64_t *index, box_walks *walks)
 }
 
 static void run_box(const boxes *self, const box_walks *walks, char *dst, const char *src) {
-  _Alignas(64) char packed_src[BOX_BYTES], packed_dst[BOX_BYTES];
+  _Alignas(LINE_BYTES) char packed_src[BOX_BYTES + LINE_BYTES];
+  const size_t src_lines = (size_t)walks->element_count * self->convert->src_bytes / LINE_BYTES + 1;
+  char *packed_dst = packed_src + src_lines * LINE_BYTES;
   const char *from = src;
   char *to = dst;
   if (walks->gathers) {
@@ -253,12 +267,14 @@ void tarn__copy_convert_run(const tarn__convert *convert, const tarn__copy_plan 
   if (plan->kind == TARN__COPY_NONE) return;
   const size_t total_bytes =
       (size_t)plan->run_count * plan->unit_count * (convert->dst_bytes + convert->src_bytes) / 2;
-  boxes self = {.convert = convert, .dst = dst + plan->dst_offset, .src = src + plan->src_offset};
+  boxes self = {.convert = convert,
+                .dst = dst + plan->dst_offset,
+                .src = src + plan->src_offset,
+                .dst_bytes = (size_t)plan->run_count * plan->unit_bytes};
   take_dims(&self, plan);
   choose_box(&self);
   count_boxes(&self);
-  self.is_streaming =
-      self.is_by_rows && (size_t)plan->run_count * plan->unit_bytes >= tarn__copy_stream_bytes();
+  self.is_streaming = self.is_by_rows && self.dst_bytes >= tarn__copy_stream_bytes();
   const int threads = tarn_copy_thread_count();
   shared_boxes shared = {&self,
                          at_most(self.box_count, tarn__copy_part_count(total_bytes, threads))};

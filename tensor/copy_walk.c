@@ -195,7 +195,11 @@ void tarn__copy_walk_make(const tarn__copy_plan *plan, tarn__copy_walk *walk) {
       order_loops(walk);
     }
   }
-  walk->is_streaming = walk->total_bytes >= stream_bytes_min && can_stream(walk);
+  tarn__copy_walk_belongs_to(walk, walk->total_bytes);
+}
+
+void tarn__copy_walk_belongs_to(tarn__copy_walk *walk, size_t total_bytes) {
+  walk->is_streaming = total_bytes >= stream_bytes_min && can_stream(walk);
 }
 
 /* --- parts --- */

@@ -47,6 +47,9 @@ void tarn__copy_walk_make(const tarn__copy_plan *plan, tarn__copy_walk *walk);
  * they are large enough, so that none waits long for the last one. */
 int64_t tarn__copy_walk_part_count(const tarn__copy_walk *walk, int thread_count);
 
+/* Says that the walk writes its part of a destination of so many bytes, and streams accordingly. */
+void tarn__copy_walk_belongs_to(tarn__copy_walk *walk, size_t total_bytes);
+
 /* Part `index` of `count`, which part_count gave; together they are the walk and share no byte of
  * the destination. They are cut along the widest dimension of the destination that has enough
  * indices. */
