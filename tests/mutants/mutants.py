@@ -1,7 +1,7 @@
 # mutants.py: the planted defects, and the programs that they have to get past.
 #
-# Each table is in a file *_mutants.py and tells in its first line what it is about. The code changes
-# and the mutants follow it: a table that does not fit is an error, and never a mutant less.
+# Each table is in a file *_mutants.py and tells in its first line what it is about. The code
+# changes and the mutants follow it: a table that does not fit is an error, never a mutant less.
 import copy_mutants
 import dlpack_mutants
 import heap_mutants
