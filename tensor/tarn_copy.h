@@ -48,7 +48,7 @@ typedef struct tarn_copy_report {
    * "transpose", consecutive along one dimension in the source and along another in the
    * destination; "gather" and "scatter", spaced in the source, in the destination; "broadcast", one
    * run again and again; "flip", a run backwards; "strided", anything else; "convert", to another
-   * dtype. With a device: "rows", by calls of the stream; "staged", by way of packed host memory. */
+   * dtype. With a device: "rows", by calls of the stream; "staged", through packed host memory. */
   const char *executor;
   bool was_synchronous; /* the copy is done, whatever the stream */
 } tarn_copy_report;
