@@ -24,6 +24,18 @@ typedef struct host_job {
   const char *src;
 } host_job;
 
+/* A copy as planned, and what its plan was made of. */
+typedef struct task {
+  const tarn_tensor *dst, *src;
+  const tarn_layout *from; /* the source's layout in the destination's shape */
+  size_t element_bytes, src_element_bytes;
+  tarn__convert convert; /* no steps: the copy moves bytes as they are */
+  tarn_device dst_device, src_device;
+  char *dst_base;
+  const char *src_base;
+  tarn__copy_plan plan;
+} task;
+
 /* --- checks --- */
 
 /* The whole-byte widths of each code, as a set of their sizes in bytes: what tarn_dtype_check lets
@@ -63,50 +75,35 @@ static tarn_status check_inside(const tarn_tensor *tensor, const char *which,
                    first, end - 1, which, size_bytes);
 }
 
-static tarn_status check_dtypes(tarn_dtype dst, tarn_dtype src, tarn__convert *convert) {
-  const tarn_status status = tarn_dtype_check(dst);
-  if (status != TARN_OK || tarn_dtype_equal(dst, src)) return status;
-  return tarn__convert_find(dst, src, convert);
+/* Fills in what the elements are, and how the source's become the destination's. */
+static tarn_status check_dtypes(tarn_dtype dst, tarn_dtype src, task *work) {
+  work->convert.step_count = 0;
+  work->element_bytes = work->src_element_bytes = common_element_bytes(dst, src);
+  if (work->element_bytes != 0) return TARN_OK;
+  tarn_status status = tarn_dtype_check(dst);
+  if (status == TARN_OK && !tarn_dtype_equal(dst, src)) {
+    status = tarn__convert_find(dst, src, &work->convert);
+  }
+  work->element_bytes = tarn_dtype_size_bytes(dst);
+  work->src_element_bytes = tarn_dtype_size_bytes(src);
+  return status;
 }
 
-/* `convert` is how the source's elements become the destination's: in no step where they are the
- * same bytes. */
-static tarn_status check_tensors(const tarn_tensor *dst, const tarn_tensor *src,
-                                 tarn__convert *convert, size_t *element_bytes,
-                                 size_t *src_element_bytes) {
-  convert->step_count = 0;
+static tarn_status check_tensors(const tarn_tensor *dst, const tarn_tensor *src, task *work) {
   if (dst == NULL || src == NULL || dst->storage == NULL || src->storage == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a copy from or to a tensor without a storage");
   }
-  tarn_status status = TARN_OK;
-  *element_bytes = *src_element_bytes = common_element_bytes(dst->dtype, src->dtype);
-  if (*element_bytes == 0) {
-    status = check_dtypes(dst->dtype, src->dtype, convert);
-    if (status != TARN_OK) return status;
-    *element_bytes = tarn_dtype_size_bytes(dst->dtype);
-    *src_element_bytes = tarn_dtype_size_bytes(src->dtype);
-  }
+  tarn_status status = check_dtypes(dst->dtype, src->dtype, work);
+  if (status != TARN_OK) return status;
   if (tarn_storage_is_read_only(dst->storage)) {
     return tarn_fail(TARN_READ_ONLY, "the destination's storage is read-only");
   }
-  status = check_inside(dst, "destination", *element_bytes);
-  if (status == TARN_OK) status = check_inside(src, "source", *src_element_bytes);
+  status = check_inside(dst, "destination", work->element_bytes);
+  if (status == TARN_OK) status = check_inside(src, "source", work->src_element_bytes);
   return status;
 }
 
 /* --- overlap --- */
-
-/* A copy as planned, and what its plan was made of. */
-typedef struct task {
-  const tarn_tensor *dst, *src;
-  const tarn_layout *from; /* the source's layout in the destination's shape */
-  size_t element_bytes, src_element_bytes;
-  tarn__convert convert; /* no steps: the copy moves bytes as they are */
-  tarn_device dst_device, src_device;
-  char *dst_base;
-  const char *src_base;
-  tarn__copy_plan plan;
-} task;
 
 /* True where each destination dimension steps over all that the narrower ones reach. Where that is
  * not so, the destination may still be free of overlap. */
@@ -273,8 +270,8 @@ static inline bool have_one_shape(const tarn_layout *a, const tarn_layout *b) {
   return true;
 }
 
-/* Plans a copy between checked tensors, whose conversion and element sizes stand in `work`;
- * `expanded` is room for a source that is broadcast. */
+/* Plans a copy between tensors that were checked into `work`; `expanded` is room for a source that
+ * is broadcast. */
 static tarn_status plan_work(const tarn_tensor *dst, const tarn_tensor *src, task *work,
                              tarn_layout *expanded) {
   work->dst = dst;
@@ -304,8 +301,7 @@ static tarn_status check_and_copy(const tarn_tensor *dst, const tarn_tensor *src
   task work;
   tarn_layout expanded;
   tarn__copy_outcome outcome = {.executor = "none", .is_done = true};
-  tarn_status status =
-      check_tensors(dst, src, &work.convert, &work.element_bytes, &work.src_element_bytes);
+  tarn_status status = check_tensors(dst, src, &work);
   if (status == TARN_OK) status = plan_work(dst, src, &work, &expanded);
   if (status != TARN_OK) return status;
   if (work.plan.kind == TARN__COPY_NONE) {
