@@ -1,0 +1,304 @@
+# test_python_numpy.py: tarn and real NumPy: memory shared both ways, and random chains of views.
+#
+# usage: test_python_numpy.py [--seed N] [--count CHAINS] [--chain NUMBER] [unittest's arguments]
+import gc
+import sys
+import threading
+import unittest
+import warnings
+
+import numpy as np
+import tarn
+
+import chains
+import numpy_peer
+
+try:
+    import ml_dtypes
+except ImportError:
+    ml_dtypes = None
+
+OPTIONS, REST = chains.arguments(100_000)
+IS_VERSION_2 = int(np.__version__.split(".")[0]) >= 2
+ML_NAMES = (
+    "bfloat16 float8_e3m4 float8_e4m3 float8_e4m3fn float8_e4m3fnuz float8_e4m3b11fnuz "
+    "float8_e5m2 float8_e5m2fnuz float8_e8m0fnu"
+).split()
+
+
+def sample(dtype, shape=(4, 6)):
+    count = int(np.prod(shape, dtype=int))
+    return (np.arange(count) % 2 if dtype == "bool" else np.arange(count)).astype(dtype).reshape(
+        shape)
+
+
+class FromNumpy(unittest.TestCase):
+    def test_every_type_is_shared_both_ways(self):
+        for name in numpy_peer.NAMES:
+            with self.subTest(dtype=name):
+                array = sample(name)
+                tensor = tarn.from_numpy(array)
+                self.assertEqual((tensor.dtype, tensor.shape), (name, (4, 6)))
+                self.assertEqual(tensor.data_ptr(), array.__array_interface__["data"][0])
+                array[1, 2] = 1
+                self.assertEqual(tensor[1, 2].item(), 1) if numpy_peer.CONVERTS or (
+                    name != "float16") else None
+                tensor[3, 5] = tensor[0, 1]
+                self.assertEqual(array[3, 5], array[0, 1])
+                self.assertIs(tensor.was_copied, False)
+
+    def test_any_strides_are_kept(self):
+        base = sample("int32", (6, 8))
+        for array in (base[2:], base[:, 3], base.T, base[1:, 2:].T, base[::2, ::3], base[::-1],
+                      base[3:0:-2, ::-1], base[0, 0, ...], base[:0], base[:, :0], base[None],
+                      np.broadcast_to(base[0], (3, 8))):
+            tensor = tarn.from_numpy(array)
+            self.assertEqual((tensor.shape, tensor.size), (array.shape, array.size))
+            self.assertEqual(tensor.tolist(), array.tolist())
+            for size, ours, theirs in zip(array.shape, tensor.strides, array.strides):
+                if array.size and size > 1:  # NumPy rewrites the others as it exports them
+                    self.assertEqual(ours, theirs)
+
+    def test_empty_shapes_are_kept(self):
+        for shape in ((0, 2), (2, 0), (0,), (3, 0, 5)):
+            array = np.empty(shape, np.float32)
+            self.assertEqual(tarn.from_numpy(array).shape, shape)
+            self.assertEqual(tarn.from_numpy(array).numpy().shape, shape)
+            self.assertEqual(np.from_dlpack(tarn.empty(shape)).shape, shape)
+
+    def test_read_only_array_gives_a_read_only_tensor_without_a_warning(self):
+        array = sample("float32")
+        array.flags.writeable = False
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tensor = tarn.from_numpy(array)
+        self.assertTrue(tensor.read_only)
+        with self.assertRaises(tarn.ReadOnlyError):
+            tensor[0] = 1
+        with self.assertRaises(tarn.ReadOnlyError):
+            tensor.T.fill_(0)
+        self.assertFalse(tensor.numpy().flags.writeable)
+        self.assertEqual(array[0, 0], 0)
+
+    def test_the_array_does_not_resize_while_it_is_shared(self):
+        array = np.zeros(8)
+        tensor = tarn.from_numpy(array)
+        with self.assertRaises(ValueError):
+            array.resize(100_000)
+        with self.assertRaises(ValueError):
+            tensor.numpy().resize(4)
+
+    def test_what_cannot_be_shared_is_refused(self):
+        for array in (np.array(["a"]), np.array([object()]), np.zeros(2, "datetime64[s]"),
+                      np.zeros(2, ">f4"), np.zeros(2, ">i8"), np.zeros(2, [("a", "i4")]),
+                      np.zeros(2, np.longdouble), np.array([b"ab"])):
+            with self.subTest(dtype=array.dtype), self.assertRaises(TypeError):
+                tarn.from_numpy(array)
+        with self.assertRaises(TypeError):
+            tarn.from_numpy([1, 2])
+        packed = np.zeros(3, np.dtype([("a", "i1"), ("b", "i4")]))
+        with self.assertRaises(ValueError):  # a stride of 5 bytes
+            tarn.from_numpy(packed["b"])
+        with self.assertRaises(ValueError):  # not aligned
+            tarn.from_numpy(np.zeros(17, np.uint8)[1:].view(np.float32))
+
+    def test_a_thousand_failures_leak_nothing(self):
+        bad = [np.array(["x"]), np.array([None]), np.zeros(2, ">f4"),
+               np.zeros(9, np.uint8)[1:].view(np.float32), np.zeros(2, "datetime64[s]")]
+        before = [sys.getrefcount(array) for array in bad]
+        for _ in range(1000):
+            for array in bad:
+                with self.assertRaises((TypeError, ValueError)):
+                    tarn.from_numpy(array)
+        del array
+        gc.collect()
+        self.assertEqual([sys.getrefcount(array) for array in bad], before)
+
+    def test_a_thousand_conversions_leak_nothing(self):
+        gc.collect()
+        array, before = sample("float32"), tarn.default_pool().stats()
+        count = sys.getrefcount(array)
+        for _ in range(1000):
+            tensor = tarn.from_numpy(array)
+            tensor[1:, ::2].T.numpy()
+            tensor.clone().numpy()
+            np.from_dlpack(tarn.from_dlpack(tensor))
+        del tensor
+        gc.collect()
+        self.assertEqual(sys.getrefcount(array), count)
+        after = tarn.default_pool().stats()
+        self.assertEqual(after["requested_bytes"], before["requested_bytes"])
+        self.assertEqual(after["alloc_count"] - after["free_count"],
+                         before["alloc_count"] - before["free_count"])
+
+    @unittest.skipUnless(ml_dtypes, "no ml_dtypes here")
+    def test_types_of_ml_dtypes_are_shared_both_ways(self):
+        for name in ML_NAMES:
+            with self.subTest(dtype=name):
+                array = np.arange(4).astype(getattr(ml_dtypes, name))
+                tensor = tarn.from_numpy(array)
+                self.assertEqual(tensor.dtype, name)
+                self.assertEqual(tensor.data_ptr(), array.__array_interface__["data"][0])
+                back = tensor.numpy()
+                self.assertEqual(back.dtype, array.dtype)
+                back[1] = back[2]
+                self.assertEqual(array[1], array[2])
+                self.assertEqual(np.asarray(tensor).dtype, array.dtype)
+
+
+class ToNumpy(unittest.TestCase):
+    def test_views_are_shared_with_the_right_flags(self):
+        tensor = tarn.zeros((4, 6), "int16")
+        for view, flag in ((tensor, True), (tensor[1:], True), (tensor.T, False),
+                           (tensor[:, 1], False), (tensor.flip(0), False), (tensor[0, 0], True)):
+            array = view.numpy()
+            self.assertEqual(array.flags.c_contiguous, flag)
+            self.assertEqual((array.shape, array.strides), (view.shape, view.strides))
+        tensor.T.numpy()[5, 3] = 7
+        self.assertEqual(tensor[3, 5].item(), 7)
+        tensor[3, 5] = 9
+        self.assertEqual(tensor.numpy()[3, 5], 9)
+
+    def test_the_array_keeps_the_memory(self):
+        pool = tarn.Pool()
+        array = tarn.full(1000, 3, pool=pool).numpy()
+        self.assertEqual(pool.stats()["alloc_count"] - pool.stats()["free_count"], 1)
+        gc.collect()
+        self.assertTrue((array == 3).all())
+        del array
+        self.assertEqual(pool.stats()["alloc_count"] - pool.stats()["free_count"], 0)
+
+    def test_asarray_array_and_the_interface_agree(self):
+        tensor = tarn.asarray([[1, 2], [3, 4]], "int32").T
+        self.assertTrue(np.shares_memory(np.asarray(tensor), tensor.numpy()))
+        self.assertFalse(np.shares_memory(np.array(tensor), tensor.numpy()))
+        self.assertEqual(np.array(tensor, dtype=float).tolist(), [[1, 3], [2, 4]])
+
+        class Other:
+            __array_interface__ = tensor.__array_interface__
+
+        other = np.asarray(Other())
+        self.assertEqual((other.tolist(), other.strides), ([[1, 3], [2, 4]], (4, 8)))
+        self.assertTrue(np.shares_memory(other, tensor.numpy()))
+
+    def test_an_interface_is_taken_as_well(self):
+        array = sample("float64")[::2, ::-1]
+
+        class Other:
+            __array_interface__ = array.__array_interface__
+
+        other = Other()
+        count = sys.getrefcount(other)
+        tensor = tarn.asarray(other)
+        self.assertEqual((tensor.tolist(), tensor.strides), (array.tolist(), array.strides))
+        self.assertEqual(sys.getrefcount(other), count + 1)
+        del tensor
+        self.assertEqual(sys.getrefcount(other), count)
+
+
+class DLPack(unittest.TestCase):
+    def test_numpy_takes_tensors(self):
+        tensor = tarn.zeros((3, 4), "float64")
+        array = np.from_dlpack(tensor[:, ::2])
+        self.assertEqual((array.shape, array.strides), ((3, 2), (32, 16)))
+        tensor[2, 2] = 5
+        self.assertEqual(array[2, 1], 5)
+
+    def test_tensors_take_arrays(self):
+        for name in numpy_peer.NAMES:
+            array = sample(name)
+            if name == "bool" and not IS_VERSION_2:
+                continue
+            tensor = tarn.from_dlpack(array)
+            self.assertEqual((tensor.dtype, tensor.shape), (name, (4, 6)))
+            self.assertEqual(tensor.data_ptr(), array.__array_interface__["data"][0])
+            self.assertEqual(tensor.strides, array.strides)
+
+    @unittest.skipUnless(IS_VERSION_2, "NumPy 1 has no versioned capsules")
+    def test_read_only_goes_both_ways(self):
+        array = sample("float32")
+        array.flags.writeable = False
+        tensor = tarn.from_dlpack(array)
+        self.assertTrue(tensor.read_only)
+        self.assertFalse(np.from_dlpack(tensor).flags.writeable)
+        with self.assertRaises(BufferError):
+            tensor.__dlpack__()  # the legacy form cannot say it
+
+    @unittest.skipUnless(IS_VERSION_2, "NumPy 1 knows no copy")
+    def test_copies_are_asked_for_and_said(self):
+        array = sample("int64")
+        copied = tarn.from_dlpack(array, copy=True)
+        self.assertTrue(copied.was_copied)
+        self.assertNotEqual(copied.data_ptr(), array.__array_interface__["data"][0])
+        self.assertFalse(tarn.from_dlpack(array, copy=False).was_copied)
+        tensor = tarn.from_numpy(array)
+        self.assertTrue(np.shares_memory(np.from_dlpack(tensor, copy=False), array))
+        self.assertFalse(np.shares_memory(np.from_dlpack(tensor, copy=True), array))
+        self.assertTrue(np.from_dlpack(tensor, copy=True).flags.writeable)
+        self.assertEqual(np.from_dlpack(tensor, device="cpu").tolist(), array.tolist())
+
+    def test_the_last_reference_may_go_on_any_thread(self):
+        pool = tarn.Pool()
+        kept = [[np.from_dlpack(tarn.empty(100, pool=pool)), tarn.from_numpy(np.zeros(50)).T,
+                 tarn.empty(10, pool=pool).numpy()] for _ in range(400)]
+
+        def drop():
+            while True:
+                try:
+                    kept.pop()
+                except IndexError:
+                    return
+
+        threads = [threading.Thread(target=drop) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        stats = pool.stats()
+        self.assertEqual(stats["alloc_count"], 800)
+        self.assertEqual(stats["free_count"], 800)
+
+    def test_threads_copy_side_by_side(self):
+        source = np.arange(1 << 18, dtype=np.float32).reshape(512, 512)
+        results = [None] * 4
+
+        def copy(index):
+            tensor = tarn.from_numpy(source)
+            for _ in range(20):
+                results[index] = tensor.T.clone()
+
+        threads = [threading.Thread(target=copy, args=(index,)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for result in results:
+            self.assertTrue((result.numpy() == source.T).all())
+
+
+class Assignment(unittest.TestCase):
+    def test_whatever_holds_elements_can_be_assigned(self):
+        tensor, array = tarn.zeros((3, 4), "int64"), np.zeros((3, 4), "int64")
+        for key, value in (((0,), np.arange(4)), ((slice(None), 1), [5, 6, 7]), ((..., 2), 9),
+                           ((2, slice(1, 3)), bytearray(b"xy")), ((1,), True),
+                           ((slice(None, None, -1),), np.arange(12).reshape(3, 4))):
+            if isinstance(value, bytearray) and not numpy_peer.CONVERTS:
+                continue
+            tensor[key] = value
+            array[key] = np.frombuffer(value, "u1") if isinstance(value, bytearray) else value
+            self.assertEqual(tensor.tolist(), array.tolist())
+        with self.assertRaises(ValueError):
+            tensor[0] = np.zeros(3, "int64")
+
+
+class Chains(unittest.TestCase):
+    def test_random_chains_of_views_and_copies(self):
+        if IS_VERSION_2:
+            chains.run_chains(numpy_peer.NumpyPeer(), OPTIONS)
+        else:
+            self.skipTest("the chains are for NumPy 2")
+
+
+if __name__ == "__main__":
+    print(f"tarn {tarn.__version__}, NumPy {np.__version__}, Python {sys.version.split()[0]}")
+    sys.exit(unittest.main(argv=[sys.argv[0], *REST], warnings="ignore"))
