@@ -8,9 +8,11 @@ import posixpath
 import re
 
 LIBRARY_FOLDERS = ("alloc", "numa", "cuda", "tensor")
-SOURCE_FOLDERS = LIBRARY_FOLDERS + ("bench", "tests")
+SOURCE_FOLDERS = LIBRARY_FOLDERS + ("bench", "python", "tests")
+OWN_FOLDERS = tuple(folder + "/" for folder in SOURCE_FOLDERS)
 COLUMNS_MAX = 100
 LINES_MAX = 700
+SOURCE_ENDINGS = tuple(".c .h .py .pyi .sh .cu .txt .toml .cmake .map".split())
 
 # Headers of other projects, and the folders that may include them.
 FOREIGN_HEADERS = {
@@ -19,6 +21,7 @@ FOREIGN_HEADERS = {
     r"jemalloc/.*": ("numa", "tests/numa"),
     r"cmocka\w*\.h": ("tests",),
     r"zlib\.h": ("bench", "tests/bench"),
+    r"(Python|structmember)\.h": ("python",),
 }
 # The one file that may include a foreign header outside of its folder: the baseline to measure by.
 FOREIGN_HEADER_FILES = {("bench/jemalloc_baseline.c", "jemalloc/jemalloc.h")}
@@ -44,7 +47,7 @@ def load_tree(root):
         for where, folders, names in os.walk(os.path.join(root, folder)):
             folders[:] = [name for name in folders if name != "__pycache__"]
             for name in names:
-                if name.endswith((".c", ".h", ".py", ".sh", ".cu", ".txt", ".cmake", ".map")):
+                if name.endswith(SOURCE_ENDINGS):
                     path = os.path.join(where, name)
                     with open(path, encoding="utf-8", newline="") as file:
                         tree[os.path.relpath(path, root)] = file.read()
@@ -107,8 +110,8 @@ def includes_stay_on_their_floor(tree):
                 r"alloc/tarn_\w+\.h", name
             ):
                 yield f"{where}: {home}/ includes alloc/tarn_*.h and itself only"
-            elif home == "bench" and top != "bench" and not is_public_header(name):
-                yield f"{where}: bench/ includes public headers and itself only"
+            elif home in ("bench", "python") and top != home and not is_public_header(name):
+                yield f"{where}: {home}/ includes public headers and itself only"
             elif is_public_header(path) and not base.startswith("tarn_"):
                 yield f"{where}: a public header includes public headers only"
 
@@ -118,7 +121,7 @@ def foreign_headers_stay_in_their_folder(tree):
         if not is_c(path):
             continue
         for line, is_angled, name in includes(text):
-            if is_angled and re.search(r"(^|/)tarn_|^(alloc|numa|cuda|tensor|bench|tests)/", name):
+            if is_angled and (re.search(r"(^|/)tarn_", name) or name.startswith(OWN_FOLDERS)):
                 yield f"{path}:{line}: includes {name}: headers of the house go in quotes"
             for pattern, folders in FOREIGN_HEADERS.items():
                 if not re.fullmatch(pattern, name) or (path, name) in FOREIGN_HEADER_FILES:
@@ -160,7 +163,7 @@ def first_line_says_what_for(tree):
         if is_c(path) or path.endswith(".cu"):
             if not re.match(rf"/\* {re.escape(name)}: \S", first):
                 yield f"{path}:1: the first line reads '/* {name}: what the file is for'"
-        elif path.endswith((".py", ".sh")):
+        elif path.endswith((".py", ".pyi", ".sh", ".toml")):
             if not re.match(rf'(# |"""){re.escape(name)}: \S', first):
                 yield f"{path}:1: the first line reads '# {name}: what the file is for'"
         elif not path.endswith(".map") and not first.startswith("# "):

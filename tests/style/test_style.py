@@ -43,6 +43,7 @@ BROKEN = {
         ),
         ({**c("tensor/a.c", '#include "cuda/b.h"'), **c("cuda/b.h", "")}, "tensor/ includes"),
         ({**c("bench/a.c", '#include "alloc/b.h"'), **c("alloc/b.h", "")}, "public headers"),
+        ({**c("python/a.c", '#include "tensor/b.h"'), **c("tensor/b.h", "")}, "python/ includes"),
         (
             {**header('#include "alloc/b.h"'), **c("alloc/b.h", "")},
             "a public header includes public headers only",
@@ -56,6 +57,7 @@ BROKEN = {
         (c("alloc/a.c", "#include <jemalloc/jemalloc.h>"), "jemalloc/jemalloc.h"),
         (c("bench/a.c", "#include <jemalloc/jemalloc.h>"), "jemalloc/jemalloc.h"),
         (c("alloc/a.c", "#include <cmocka.h>"), "cmocka.h"),
+        (c("tensor/a.c", "#include <Python.h>"), "Python.h"),
         (c("bench/a.c", "#include <alloc/tarn_pool.h>"), "in quotes"),
         ({"cuda/tarn_a.h": "#include <cuda.h>\n"}, "stands on its own"),
     ],
@@ -71,6 +73,7 @@ BROKEN = {
         ({"alloc/a.c": "/* b.c: another file's line. */\n"}, "alloc/a.c:1"),
         ({"alloc/a.c": ""}, "alloc/a.c:1"),
         ({"tests/a.py": "#!/usr/bin/env python3\nimport os\n"}, "tests/a.py:1"),
+        ({"python/a.pyi": "x: int\n"}, "python/a.pyi:1"),
         ({"alloc/CMakeLists.txt": "add_test()\n"}, "alloc/CMakeLists.txt:1"),
     ],
     rules.lines_are_plain: [
@@ -131,6 +134,7 @@ SOUND = {
     ],
     rules.foreign_headers_stay_in_their_folder: [
         c("cuda/sim/a.c", "#include <cuda.h>"),
+        c("python/a.c", "#include <Python.h>"),
         c("bench/jemalloc_baseline.c", "#include <jemalloc/jemalloc.h>"),
     ],
     rules.private_header_has_its_source: [
