@@ -76,9 +76,11 @@ def name_of(capsule):
 
 
 def read(capsule):
-    """The struct of a capsule that was not consumed."""
+    """The struct of a capsule that was not consumed; it keeps the capsule."""
     kind = ManagedVersioned if name_of(capsule) == VERSIONED else Managed
-    return kind.from_address(python.PyCapsule_GetPointer(capsule, name_of(capsule)))
+    managed = kind.from_address(python.PyCapsule_GetPointer(capsule, name_of(capsule)))
+    managed.capsule = capsule
+    return managed
 
 
 def address_of_table(capsule):

@@ -9,7 +9,9 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-NEEDED_MODULES = {"package": "sys", "numpy": "numpy", "torch": "torch", "jax": "jax"}
+NEEDED_MODULES = {
+    "package": "sys", "cuda": "sys", "numpy": "numpy", "torch": "torch", "jax": "jax"
+}
 SKIPPED = 77
 
 

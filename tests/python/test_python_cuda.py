@@ -1,0 +1,100 @@
+# test_python_cuda.py: tensors on a GPU, which the simulated driver stands in for.
+import sys
+import unittest
+
+import tarn
+
+import capsules
+
+
+class Gpu(unittest.TestCase):
+    def setUp(self):
+        self.t = tarn.zeros((2, 3), device="cuda")
+        self.t.copy_(tarn.asarray([[1, 2, 3], [4, 5, 6]], "float32"))
+
+    def test_elements_come_and_go(self):
+        t = self.t
+        self.assertEqual(t.device, "cuda:0")
+        self.assertEqual(t.tolist(), [[1, 2, 3], [4, 5, 6]])
+        t[0, 1:] = 9
+        self.assertEqual((t[0, 2].item(), t.T.clone().device), (9, "cuda:0"))
+        self.assertEqual(t.T.clone().tolist(), [[1, 4], [9, 5], [9, 6]])
+        host = t.to("cpu")
+        self.assertEqual((host.device, host.was_copied), ("cpu", True))
+        self.assertEqual(host.to("cuda:0").tolist(), t.tolist())
+
+    def test_numpy_and_buffers_cannot_go_there_and_say_so(self):
+        with self.assertRaisesRegex(TypeError, r"cuda:0.*to\('cpu'\)"):
+            self.t.numpy()
+        with self.assertRaisesRegex(TypeError, "cuda:0"):
+            self.t.__array__()
+        with self.assertRaisesRegex(BufferError, "GPU"):
+            memoryview(self.t)
+        self.assertFalse(hasattr(self.t, "__array_interface__"))
+
+    def test_the_cuda_array_interface_goes_both_ways(self):
+        interface = self.t[:, ::2].__cuda_array_interface__
+        self.assertEqual(interface, {
+            "shape": (2, 2), "typestr": "<f4", "data": (self.t.data_ptr(), False),
+            "strides": (12, 8), "version": 3, "stream": 1})
+        self.assertIsNone(self.t.__cuda_array_interface__["strides"])
+        self.assertFalse(hasattr(tarn.zeros(1), "__cuda_array_interface__"))
+
+        class Other:
+            __cuda_array_interface__ = interface
+
+        taken = tarn.asarray(Other())
+        self.assertEqual((taken.device, taken.tolist()), ("cuda:0", [[1, 3], [4, 6]]))
+
+    def test_linear_access_is_one_copy_each_way(self):
+        with self.t.T.linear("rw") as span:
+            self.assertFalse(span.zero_copy)
+            self.assertEqual(span.data.tolist(), [1, 4, 2, 5, 3, 6])
+            span.data[1] = 8
+        self.assertEqual(self.t.tolist(), [[1, 2, 3], [8, 5, 6]])
+
+    def test_dlpack_streams(self):
+        self.assertEqual(self.t.__dlpack_device__(), (2, 0))
+        for stream in (None, -1, 1, 2):
+            capsule = self.t.__dlpack__(stream=stream, max_version=(1, 3))
+            self.assertEqual(tarn.from_dlpack(capsule).tolist(), self.t.tolist())
+        for stream, error in ((0, ValueError), (-2, ValueError), ("a", TypeError)):
+            with self.assertRaises(error):
+                self.t.__dlpack__(stream=stream)
+        self.assertEqual(self.t.storage_use_count(), 1)
+
+    def test_dlpack_to_the_cpu_is_a_copy(self):
+        capsule = self.t.__dlpack__(max_version=(1, 3), dl_device=(1, 0))
+        self.assertEqual(capsules.read(capsule).flags, 2)
+        for host in (tarn.from_dlpack(capsule), tarn.from_dlpack(self.t, device="cpu")):
+            self.assertEqual((host.device, host.was_copied), ("cpu", True))
+            self.assertEqual(host.tolist(), self.t.tolist())
+        with self.assertRaises(tarn.CopyNeededError):
+            tarn.from_dlpack(self.t, device="cpu", copy=False)
+        with self.assertRaises(BufferError):
+            self.t.__dlpack__(dl_device=(1, 0), copy=False)
+
+    def test_pinned_memory_is_the_hosts_and_says_what_it_is(self):
+        t = tarn.full(4, 3, device="cuda_host")
+        self.assertEqual((t.device, t.__dlpack_device__()), ("cuda_host", (3, 0)))
+        self.assertEqual(memoryview(t).tolist(), [3.0] * 4)
+        self.assertEqual(capsules.read(t.__dlpack__()).tensor.device_type, 3)
+        host = t.__dlpack__(dl_device=(1, 0), copy=False, max_version=(1, 0))
+        self.assertEqual(capsules.read(host).tensor.data, t.data_ptr())
+
+    def test_pools(self):
+        pool = tarn.Pool("cuda:0", name="gpu")
+        t = tarn.empty(1000, pool=pool)
+        self.assertEqual((t.device, pool.device, pool.stats()["alloc_count"]),
+                         ("cuda:0", "cuda:0", 1))
+        with self.assertRaises(ValueError):
+            tarn.empty(1, pool=pool, device="cpu")
+
+
+if __name__ == "__main__":
+    try:
+        tarn.default_pool("cuda")
+    except tarn.TarnError as error:
+        print(error)
+        sys.exit(77)
+    unittest.main()
