@@ -1,7 +1,11 @@
 # test_python_numpy.py: tarn and real NumPy: memory shared both ways, and random chains of views.
 #
 # usage: test_python_numpy.py [--seed N] [--count CHAINS] [--chain NUMBER] [unittest's arguments]
+import doctest
 import gc
+import io
+import os
+import re
 import sys
 import threading
 import unittest
@@ -289,6 +293,96 @@ class Assignment(unittest.TestCase):
             self.assertEqual(tensor.tolist(), array.tolist())
         with self.assertRaises(ValueError):
             tensor[0] = np.zeros(3, "int64")
+
+
+class Conversions(unittest.TestCase):
+    """Every bit pattern of 16 bits, and random ones of more, where the libraries define them."""
+
+    FLOATS = ("float16", "float32", "float64")
+    INTEGERS = [name for name in numpy_peer.NAMES if "int" in name]
+
+    def setUp(self):
+        if not numpy_peer.CONVERTS:
+            self.skipTest("this build's copies do not convert")
+        self.random = np.random.default_rng(OPTIONS.seed)
+
+    def patterns(self, dtype):
+        if np.dtype(dtype).itemsize == 2:
+            return np.arange(1 << 16, dtype="uint16").view(dtype)
+        count = 20_000
+        bits = self.random.integers(0, 256, count * np.dtype(dtype).itemsize, "uint8")
+        return bits.view(dtype)
+
+    def convert(self, array, dtype):
+        ours = tarn.from_numpy(array).to(dtype)
+        self.assertTrue(ours.was_copied)
+        with np.errstate(all="ignore"):
+            return ours.numpy(), array.astype(ours.numpy().dtype)
+
+    def same(self, ours, theirs, words):
+        """Equal bits, but any NaN for a NaN."""
+        size = f"u{ours.dtype.itemsize}"
+        wrong = (ours.view(size) != theirs.view(size)) & ~((ours != ours) & (theirs != theirs))
+        self.assertEqual(int(wrong.sum()), 0, f"seed {OPTIONS.seed}: {words}")
+
+    def test_floats_to_floats(self):
+        for source in self.FLOATS:
+            for target in self.FLOATS:
+                if source != target:
+                    with self.subTest(source=source, target=target):
+                        self.same(*self.convert(self.patterns(source), target), (source, target))
+
+    def test_integers_to_everything(self):
+        for source in self.INTEGERS:
+            for target in (*self.INTEGERS, "bool", *self.FLOATS):
+                # NumPy rounds 64 bits to float16 by way of float32 or float64, so twice.
+                if source != target and (target != "float16" or np.dtype(source).itemsize < 4):
+                    with self.subTest(source=source, target=target):
+                        self.same(*self.convert(self.patterns(source), target), (source, target))
+
+    def test_floats_in_range_to_integers(self):
+        for source in self.FLOATS:
+            for target in self.INTEGERS:
+                array = self.patterns(source)
+                limits = np.iinfo(target)
+                with np.errstate(all="ignore"):
+                    wide = array.astype("float64")
+                    inside = (wide > float(limits.min) - (target[0] != "u")) & (
+                        wide < float(limits.max) / 2)
+                    array = array[inside & (wide >= float(limits.min))]
+                with self.subTest(source=source, target=target):
+                    self.same(*self.convert(array, target), (source, target))
+
+    def test_out_of_range_is_the_nearest_end_and_nan_is_zero(self):
+        array = np.array([1e30, -1e30, np.nan, np.inf, -np.inf])
+        for target in self.INTEGERS:
+            limits = np.iinfo(target)
+            expected = [limits.max, limits.min, 0, limits.max, limits.min]
+            self.assertEqual(tarn.from_numpy(array).to(target).tolist(), expected)
+
+    @unittest.skipUnless(ml_dtypes, "no ml_dtypes here")
+    def test_bfloat16_and_float8(self):
+        for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+            kind = getattr(ml_dtypes, name)
+            size = np.dtype(kind).itemsize
+            every = np.arange(1 << (8 * size), dtype=f"u{size}").view(kind)
+            for target in ("float32", "float64"):
+                self.same(*self.convert(every, target), (name, target))
+            for source in ("float16", "float32"):
+                self.same(*self.convert(self.patterns(source), name), (source, name))
+
+
+class Readme(unittest.TestCase):
+    def test_the_readmes_example_says_what_happens(self):
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
+            blocks = re.findall(r"^```python\n(.*?)^```$", file.read(), re.MULTILINE | re.DOTALL)
+        self.assertEqual(len(blocks), 1)
+        test = doctest.DocTestParser().get_doctest(blocks[0], {}, "README.md", None, 0)
+        self.assertGreater(len(test.examples), 5)
+        words = io.StringIO()
+        doctest.DocTestRunner().run(test, out=words.write)
+        self.assertEqual(words.getvalue(), "")
 
 
 class Chains(unittest.TestCase):

@@ -45,7 +45,7 @@ class Readme(unittest.TestCase):
             self.assertEqual((ran.returncode, ran.stdout), (0, promised), ran.stderr)
 
     def test_every_file_that_the_readme_names_is_there(self):
-        folders = "alloc|numa|cuda|tensor|tests|bench"
+        folders = "alloc|numa|cuda|tensor|tests|bench|python"
         names = re.findall(rf"(?<![\w/.-])(?:{folders})/[\w./*-]*\w", read_readme())
         names = [name for name in names if "*" not in name]
         self.assertGreater(len(names), 5)
