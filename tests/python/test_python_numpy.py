@@ -5,8 +5,10 @@ import doctest
 import gc
 import io
 import os
+import pathlib
 import re
 import sys
+import tempfile
 import threading
 import unittest
 import warnings
@@ -370,6 +372,47 @@ class Conversions(unittest.TestCase):
                 self.same(*self.convert(every, target), (name, target))
             for source in ("float16", "float32"):
                 self.same(*self.convert(self.patterns(source), name), (source, name))
+
+
+class Files(unittest.TestCase):
+    def test_files_go_both_ways(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "a.npy"
+            for name in numpy_peer.NAMES:
+                array = sample(name)
+                for view in (array, array.T, array[::2, 1::3], array[:0], array[0, 0, ...]):
+                    np.save(path, view)
+                    whole = path.read_bytes()
+                    loaded, mapped = tarn.load_npy(path), tarn.load_npy(path, mmap_mode="r")
+                    for tensor in (loaded, mapped):
+                        self.assertEqual((tensor.dtype, tensor.shape), (name, view.shape))
+                        self.assertEqual(tensor.numpy().tobytes(), view.tobytes())
+                    self.assertEqual((loaded.read_only, mapped.read_only), (False, True))
+                    tarn.save_npy(path, tarn.from_numpy(view), sync=True)
+                    self.assertEqual(path.read_bytes(), whole)
+            written = tarn.load_npy(path, mmap_mode="r+")
+            written.fill_(1)
+            self.assertEqual(np.load(path).item(), 1)
+            private = tarn.load_npy(str(path), mmap_mode="c")
+            private.fill_(0)
+            self.assertEqual(np.load(path).item(), 1)
+
+    def test_what_is_no_file_of_ours_is_an_error(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "a.npy")
+            with self.assertRaises(FileNotFoundError):
+                tarn.load_npy(path)
+            with open(path, "wb") as file:
+                file.write(b"nothing of the kind")
+            with self.assertRaises(tarn.ArgumentError):
+                tarn.load_npy(path, mmap_mode="r")
+            np.save(path, np.array(["text"]))
+            with self.assertRaises(TypeError):
+                tarn.load_npy(path)
+            with self.assertRaises(ValueError):
+                tarn.load_npy(path, mmap_mode="w")
+            with self.assertRaises(OSError):
+                tarn.save_npy(os.path.join(folder, "no", "a.npy"), tarn.zeros(1))
 
 
 class Readme(unittest.TestCase):

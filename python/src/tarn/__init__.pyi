@@ -1,5 +1,6 @@
 # __init__.pyi: the types of the package, as type checkers and editors read them.
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from types import EllipsisType
 from typing import Any, Literal, SupportsIndex, overload
 
@@ -200,6 +201,14 @@ def from_buffer(object: Any, /) -> Tensor: ...
 def frombuffer(
     buffer: Any, dtype: _DType = "float32", count: int = -1, offset: int = 0
 ) -> Tensor: ...
+def load_npy(
+    path: str | PathLike[str],
+    *,
+    mmap_mode: Literal["r", "c", "r+"] | None = None,
+    pool: Pool | None = None,
+    device: _Device | None = None,
+) -> Tensor: ...
+def save_npy(path: str | PathLike[str], tensor: Tensor, *, sync: _Builtin = False) -> None: ...
 def default_pool(device: _Device = "cpu", /) -> Pool: ...
 
 int8: DType
