@@ -13,18 +13,6 @@ SAME_SIZE = {1: ("int8", "uint8"), 2: ("int16", "float16", "bfloat16"), 4: ("int
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def converts():
-    """Whether this build's copies convert between element types."""
-    try:
-        tarn.zeros(1, "float64").copy_(tarn.zeros(1, "float32"))
-    except tarn.UnsupportedError:
-        return False
-    return True
-
-
-CONVERTS = converts()
-
-
 def has_negative_step(step):
     return step[0] == "index" and any(
         isinstance(item, slice) and (item.step or 1) < 0 for item in step[1])
@@ -105,7 +93,7 @@ class TorchPeer:
             keeper.numpy())  # 1.13 exports no bool by DLPack
 
     def random_source_dtype(self, rng, dtype):
-        return rng.choice(NAMES) if CONVERTS else dtype
+        return rng.choice(NAMES)
 
     def transposed(self, theirs, ours):
         return theirs.transpose(0, 1), ours.transpose(0, 1)
@@ -136,9 +124,6 @@ class TorchPeer:
     def bits_of_tarn(self, tensor):
         flat = tensor if tensor.dtype != "bfloat16" else tensor.view("int16")
         return memoryview(flat).tobytes()
-
-    def is_listable(self, dtype):
-        return CONVERTS or dtype not in ("float16", "bfloat16")
 
     def same_list(self, ours, tensor):
         return repr(ours) == repr(tensor.tolist())
