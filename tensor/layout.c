@@ -12,10 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static int64_t max_one(int64_t size) {
-  return size > 1 ? size : 1;
-}
-
 char *tarn__numbers_text(const int64_t *numbers, int32_t count, char text[TARN__NUMBERS_BYTES]) {
   size_t used = 0;
   text[used++] = '[';
@@ -25,6 +21,14 @@ char *tarn__numbers_text(const int64_t *numbers, int32_t count, char text[TARN__
   }
   snprintf(text + used, TARN__NUMBERS_BYTES - used, "]");
   return text;
+}
+
+tarn_status tarn__layout_fail_dim(int32_t rank, int32_t dim) {
+  return tarn_fail(TARN_INVALID_ARGUMENT, "dimension %d of a layout of rank %d", dim, rank);
+}
+
+tarn_status tarn__layout_fail_rank(int32_t rank) {
+  return tarn_fail(TARN_INVALID_ARGUMENT, "a layout of rank %d takes no dimension more", rank);
 }
 
 tarn_status tarn__layout_check_shape(int32_t rank, const int64_t *shape) {
@@ -43,7 +47,7 @@ tarn_status tarn__layout_check_shape(int32_t rank, const int64_t *shape) {
     }
   }
   for (int32_t d = 0; d < rank; d++) {
-    if (!tarn_int64_mul(product, max_one(shape[d]), &product)) {
+    if (!tarn_int64_mul(product, tarn__max_one(shape[d]), &product)) {
       return tarn_fail(TARN_TOO_LARGE, "the sizes %s multiply to more than 2^63 - 1",
                        tarn__numbers_text(shape, rank, text));
     }
@@ -55,64 +59,70 @@ void tarn__layout_row_major(int32_t rank, const int64_t *shape, int64_t *strides
   int64_t stride = 1;
   for (int32_t d = rank - 1; d >= 0; d--) {
     strides[d] = stride;
-    stride *= max_one(shape[d]);
+    stride *= tarn__max_one(shape[d]);
   }
 }
 
-tarn_status tarn_layout_init(tarn_layout *layout, int32_t rank, const int64_t *shape) {
-  tarn_layout made = {.rank = rank};
-  tarn_status status = tarn__layout_check_shape(rank, shape);
-  if (status == TARN_OK) {
-    if (rank > 0) memcpy(made.shape, shape, sizeof(int64_t) * (size_t)rank);
-    tarn__layout_row_major(rank, made.shape, made.strides);
-    *layout = made;
-  } else {
-    *layout = (tarn_layout){0};
-  }
-  return status;
-}
-
-/* False where the number of an element, or the end behind it, does not fit. Both directions grow
- * from the offset, so that no sum of some of the dimensions can leave the range either. */
-static bool reach(const tarn_layout *layout, int64_t *first, int64_t *end) {
-  *first = layout->offset;
-  if (!tarn_int64_add(layout->offset, 1, end)) return false;
-  for (int32_t d = 0; d < layout->rank; d++) {
-    int64_t span;
-    if (!tarn_int64_mul(max_one(layout->shape[d]) - 1, layout->strides[d], &span)) return false;
-    int64_t *side = span < 0 ? first : end;
-    if (!tarn_int64_add(*side, span, side)) return false;
-  }
-  return true;
-}
-
-tarn_status tarn__layout_make_strided(int32_t rank, const int64_t *shape, const int64_t *strides,
-                                      int64_t offset, tarn_layout *made) {
+tarn_status tarn__layout_fail_strided(int32_t rank, const int64_t *shape, const int64_t *strides,
+                                      int64_t offset) {
   char shape_text[TARN__NUMBERS_BYTES], strides_text[TARN__NUMBERS_BYTES];
-  int64_t first, end;
-  tarn_status status = tarn__layout_check_shape(rank, shape);
+  const tarn_status status = tarn__layout_check_shape(rank, shape);
   if (status != TARN_OK) return status;
   if (rank > 0 && strides == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "rank %d without strides", rank);
   }
-  *made = (tarn_layout){.rank = rank, .offset = offset};
-  if (rank > 0) {
-    memcpy(made->shape, shape, sizeof(int64_t) * (size_t)rank);
-    memcpy(made->strides, strides, sizeof(int64_t) * (size_t)rank);
+  return tarn_fail(
+      TARN_TOO_LARGE, "offset %" PRId64 ", sizes %s and strides %s reach beyond 63 bits", offset,
+      tarn__numbers_text(shape, rank, shape_text), tarn__numbers_text(strides, rank, strides_text));
+}
+
+tarn_status tarn__layout_make_strided(int32_t rank, const int64_t *shape, const int64_t *strides,
+                                      int64_t offset, tarn_layout *layout, tarn__reach *reach) {
+  if (!tarn__layout_reach(rank, shape, strides, offset, reach)) {
+    return tarn__layout_fail_strided(rank, shape, strides, offset);
   }
-  if (!reach(made, &first, &end)) {
-    return tarn_fail(TARN_TOO_LARGE,
-                     "offset %" PRId64 ", sizes %s and strides %s reach beyond 63 bits", offset,
-                     tarn__numbers_text(shape, rank, shape_text),
-                     tarn__numbers_text(strides, rank, strides_text));
-  }
+  tarn__layout_set(layout, rank, shape, strides, offset);
   return TARN_OK;
+}
+
+tarn_status tarn__layout_make_row_major(int32_t rank, const int64_t *shape, int64_t offset,
+                                        tarn_layout *layout, tarn__reach *reach) {
+  int64_t stride = 1, end;
+  bool has_none = false;
+  *reach = (tarn__reach){0};
+  if (rank < 0 || rank > TARN_RANK_MAX || (rank > 0 && shape == NULL)) {
+    return tarn__layout_check_shape(rank, shape);
+  }
+  for (int32_t d = rank - 1; d >= 0; d--) {
+    layout->strides[d] = stride;
+    has_none |= shape[d] == 0;
+    if (shape[d] < 0 || !tarn_int64_mul(stride, tarn__max_one(shape[d]), &stride)) {
+      return tarn__layout_check_shape(rank, shape);
+    }
+  }
+  if (!tarn_int64_add(offset, stride, &end)) {
+    return tarn__layout_fail_strided(rank, shape, layout->strides, offset);
+  }
+  layout->rank = rank;
+  layout->offset = offset;
+  for (int32_t d = 0; d < rank; d++) layout->shape[d] = shape[d];
+  if (!has_none) *reach = (tarn__reach){offset, end};
+  return TARN_OK;
+}
+
+tarn_status tarn_layout_init(tarn_layout *layout, int32_t rank, const int64_t *shape) {
+  tarn_layout made = {0};
+  tarn__reach reach;
+  const tarn_status status = tarn__layout_make_row_major(rank, shape, 0, &made, &reach);
+  *layout = status == TARN_OK ? made : (tarn_layout){0};
+  return status;
 }
 
 tarn_status tarn_layout_init_strided(tarn_layout *layout, int32_t rank, const int64_t *shape,
                                      const int64_t *strides, int64_t offset) {
-  tarn_layout made;
-  tarn_status status = tarn__layout_make_strided(rank, shape, strides, offset, &made);
+  tarn_layout made = {0};
+  tarn__reach reach;
+  const tarn_status status = tarn__layout_make_strided(rank, shape, strides, offset, &made, &reach);
   *layout = status == TARN_OK ? made : (tarn_layout){0};
   return status;
 }

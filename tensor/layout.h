@@ -10,15 +10,95 @@ enum { TARN__NUMBERS_BYTES = TARN_RANK_MAX * 22 + 4 };
 /* "[2, 3]", for messages. Returns `text`. */
 char *tarn__numbers_text(const int64_t *numbers, int32_t count, char text[TARN__NUMBERS_BYTES]);
 
+static inline int64_t tarn__max_one(int64_t size) {
+  return size > 1 ? size : 1;
+}
+
+/* Turns a dimension counted from the end into one counted from the front. */
+static inline bool tarn__resolve_dim(int32_t rank, int32_t *dim) {
+  if (*dim < 0) *dim += rank;
+  return *dim >= 0 && *dim < rank;
+}
+
+/* What makes a view cheap, all measured: a loop whose bound the compiler can see becomes one straight
+ * piece of code; stores to one array after the other leave two at a time; and nothing is read in
+ * wider words than it was just written in, as copying a layout as a whole would. */
+
+/* Says what a view does not expect, so that what it does stays one piece. */
+static inline bool tarn__rarely(bool condition) {
+  return __builtin_expect(condition, false);
+}
+
+static inline void tarn__layout_set(tarn_layout *layout, int32_t rank, const int64_t *shape,
+                                    const int64_t *strides, int64_t offset) {
+  layout->rank = rank;
+  layout->offset = offset;
+  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) layout->shape[d] = shape[d];
+  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) layout->strides[d] = strides[d];
+}
+
+static inline void tarn__layout_remove_dim(tarn_layout *layout, int32_t dim) {
+  const int32_t rank = --layout->rank;
+  for (int32_t d = dim; d < rank; d++) layout->shape[d] = layout->shape[d + 1];
+  for (int32_t d = dim; d < rank; d++) layout->strides[d] = layout->strides[d + 1];
+}
+
+/* The messages stay out of the way of the views that succeed. */
+__attribute__((cold)) tarn_status tarn__layout_fail_dim(int32_t rank, int32_t dim);
+__attribute__((cold)) tarn_status tarn__layout_fail_rank(int32_t rank);
+
 /* What init demands of a shape. */
 tarn_status tarn__layout_check_shape(int32_t rank, const int64_t *shape);
 
 /* Row-major strides of a checked shape; a size of 0 counts as 1. */
 void tarn__layout_row_major(int32_t rank, const int64_t *shape, int64_t *strides);
 
-/* init_strided that leaves *made undefined where it fails, for callers that keep the old layout. */
+/* What a layout's bounds are: elements in [first, end); both 0 where there are none. */
+typedef struct tarn__reach {
+  int64_t first;
+  int64_t end;
+} tarn__reach;
+
+/* init_strided and init that say what is reached and leave *layout undefined where they fail.
+ * `shape` and `strides` may be the layout's own, or begin some dimensions behind. */
 tarn_status tarn__layout_make_strided(int32_t rank, const int64_t *shape, const int64_t *strides,
-                                      int64_t offset, tarn_layout *made);
+                                      int64_t offset, tarn_layout *layout, tarn__reach *reach);
+tarn_status tarn__layout_make_row_major(int32_t rank, const int64_t *shape, int64_t offset,
+                                        tarn_layout *layout, tarn__reach *reach);
+
+/* False where a layout of these would break a promise of layout.c, or is none at all. */
+static inline __attribute__((always_inline)) bool tarn__layout_reach(int32_t rank,
+                                                                     const int64_t *shape,
+                                                                     const int64_t *strides,
+                                                                     int64_t offset,
+                                                                     tarn__reach *reach) {
+  int64_t product = 1, first = offset, end, span;
+  bool has_none = false;
+  *reach = (tarn__reach){0};
+  if (rank < 0 || rank > TARN_RANK_MAX || (rank > 0 && (shape == NULL || strides == NULL))) {
+    return false;
+  }
+  /* Both directions grow from the offset, so that no sum of some of the dimensions can leave the
+   * range either. */
+  if (!tarn_int64_add(offset, 1, &end)) return false;
+  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) {
+    if (tarn__rarely(shape[d] <= 0)) {
+      if (shape[d] < 0) return false;
+      has_none = true;
+      continue;
+    }
+    if (!tarn_int64_mul(product, shape[d], &product)) return false;
+    if (!tarn_int64_mul(shape[d] - 1, strides[d], &span)) return false;
+    int64_t *side = span < 0 ? &first : &end;
+    if (!tarn_int64_add(*side, span, side)) return false;
+  }
+  if (!has_none) *reach = (tarn__reach){first, end};
+  return true;
+}
+
+/* Says what is wrong with a layout that has no reach. */
+__attribute__((cold)) tarn_status tarn__layout_fail_strided(int32_t rank, const int64_t *shape,
+                                                            const int64_t *strides, int64_t offset);
 
 /* The first half of tarn_layout_view: fills in a -1 and checks the number of elements. */
 tarn_status tarn__layout_resolve_shape(const tarn_layout *layout, int32_t rank,

@@ -8,21 +8,20 @@
 
 static tarn_status check_alignment(const void *address, tarn_dtype dtype) {
   char name[64];
-  size_t alignment = tarn_dtype_alignment_bytes(dtype);
-  if ((uintptr_t)address % alignment == 0) return TARN_OK;
+  const size_t alignment = tarn_dtype_alignment_bytes(dtype); /* a power of two */
+  if (((uintptr_t)address & (alignment - 1)) == 0) return TARN_OK;
   return tarn_fail(TARN_INVALID_ARGUMENT, "%p is not aligned to the %zu bytes that %s needs",
                    address, alignment, tarn_dtype_name(dtype, name, sizeof name));
 }
 
 /* Bytes in whole elements: an offset that is none is refused, so that a layout can count it. */
-static tarn_status offset_in_elements(size_t offset_bytes, tarn_dtype dtype, int64_t *offset) {
+static tarn_status offset_in_elements(size_t offset_bytes, size_t element_bytes, int64_t *offset) {
   *offset = 0;
-  size_t element_bytes = tarn_dtype_size_bytes(dtype);
+  if (offset_bytes == 0) return TARN_OK;
   if (offset_bytes % element_bytes != 0) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
-                     "offset of %zu bytes is no multiple of the %zu of an "
-                     "element",
-                     offset_bytes, element_bytes);
+                     "offset of %zu bytes is no multiple of the %zu of an element", offset_bytes,
+                     element_bytes);
   }
   if (offset_bytes > PTRDIFF_MAX) {
     return tarn_fail(TARN_TOO_LARGE, "offset of %zu bytes", offset_bytes);
@@ -31,9 +30,20 @@ static tarn_status offset_in_elements(size_t offset_bytes, tarn_dtype dtype, int
   return TARN_OK;
 }
 
-/* Elements that a run of size_bytes holds. */
+/* What elements of `dtype` at `address` and a place behind it have to fulfil. */
+static tarn_status check_place(const void *address, tarn_dtype dtype, size_t offset_bytes,
+                               size_t *element_bytes, int64_t *offset) {
+  *element_bytes = tarn_dtype_size_bytes(dtype);
+  if (*element_bytes == 0) return tarn_dtype_check(dtype);
+  const tarn_status status = check_alignment(address, dtype);
+  return status == TARN_OK ? offset_in_elements(offset_bytes, *element_bytes, offset) : status;
+}
+
+/* Elements that a run of size_bytes holds. Hardly any element asks for the division. */
 static int64_t capacity_of(size_t size_bytes, size_t element_bytes) {
-  size_t count = size_bytes / element_bytes;
+  const size_t count = tarn_is_power_of_two(element_bytes)
+                           ? size_bytes >> __builtin_ctzll(element_bytes)
+                           : size_bytes / element_bytes;
   return count > INT64_MAX ? INT64_MAX : (int64_t)count;
 }
 
@@ -57,19 +67,6 @@ tarn_status tarn_tensor_create(tarn_pool *pool, tarn_dtype dtype, int32_t rank,
   return status;
 }
 
-/* The layout in the tensor's own terms: row-major where `strides` is NULL. */
-static tarn_status make_layout(int32_t rank, const int64_t *shape, const int64_t *strides,
-                               int64_t offset, tarn_layout *layout) {
-  int64_t row_major[TARN_RANK_MAX];
-  tarn_status status = tarn__layout_check_shape(rank, shape);
-  if (status != TARN_OK) return status;
-  if (strides == NULL) {
-    tarn__layout_row_major(rank, shape, row_major);
-    strides = row_major;
-  }
-  return tarn__layout_make_strided(rank, shape, strides, offset, layout);
-}
-
 tarn_status tarn_tensor_of_storage(tarn_storage *storage, tarn_dtype dtype, int32_t rank,
                                    const int64_t *shape, size_t offset_bytes, tarn_tensor *tensor) {
   if (tensor == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
@@ -77,64 +74,67 @@ tarn_status tarn_tensor_of_storage(tarn_storage *storage, tarn_dtype dtype, int3
   if (storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor without a storage");
   tarn_tensor made = {.storage = storage, .dtype = dtype};
   int64_t offset, row_major[TARN_RANK_MAX];
-  tarn_status status = tarn_dtype_check(dtype);
-  if (status != TARN_OK) return status;
-  status = check_alignment(tarn_storage_data(storage), dtype);
-  if (status != TARN_OK) return status;
-  status = offset_in_elements(offset_bytes, dtype, &offset);
-  if (status != TARN_OK) return status;
-  status = tarn__layout_check_shape(rank, shape);
+  size_t element_bytes;
+  tarn_status status =
+      check_place(tarn_storage_data(storage), dtype, offset_bytes, &element_bytes, &offset);
+  if (status == TARN_OK) status = tarn__layout_check_shape(rank, shape);
   if (status != TARN_OK) return status;
   tarn__layout_row_major(rank, shape, row_major);
-  size_t size_bytes = tarn_storage_size_bytes(storage);
   status = tarn_layout_as_strided(&made.layout, rank, shape, row_major, offset,
-                                  capacity_of(size_bytes, tarn_dtype_size_bytes(dtype)));
+                                  capacity_of(tarn_storage_size_bytes(storage), element_bytes));
   if (status != TARN_OK) return status;
   tarn_storage_retain(storage);
   *tensor = made;
   return TARN_OK;
 }
 
-/* Whether the layout lies in the blob; a size left open is filled in from the layout. */
-static tarn_status fit_blob(const tarn_layout *layout, size_t element_bytes, tarn_blob *blob) {
-  int64_t first, end;
+/* Whether the elements lie in a blob of size_bytes, 0 being as many as it takes. */
+static tarn_status fit_blob(tarn__reach reach, size_t element_bytes, size_t *size_bytes) {
   size_t end_bytes;
-  tarn_layout_bounds(layout, &first, &end);
-  if (!tarn_size_mul((size_t)end, element_bytes, &end_bytes) || end_bytes > PTRDIFF_MAX) {
-    return tarn_fail(TARN_TOO_LARGE, "a blob of %" PRId64 " elements of %zu bytes", end,
+  if (!tarn_size_mul((size_t)reach.end, element_bytes, &end_bytes) || end_bytes > PTRDIFF_MAX) {
+    return tarn_fail(TARN_TOO_LARGE, "a blob of %" PRId64 " elements of %zu bytes", reach.end,
                      element_bytes);
   }
-  if (blob->size_bytes == 0 && blob->address != NULL) blob->size_bytes = end_bytes;
-  if (first >= 0 && end_bytes <= blob->size_bytes) return TARN_OK;
+  if (*size_bytes == 0) *size_bytes = end_bytes;
+  if (reach.first >= 0 && end_bytes <= *size_bytes) return TARN_OK;
   return tarn_fail(TARN_INVALID_ARGUMENT,
                    "elements %" PRId64 " to %" PRId64 " of %zu bytes do not lie in a blob of %zu",
-                   first, end - 1, element_bytes, blob->size_bytes);
+                   reach.first, reach.end - 1, element_bytes, *size_bytes);
 }
 
-tarn_status tarn_tensor_wrap(const tarn_blob *blob, tarn_dtype dtype, int32_t rank,
-                             const int64_t *shape, const int64_t *strides, size_t offset_bytes,
-                             tarn_tensor *tensor) {
-  if (tensor == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
-  *tensor = (tarn_tensor){0};
+/* tarn_tensor_wrap that leaves *tensor undefined where it fails. Nothing is copied as a whole: that
+ * would wait for the numbers just written. */
+static tarn_status wrap_in_place(const tarn_blob *blob, tarn_dtype dtype, int32_t rank,
+                                 const int64_t *shape, const int64_t *strides, size_t offset_bytes,
+                                 tarn_tensor *tensor) {
   if (blob == NULL || blob->struct_size != sizeof *blob) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a tarn_blob with struct_size %zu is needed",
                      sizeof *blob);
   }
-  tarn_tensor made = {.dtype = dtype};
-  tarn_blob sized = *blob;
   int64_t offset;
-  tarn_status status = tarn_dtype_check(dtype);
+  size_t element_bytes, size_bytes = blob->size_bytes;
+  tarn__reach reach;
+  tarn_status status = check_place(blob->address, dtype, offset_bytes, &element_bytes, &offset);
   if (status != TARN_OK) return status;
-  status = check_alignment(blob->address, dtype);
+  if (strides == NULL) {
+    status = tarn__layout_make_row_major(rank, shape, offset, &tensor->layout, &reach);
+  } else {
+    status = tarn__layout_make_strided(rank, shape, strides, offset, &tensor->layout, &reach);
+  }
+  if (status == TARN_OK) status = fit_blob(reach, element_bytes, &size_bytes);
   if (status != TARN_OK) return status;
-  status = offset_in_elements(offset_bytes, dtype, &offset);
-  if (status != TARN_OK) return status;
-  status = make_layout(rank, shape, strides, offset, &made.layout);
-  if (status != TARN_OK) return status;
-  status = fit_blob(&made.layout, tarn_dtype_size_bytes(dtype), &sized);
-  if (status != TARN_OK) return status;
-  status = tarn_storage_wrap(&sized, &made.storage);
-  if (status == TARN_OK) *tensor = made;
+  tensor->dtype = dtype;
+  if (size_bytes == blob->size_bytes) return tarn_storage_wrap(blob, &tensor->storage);
+  tarn_blob sized = *blob;
+  sized.size_bytes = size_bytes;
+  return tarn_storage_wrap(&sized, &tensor->storage);
+}
+tarn_status tarn_tensor_wrap(const tarn_blob *blob, tarn_dtype dtype, int32_t rank,
+                             const int64_t *shape, const int64_t *strides, size_t offset_bytes,
+                             tarn_tensor *tensor) {
+  if (tensor == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
+  const tarn_status status = wrap_in_place(blob, dtype, rank, shape, strides, offset_bytes, tensor);
+  if (status != TARN_OK) *tensor = (tarn_tensor){0};
   return status;
 }
 
