@@ -64,7 +64,6 @@ static tarn_status read_device(tarn_device from, tarn_device *device) {
 /* Says in words what the loop of read_layout has stumbled over. */
 static __attribute__((noinline)) tarn_status refuse_layout(const tarn_dl_tensor *dl) {
   int64_t row_major[TARN_RANK_MAX];
-  tarn_layout layout;
   for (int32_t d = 0; d < dl->ndim; d++) {
     if (dl->shape[d] < 0) {
       return tarn_fail(TARN_BAD_FORMAT, "a DLTensor with size %" PRId64 " in dimension %d",
@@ -74,8 +73,8 @@ static __attribute__((noinline)) tarn_status refuse_layout(const tarn_dl_tensor 
   tarn_status status = tarn__layout_check_shape(dl->ndim, dl->shape);
   if (status != TARN_OK) return status;
   tarn__layout_row_major(dl->ndim, dl->shape, row_major);
-  status = tarn__layout_make_strided(dl->ndim, dl->shape,
-                                     dl->strides != NULL ? dl->strides : row_major, 0, &layout);
+  status = tarn__layout_fail_strided(dl->ndim, dl->shape,
+                                     dl->strides != NULL ? dl->strides : row_major, 0);
   TARN_ASSERT(status != TARN_OK);
   return status;
 }
