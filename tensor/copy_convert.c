@@ -262,25 +262,48 @@ static void run_job(void *context, int64_t index) {
   run_boxes(shared->boxes, first, first + each + (index < more));
 }
 
+static void cut(const tarn__convert *convert, const tarn__copy_plan *plan, boxes *self) {
+  *self = (boxes){.convert = convert, .dst_bytes = (size_t)plan->run_count * plan->unit_bytes};
+  take_dims(self, plan);
+  choose_box(self);
+  count_boxes(self);
+  self->is_streaming = self->is_by_rows && self->dst_bytes >= tarn__copy_stream_bytes();
+}
+
+/* By what is read and written, as half of it would be copied. */
+static int64_t part_count(const boxes *self, int thread_count) {
+  const tarn__convert *convert = self->convert;
+  const size_t element_count = self->dst_bytes / convert->dst_bytes;
+  const size_t total_bytes = element_count * (convert->dst_bytes + convert->src_bytes) / 2;
+  return at_most(self->box_count, tarn__copy_part_count(total_bytes, thread_count));
+}
+
 void tarn__copy_convert_run(const tarn__convert *convert, const tarn__copy_plan *plan, char *dst,
                             const char *src) {
   if (plan->kind == TARN__COPY_NONE) return;
-  const size_t total_bytes =
-      (size_t)plan->run_count * plan->unit_count * (convert->dst_bytes + convert->src_bytes) / 2;
-  boxes self = {.convert = convert,
-                .dst = dst + plan->dst_offset,
-                .src = src + plan->src_offset,
-                .dst_bytes = (size_t)plan->run_count * plan->unit_bytes};
-  take_dims(&self, plan);
-  choose_box(&self);
-  count_boxes(&self);
-  self.is_streaming = self.is_by_rows && self.dst_bytes >= tarn__copy_stream_bytes();
-  const int threads = tarn_copy_thread_count();
-  shared_boxes shared = {&self,
-                         at_most(self.box_count, tarn__copy_part_count(total_bytes, threads))};
+  boxes self;
+  cut(convert, plan, &self);
+  self.dst = dst + plan->dst_offset;
+  self.src = src + plan->src_offset;
+  const int thread_count = tarn_copy_thread_count();
+  shared_boxes shared = {&self, part_count(&self, thread_count)};
   if (shared.job_count == 1) {
     run_boxes(&self, 0, self.box_count);
   } else {
-    tarn__copy_parallel(shared.job_count, threads, run_job, &shared);
+    tarn__copy_parallel(shared.job_count, thread_count, run_job, &shared);
   }
+}
+
+void tarn__copy_convert_look(const tarn__convert *convert, const tarn__copy_plan *plan,
+                             int thread_count, tarn__copy_convert_way *way) {
+  *way = (tarn__copy_convert_way){.part_count = 1};
+  if (plan->kind == TARN__COPY_NONE) return;
+  boxes self;
+  cut(convert, plan, &self);
+  way->is_by_rows = self.is_by_rows;
+  way->is_streaming = self.is_streaming;
+  way->box_count = self.box_count;
+  way->box_elements = 1;
+  for (int32_t d = 0; d < self.rank; d++) way->box_elements *= self.box[d];
+  way->part_count = part_count(&self, thread_count);
 }

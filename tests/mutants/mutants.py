@@ -2,6 +2,12 @@
 #
 # Each table is in a file *_mutants.py and tells in its first line what it is about. The code
 # changes and the mutants follow it: a table that does not fit is an error, never a mutant less.
+# The tables are in order_mutants.py (what is known of streams), heap_mutants.py (blocks and sums),
+# magazine_mutants.py (what a thread keeps), pool_mutants.py (what the caching pool does),
+# user_mutants.py (who uses the pools), copy_mutants.py (copies by the CPU) and convert_mutants.py
+# (conversions). The code changes and the mutants follow it: a table that does not fit is an error,
+# and never a mutant less.
+import convert_mutants
 import copy_mutants
 import dlpack_mutants
 import heap_mutants
@@ -27,6 +33,7 @@ TABLE = [
     *npy_mutants.TABLE,
     *dlpack_mutants.TABLE,
     *copy_mutants.TABLE,
+    *convert_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -63,6 +70,9 @@ PROGRAMS = """
     test_dlpack_export
     test_dlpack_import
     test_dlpack_streams
+    test_float_formats
+    test_convert
+    test_copy_convert
     test_copy_rows
     test_copy_walk
     test_copy_threads

@@ -224,8 +224,10 @@ static void a_conversion_into_the_gaps_of_its_source_is_exact(void **state) {
     assert_true(numbers[2 * (size_t)i] == (float)(i + 1));
     assert_int_equal(((const int8_t *)numbers)[4 + 8 * i], i + 1);
   }
-  dst.layout.offset = 3;
-  assert_status(tarn_tensor_copy(&dst, &src, NULL, NULL), TARN_OVERLAP);
+  for (int64_t byte = 0; byte < 4; byte++) { /* any one of an element's */
+    dst.layout.offset = byte;
+    assert_status(tarn_tensor_copy(&dst, &src, NULL, NULL), TARN_OVERLAP);
+  }
   tarn_tensor_release(&src);
   tarn_tensor_release(&dst);
 }
@@ -246,6 +248,21 @@ static void integers_of_one_width_are_copied_as_bytes(void **state) {
   tarn_tensor_release(&src);
   tarn_tensor_release(&dst);
   tarn_tensor_release(&same);
+}
+
+static void a_conversion_is_explained(void **state) {
+  (void)state;
+  char text[TARN_COPY_TEXT_BYTES];
+  tarn_tensor dst = {.dtype = TARN_F16, .layout = ROW_MAJOR(4096, 4096)};
+  tarn_tensor src = {.dtype = TARN_F32, .layout = ROW_MAJOR(4096, 4096)};
+  assert_ok(tarn_copy_explain(&dst, &src, 1, text));
+  assert_non_null(strstr(text, "64 rows of at most 262144 elements, streamed"));
+  src.layout = turned(src.layout);
+  assert_ok(tarn_copy_explain(&dst, &src, 2, text));
+  assert_non_null(strstr(text, "4096 boxes of at most 4096 elements"));
+  assert_non_null(strstr(text, "by 2 threads"));
+  src.dtype = TARN_C64;
+  assert_status(tarn_copy_explain(&dst, &src, 2, text), TARN_NOT_SUPPORTED);
 }
 
 /* --- what is refused --- */
@@ -395,6 +412,7 @@ int main(void) {
       cmocka_unit_test(a_conversion_onto_itself_is_refused),
       cmocka_unit_test(a_conversion_into_the_gaps_of_its_source_is_exact),
       cmocka_unit_test(integers_of_one_width_are_copied_as_bytes),
+      cmocka_unit_test(a_conversion_is_explained),
       cmocka_unit_test(complex_to_real_is_refused),
       cmocka_unit_test(both_sides_are_checked_with_their_own_element_size),
       cmocka_unit_test(conversions_to_a_device_equal_the_model),
