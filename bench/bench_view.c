@@ -235,5 +235,5 @@ tarn_status bench_view(bench_run *bench) {
   if (status == TARN_OK) status = bench_dlpack(bench, &base);
   tarn_tensor_release(&base);
   tarn_pool_release(pool);
-  return status;
+  return status == TARN_OK ? bench_values(bench) : status;
 }

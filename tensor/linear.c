@@ -1,9 +1,11 @@
 /* linear.c: linear access: the tensor's own memory where it lies in order, else a gathered copy. */
 #include "tensor/tarn_linear.h"
 
+#include <inttypes.h>
+
 #include "tensor/tarn_copy.h"
 
-static tarn_status check_access(const tarn_tensor *tensor, uint32_t access) {
+static tarn_status check_arguments(const tarn_tensor *tensor, uint32_t access) {
   const uint32_t known = TARN_LINEAR_READ | TARN_LINEAR_WRITE;
   if ((access & known) == 0 || (access & ~known) != 0) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "linear access 0x%x is neither READ nor WRITE", access);
@@ -11,9 +13,12 @@ static tarn_status check_access(const tarn_tensor *tensor, uint32_t access) {
   if (tensor == NULL || tensor->storage == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "linear access to a tensor without a storage");
   }
-  tarn_status status = tarn_dtype_check(tensor->dtype);
-  if (status != TARN_OK) return status;
-  if ((access & TARN_LINEAR_WRITE) == 0) return TARN_OK;
+  return tarn_dtype_check(tensor->dtype);
+}
+
+static tarn_status check_access(const tarn_tensor *tensor, uint32_t access) {
+  tarn_status status = check_arguments(tensor, access);
+  if (status != TARN_OK || (access & TARN_LINEAR_WRITE) == 0) return status;
   if (tarn_storage_is_read_only(tensor->storage)) {
     return tarn_fail(TARN_READ_ONLY, "linear access to write a read-only storage");
   }
@@ -23,10 +28,47 @@ static tarn_status check_access(const tarn_tensor *tensor, uint32_t access) {
   return TARN_OK;
 }
 
-static bool lies_in_order(const tarn_tensor *tensor) {
-  return tarn_layout_element_count(&tensor->layout) == 0 ||
-         (tarn_device_is_host(tarn_tensor_device(tensor)) &&
-          tarn_layout_is_contiguous(&tensor->layout));
+/* One walk from the last dimension for both questions: how many elements there are, and whether
+ * they lie in order. */
+static bool count_in_order(const tarn_layout *layout, int64_t *count) {
+  int64_t elements = 1;
+  bool in_order = true;
+  for (int32_t d = layout->rank - 1; d >= 0; d--) {
+    const int64_t size = layout->shape[d];
+    if (size == 1) continue;
+    in_order &= layout->strides[d] == elements;
+    elements *= size;
+  }
+  *count = elements;
+  return in_order || elements == 0;
+}
+
+/* The short way: true, and all of *span but `tensor` filled in, where the tensor's own memory will
+ * do, as far as can be seen without a detour. */
+static bool begin_in_place(const tarn_tensor *tensor, uint32_t access, tarn_linear_span *span) {
+  int64_t count;
+  size_t end, end_bytes;
+  tarn_storage *storage = tensor->storage;
+  const size_t element_bytes = tarn_dtype_size_bytes(tensor->dtype);
+  if (element_bytes == 0 || !count_in_order(&tensor->layout, &count)) return false;
+  if (count == 0) {
+    *span = (tarn_linear_span){.is_zero_copy = true, .access = access};
+    return true;
+  }
+  if (!tarn_device_is_host(tarn_storage_device(storage)) || tensor->layout.offset < 0) return false;
+  if (!tarn_size_add((size_t)tensor->layout.offset, (size_t)count, &end) ||
+      !tarn_size_mul(end, element_bytes, &end_bytes) ||
+      end_bytes > tarn_storage_size_bytes(storage)) {
+    return false;
+  }
+  span->data =
+      (char *)(uintptr_t)tarn_storage_data(storage) + (size_t)tensor->layout.offset * element_bytes;
+  span->size_bytes = (size_t)count * element_bytes;
+  span->moved_bytes = 0;
+  span->is_zero_copy = true;
+  span->access = access;
+  span->staging = NULL;
+  return true;
 }
 
 /* The staging copy as a tensor: row-major in span->staging. Borrows it. */
@@ -77,25 +119,64 @@ static tarn_status begin_staged(uint32_t access, tarn_pool *pool, tarn_stream *s
   return TARN_OK;
 }
 
+/* The long way: whatever the short one left, mistakes too. */
+static tarn_status begin_elsewhere(const tarn_tensor *tensor, uint32_t access, tarn_pool *pool,
+                                   tarn_stream *stream, tarn_linear_span *span) {
+  int64_t first, end;
+  tarn_status status = check_access(tensor, access);
+  if (status != TARN_OK) return status;
+  const size_t element_bytes = tarn_dtype_size_bytes(tensor->dtype);
+  const size_t storage_bytes = tarn_storage_size_bytes(tensor->storage);
+  tarn_layout_bounds(&tensor->layout, &first, &end);
+  if (first < 0 || (uint64_t)end > storage_bytes / element_bytes) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "elements %" PRId64 " to %" PRId64 " do not lie in a storage of %zu bytes",
+                     first, end - 1, storage_bytes);
+  }
+  tarn_linear_span made = {
+      .size_bytes = tarn_tensor_size_bytes(tensor), .access = access, .tensor = *tensor};
+  status = begin_staged(access, pool, stream, &made);
+  if (status == TARN_OK) *span = made;
+  return status;
+}
+
+static void clear(tarn_linear_span *span) {
+  span->data = NULL;
+  span->size_bytes = span->moved_bytes = 0;
+  span->is_zero_copy = false;
+  span->access = 0;
+  span->staging = NULL;
+}
+
 tarn_status tarn_linear_begin(const tarn_tensor *tensor, uint32_t access, tarn_pool *pool,
                               tarn_stream *stream, tarn_linear_span *span) {
   if (span == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the span");
-  *span = (tarn_linear_span){0};
-  tarn_status status = check_access(tensor, access);
-  if (status != TARN_OK) return status;
-  tarn_linear_span made = {
-      .size_bytes = tarn_tensor_size_bytes(tensor), .tensor = *tensor, .access = access};
-  if (lies_in_order(tensor)) {
-    made.is_zero_copy = true;
-    made.data = (void *)(uintptr_t)tarn_tensor_data(tensor);
-    status = tarn_stream_synchronize(stream);
-  } else {
-    status = begin_staged(access, pool, stream, &made);
+  if (tensor != NULL && tensor->storage != NULL &&
+      (access == TARN_LINEAR_READ ||
+       ((access | TARN_LINEAR_READ) == (TARN_LINEAR_READ | TARN_LINEAR_WRITE) &&
+        !tarn_storage_is_read_only(tensor->storage))) &&
+      begin_in_place(tensor, access, span)) {
+    if (stream == NULL) return TARN_OK;
+    const tarn_status status = tarn_stream_synchronize(stream);
+    if (status != TARN_OK) clear(span);
+    return status;
   }
+  clear(span);
+  return begin_elsewhere(tensor, access, pool, stream, span);
+}
+
+tarn_status tarn_linear_begin_rows(const tarn_tensor *tensor, int64_t first_row, int64_t row_count,
+                                   uint32_t access, tarn_pool *pool, tarn_stream *stream,
+                                   tarn_linear_span *span) {
+  if (span == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the span");
+  clear(span);
+  tarn_status status = check_arguments(tensor, access);
   if (status != TARN_OK) return status;
-  tarn_storage_retain(tensor->storage);
-  *span = made;
-  return TARN_OK;
+  tarn_tensor rows = *tensor;
+  if (rows.layout.rank == 0) status = tarn_layout_unsqueeze(&rows.layout, 0);
+  if (status == TARN_OK) status = tarn_layout_narrow(&rows.layout, 0, first_row, row_count);
+  if (status != TARN_OK) return status;
+  return tarn_linear_begin(&rows, access, pool, stream, span);
 }
 
 /* Sends what was written back to where it belongs. */
@@ -110,13 +191,14 @@ static tarn_status scatter(tarn_linear_span *span, tarn_stream *stream) {
 }
 
 tarn_status tarn_linear_end(tarn_linear_span *span, tarn_stream *stream) {
+  if (span == NULL) return TARN_OK;
   tarn_status status = TARN_OK;
-  if (span == NULL || span->tensor.storage == NULL) return TARN_OK;
-  if (span->staging != NULL && (span->access & TARN_LINEAR_WRITE)) status = scatter(span, stream);
-  tarn_storage_release(span->staging);
-  tarn_storage_release(span->tensor.storage);
-  *span = (tarn_linear_span){.size_bytes = span->size_bytes,
-                             .is_zero_copy = span->is_zero_copy,
-                             .moved_bytes = span->moved_bytes};
+  if (span->staging != NULL) {
+    if (span->access & TARN_LINEAR_WRITE) status = scatter(span, stream);
+    tarn_storage_release(span->staging);
+    span->staging = NULL;
+  }
+  span->data = NULL;
+  span->access = 0;
   return status;
 }

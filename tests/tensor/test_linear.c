@@ -1,6 +1,7 @@
 /* test_linear.c: tests of tensor/linear.c on host memory and on a device the CPU cannot touch. */
 #include "tests/support/test.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
@@ -69,11 +70,9 @@ static void a_contiguous_host_tensor_is_read_in_place(void **state) {
   assert_true(span.is_zero_copy);
   assert_ptr_equal(span.data, tarn_tensor_data(&tensor));
   assert_int_equal(span.size_bytes, 24);
-  assert_int_equal(tarn_storage_use_count(tensor.storage), 2);
   assert_ok(tarn_linear_end(&span, NULL));
   assert_int_equal(span.moved_bytes, 0);
   assert_null(span.data);
-  assert_int_equal(tarn_storage_use_count(tensor.storage), 1);
   tarn_tensor_release(&tensor);
 }
 
@@ -88,16 +87,150 @@ static void a_write_in_place_is_the_tensors(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_span_keeps_the_tensors_bytes(void **state) {
+static void a_span_borrows_the_tensor(void **state) {
   (void)state;
-  tarn_tensor tensor = counting(pool, NULL);
-  tarn_linear_span span;
-  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, NULL, NULL, &span));
+  tarn_tensor tensor = counting(pool, NULL), turned = tensor;
+  tarn_linear_span in_place, staged;
+  assert_ok(tarn_tensor_transpose(&turned, 0, 1));
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, NULL, NULL, &in_place));
+  assert_ok(tarn_linear_begin(&turned, TARN_LINEAR_WRITE, pool, NULL, &staged));
+  assert_int_equal(tarn_storage_use_count(tensor.storage), 1);
+  memset(staged.data, 0, staged.size_bytes);
+  assert_ok(tarn_linear_end(&staged, NULL));
+  assert_ok(tarn_linear_end(&in_place, NULL));
+  assert_int_equal(tarn_storage_use_count(tensor.storage), 1);
   tarn_tensor_release(&tensor);
-  assert_int_equal(((const int32_t *)span.data)[23], 23);
-  assert_int_equal(live_blocks(pool), 1);
+}
+
+/* Strides of dimensions of size 1 say nothing, and one element is in order whatever they are. */
+static void odd_strides_of_single_indices_are_in_place(void **state) {
+  (void)state;
+  static int32_t numbers[24];
+  static const struct {
+    int32_t rank;
+    int64_t shape[4], strides[4];
+  } cases[] = {
+      {3, {1, 4, 6}, {-999, 6, 1}}, {4, {4, 1, 6, 1}, {6, 0, 1, 77}},
+      {2, {1, 1}, {0, -5}},         {0, {0}, {0}},
+      {3, {1, 1, 24}, {0, 0, 1}},
+  };
+  for (size_t i = 0; i < COUNT_OF(cases); i++) {
+    tarn_blob blob = {.struct_size = sizeof blob, .address = numbers, .size_bytes = sizeof numbers};
+    tarn_tensor tensor;
+    tarn_linear_span span;
+    assert_ok(tarn_tensor_wrap(&blob, TARN_I32, cases[i].rank, cases[i].shape, cases[i].strides, 0,
+                               &tensor));
+    assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, NULL, NULL, &span));
+    assert_true(span.is_zero_copy);
+    assert_ptr_equal(span.data, numbers);
+    assert_int_equal(span.size_bytes, tarn_tensor_size_bytes(&tensor));
+    assert_ok(tarn_linear_end(&span, NULL));
+    tarn_tensor_release(&tensor);
+  }
+}
+
+static void memory_that_the_cpu_reaches_is_in_place(void **state) {
+  (void)state;
+  static int32_t numbers[24];
+  static const int32_t types[] = {TARN_DEVICE_CPU, TARN_DEVICE_CUDA_HOST, TARN_DEVICE_CUDA_MANAGED};
+  for (size_t i = 0; i < COUNT_OF(types); i++) {
+    tarn_blob blob = {.struct_size = sizeof blob,
+                      .address = numbers,
+                      .size_bytes = sizeof numbers,
+                      .device = {types[i], 0}};
+    tarn_tensor tensor;
+    tarn_linear_span span;
+    assert_ok(tarn_tensor_wrap(&blob, TARN_I32, 1, (int64_t[]){24}, NULL, 0, &tensor));
+    assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, NULL, NULL, &span));
+    assert_true(span.is_zero_copy);
+    assert_ok(tarn_linear_end(&span, NULL));
+    tarn_tensor_release(&tensor);
+  }
+}
+
+/* --- rows --- */
+
+static void rows_alone_are_moved_and_written(void **state) {
+  (void)state;
+  tarn_pool *pools[] = {pool, device_pool};
+  for (int i = 0; i < 2; i++) {
+    tarn_stream *stream = i == 0 ? NULL : device_stream;
+    tarn_tensor tensor = counting(pools[i], stream), turned = tensor;
+    tarn_linear_span span;
+    assert_ok(tarn_tensor_transpose(&turned, 0, 1));
+    assert_ok(tarn_linear_begin_rows(&turned, 2, 3, TARN_LINEAR_READ | TARN_LINEAR_WRITE, pool,
+                                     stream, &span));
+    assert_false(span.is_zero_copy);
+    assert_int_equal(span.size_bytes, 48);
+    assert_int_equal(span.moved_bytes, 48);
+    for (int32_t at = 0; at < 12; at++) {
+      assert_int_equal(((int32_t *)span.data)[at], at % 4 * 6 + 2 + at / 4);
+      ((int32_t *)span.data)[at] = -1;
+    }
+    assert_ok(tarn_linear_end(&span, stream));
+    assert_int_equal(span.moved_bytes, 96);
+    assert_ok(tarn_stream_synchronize(stream));
+    for (int32_t at = 0; at < 24; at++) {
+      const bool is_inside = at % 6 >= 2 && at % 6 < 5;
+      assert_int_equal(numbers_of(&tensor)[at], is_inside ? -1 : at);
+    }
+    tarn_tensor_release(&tensor);
+  }
+}
+
+static void one_row_of_a_gapped_matrix_is_in_place(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL), narrow = tensor;
+  tarn_linear_span span;
+  assert_ok(tarn_tensor_narrow(&narrow, 1, 1, 4));
+  assert_ok(tarn_linear_begin_rows(&narrow, 2, 2, TARN_LINEAR_READ, pool, NULL, &span));
+  assert_false(span.is_zero_copy);
   assert_ok(tarn_linear_end(&span, NULL));
-  assert_int_equal(live_blocks(pool), 0);
+  assert_ok(tarn_linear_begin_rows(&narrow, 2, 1, TARN_LINEAR_READ, NULL, NULL, &span));
+  assert_true(span.is_zero_copy);
+  assert_int_equal(((int32_t *)span.data)[0], 13);
+  assert_int_equal(span.size_bytes, 16);
+  assert_ok(tarn_linear_end(&span, NULL));
+  tarn_tensor_release(&tensor);
+}
+
+static void a_scalar_is_one_row(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL), scalar = tensor;
+  tarn_linear_span span;
+  assert_ok(tarn_tensor_select(&scalar, 0, 1));
+  assert_ok(tarn_tensor_select(&scalar, 0, 3));
+  assert_ok(tarn_linear_begin_rows(&scalar, 0, 1, TARN_LINEAR_READ, NULL, NULL, &span));
+  assert_int_equal(*(int32_t *)span.data, 9);
+  assert_ok(tarn_linear_end(&span, NULL));
+  assert_ok(tarn_linear_begin_rows(&scalar, 1, 0, TARN_LINEAR_READ, NULL, NULL, &span));
+  assert_null(span.data);
+  assert_ok(tarn_linear_end(&span, NULL));
+  assert_status(tarn_linear_begin_rows(&scalar, 0, 2, TARN_LINEAR_READ, NULL, NULL, &span),
+                TARN_INVALID_ARGUMENT);
+  tarn_tensor_release(&tensor);
+}
+
+static void rows_that_are_not_there_are_refused(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL), zeroed = {0};
+  static const int64_t wrong[][2] = {{-1, 1}, {0, 5}, {5, 0}, {4, 1}, {0, -1}, {1, INT64_MAX}};
+  for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+    tarn_linear_span span = {.size_bytes = 99, .data = &span};
+    assert_status(tarn_linear_begin_rows(&tensor, wrong[i][0], wrong[i][1], TARN_LINEAR_READ, NULL,
+                                         NULL, &span),
+                  TARN_INVALID_ARGUMENT);
+    assert_null(span.data);
+    assert_int_equal(span.size_bytes, 0);
+    assert_ok(tarn_linear_end(&span, NULL));
+  }
+  tarn_linear_span span;
+  assert_status(tarn_linear_begin_rows(&zeroed, 0, 1, TARN_LINEAR_READ, NULL, NULL, &span),
+                TARN_INVALID_ARGUMENT);
+  assert_status(tarn_linear_begin_rows(&tensor, 0, 1, 0, NULL, NULL, &span), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_linear_begin_rows(&tensor, 0, 1, TARN_LINEAR_READ, NULL, NULL, NULL),
+                TARN_INVALID_ARGUMENT);
+  tarn_tensor_release(&tensor);
 }
 
 static void a_tensor_without_elements_has_an_empty_span(void **state) {
@@ -256,11 +389,90 @@ static void spans_may_be_open_side_by_side(void **state) {
   assert_ok(tarn_linear_begin(&turned, TARN_LINEAR_READ, pool, NULL, &second));
   assert_ptr_not_equal(first.data, second.data);
   assert_memory_equal(first.data, second.data, 96);
-  assert_int_equal(tarn_storage_use_count(tensor.storage), 4);
   assert_ok(tarn_linear_end(&first, NULL));
   assert_int_equal(((const int32_t *)second.data)[1], 6);
   assert_ok(tarn_linear_end(&in_place, NULL));
   assert_ok(tarn_linear_end(&second, NULL));
+  tarn_tensor_release(&tensor);
+}
+
+static void a_write_in_place_shows_beside_and_not_in_staged_spans(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL), turned = tensor;
+  tarn_linear_span writer, reader, staged, staged_writer;
+  assert_ok(tarn_tensor_transpose(&turned, 0, 1));
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ | TARN_LINEAR_WRITE, pool, NULL, &writer));
+  assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, pool, NULL, &reader));
+  assert_ok(tarn_linear_begin(&turned, TARN_LINEAR_READ, pool, NULL, &staged));
+  assert_ok(
+      tarn_linear_begin(&turned, TARN_LINEAR_READ | TARN_LINEAR_WRITE, pool, NULL, &staged_writer));
+  ((int32_t *)writer.data)[0] = 77;
+  assert_int_equal(((const int32_t *)reader.data)[0], 77);
+  assert_int_equal(((const int32_t *)staged.data)[0], 0);
+  assert_ok(tarn_linear_end(&staged_writer, NULL)); /* all of it, the 0 that it began with too */
+  assert_int_equal(((const int32_t *)reader.data)[0], 0);
+  assert_ok(tarn_linear_end(&writer, NULL));
+  assert_ok(tarn_linear_end(&reader, NULL));
+  assert_ok(tarn_linear_end(&staged, NULL));
+  tarn_tensor_release(&tensor);
+}
+
+/* Each thread has its own rows of one tensor, some in place and some staged. */
+typedef struct row_worker {
+  pthread_t thread;
+  const tarn_tensor *tensor;
+  int64_t row;
+  tarn_status status;
+} row_worker;
+
+static void *add_to_row(void *argument) {
+  row_worker *self = argument;
+  for (int round = 0; round < 200 && self->status == TARN_OK; round++) {
+    tarn_linear_span span;
+    self->status = tarn_linear_begin_rows(self->tensor, self->row, 1,
+                                          TARN_LINEAR_READ | TARN_LINEAR_WRITE, pool, NULL, &span);
+    if (self->status != TARN_OK) break;
+    for (size_t i = 0; i < span.size_bytes / 4; i++) ((int32_t *)span.data)[i]++;
+    self->status = tarn_linear_end(&span, NULL);
+  }
+  return NULL;
+}
+
+static void threads_write_rows_of_one_tensor(void **state) {
+  (void)state;
+  for (int is_turned = 0; is_turned < 2; is_turned++) {
+    tarn_tensor tensor = counting(pool, NULL), view = tensor;
+    row_worker workers[4];
+    if (is_turned) assert_ok(tarn_tensor_transpose(&view, 0, 1));
+    for (int64_t i = 0; i < 4; i++) {
+      workers[i] = (row_worker){.tensor = &view, .row = i};
+      assert_int_equal(pthread_create(&workers[i].thread, NULL, add_to_row, &workers[i]), 0);
+    }
+    for (int64_t i = 0; i < 4; i++) {
+      assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+      assert_ok(workers[i].status);
+    }
+    for (int32_t at = 0; at < 24; at++) {
+      const bool is_touched = !is_turned || at % 6 < 4;
+      assert_int_equal(numbers_of(&tensor)[at], is_touched ? at + 200 : at);
+    }
+    tarn_tensor_release(&tensor);
+  }
+}
+
+static void elements_outside_of_the_storage_are_refused(void **state) {
+  (void)state;
+  tarn_tensor tensor = counting(pool, NULL), beyond = tensor, before = tensor;
+  tarn_linear_span span;
+  beyond.layout.shape[0] = 5;
+  before.layout.offset = -1;
+  assert_status(tarn_linear_begin(&beyond, TARN_LINEAR_READ, pool, NULL, &span),
+                TARN_INVALID_ARGUMENT);
+  assert_status(tarn_linear_begin(&before, TARN_LINEAR_READ, pool, NULL, &span),
+                TARN_INVALID_ARGUMENT);
+  beyond.layout.shape[0] = INT64_MAX / 6;
+  assert_status(tarn_linear_begin(&beyond, TARN_LINEAR_WRITE, pool, NULL, &span),
+                TARN_INVALID_ARGUMENT);
   tarn_tensor_release(&tensor);
 }
 
@@ -273,7 +485,7 @@ static void expect_refused(tarn_status expected, const tarn_tensor *tensor, uint
   size_t uses = tensor->storage != NULL ? tarn_storage_use_count(tensor->storage) : 0;
   assert_int_equal(tarn_linear_begin(tensor, access, from, device_stream, &span), expected);
   assert_int_equal(span.size_bytes, 0);
-  assert_null(span.tensor.storage);
+  assert_null(span.staging);
   assert_int_equal(live_blocks(pool), live);
   if (uses > 0) assert_int_equal(tarn_storage_use_count(tensor->storage), uses);
   assert_ok(tarn_linear_end(&span, device_stream));
@@ -333,7 +545,13 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_contiguous_host_tensor_is_read_in_place),
       cmocka_unit_test(a_write_in_place_is_the_tensors),
-      cmocka_unit_test(a_span_keeps_the_tensors_bytes),
+      cmocka_unit_test(a_span_borrows_the_tensor),
+      cmocka_unit_test(odd_strides_of_single_indices_are_in_place),
+      cmocka_unit_test(memory_that_the_cpu_reaches_is_in_place),
+      cmocka_unit_test(rows_alone_are_moved_and_written),
+      cmocka_unit_test(one_row_of_a_gapped_matrix_is_in_place),
+      cmocka_unit_test(a_scalar_is_one_row),
+      cmocka_unit_test(rows_that_are_not_there_are_refused),
       cmocka_unit_test(a_tensor_without_elements_has_an_empty_span),
       cmocka_unit_test(reading_in_place_waits_for_the_stream),
       cmocka_unit_test(a_strided_host_tensor_is_gathered_and_scattered),
@@ -344,6 +562,9 @@ int main(void) {
       cmocka_unit_test(writing_alone_reads_nothing),
       cmocka_unit_test(random_tensors_read_as_the_model_lists_them),
       cmocka_unit_test(spans_may_be_open_side_by_side),
+      cmocka_unit_test(a_write_in_place_shows_beside_and_not_in_staged_spans),
+      cmocka_unit_test(threads_write_rows_of_one_tensor),
+      cmocka_unit_test(elements_outside_of_the_storage_are_refused),
       cmocka_unit_test(a_span_that_cannot_be_opened_leaves_nothing),
       cmocka_unit_test(a_failing_copy_closes_what_was_opened),
       cmocka_unit_test(ending_twice_is_ending_once),
