@@ -28,41 +28,43 @@ static tarn_status check_access(const tarn_tensor *tensor, uint32_t access) {
   return TARN_OK;
 }
 
-/* One walk from the last dimension for both questions: how many elements there are, and whether
- * they lie in order. */
-static bool count_in_order(const tarn_layout *layout, int64_t *count) {
+/* True, and how many elements there are, where they lie in order and there is one. */
+static inline bool count_in_order(const tarn_layout *layout, int64_t *count) {
   int64_t elements = 1;
-  bool in_order = true;
+  int64_t misplaced = 0; /* no branch for each dimension */
   for (int32_t d = layout->rank - 1; d >= 0; d--) {
     const int64_t size = layout->shape[d];
-    if (size == 1) continue;
-    in_order &= layout->strides[d] == elements;
+    misplaced |= (layout->strides[d] ^ elements) & -(int64_t)(size != 1);
     elements *= size;
   }
   *count = elements;
-  return in_order || elements == 0;
+  return misplaced == 0 && elements > 0;
 }
 
-/* The short way: true, and all of *span but `tensor` filled in, where the tensor's own memory will
- * do, as far as can be seen without a detour. */
-static bool begin_in_place(const tarn_tensor *tensor, uint32_t access, tarn_linear_span *span) {
+/* The size of an element that is one value of a common width; 0 for all others, which may be right
+ * as well. One byte for each code up to bool, with its widths as a set. */
+static inline size_t plain_bytes(tarn_dtype dtype) {
+  const uint64_t widths = UINT64_C(0x0008E010F8707878);
+  const unsigned bits = dtype.bits;
+  const bool is_width = dtype.code < 8 && (widths >> dtype.code * 8 & bits) != 0;
+  return is_width && (bits & (bits - 1)) == 0 && dtype.lanes == 1 ? bits / 8 : 0;
+}
+
+/* True, and all of *span but `tensor` filled in, where the tensor's own memory will do. */
+static inline bool begin_in_place(const tarn_tensor *tensor, size_t element_bytes, uint32_t access,
+                                  tarn_linear_span *span) {
   int64_t count;
   size_t end, end_bytes;
-  tarn_storage *storage = tensor->storage;
-  const size_t element_bytes = tarn_dtype_size_bytes(tensor->dtype);
-  if (element_bytes == 0 || !count_in_order(&tensor->layout, &count)) return false;
-  if (count == 0) {
-    *span = (tarn_linear_span){.is_zero_copy = true, .access = access};
-    return true;
-  }
-  if (!tarn_device_is_host(tarn_storage_device(storage)) || tensor->layout.offset < 0) return false;
+  if (!count_in_order(&tensor->layout, &count)) return false;
+  const tarn_bytes host = (access & TARN_LINEAR_WRITE) != 0
+                              ? tarn_storage_host_bytes_mutable(tensor->storage)
+                              : tarn_storage_host_bytes(tensor->storage);
+  /* A negative offset is a huge one, and so is any number that does not fit. */
   if (!tarn_size_add((size_t)tensor->layout.offset, (size_t)count, &end) ||
-      !tarn_size_mul(end, element_bytes, &end_bytes) ||
-      end_bytes > tarn_storage_size_bytes(storage)) {
+      !tarn_size_mul(end, element_bytes, &end_bytes) || end_bytes > host.size_bytes) {
     return false;
   }
-  span->data =
-      (char *)(uintptr_t)tarn_storage_data(storage) + (size_t)tensor->layout.offset * element_bytes;
+  span->data = (char *)host.address + (size_t)tensor->layout.offset * element_bytes;
   span->size_bytes = (size_t)count * element_bytes;
   span->moved_bytes = 0;
   span->is_zero_copy = true;
@@ -119,13 +121,36 @@ static tarn_status begin_staged(uint32_t access, tarn_pool *pool, tarn_stream *s
   return TARN_OK;
 }
 
-/* The long way: whatever the short one left, mistakes too. */
-static tarn_status begin_elsewhere(const tarn_tensor *tensor, uint32_t access, tarn_pool *pool,
-                                   tarn_stream *stream, tarn_linear_span *span) {
+static void clear(tarn_linear_span *span) {
+  span->data = NULL;
+  span->size_bytes = span->moved_bytes = 0;
+  span->is_zero_copy = false;
+  span->access = 0;
+  span->staging = NULL;
+}
+
+/* In place, and behind the stream. */
+static tarn_status begin_behind(tarn_stream *stream, tarn_linear_span *span) {
+  const tarn_status status = tarn_stream_synchronize(stream);
+  if (status != TARN_OK) clear(span);
+  return status;
+}
+
+/* Whatever the short way left: what is staged, unusual element types, no elements, mistakes. */
+static __attribute__((noinline)) tarn_status begin_elsewhere(const tarn_tensor *tensor,
+                                                             uint32_t access, tarn_pool *pool,
+                                                             tarn_stream *stream,
+                                                             tarn_linear_span *span) {
   int64_t first, end;
+  clear(span);
   tarn_status status = check_access(tensor, access);
   if (status != TARN_OK) return status;
   const size_t element_bytes = tarn_dtype_size_bytes(tensor->dtype);
+  if (begin_in_place(tensor, element_bytes, access, span)) return begin_behind(stream, span);
+  if (tarn_layout_element_count(&tensor->layout) == 0) {
+    span->is_zero_copy = true;
+    return begin_behind(stream, span);
+  }
   const size_t storage_bytes = tarn_storage_size_bytes(tensor->storage);
   tarn_layout_bounds(&tensor->layout, &first, &end);
   if (first < 0 || (uint64_t)end > storage_bytes / element_bytes) {
@@ -140,28 +165,16 @@ static tarn_status begin_elsewhere(const tarn_tensor *tensor, uint32_t access, t
   return status;
 }
 
-static void clear(tarn_linear_span *span) {
-  span->data = NULL;
-  span->size_bytes = span->moved_bytes = 0;
-  span->is_zero_copy = false;
-  span->access = 0;
-  span->staging = NULL;
-}
-
 tarn_status tarn_linear_begin(const tarn_tensor *tensor, uint32_t access, tarn_pool *pool,
                               tarn_stream *stream, tarn_linear_span *span) {
   if (span == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the span");
-  if (tensor != NULL && tensor->storage != NULL &&
-      (access == TARN_LINEAR_READ ||
-       ((access | TARN_LINEAR_READ) == (TARN_LINEAR_READ | TARN_LINEAR_WRITE) &&
-        !tarn_storage_is_read_only(tensor->storage))) &&
-      begin_in_place(tensor, access, span)) {
-    if (stream == NULL) return TARN_OK;
-    const tarn_status status = tarn_stream_synchronize(stream);
-    if (status != TARN_OK) clear(span);
-    return status;
+  if (access - 1 < (TARN_LINEAR_READ | TARN_LINEAR_WRITE) && tensor != NULL &&
+      tensor->storage != NULL) {
+    const size_t element_bytes = plain_bytes(tensor->dtype);
+    if (element_bytes != 0 && begin_in_place(tensor, element_bytes, access, span)) {
+      return stream == NULL ? TARN_OK : begin_behind(stream, span);
+    }
   }
-  clear(span);
   return begin_elsewhere(tensor, access, pool, stream, span);
 }
 
@@ -190,15 +203,19 @@ static tarn_status scatter(tarn_linear_span *span, tarn_stream *stream) {
   return status;
 }
 
+static __attribute__((noinline)) tarn_status end_staged(tarn_linear_span *span,
+                                                        tarn_stream *stream) {
+  tarn_status status = TARN_OK;
+  if (span->access & TARN_LINEAR_WRITE) status = scatter(span, stream);
+  tarn_storage_release(span->staging);
+  span->staging = NULL;
+  span->data = NULL;
+  return status;
+}
+
 tarn_status tarn_linear_end(tarn_linear_span *span, tarn_stream *stream) {
   if (span == NULL) return TARN_OK;
-  tarn_status status = TARN_OK;
-  if (span->staging != NULL) {
-    if (span->access & TARN_LINEAR_WRITE) status = scatter(span, stream);
-    tarn_storage_release(span->staging);
-    span->staging = NULL;
-  }
+  if (span->staging != NULL) return end_staged(span, stream);
   span->data = NULL;
-  span->access = 0;
-  return status;
+  return TARN_OK;
 }
