@@ -23,6 +23,7 @@
 #include "alloc/tarn_pool_provider.h"
 #include "numa/tarn_numa.h"
 #include "tensor/tarn_copy.h"
+#include "tensor/tarn_element.h"
 #include "tensor/tarn_linear.h"
 #include "tests/faults/fault.h"
 #include "tests/faults/scenarios.h"
@@ -352,6 +353,7 @@ static tarn_status use_tensors(tarn_pool *pool, tarn_pool *host_pool, tarn_strea
   TRY(tarn_tensor_copy(&source, &view, stream, NULL));
   static const int64_t flat[] = {960};
   TRY(tarn_tensor_reshape(&view, 1, flat, pool, stream, &reshaped, NULL));
+  TRY(tarn_tensor_fill(&reshaped, tarn_scalar_of_float(1.5), stream));
   TRY(tarn_linear_begin(&view, TARN_LINEAR_READ | TARN_LINEAR_WRITE, host_pool, stream, &span));
   assert_int_equal(((unsigned char *)span.data)[17], 1);
   TRY(tarn_linear_end(&span, stream));
