@@ -16,13 +16,12 @@ LANGUAGES = (("c", "c11"), ("c++", "c++17"))
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wundef", "-Werror"]
 
 
-def compile_alone(header, language, standard, folder=ROOT):
+def compile_alone(header, language, standard, folder=ROOT, debug=0):
     """What the compiler says about a file that holds nothing but this include; '' for nothing."""
     command = [COMPILER, "-x", language, f"-std={standard}", *WARNINGS, "-fsyntax-only"]
+    command += ["-I", folder, "-I", ROOT, f"-DTARN_DEBUG={debug}", "-"]
     source = f'#include "{header}"\n'
-    result = subprocess.run(
-        [*command, "-I", folder, "-"], input=source, capture_output=True, text=True
-    )
+    result = subprocess.run(command, input=source, capture_output=True, text=True)
     return "" if result.returncode == 0 else result.stderr or "failed without a word"
 
 
@@ -34,6 +33,21 @@ class Headers(unittest.TestCase):
             for language, standard in LANGUAGES:
                 with self.subTest(header=header, standard=standard):
                     self.assertEqual(compile_alone(header, language, standard), "")
+
+    def test_elements_are_lvalues_in_both_languages(self):
+        body = """#include "tensor/tarn_accessor.h"
+float use(const tarn_tensor *tensor, tarn_accessor a) {
+  TARN_AT(tensor, float, 0) = TARN_AT(tensor, const float, 1, 2, 3, 4, 5, 6);
+  TARN_ELEMENT(a, int64_t, 1, 2) += 3;
+  return TARN_ELEMENT(a, const float, 1, 2, 3);
+}
+"""
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "use.h"), "w", encoding="utf-8") as file:
+                file.write(body)
+            for language, standard in LANGUAGES:
+                said = compile_alone("use.h", language, standard, folder, debug=1)
+                self.assertEqual(said, "")
 
     def test_a_header_that_needs_another_first_is_caught(self):
         with tempfile.TemporaryDirectory() as folder:
