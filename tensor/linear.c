@@ -1,8 +1,8 @@
 /* linear.c: linear access: the tensor's own memory where it lies in order, else a gathered copy. */
 #include "tensor/tarn_linear.h"
 
-#include <inttypes.h>
-
+#include "tensor/element.h"
+#include "tensor/linear.h"
 #include "tensor/tarn_copy.h"
 
 static tarn_status check_arguments(const tarn_tensor *tensor, uint32_t access) {
@@ -10,13 +10,10 @@ static tarn_status check_arguments(const tarn_tensor *tensor, uint32_t access) {
   if ((access & known) == 0 || (access & ~known) != 0) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "linear access 0x%x is neither READ nor WRITE", access);
   }
-  if (tensor == NULL || tensor->storage == NULL) {
-    return tarn_fail(TARN_INVALID_ARGUMENT, "linear access to a tensor without a storage");
-  }
-  return tarn_dtype_check(tensor->dtype);
+  return tarn__element_check(tensor, "linear access to");
 }
 
-static tarn_status check_access(const tarn_tensor *tensor, uint32_t access) {
+tarn_status tarn__linear_check(const tarn_tensor *tensor, uint32_t access) {
   tarn_status status = check_arguments(tensor, access);
   if (status != TARN_OK || (access & TARN_LINEAR_WRITE) == 0) return status;
   if (tarn_storage_is_read_only(tensor->storage)) {
@@ -91,7 +88,7 @@ static tarn_status gather(tarn_linear_span *span, tarn_stream *stream) {
   return report.was_synchronous ? TARN_OK : tarn_stream_synchronize(stream);
 }
 
-static tarn_status check_pool(tarn_pool *pool, size_t size_bytes) {
+tarn_status tarn__linear_check_pool(tarn_pool *pool, size_t size_bytes) {
   if (pool == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
                      "%zu bytes do not lie in order on the host, and no pool to stage them in",
@@ -107,7 +104,7 @@ static tarn_status check_pool(tarn_pool *pool, size_t size_bytes) {
 
 static tarn_status begin_staged(uint32_t access, tarn_pool *pool, tarn_stream *stream,
                                 tarn_linear_span *span) {
-  tarn_status status = check_pool(pool, span->size_bytes);
+  tarn_status status = tarn__linear_check_pool(pool, span->size_bytes);
   if (status != TARN_OK) return status;
   /* In the order of no stream: the CPU is the one who touches it. */
   status = tarn_storage_create(pool, span->size_bytes, /*stream=*/NULL, &span->staging);
@@ -141,22 +138,14 @@ static __attribute__((noinline)) tarn_status begin_elsewhere(const tarn_tensor *
                                                              uint32_t access, tarn_pool *pool,
                                                              tarn_stream *stream,
                                                              tarn_linear_span *span) {
-  int64_t first, end;
   clear(span);
-  tarn_status status = check_access(tensor, access);
+  tarn_status status = tarn__linear_check(tensor, access);
   if (status != TARN_OK) return status;
   const size_t element_bytes = tarn_dtype_size_bytes(tensor->dtype);
   if (begin_in_place(tensor, element_bytes, access, span)) return begin_behind(stream, span);
   if (tarn_layout_element_count(&tensor->layout) == 0) {
     span->is_zero_copy = true;
     return begin_behind(stream, span);
-  }
-  const size_t storage_bytes = tarn_storage_size_bytes(tensor->storage);
-  tarn_layout_bounds(&tensor->layout, &first, &end);
-  if (first < 0 || (uint64_t)end > storage_bytes / element_bytes) {
-    return tarn_fail(TARN_INVALID_ARGUMENT,
-                     "elements %" PRId64 " to %" PRId64 " do not lie in a storage of %zu bytes",
-                     first, end - 1, storage_bytes);
   }
   tarn_linear_span made = {
       .size_bytes = tarn_tensor_size_bytes(tensor), .access = access, .tensor = *tensor};
