@@ -10,6 +10,9 @@
 import convert_mutants
 import copy_mutants
 import dlpack_mutants
+# user_mutants.py (who uses the pools) and values_mutants.py (what reaches a tensor's values). The
+# code changes and the mutants follow it: a table that does not fit is an error, and never a mutant
+# less.
 import heap_mutants
 import magazine_mutants
 import npy_mutants
@@ -19,6 +22,7 @@ import pool_mutants
 import storage_mutants
 import transpose_mutants
 import user_mutants
+import values_mutants
 
 Mutant = planting.Mutant
 
@@ -34,6 +38,7 @@ TABLE = [
     *dlpack_mutants.TABLE,
     *copy_mutants.TABLE,
     *convert_mutants.TABLE,
+    *values_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -77,6 +82,11 @@ PROGRAMS = """
     test_copy_walk
     test_copy_threads
     test_copy_transpose
+    test_linear
+    test_linear_walk
+    test_element
+    test_accessor
+    test_tensor_text
     test_museum
     test_museum_cuda
     test_caching_programs
