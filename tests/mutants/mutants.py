@@ -2,17 +2,9 @@
 #
 # Each table is in a file *_mutants.py and tells in its first line what it is about. The code
 # changes and the mutants follow it: a table that does not fit is an error, never a mutant less.
-# The tables are in order_mutants.py (what is known of streams), heap_mutants.py (blocks and sums),
-# magazine_mutants.py (what a thread keeps), pool_mutants.py (what the caching pool does),
-# user_mutants.py (who uses the pools), copy_mutants.py (copies by the CPU) and convert_mutants.py
-# (conversions). The code changes and the mutants follow it: a table that does not fit is an error,
-# and never a mutant less.
 import convert_mutants
 import copy_mutants
 import dlpack_mutants
-# user_mutants.py (who uses the pools) and values_mutants.py (what reaches a tensor's values). The
-# code changes and the mutants follow it: a table that does not fit is an error, and never a mutant
-# less.
 import heap_mutants
 import magazine_mutants
 import npy_mutants
