@@ -49,8 +49,8 @@ static tarn_storage *take_header(void) {
     (void)status;
     return NULL;
   }
-  /* Field by field: the compiler sets so many bytes by a string instruction, which takes longer than
-   * all the rest. */
+  /* Field by field: the compiler sets so many bytes by a string instruction, which takes longer
+   * than all the rest. */
   atomic_init(&storage->counts, ONE_STRONG + ONE_WEAK);
   storage->flags = 0;
   storage->pool = NULL;

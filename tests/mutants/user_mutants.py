@@ -33,8 +33,8 @@ plant(
     "deleter_does_not_wait",
     "a blob is deleted while a stream still uses it",
     "alloc/storage.c",
-    "    for (uint32_t index = 0; index < storage->uses.count; index++) {\n",
-    "    for (uint32_t index = 0; index < 0 * storage->uses.count; index++) {\n",
+    "  for (uint32_t index = 0; index < uses->count; index++) {\n",
+    "  for (uint32_t index = 0; index < 0 * uses->count; index++) {\n",
     first="test_storage",
 )
 plant(
