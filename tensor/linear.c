@@ -3,6 +3,7 @@
 
 #include "tensor/element.h"
 #include "tensor/linear.h"
+#include "tensor/linear_device.h"
 #include "tensor/tarn_copy.h"
 
 static tarn_status check_arguments(const tarn_tensor *tensor, uint32_t access) {
@@ -77,11 +78,16 @@ static tarn_status staging_tensor(const tarn_linear_span *span, tarn_tensor *pac
 }
 
 /* Brings the tensor's elements into the staging copy and waits for them. */
-static tarn_status gather(tarn_linear_span *span, tarn_stream *stream) {
+static tarn_status gather(tarn_linear_span *span, tarn_pool *pool, tarn_stream *stream) {
   tarn_tensor packed;
   tarn_copy_report report = {.struct_size = sizeof report};
   tarn_status status = staging_tensor(span, &packed);
   if (status != TARN_OK) return status;
+  if (tarn__linear_is_turned(&span->tensor, pool, stream)) {
+    status = tarn__linear_turn_in(&span->tensor, &packed, pool, stream);
+    if (status == TARN_OK) span->moved_bytes += span->size_bytes;
+    return status;
+  }
   status = tarn_tensor_copy(&packed, &span->tensor, stream, &report);
   if (status != TARN_OK) return status;
   span->moved_bytes += report.moved_bytes;
@@ -109,7 +115,7 @@ static tarn_status begin_staged(uint32_t access, tarn_pool *pool, tarn_stream *s
   /* In the order of no stream: the CPU is the one who touches it. */
   status = tarn_storage_create(pool, span->size_bytes, /*stream=*/NULL, &span->staging);
   if (status != TARN_OK) return status;
-  if (access & TARN_LINEAR_READ) status = gather(span, stream);
+  if (access & TARN_LINEAR_READ) status = gather(span, pool, stream);
   if (status != TARN_OK) {
     tarn_storage_release(span->staging);
     return status;
@@ -187,6 +193,12 @@ static tarn_status scatter(tarn_linear_span *span, tarn_stream *stream) {
   tarn_copy_report report = {.struct_size = sizeof report};
   tarn_status status = staging_tensor(span, &packed);
   if (status != TARN_OK) return status;
+  tarn_pool *pool = tarn_storage_pool(span->staging);
+  if (tarn__linear_is_turned(&span->tensor, pool, stream)) {
+    status = tarn__linear_turn_out(&span->tensor, &packed, pool, stream);
+    if (status == TARN_OK) span->moved_bytes += span->size_bytes;
+    return status;
+  }
   status = tarn_tensor_copy(&span->tensor, &packed, stream, &report);
   span->moved_bytes += report.moved_bytes;
   return status;

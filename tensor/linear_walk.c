@@ -6,7 +6,7 @@
  * Chunk n lives in buffer n mod 2. A buffer's fence is recorded behind the last thing that the
  * stream was asked to do with it, and the CPU waits for it before it touches the buffer.
  */
-#include "tensor/tarn_linear_walk.h"
+#include "tensor/linear_walk.h"
 
 #include "tensor/linear.h"
 #include "tensor/tarn_copy.h"
@@ -44,24 +44,38 @@ static void split(tarn_linear_walk *walk, size_t chunk_bytes) {
   for (int32_t d = 0; d < dim; d++) walk->chunk_count *= layout->shape[d];
 }
 
-/* The chunk as a view of the tensor; returns the number of its first element. */
-static int64_t view_chunk(const tarn_linear_walk *walk, int64_t index, tarn_tensor *view) {
+/* Narrows a layout of the tensor's shape to the chunk, whatever its strides. */
+static void narrow_to(const tarn_linear_walk *walk, int64_t index, tarn_layout *layout) {
   const int32_t dim = walk->split_dim;
   const tarn_layout *whole = &walk->tensor.layout;
   const int64_t size = whole->shape[dim];
   const int64_t parts = size / walk->split_step + (size % walk->split_step != 0);
-  int64_t outer = index / parts;
   const int64_t start = index % parts * walk->split_step;
-  const int64_t first = (outer * size + start) * inner_count(whole, dim);
-  *view = walk->tensor;
-  view->layout.offset += start * whole->strides[dim];
-  view->layout.shape[dim] = size - start < walk->split_step ? size - start : walk->split_step;
+  int64_t outer = index / parts;
+  layout->offset += start * layout->strides[dim];
+  if (size > 1) {
+    layout->shape[dim] = size - start < walk->split_step ? size - start : walk->split_step;
+  }
   for (int32_t d = dim - 1; d >= 0; d--) {
-    view->layout.offset += outer % whole->shape[d] * whole->strides[d];
-    view->layout.shape[d] = 1;
+    layout->offset += outer % whole->shape[d] * layout->strides[d];
+    if (whole->shape[d] > 1) layout->shape[d] = 1;
     outer /= whole->shape[d];
   }
-  return first;
+}
+
+/* The chunk as a view of the tensor; returns the number of its first element. */
+static int64_t view_chunk(const tarn_linear_walk *walk, int64_t index, tarn_tensor *view) {
+  const int32_t dim = walk->split_dim;
+  const int64_t size = walk->tensor.layout.shape[dim];
+  const int64_t parts = size / walk->split_step + (size % walk->split_step != 0);
+  *view = walk->tensor;
+  narrow_to(walk, index, &view->layout);
+  return (index / parts * size + index % parts * walk->split_step) *
+         inner_count(&walk->tensor.layout, dim);
+}
+
+void tarn__linear_walk_narrow(const tarn_linear_walk *walk, tarn_layout *layout) {
+  narrow_to(walk, walk->chunk_index, layout);
 }
 
 static bool is_in_place(const tarn_tensor *view) {
@@ -148,26 +162,40 @@ static tarn_status gather_chunk(tarn_linear_walk *walk, int64_t index) {
 
 /* --- the walk --- */
 
-tarn_status tarn_linear_walk_begin(const tarn_tensor *tensor, uint32_t access, size_t chunk_bytes,
-                                   tarn_pool *pool, tarn_stream *stream, tarn_linear_walk *walk) {
-  if (walk == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the walk");
-  *walk = (tarn_linear_walk){0};
-  tarn_status status = tarn__linear_check(tensor, access);
-  if (status != TARN_OK) return status;
+/* With the chunks cut as `tensor` has its dimensions. */
+static tarn_status begin(const tarn_tensor *tensor, uint32_t access, size_t chunk_bytes,
+                         tarn_pool *pool, tarn_stream *stream, tarn_linear_walk *walk) {
   tarn_linear_walk made = {.tensor = *tensor,
                            .pool = pool,
                            .stream = stream,
                            .access = access,
                            .chunk_index = -1,
                            .reads_ahead = !tarn_stream_is_synchronous(stream)};
-  if (tarn_layout_element_count(&tensor->layout) > 0) {
-    flatten(&made.tensor.layout);
-    split(&made, chunk_bytes == 0 ? CHUNK_BYTES_DEFAULT : chunk_bytes);
-  }
+  if (tarn_layout_element_count(&tensor->layout) > 0) split(&made, chunk_bytes);
   /* The CPU itself goes to memory of the host. */
+  tarn_status status = TARN_OK;
   if (tarn_device_is_host(tarn_tensor_device(tensor))) status = tarn_stream_synchronize(stream);
   if (status == TARN_OK) *walk = made;
   return status;
+}
+
+tarn_status tarn__linear_walk_begin_boxes(const tarn_tensor *tensor, uint32_t access,
+                                          size_t chunk_bytes, tarn_pool *pool, tarn_stream *stream,
+                                          tarn_linear_walk *walk) {
+  *walk = (tarn_linear_walk){0};
+  return begin(tensor, access, chunk_bytes, pool, stream, walk);
+}
+
+tarn_status tarn_linear_walk_begin(const tarn_tensor *tensor, uint32_t access, size_t chunk_bytes,
+                                   tarn_pool *pool, tarn_stream *stream, tarn_linear_walk *walk) {
+  if (walk == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the walk");
+  *walk = (tarn_linear_walk){0};
+  tarn_status status = tarn__linear_check(tensor, access);
+  if (status != TARN_OK) return status;
+  tarn_tensor flat = *tensor;
+  if (tarn_layout_element_count(&flat.layout) > 0) flatten(&flat.layout);
+  return begin(&flat, access, chunk_bytes == 0 ? CHUNK_BYTES_DEFAULT : chunk_bytes, pool, stream,
+               walk);
 }
 
 /* Sends what was written back to where it belongs. */

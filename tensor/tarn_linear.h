@@ -3,6 +3,8 @@
  * Where the bytes already lie so on the host, begin is free and the pointer is the tensor's own.
  * Otherwise the elements are gathered into memory of a pool, across the bus if need be, and end
  * scatters back what was written. The span says which of the two happened and how many bytes moved.
+ * Staging memory that is pinned lets a device's large and turned tensors come over in pieces, each
+ * put in order by the CPU while the next one is on its way; pageable memory is copied at once.
  *
  * Zero-copy is whatever a CPU can load from (pageable, pinned and managed memory) in row-major
  * order without gaps, whatever the strides of dimensions of size 1; and what has no elements.
@@ -37,7 +39,7 @@ typedef struct tarn_linear_span {
   void *data; /* host address of the first element; NULL where the tensor has none. Where the
                  access is READ only it is not to be written */
   size_t size_bytes;
-  size_t moved_bytes; /* copied by begin, and by end as well once it has returned */
+  size_t moved_bytes; /* of elements, copied by begin, and by end as well once it has returned */
   bool is_zero_copy;  /* data is the tensor's own memory */
   /* Private: what end needs. Where the span is zero-copy, `tensor` is not even written. */
   uint32_t access;

@@ -76,6 +76,8 @@ PROGRAMS = """
     test_copy_transpose
     test_linear
     test_linear_walk
+    test_linear_device
+    test_compare
     test_element
     test_accessor
     test_tensor_text

@@ -11,8 +11,10 @@
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
 #include "cuda/tarn_cuda.h"
+#include "tensor/tarn_compare.h"
 #include "tensor/tarn_copy.h"
-#include "tensor/tarn_linear.h"
+#include "tensor/tarn_element.h"
+#include "tensor/tarn_linear_walk.h"
 #include "tests/tensor/layout_model.h"
 
 enum { BUFFER_BYTES = 1 << 15, PLACES = 3 };
@@ -197,6 +199,86 @@ static void linear_access_goes_there_and_back(void **state) {
   }
 }
 
+/* Large enough for several pieces, and turned: the CPU and the stream work side by side. */
+static void a_large_turned_tensor_comes_over_and_goes_back_in_pieces(void **state) {
+  (void)state;
+  enum { ROWS = 500, COLUMNS = 600 };
+  static int32_t numbers[ROWS * COLUMNS], seen[ROWS * COLUMNS];
+  tarn_tensor tensor, turned;
+  tarn_linear_span span;
+  assert_ok(
+      tarn_tensor_create(pools[DEVICE], TARN_I32, 2, (int64_t[]){ROWS, COLUMNS}, stream, &tensor));
+  for (int32_t i = 0; i < ROWS * COLUMNS; i++) numbers[i] = i * 3;
+  transfer(tensor.storage, (char *)numbers, true);
+  turned = tensor;
+  assert_ok(tarn_tensor_transpose(&turned, 0, 1));
+  assert_ok(tarn_linear_begin(&turned, TARN_LINEAR_READ | TARN_LINEAR_WRITE, pools[PINNED], stream,
+                              &span));
+  int32_t *linear = span.data;
+  for (int32_t i = 0; i < ROWS * COLUMNS; i++) {
+    if (linear[i] != numbers[i % ROWS * COLUMNS + i / ROWS]) fail_msg("element %d", i);
+    linear[i] += 7;
+  }
+  assert_ok(tarn_linear_end(&span, stream));
+  transfer(tensor.storage, (char *)seen, false);
+  for (int32_t i = 0; i < ROWS * COLUMNS; i++) assert_int_equal(seen[i], numbers[i] + 7);
+  tarn_tensor_release(&tensor);
+}
+
+static void a_walk_reads_ahead_and_writes_behind(void **state) {
+  (void)state;
+  enum { ROWS = 64, COLUMNS = 100 };
+  static int32_t numbers[ROWS * COLUMNS], seen[ROWS * COLUMNS];
+  for (int round = 0; round < 6; round++) {
+    tarn_tensor tensor;
+    tarn_linear_walk walk;
+    tarn_status status;
+    assert_ok(tarn_tensor_create(pools[DEVICE], TARN_I32, 2, (int64_t[]){ROWS, COLUMNS}, stream,
+                                 &tensor));
+    for (int32_t i = 0; i < ROWS * COLUMNS; i++) numbers[i] = i * (round + 1);
+    transfer(tensor.storage, (char *)numbers, true);
+    assert_ok(tarn_linear_walk_begin(&tensor, TARN_LINEAR_READ | TARN_LINEAR_WRITE, 3200,
+                                     pools[round % 2 ? PINNED : PAGEABLE], stream, &walk));
+    while ((status = tarn_linear_walk_next(&walk)) == TARN_OK && walk.data != NULL) {
+      for (int64_t i = 0; i < walk.element_count; i++) {
+        assert_int_equal(((int32_t *)walk.data)[i], numbers[walk.first_element + i]);
+        ((int32_t *)walk.data)[i] += 7;
+      }
+    }
+    assert_ok(status);
+    assert_ok(tarn_linear_walk_end(&walk));
+    transfer(tensor.storage, (char *)seen, false);
+    for (int32_t i = 0; i < ROWS * COLUMNS; i++) assert_int_equal(seen[i], numbers[i] + 7);
+    tarn_tensor_release(&tensor);
+  }
+}
+
+static void a_device_tensor_is_filled_read_and_compared(void **state) {
+  (void)state;
+  tarn_tensor far, near, one;
+  tarn_scalar item;
+  bool equal;
+  assert_ok(tarn_tensor_create(pools[DEVICE], TARN_F32, 2, (int64_t[]){300, 70}, stream, &far));
+  assert_ok(tarn_tensor_create(pools[PINNED], TARN_F32, 2, (int64_t[]){300, 70}, NULL, &near));
+  for (int round = 0; round < 2; round++) {
+    const tarn_scalar scalar = tarn_scalar_of_float(round == 0 ? 0.0 : 1.5);
+    assert_ok(tarn_tensor_fill(&far, scalar, stream));
+    assert_ok(tarn_tensor_fill(&near, scalar, stream));
+    assert_ok(tarn_tensor_equal(&far, &near, 0, pools[PINNED], stream, &equal));
+    assert_true(equal);
+    one = far;
+    assert_ok(tarn_tensor_select(&one, 0, 299));
+    assert_ok(tarn_tensor_select(&one, 0, 69));
+    assert_ok(tarn_tensor_item(&one, stream, &item));
+    assert_true(item.value.real == scalar.value.real);
+    assert_ok(tarn_tensor_fill(&one, tarn_scalar_of_float(9.0), stream));
+    assert_ok(tarn_tensor_equal(&far, &near, 0, pools[PAGEABLE], stream, &equal));
+    assert_false(equal);
+  }
+  tarn_tensor_release(&near);
+  tarn_tensor_release(&far);
+}
+
 static void a_pinned_tensor_is_read_in_place_behind_the_stream(void **state) {
   (void)state;
   static char bytes[4096];
@@ -221,6 +303,9 @@ int main(int argument_count, char **arguments) {
       cmocka_unit_test(a_pinned_source_may_be_released_at_once),
       cmocka_unit_test(runs_on_the_device_move_as_memmove_does),
       cmocka_unit_test(linear_access_goes_there_and_back),
+      cmocka_unit_test(a_large_turned_tensor_comes_over_and_goes_back_in_pieces),
+      cmocka_unit_test(a_walk_reads_ahead_and_writes_behind),
+      cmocka_unit_test(a_device_tensor_is_filled_read_and_compared),
       cmocka_unit_test(a_pinned_tensor_is_read_in_place_behind_the_stream),
   };
   driver_path = argument_count > 1 ? arguments[1] : NULL;
