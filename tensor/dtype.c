@@ -69,7 +69,7 @@ tarn_status tarn_dtype_check(tarn_dtype dtype) {
 }
 
 size_t tarn_dtype_size_bytes(tarn_dtype dtype) {
-  return is_supported(dtype) ? lane_bits(dtype) * dtype.lanes / 8 : 0;
+  return is_supported(dtype) ? tarn_dtype_checked_bytes(dtype) : 0;
 }
 
 size_t tarn_dtype_alignment_bytes(tarn_dtype dtype) {

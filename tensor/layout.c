@@ -78,10 +78,10 @@ tarn_status tarn__layout_fail_strided(int32_t rank, const int64_t *shape, const 
 
 tarn_status tarn__layout_make_strided(int32_t rank, const int64_t *shape, const int64_t *strides,
                                       int64_t offset, tarn_layout *layout, tarn__reach *reach) {
-  if (!tarn__layout_reach(rank, shape, strides, offset, reach)) {
+  if (!tarn_inline_reach(rank, shape, strides, offset, &reach->first, &reach->end)) {
     return tarn__layout_fail_strided(rank, shape, strides, offset);
   }
-  tarn__layout_set(layout, rank, shape, strides, offset);
+  tarn_inline_set(layout, rank, shape, strides, offset);
   return TARN_OK;
 }
 

@@ -2,7 +2,7 @@
 #ifndef TENSOR_LAYOUT_H
 #define TENSOR_LAYOUT_H
 
-#include "tensor/tarn_layout.h"
+#include "tensor/tarn_layout_inline.h"
 
 /* The largest row of numbers, written out: a sign, 19 digits, a comma and a space for each. */
 enum { TARN__NUMBERS_BYTES = TARN_RANK_MAX * 22 + 4 };
@@ -18,29 +18,6 @@ static inline int64_t tarn__max_one(int64_t size) {
 static inline bool tarn__resolve_dim(int32_t rank, int32_t *dim) {
   if (*dim < 0) *dim += rank;
   return *dim >= 0 && *dim < rank;
-}
-
-/* What makes a view cheap, all measured: a loop whose bound the compiler can see becomes one straight
- * piece of code; stores to one array after the other leave two at a time; and nothing is read in
- * wider words than it was just written in, as copying a layout as a whole would. */
-
-/* Says what a view does not expect, so that what it does stays one piece. */
-static inline bool tarn__rarely(bool condition) {
-  return __builtin_expect(condition, false);
-}
-
-static inline void tarn__layout_set(tarn_layout *layout, int32_t rank, const int64_t *shape,
-                                    const int64_t *strides, int64_t offset) {
-  layout->rank = rank;
-  layout->offset = offset;
-  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) layout->shape[d] = shape[d];
-  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) layout->strides[d] = strides[d];
-}
-
-static inline void tarn__layout_remove_dim(tarn_layout *layout, int32_t dim) {
-  const int32_t rank = --layout->rank;
-  for (int32_t d = dim; d < rank; d++) layout->shape[d] = layout->shape[d + 1];
-  for (int32_t d = dim; d < rank; d++) layout->strides[d] = layout->strides[d + 1];
 }
 
 /* The messages stay out of the way of the views that succeed. */
@@ -65,36 +42,6 @@ tarn_status tarn__layout_make_strided(int32_t rank, const int64_t *shape, const 
                                       int64_t offset, tarn_layout *layout, tarn__reach *reach);
 tarn_status tarn__layout_make_row_major(int32_t rank, const int64_t *shape, int64_t offset,
                                         tarn_layout *layout, tarn__reach *reach);
-
-/* False where a layout of these would break a promise of layout.c, or is none at all. */
-static inline __attribute__((always_inline)) bool tarn__layout_reach(int32_t rank,
-                                                                     const int64_t *shape,
-                                                                     const int64_t *strides,
-                                                                     int64_t offset,
-                                                                     tarn__reach *reach) {
-  int64_t product = 1, first = offset, end, span;
-  bool has_none = false;
-  *reach = (tarn__reach){0};
-  if (rank < 0 || rank > TARN_RANK_MAX || (rank > 0 && (shape == NULL || strides == NULL))) {
-    return false;
-  }
-  /* Both directions grow from the offset, so that no sum of some of the dimensions can leave the
-   * range either. */
-  if (!tarn_int64_add(offset, 1, &end)) return false;
-  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) {
-    if (tarn__rarely(shape[d] <= 0)) {
-      if (shape[d] < 0) return false;
-      has_none = true;
-      continue;
-    }
-    if (!tarn_int64_mul(product, shape[d], &product)) return false;
-    if (!tarn_int64_mul(shape[d] - 1, strides[d], &span)) return false;
-    int64_t *side = span < 0 ? &first : &end;
-    if (!tarn_int64_add(*side, span, side)) return false;
-  }
-  if (!has_none) *reach = (tarn__reach){first, end};
-  return true;
-}
 
 /* Says what is wrong with a layout that has no reach. */
 __attribute__((cold)) tarn_status tarn__layout_fail_strided(int32_t rank, const int64_t *shape,

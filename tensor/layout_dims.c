@@ -25,23 +25,6 @@ static tarn_status read_dims(int32_t rank, int32_t dim_count, const int32_t *dim
 
 /* --- order and direction --- */
 
-/* Permutes where no dimension is negative and none comes twice, else changes nothing. Inlined with
- * a constant rank it holds all numbers in registers. */
-static inline __attribute__((always_inline)) bool permute(tarn_layout *layout, int32_t rank,
-                                                          const int32_t *dims) {
-  int64_t shape[TARN_RANK_MAX], strides[TARN_RANK_MAX];
-  uint32_t seen = 0;
-  for (int32_t d = 0; d < rank; d++) {
-    if ((uint32_t)dims[d] >= (uint32_t)rank) return false;
-    seen |= 1u << dims[d];
-    shape[d] = layout->shape[dims[d]];
-    strides[d] = layout->strides[dims[d]];
-  }
-  if (seen != (1u << rank) - 1) return false;
-  tarn__layout_set(layout, rank, shape, strides, layout->offset);
-  return true;
-}
-
 /* Any rank, dimensions from the end, and every refusal. */
 static __attribute__((noinline)) tarn_status permute_any(tarn_layout *layout, int32_t dim_count,
                                                          const int32_t *dims) {
@@ -55,7 +38,7 @@ static __attribute__((noinline)) tarn_status permute_any(tarn_layout *layout, in
   const tarn_status status = read_dims(rank, dim_count, dims, &seen);
   if (status != TARN_OK) return status;
   for (int32_t d = 0; d < rank; d++) resolved[d] = dims[d] < 0 ? dims[d] + rank : dims[d];
-  const bool is_permuted = permute(layout, rank, resolved);
+  const bool is_permuted = tarn_inline_permute(layout, rank, resolved);
   TARN_ASSERT(is_permuted);
   (void)is_permuted;
   return TARN_OK;
@@ -65,13 +48,13 @@ tarn_status tarn_layout_permute(tarn_layout *layout, int32_t dim_count, const in
   if (dim_count == layout->rank && dims != NULL) {
     switch (dim_count) {
       case 2:
-        if (permute(layout, 2, dims)) return TARN_OK;
+        if (tarn_inline_permute(layout, 2, dims)) return TARN_OK;
         break;
       case 3:
-        if (permute(layout, 3, dims)) return TARN_OK;
+        if (tarn_inline_permute(layout, 3, dims)) return TARN_OK;
         break;
       case 4:
-        if (permute(layout, 4, dims)) return TARN_OK;
+        if (tarn_inline_permute(layout, 4, dims)) return TARN_OK;
         break;
       default:
         break;
@@ -87,12 +70,10 @@ static inline void swap(int64_t *a, int64_t *b) {
 }
 
 tarn_status tarn_layout_transpose(tarn_layout *layout, int32_t a, int32_t b) {
-  const int32_t asked_a = a, asked_b = b;
-  if (!tarn__resolve_dim(layout->rank, &a)) return tarn__layout_fail_dim(layout->rank, asked_a);
-  if (!tarn__resolve_dim(layout->rank, &b)) return tarn__layout_fail_dim(layout->rank, asked_b);
-  swap(&layout->shape[a], &layout->shape[b]);
-  swap(&layout->strides[a], &layout->strides[b]);
-  return TARN_OK;
+  if (tarn_inline_transpose(layout, a, b)) return TARN_OK;
+  const int32_t asked_a = a;
+  const bool is_a = tarn__resolve_dim(layout->rank, &a);
+  return tarn__layout_fail_dim(layout->rank, is_a ? b : asked_a);
 }
 
 void tarn_layout_reverse(tarn_layout *layout) {
@@ -164,47 +145,19 @@ __attribute__((noinline, cold)) static tarn_status fail_expand(const tarn_layout
                    tarn__numbers_text(shape, rank, text));
 }
 
-/* Expands by new_count dimensions to a `rank` that may be anything, as shape says. False, with
- * nothing changed, where it cannot be done, or a size is 0, which a product of sizes would hide.
- * Inlined with constants it is one straight piece of code. */
-static inline __attribute__((always_inline)) bool expand(tarn_layout *layout, int32_t new_count,
-                                                         int32_t rank, const int64_t *shape) {
-  int64_t sizes[TARN_RANK_MAX], strides[TARN_RANK_MAX], product = 1;
-  for (int32_t d = 0; d < rank; d++) {
-    const bool is_new = d < new_count;
-    const int64_t old_size = is_new ? 1 : layout->shape[d - new_count];
-    int64_t size = shape[d], stride = is_new ? 0 : layout->strides[d - new_count];
-    if (tarn__rarely(size != old_size)) {
-      if (size == -1 && !is_new) {
-        size = old_size;
-      } else if (old_size != 1) {
-        return false;
-      } else {
-        stride = 0;
-      }
-    }
-    if (tarn__rarely(size <= 0)) return false;
-    if (tarn__rarely(!tarn_int64_mul(product, size, &product))) return false;
-    sizes[d] = size;
-    strides[d] = stride;
-  }
-  tarn__layout_set(layout, rank, sizes, strides, layout->offset);
-  return true;
-}
-
-/* `expand` for a constant new_count and the ranks that are asked for every day. */
+/* For a constant new_count and the ranks that are asked for every day. */
 static inline __attribute__((always_inline)) bool expand_fast(tarn_layout *layout,
                                                               int32_t new_count, int32_t rank,
                                                               const int64_t *shape) {
   switch (rank) {
     case 2:
-      return expand(layout, new_count, 2, shape);
+      return tarn_inline_expand(layout, new_count, 2, shape);
     case 3:
-      return expand(layout, new_count, 3, shape);
+      return tarn_inline_expand(layout, new_count, 3, shape);
     case 4:
-      return expand(layout, new_count, 4, shape);
+      return tarn_inline_expand(layout, new_count, 4, shape);
     case 5:
-      return expand(layout, new_count, 5, shape);
+      return tarn_inline_expand(layout, new_count, 5, shape);
     default:
       return false;
   }
@@ -228,7 +181,7 @@ static __attribute__((noinline)) tarn_status expand_any(tarn_layout *layout, int
       return fail_expand(layout, rank, shape);
     }
   }
-  tarn__layout_set(layout, rank, sizes, strides, layout->offset);
+  tarn_inline_set(layout, rank, sizes, strides, layout->offset);
   return TARN_OK;
 }
 
@@ -282,7 +235,7 @@ static void squeeze(tarn_layout *layout, uint32_t set) {
 tarn_status tarn_layout_squeeze(tarn_layout *layout, int32_t dim) {
   const int32_t asked_dim = dim;
   if (!tarn__resolve_dim(layout->rank, &dim)) return tarn__layout_fail_dim(layout->rank, asked_dim);
-  if (layout->shape[dim] == 1) tarn__layout_remove_dim(layout, dim);
+  if (layout->shape[dim] == 1) tarn_inline_remove_dim(layout, dim);
   return TARN_OK;
 }
 
@@ -307,8 +260,8 @@ tarn_status tarn_layout_unsqueeze(tarn_layout *layout, int32_t dim) {
   if (at < rank && !tarn_int64_mul(layout->shape[at], layout->strides[at], &stride)) {
     stride = layout->strides[at];
   }
-  for (int32_t d = rank; d > at; d--) layout->shape[d] = layout->shape[d - 1];
-  for (int32_t d = rank; d > at; d--) layout->strides[d] = layout->strides[d - 1];
+  tarn_inline_shift_up(layout->shape + at, layout->shape + rank);
+  tarn_inline_shift_up(layout->strides + at, layout->strides + rank);
   layout->shape[at] = 1;
   layout->strides[at] = stride;
   layout->rank = rank + 1;

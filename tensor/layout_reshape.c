@@ -45,7 +45,7 @@ tarn_status tarn__layout_resolve_shape(const tarn_layout *layout, int32_t rank,
     return fail_resolve(layout, rank, shape);
   }
   for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) {
-    if (tarn__rarely(shape[d] <= 0)) {
+    if (TARN_RARELY(shape[d] <= 0)) {
       if (shape[d] < -1) return fail_resolve(layout, rank, shape);
       open_count += shape[d] == -1;
       zero_count += shape[d] == 0;
@@ -92,7 +92,7 @@ bool tarn__layout_view_strides(const tarn_layout *layout, int32_t rank, const in
   }
   /* Dimensions of size 1 say nothing, whatever their stride. */
   tarn_layout old;
-  tarn__layout_set(&old, layout->rank, layout->shape, layout->strides, layout->offset);
+  tarn_inline_set(&old, layout->rank, layout->shape, layout->strides, layout->offset);
   tarn_layout_squeeze_all(&old);
   int32_t old_dim = old.rank - 1;
   int64_t next_stride = 1, left = 1; /* of the run that new dimensions are being cut out of */
@@ -110,29 +110,6 @@ bool tarn__layout_view_strides(const tarn_layout *layout, int32_t rank, const in
   return true;
 }
 
-/* Elements in order stay in order, whatever the shape: the usual case. False, with nothing changed,
- * where they are not, a dimension of size 1 has a stride of its own, or a size is left open or 0:
- * view_any has all the answers. Inlined with a constant rank it is one straight piece of code. */
-static inline __attribute__((always_inline)) bool view_in_order(tarn_layout *layout, int32_t rank,
-                                                                const int64_t *shape) {
-  int64_t sizes[TARN_RANK_MAX], strides[TARN_RANK_MAX], count = 1, product = 1;
-  const int32_t old_rank = layout->rank;
-  for (int32_t i = 1; i <= old_rank && i <= TARN_RANK_MAX; i++) {
-    const int32_t d = old_rank - i;
-    if (tarn__rarely(layout->strides[d] != count)) return false;
-    count *= layout->shape[d];
-  }
-  for (int32_t d = rank - 1; d >= 0; d--) {
-    sizes[d] = shape[d];
-    strides[d] = product;
-    if (tarn__rarely(sizes[d] <= 0)) return false;
-    if (tarn__rarely(!tarn_int64_mul(product, sizes[d], &product))) return false;
-  }
-  if (tarn__rarely(product != count)) return false;
-  tarn__layout_set(layout, rank, sizes, strides, layout->offset);
-  return true;
-}
-
 static __attribute__((noinline)) tarn_status view_any(tarn_layout *layout, int32_t rank,
                                                       const int64_t *shape) {
   char old_text[TARN__NUMBERS_BYTES], strides_text[TARN__NUMBERS_BYTES];
@@ -140,14 +117,14 @@ static __attribute__((noinline)) tarn_status view_any(tarn_layout *layout, int32
   int64_t resolved[TARN_RANK_MAX], strides[TARN_RANK_MAX];
   const tarn_status status = tarn__layout_resolve_shape(layout, rank, shape, resolved);
   if (status != TARN_OK) return status;
-  if (view_in_order(layout, rank, resolved)) return TARN_OK;
+  if (tarn_inline_view(layout, rank, resolved)) return TARN_OK;
   if (!tarn__layout_view_strides(layout, rank, resolved, strides)) {
     return tarn_fail(TARN_NOT_SUPPORTED, "shape %s with strides %s has no view of shape %s",
                      tarn__numbers_text(layout->shape, layout->rank, old_text),
                      tarn__numbers_text(layout->strides, layout->rank, strides_text),
                      tarn__numbers_text(resolved, rank, new_text));
   }
-  tarn__layout_set(layout, rank, resolved, strides, layout->offset);
+  tarn_inline_set(layout, rank, resolved, strides, layout->offset);
   return TARN_OK;
 }
 
@@ -156,16 +133,16 @@ tarn_status tarn_layout_view(tarn_layout *layout, int32_t rank, const int64_t *s
   if (shape != NULL) {
     switch (rank) {
       case 1:
-        is_done = view_in_order(layout, 1, shape);
+        is_done = tarn_inline_view(layout, 1, shape);
         break;
       case 2:
-        is_done = view_in_order(layout, 2, shape);
+        is_done = tarn_inline_view(layout, 2, shape);
         break;
       case 3:
-        is_done = view_in_order(layout, 3, shape);
+        is_done = tarn_inline_view(layout, 3, shape);
         break;
       case 4:
-        is_done = view_in_order(layout, 4, shape);
+        is_done = tarn_inline_view(layout, 4, shape);
         break;
       default:
         break;
@@ -220,45 +197,43 @@ tarn_status tarn_layout_unflatten(tarn_layout *layout, int32_t dim, int32_t rank
 
 /* --- any strides --- */
 
-__attribute__((noinline, cold)) static tarn_status fail_as_strided(
-    int32_t rank, const int64_t *shape, const int64_t *strides, int64_t offset, tarn__reach reach,
-    int64_t element_count) {
+static __attribute__((noinline, cold)) tarn_status fail_as_strided(int32_t rank,
+                                                                   const int64_t *shape,
+                                                                   const int64_t *strides,
+                                                                   int64_t offset,
+                                                                   int64_t element_count) {
   char shape_text[TARN__NUMBERS_BYTES], strides_text[TARN__NUMBERS_BYTES];
+  int64_t first, end;
+  if (!tarn_inline_reach(rank, shape, strides, offset, &first, &end)) {
+    return tarn__layout_fail_strided(rank, shape, strides, offset);
+  }
   return tarn_fail(TARN_INVALID_ARGUMENT,
                    "shape %s, strides %s and offset %" PRId64 " reach elements %" PRId64
                    " to %" PRId64 " of a storage of %" PRId64,
                    tarn__numbers_text(shape, rank, shape_text),
-                   tarn__numbers_text(strides, rank, strides_text), offset, reach.first,
-                   reach.end - 1, element_count);
-}
-
-/* Inlined with a constant rank it is one straight piece of code. */
-static inline __attribute__((always_inline)) tarn_status as_strided(
-    tarn_layout *layout, int32_t rank, const int64_t *shape, const int64_t *strides, int64_t offset,
-    int64_t element_count) {
-  tarn__reach reach;
-  if (tarn__rarely(!tarn__layout_reach(rank, shape, strides, offset, &reach))) {
-    return tarn__layout_fail_strided(rank, shape, strides, offset);
-  }
-  if (tarn__rarely(reach.first < 0 || reach.end > element_count)) {
-    return fail_as_strided(rank, shape, strides, offset, reach, element_count);
-  }
-  tarn__layout_set(layout, rank, shape, strides, offset);
-  return TARN_OK;
+                   tarn__numbers_text(strides, rank, strides_text), offset, first, end - 1,
+                   element_count);
 }
 
 tarn_status tarn_layout_as_strided(tarn_layout *layout, int32_t rank, const int64_t *shape,
                                    const int64_t *strides, int64_t offset, int64_t element_count) {
+  bool is_done = false;
   switch (rank) {
     case 1:
-      return as_strided(layout, 1, shape, strides, offset, element_count);
+      is_done = tarn_inline_as_strided(layout, 1, shape, strides, offset, element_count);
+      break;
     case 2:
-      return as_strided(layout, 2, shape, strides, offset, element_count);
+      is_done = tarn_inline_as_strided(layout, 2, shape, strides, offset, element_count);
+      break;
     case 3:
-      return as_strided(layout, 3, shape, strides, offset, element_count);
+      is_done = tarn_inline_as_strided(layout, 3, shape, strides, offset, element_count);
+      break;
     case 4:
-      return as_strided(layout, 4, shape, strides, offset, element_count);
+      is_done = tarn_inline_as_strided(layout, 4, shape, strides, offset, element_count);
+      break;
     default:
-      return as_strided(layout, rank, shape, strides, offset, element_count);
+      is_done = tarn_inline_as_strided(layout, rank, shape, strides, offset, element_count);
+      break;
   }
+  return is_done ? TARN_OK : fail_as_strided(rank, shape, strides, offset, element_count);
 }

@@ -8,30 +8,13 @@
 
 #include <inttypes.h>
 
-__attribute__((noinline, cold)) static tarn_status fail_index(int64_t index, int32_t dim,
-                                                              int64_t size) {
-  return tarn_fail(TARN_INVALID_ARGUMENT,
-                   "index %" PRId64 " is outside of dimension %d of size %" PRId64, index, dim,
-                   size);
-}
-
 tarn_status tarn_layout_select(tarn_layout *layout, int32_t dim, int64_t index) {
+  if (tarn_inline_select(layout, dim, index)) return TARN_OK;
   const int32_t asked_dim = dim;
   if (!tarn__resolve_dim(layout->rank, &dim)) return tarn__layout_fail_dim(layout->rank, asked_dim);
-  const int64_t size = layout->shape[dim];
-  const int64_t at = index < 0 ? index + size : index;
-  if (at < 0 || at >= size) return fail_index(index, dim, size);
-  layout->offset += at * layout->strides[dim];
-  tarn__layout_remove_dim(layout, dim);
-  return TARN_OK;
-}
-
-/* Where a slice's bound stands after NumPy's rules: counted from the end where negative, clamped to
- * [low, high]. */
-static inline int64_t clamp_bound(int64_t bound, int64_t size, int64_t low, int64_t high) {
-  if (bound < 0) bound += size;
-  if (bound < low) return low;
-  return bound > high ? high : bound;
+  return tarn_fail(TARN_INVALID_ARGUMENT,
+                   "index %" PRId64 " is outside of dimension %d of size %" PRId64, index, dim,
+                   layout->shape[dim]);
 }
 
 /* A step may be absurd where at most one element is left; then the old stride does as well. */
@@ -42,44 +25,31 @@ static inline void scale_stride(int64_t *stride, int64_t step) {
 
 tarn_status tarn_layout_slice(tarn_layout *layout, int32_t dim, int64_t start, int64_t stop,
                               int64_t step) {
+  if (step > 0 && tarn_inline_slice(layout, dim, start, stop, step)) return TARN_OK;
   const int32_t asked_dim = dim;
   if (!tarn__resolve_dim(layout->rank, &dim)) return tarn__layout_fail_dim(layout->rank, asked_dim);
   if (step == 0) return tarn_fail(TARN_INVALID_ARGUMENT, "step 0 in dimension %d", dim);
   const int64_t size = layout->shape[dim];
   uint64_t length = 0;
-  if (step > 0) {
-    start = start == TARN_SLICE_OPEN ? 0 : clamp_bound(start, size, 0, size);
-    stop = stop == TARN_SLICE_OPEN ? size : clamp_bound(stop, size, 0, size);
-    if (start < stop) length = (uint64_t)(stop - start - 1) / (uint64_t)step + 1;
-  } else {
-    start = start == TARN_SLICE_OPEN ? size - 1 : clamp_bound(start, size, -1, size - 1);
-    stop = stop == TARN_SLICE_OPEN ? -1 : clamp_bound(stop, size, -1, size - 1);
-    if (stop < start) length = (uint64_t)(start - stop - 1) / (0 - (uint64_t)step) + 1;
+  start = start == TARN_SLICE_OPEN ? size - 1 : tarn_inline_bound(start, size, -1, size - 1);
+  stop = stop == TARN_SLICE_OPEN ? -1 : tarn_inline_bound(stop, size, -1, size - 1);
+  if (stop < start) {
+    length = (uint64_t)(start - stop - 1) / (0 - (uint64_t)step) + 1;
+    layout->offset += start * layout->strides[dim];
   }
   layout->shape[dim] = (int64_t)length;
-  if (length > 0) layout->offset += start * layout->strides[dim];
   scale_stride(&layout->strides[dim], step);
   return TARN_OK;
 }
 
-__attribute__((noinline, cold)) static tarn_status fail_narrow(int32_t dim, int64_t size,
-                                                               int64_t start, int64_t length) {
+tarn_status tarn_layout_narrow(tarn_layout *layout, int32_t dim, int64_t start, int64_t length) {
+  if (tarn_inline_narrow(layout, dim, start, length)) return TARN_OK;
+  const int32_t asked_dim = dim;
+  if (!tarn__resolve_dim(layout->rank, &dim)) return tarn__layout_fail_dim(layout->rank, asked_dim);
   return tarn_fail(TARN_INVALID_ARGUMENT,
                    "%" PRId64 " elements from %" PRId64
                    " do not lie in dimension %d of size %" PRId64,
-                   length, start, dim, size);
-}
-
-tarn_status tarn_layout_narrow(tarn_layout *layout, int32_t dim, int64_t start, int64_t length) {
-  const int32_t asked_dim = dim;
-  if (!tarn__resolve_dim(layout->rank, &dim)) return tarn__layout_fail_dim(layout->rank, asked_dim);
-  const int64_t size = layout->shape[dim];
-  if (start < 0 || length < 0 || start > size || length > size - start) {
-    return fail_narrow(dim, size, start, length);
-  }
-  layout->shape[dim] = length;
-  if (length > 0) layout->offset += start * layout->strides[dim];
-  return TARN_OK;
+                   length, start, dim, layout->shape[dim]);
 }
 
 /* --- pieces --- */
@@ -172,8 +142,8 @@ tarn_status tarn_layout_diagonal(tarn_layout *layout, int64_t offset, int32_t di
     layout->offset += first1 * layout->strides[dim1];
     layout->offset += first2 * layout->strides[dim2];
   }
-  tarn__layout_remove_dim(layout, dim1 > dim2 ? dim1 : dim2);
-  tarn__layout_remove_dim(layout, dim1 > dim2 ? dim2 : dim1);
+  tarn_inline_remove_dim(layout, dim1 > dim2 ? dim1 : dim2);
+  tarn_inline_remove_dim(layout, dim1 > dim2 ? dim2 : dim1);
   layout->shape[rank - 2] = length;
   layout->strides[rank - 2] = stride;
   layout->rank = rank - 1;

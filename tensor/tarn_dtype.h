@@ -69,6 +69,10 @@ TARN_API TARN_NODISCARD tarn_status tarn_dtype_check(tarn_dtype dtype);
 /* Bytes of one element with all its lanes; 0 where tarn_dtype_check refuses. Six-bit floats stand
  * one to a byte each, DLPack's padded form. */
 TARN_API size_t tarn_dtype_size_bytes(tarn_dtype dtype);
+/* The same without a call, of a dtype that was checked, as every tensor's was when it was made. */
+static inline size_t tarn_dtype_checked_bytes(tarn_dtype dtype) {
+  return (dtype.bits == 6 ? 8u : dtype.bits) * (size_t)dtype.lanes / 8;
+}
 
 /* What a load of one value wants of its address: the width of a lane, for a complex number that of
  * its parts. More lanes ask no more, and opaque elements nothing at all: 1. */

@@ -12,7 +12,7 @@
 
 #include "alloc/tarn_storage.h"
 #include "tensor/tarn_dtype.h"
-#include "tensor/tarn_layout.h"
+#include "tensor/tarn_layout_inline.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -62,32 +62,53 @@ TARN_API int64_t tarn_tensor_element_count(const tarn_tensor *tensor);
 /* Elements times element size: what a packed copy holds; SIZE_MAX where that does not fit, as an
  * expanded tensor may name more than memory holds. */
 TARN_API size_t tarn_tensor_size_bytes(const tarn_tensor *tensor);
+/* Whole elements that the storage holds, from its start; -1 for a tensor without a storage. */
+TARN_API int64_t tarn_tensor_capacity(const tarn_tensor *tensor);
 TARN_API bool tarn_tensor_is_contiguous(const tarn_tensor *tensor);
 
 /* Views: tarn_layout.h says what each does and when it fails. */
 static inline TARN_NODISCARD tarn_status tarn_tensor_select(tarn_tensor *tensor, int32_t dim,
                                                             int64_t index) {
+  if (TARN_IS_CONSTANT(dim) && tarn_inline_select(&tensor->layout, dim, index)) return TARN_OK;
   return tarn_layout_select(&tensor->layout, dim, index);
 }
 static inline TARN_NODISCARD tarn_status tarn_tensor_slice(tarn_tensor *tensor, int32_t dim,
                                                            int64_t start, int64_t stop,
                                                            int64_t step) {
+  if (TARN_IS_CONSTANT(step) && step > 0 &&
+      tarn_inline_slice(&tensor->layout, dim, start, stop, step)) {
+    return TARN_OK;
+  }
   return tarn_layout_slice(&tensor->layout, dim, start, stop, step);
 }
 static inline TARN_NODISCARD tarn_status tarn_tensor_narrow(tarn_tensor *tensor, int32_t dim,
                                                             int64_t start, int64_t length) {
+  if (TARN_IS_CONSTANT(dim) && tarn_inline_narrow(&tensor->layout, dim, start, length)) {
+    return TARN_OK;
+  }
   return tarn_layout_narrow(&tensor->layout, dim, start, length);
 }
 static inline TARN_NODISCARD tarn_status tarn_tensor_permute(tarn_tensor *tensor, int32_t dim_count,
                                                              const int32_t *dims) {
+  if (tarn_inline_is_worth(dim_count) && tarn_inline_permute(&tensor->layout, dim_count, dims)) {
+    return TARN_OK;
+  }
   return tarn_layout_permute(&tensor->layout, dim_count, dims);
 }
 static inline TARN_NODISCARD tarn_status tarn_tensor_transpose(tarn_tensor *tensor, int32_t a,
                                                                int32_t b) {
+  if (TARN_IS_CONSTANT(a) && TARN_IS_CONSTANT(b) && tarn_inline_transpose(&tensor->layout, a, b)) {
+    return TARN_OK;
+  }
   return tarn_layout_transpose(&tensor->layout, a, b);
 }
 static inline TARN_NODISCARD tarn_status tarn_tensor_expand(tarn_tensor *tensor, int32_t rank,
                                                             const int64_t *shape) {
+  const int32_t new_count = rank - tensor->layout.rank;
+  if (tarn_inline_is_worth(rank)) {
+    if (new_count == 0 && tarn_inline_expand(&tensor->layout, 0, rank, shape)) return TARN_OK;
+    if (new_count == 1 && tarn_inline_expand(&tensor->layout, 1, rank, shape)) return TARN_OK;
+  }
   return tarn_layout_expand(&tensor->layout, rank, shape);
 }
 static inline TARN_NODISCARD tarn_status tarn_tensor_squeeze(tarn_tensor *tensor, int32_t dim) {
@@ -98,12 +119,26 @@ static inline TARN_NODISCARD tarn_status tarn_tensor_unsqueeze(tarn_tensor *tens
 }
 static inline TARN_NODISCARD tarn_status tarn_tensor_view(tarn_tensor *tensor, int32_t rank,
                                                           const int64_t *shape) {
+  if (tarn_inline_is_worth(rank) && tarn_inline_view(&tensor->layout, rank, shape)) return TARN_OK;
   return tarn_layout_view(&tensor->layout, rank, shape);
 }
 /* Over the whole storage; offset in elements from the storage's start. */
-TARN_API TARN_NODISCARD tarn_status tarn_tensor_as_strided(tarn_tensor *tensor, int32_t rank,
-                                                           const int64_t *shape,
-                                                           const int64_t *strides, int64_t offset);
+static inline TARN_NODISCARD tarn_status tarn_tensor_as_strided(tarn_tensor *tensor, int32_t rank,
+                                                                const int64_t *shape,
+                                                                const int64_t *strides,
+                                                                int64_t offset) {
+  int64_t first, end;
+  size_t end_bytes;
+  if (tarn_inline_is_worth(rank) && tensor->storage != NULL &&
+      tarn_inline_reach(rank, shape, strides, offset, &first, &end) && first >= 0 &&
+      tarn_size_mul((size_t)end, tarn_dtype_checked_bytes(tensor->dtype), &end_bytes) &&
+      end_bytes <= tarn_storage_size_bytes(tensor->storage)) {
+    tarn_inline_set(&tensor->layout, rank, shape, strides, offset);
+    return TARN_OK;
+  }
+  return tarn_layout_as_strided(&tensor->layout, rank, shape, strides, offset,
+                                tarn_tensor_capacity(tensor));
+}
 
 /* `view` where that is possible, and then *reshaped borrows nothing but retains the same storage;
  * else a packed copy from `pool` made in the order of `stream`. The caller owns *reshaped either

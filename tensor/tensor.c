@@ -6,6 +6,10 @@
 #include "tensor/layout.h"
 #include "tensor/tarn_copy.h"
 
+__attribute__((noinline, cold)) static tarn_status fail_without_storage(void) {
+  return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor without a storage");
+}
+
 static tarn_status check_alignment(const void *address, tarn_dtype dtype) {
   char name[64];
   const size_t alignment = tarn_dtype_alignment_bytes(dtype); /* a power of two */
@@ -71,7 +75,7 @@ tarn_status tarn_tensor_of_storage(tarn_storage *storage, tarn_dtype dtype, int3
                                    const int64_t *shape, size_t offset_bytes, tarn_tensor *tensor) {
   if (tensor == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
   *tensor = (tarn_tensor){0};
-  if (storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor without a storage");
+  if (storage == NULL) return fail_without_storage();
   tarn_tensor made = {.storage = storage, .dtype = dtype};
   int64_t offset, row_major[TARN_RANK_MAX];
   size_t element_bytes;
@@ -165,7 +169,7 @@ static bool has_elements(const tarn_tensor *tensor) {
 }
 
 static int64_t offset_bytes_of(const tarn_tensor *tensor) {
-  return tensor->layout.offset * (int64_t)tarn_dtype_size_bytes(tensor->dtype);
+  return tensor->layout.offset * (int64_t)tarn_dtype_checked_bytes(tensor->dtype);
 }
 
 const void *tarn_tensor_data(const tarn_tensor *tensor) {
@@ -194,17 +198,14 @@ size_t tarn_tensor_size_bytes(const tarn_tensor *tensor) {
   return fits ? size_bytes : SIZE_MAX; /* an expanded tensor may name more than memory holds */
 }
 
-bool tarn_tensor_is_contiguous(const tarn_tensor *tensor) {
-  return tarn_layout_is_contiguous(&tensor->layout);
+int64_t tarn_tensor_capacity(const tarn_tensor *tensor) {
+  if (tensor->storage == NULL) return -1;
+  const size_t element_bytes = tarn_dtype_checked_bytes(tensor->dtype);
+  return capacity_of(tarn_storage_size_bytes(tensor->storage), element_bytes);
 }
 
-tarn_status tarn_tensor_as_strided(tarn_tensor *tensor, int32_t rank, const int64_t *shape,
-                                   const int64_t *strides, int64_t offset) {
-  if (tensor->storage == NULL)
-    return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor without a storage");
-  size_t size_bytes = tarn_storage_size_bytes(tensor->storage);
-  return tarn_layout_as_strided(&tensor->layout, rank, shape, strides, offset,
-                                capacity_of(size_bytes, tarn_dtype_size_bytes(tensor->dtype)));
+bool tarn_tensor_is_contiguous(const tarn_tensor *tensor) {
+  return tarn_layout_is_contiguous(&tensor->layout);
 }
 
 /* The reshape that moves: a packed copy, which every shape of as many elements is a view of. */
@@ -232,7 +233,7 @@ tarn_status tarn_tensor_reshape(const tarn_tensor *tensor, int32_t rank, const i
   /* A copy, for `reshaped` may be the same variable. */
   const tarn_tensor source = tensor != NULL ? *tensor : (tarn_tensor){0};
   *reshaped = (tarn_tensor){0};
-  if (source.storage == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor without a storage");
+  if (source.storage == NULL) return fail_without_storage();
   tarn_tensor viewed = source;
   viewed.layout.rank = rank;
   tarn_status status = tarn__layout_resolve_shape(&source.layout, rank, shape, viewed.layout.shape);
