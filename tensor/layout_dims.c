@@ -45,7 +45,7 @@ static __attribute__((noinline)) tarn_status permute_any(tarn_layout *layout, in
 }
 
 tarn_status tarn_layout_permute(tarn_layout *layout, int32_t dim_count, const int32_t *dims) {
-  if (dim_count == layout->rank && dims != NULL) {
+  if (dim_count == layout->rank) {
     switch (dim_count) {
       case 2:
         if (tarn_inline_permute(layout, 2, dims)) return TARN_OK;
@@ -187,9 +187,9 @@ static __attribute__((noinline)) tarn_status expand_any(tarn_layout *layout, int
 
 tarn_status tarn_layout_expand(tarn_layout *layout, int32_t rank, const int64_t *shape) {
   bool is_done = false;
-  if (shape != NULL && rank == layout->rank) {
+  if (rank == layout->rank) {
     is_done = expand_fast(layout, 0, rank, shape);
-  } else if (shape != NULL && rank == layout->rank + 1) {
+  } else if (rank == layout->rank + 1) {
     is_done = expand_fast(layout, 1, rank, shape);
   }
   return is_done ? TARN_OK : expand_any(layout, rank, shape);

@@ -130,23 +130,21 @@ static __attribute__((noinline)) tarn_status view_any(tarn_layout *layout, int32
 
 tarn_status tarn_layout_view(tarn_layout *layout, int32_t rank, const int64_t *shape) {
   bool is_done = false;
-  if (shape != NULL) {
-    switch (rank) {
-      case 1:
-        is_done = tarn_inline_view(layout, 1, shape);
-        break;
-      case 2:
-        is_done = tarn_inline_view(layout, 2, shape);
-        break;
-      case 3:
-        is_done = tarn_inline_view(layout, 3, shape);
-        break;
-      case 4:
-        is_done = tarn_inline_view(layout, 4, shape);
-        break;
-      default:
-        break;
-    }
+  switch (rank) {
+    case 1:
+      is_done = tarn_inline_view(layout, 1, shape);
+      break;
+    case 2:
+      is_done = tarn_inline_view(layout, 2, shape);
+      break;
+    case 3:
+      is_done = tarn_inline_view(layout, 3, shape);
+      break;
+    case 4:
+      is_done = tarn_inline_view(layout, 4, shape);
+      break;
+    default:
+      break;
   }
   return is_done ? TARN_OK : view_any(layout, rank, shape);
 }

@@ -131,7 +131,7 @@ TARN_INLINE bool tarn_inline_transpose(tarn_layout *layout, int32_t a, int32_t b
 TARN_INLINE bool tarn_inline_permute(tarn_layout *layout, int32_t rank, const int32_t *dims) {
   int64_t shape[TARN_RANK_MAX], strides[TARN_RANK_MAX];
   uint32_t seen = 0;
-  if (TARN_RARELY(rank != layout->rank)) return false;
+  if (TARN_RARELY(rank != layout->rank || dims == NULL)) return false;
   for (int32_t d = 0; d < rank; d++) {
     if (TARN_RARELY((uint32_t)dims[d] >= (uint32_t)rank)) return false;
     seen |= 1u << dims[d];
@@ -148,6 +148,7 @@ TARN_INLINE bool tarn_inline_expand(tarn_layout *layout, int32_t new_count, int3
                                     const int64_t *shape) {
   int64_t product = 1;
   uint32_t stretched = 0;
+  if (TARN_RARELY(shape == NULL)) return false;
   for (int32_t d = 0; d < rank; d++) {
     if (d >= new_count && TARN_RARELY(shape[d] != layout->shape[d - new_count])) {
       if (layout->shape[d - new_count] != 1) return false;
@@ -175,6 +176,7 @@ TARN_INLINE bool tarn_inline_expand(tarn_layout *layout, int32_t new_count, int3
 TARN_INLINE bool tarn_inline_view(tarn_layout *layout, int32_t rank, const int64_t *shape) {
   int64_t count = 1, product = 1, stride = 1;
   const int32_t old_rank = layout->rank;
+  if (TARN_RARELY(shape == NULL)) return false;
   for (int32_t i = 1; i <= old_rank && i <= TARN_RANK_MAX; i++) {
     const int32_t d = old_rank - i;
     if (TARN_RARELY(layout->strides[d] != count)) return false;

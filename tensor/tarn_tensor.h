@@ -65,6 +65,15 @@ TARN_API size_t tarn_tensor_size_bytes(const tarn_tensor *tensor);
 /* Whole elements that the storage holds, from its start; -1 for a tensor without a storage. */
 TARN_API int64_t tarn_tensor_capacity(const tarn_tensor *tensor);
 TARN_API bool tarn_tensor_is_contiguous(const tarn_tensor *tensor);
+static inline bool tarn_tensor_is_dense(const tarn_tensor *tensor) {
+  return tarn_layout_is_dense(&tensor->layout);
+}
+static inline bool tarn_tensor_is_channels_last(const tarn_tensor *tensor) {
+  return tarn_layout_is_channels_last(&tensor->layout);
+}
+static inline bool tarn_tensor_overlaps_itself(const tarn_tensor *tensor) {
+  return tarn_layout_overlaps_itself(&tensor->layout);
+}
 
 /* Views: tarn_layout.h says what each does and when it fails. */
 static inline TARN_NODISCARD tarn_status tarn_tensor_select(tarn_tensor *tensor, int32_t dim,
@@ -111,8 +120,56 @@ static inline TARN_NODISCARD tarn_status tarn_tensor_expand(tarn_tensor *tensor,
   }
   return tarn_layout_expand(&tensor->layout, rank, shape);
 }
+static inline TARN_NODISCARD tarn_status tarn_tensor_split(tarn_tensor *tensor, int32_t dim,
+                                                           int64_t piece_size, int64_t index) {
+  return tarn_layout_split(&tensor->layout, dim, piece_size, index);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_chunk(tarn_tensor *tensor, int32_t dim,
+                                                           int64_t chunk_count, int64_t index) {
+  return tarn_layout_chunk(&tensor->layout, dim, chunk_count, index);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_array_split(tarn_tensor *tensor, int32_t dim,
+                                                                 int64_t part_count,
+                                                                 int64_t index) {
+  return tarn_layout_array_split(&tensor->layout, dim, part_count, index);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_unfold(tarn_tensor *tensor, int32_t dim,
+                                                            int64_t size, int64_t step) {
+  return tarn_layout_unfold(&tensor->layout, dim, size, step);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_diagonal(tarn_tensor *tensor, int64_t offset,
+                                                              int32_t dim1, int32_t dim2) {
+  return tarn_layout_diagonal(&tensor->layout, offset, dim1, dim2);
+}
+static inline void tarn_tensor_reverse(tarn_tensor *tensor) {
+  tarn_layout_reverse(&tensor->layout);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_movedim(tarn_tensor *tensor, int32_t dim_count,
+                                                             const int32_t *from,
+                                                             const int32_t *to) {
+  return tarn_layout_movedim(&tensor->layout, dim_count, from, to);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_flip(tarn_tensor *tensor, int32_t dim_count,
+                                                          const int32_t *dims) {
+  return tarn_layout_flip(&tensor->layout, dim_count, dims);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_expand_as(tarn_tensor *tensor,
+                                                               const tarn_tensor *other) {
+  return tarn_layout_expand_as(&tensor->layout, &other->layout);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_broadcast(tarn_tensor *a, tarn_tensor *b) {
+  return tarn_layout_broadcast(&a->layout, &b->layout);
+}
 static inline TARN_NODISCARD tarn_status tarn_tensor_squeeze(tarn_tensor *tensor, int32_t dim) {
   return tarn_layout_squeeze(&tensor->layout, dim);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_squeeze_dims(tarn_tensor *tensor,
+                                                                  int32_t dim_count,
+                                                                  const int32_t *dims) {
+  return tarn_layout_squeeze_dims(&tensor->layout, dim_count, dims);
+}
+static inline void tarn_tensor_squeeze_all(tarn_tensor *tensor) {
+  tarn_layout_squeeze_all(&tensor->layout);
 }
 static inline TARN_NODISCARD tarn_status tarn_tensor_unsqueeze(tarn_tensor *tensor, int32_t dim) {
   return tarn_layout_unsqueeze(&tensor->layout, dim);
@@ -121,6 +178,14 @@ static inline TARN_NODISCARD tarn_status tarn_tensor_view(tarn_tensor *tensor, i
                                                           const int64_t *shape) {
   if (tarn_inline_is_worth(rank) && tarn_inline_view(&tensor->layout, rank, shape)) return TARN_OK;
   return tarn_layout_view(&tensor->layout, rank, shape);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_flatten(tarn_tensor *tensor, int32_t start_dim,
+                                                             int32_t end_dim) {
+  return tarn_layout_flatten(&tensor->layout, start_dim, end_dim);
+}
+static inline TARN_NODISCARD tarn_status tarn_tensor_unflatten(tarn_tensor *tensor, int32_t dim,
+                                                               int32_t rank, const int64_t *shape) {
+  return tarn_layout_unflatten(&tensor->layout, dim, rank, shape);
 }
 /* Over the whole storage; offset in elements from the storage's start. */
 static inline TARN_NODISCARD tarn_status tarn_tensor_as_strided(tarn_tensor *tensor, int32_t rank,
@@ -139,6 +204,25 @@ static inline TARN_NODISCARD tarn_status tarn_tensor_as_strided(tarn_tensor *ten
   return tarn_layout_as_strided(&tensor->layout, rank, shape, strides, offset,
                                 tarn_tensor_capacity(tensor));
 }
+
+/* --- views as another type --- */
+
+/* The same bytes as elements of another dtype; the data must be aligned for it as for wrap. Where the
+ * element sizes differ, the last dimension grows or shrinks by the ratio: it has to be evenly packed
+ * (stride 1, or one element), and towards larger elements its size, the offset and all other strides
+ * have to be multiples of the ratio. TARN_INVALID_ARGUMENT otherwise. A last dimension of size 1
+ * may have any stride, as in NumPy; PyTorch wants 1. */
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_view_as_dtype(tarn_tensor *tensor,
+                                                              tarn_dtype dtype);
+
+/* The real and the imaginary parts of complex numbers, as floats with twice the strides; a tensor of
+ * real numbers is its own real part, and has no imaginary one: TARN_INVALID_ARGUMENT. */
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_real(tarn_tensor *tensor);
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_imag(tarn_tensor *tensor);
+/* Complex numbers as pairs of floats along a new last dimension, and back; that dimension then has
+ * size 2 and stride 1, the offset and all other strides are even: else TARN_INVALID_ARGUMENT. */
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_view_as_real(tarn_tensor *tensor);
+TARN_API TARN_NODISCARD tarn_status tarn_tensor_view_as_complex(tarn_tensor *tensor);
 
 /* `view` where that is possible, and then *reshaped borrows nothing but retains the same storage;
  * else a packed copy from `pool` made in the order of `stream`. The caller owns *reshaped either

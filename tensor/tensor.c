@@ -1,5 +1,6 @@
 /* tensor.c: making tensors from pools, storages and blobs, and asking about them. */
 #include "tensor/tarn_tensor.h"
+#include "tensor/tensor.h"
 
 #include <inttypes.h>
 
@@ -10,7 +11,7 @@ __attribute__((noinline, cold)) static tarn_status fail_without_storage(void) {
   return tarn_fail(TARN_INVALID_ARGUMENT, "a tensor without a storage");
 }
 
-static tarn_status check_alignment(const void *address, tarn_dtype dtype) {
+tarn_status tarn__tensor_check_alignment(const void *address, tarn_dtype dtype) {
   char name[64];
   const size_t alignment = tarn_dtype_alignment_bytes(dtype); /* a power of two */
   if (((uintptr_t)address & (alignment - 1)) == 0) return TARN_OK;
@@ -39,7 +40,7 @@ static tarn_status check_place(const void *address, tarn_dtype dtype, size_t off
                                size_t *element_bytes, int64_t *offset) {
   *element_bytes = tarn_dtype_size_bytes(dtype);
   if (*element_bytes == 0) return tarn_dtype_check(dtype);
-  const tarn_status status = check_alignment(address, dtype);
+  const tarn_status status = tarn__tensor_check_alignment(address, dtype);
   return status == TARN_OK ? offset_in_elements(offset_bytes, *element_bytes, offset) : status;
 }
 
