@@ -165,18 +165,19 @@ static tarn_status gather_chunk(tarn_linear_walk *walk, int64_t index) {
 /* With the chunks cut as `tensor` has its dimensions. */
 static tarn_status begin(const tarn_tensor *tensor, uint32_t access, size_t chunk_bytes,
                          tarn_pool *pool, tarn_stream *stream, tarn_linear_walk *walk) {
-  tarn_linear_walk made = {.tensor = *tensor,
-                           .pool = pool,
-                           .stream = stream,
-                           .access = access,
-                           .chunk_index = -1,
-                           .reads_ahead = !tarn_stream_is_synchronous(stream)};
-  if (tarn_layout_element_count(&tensor->layout) > 0) split(&made, chunk_bytes);
   /* The CPU itself goes to memory of the host. */
-  tarn_status status = TARN_OK;
-  if (tarn_device_is_host(tarn_tensor_device(tensor))) status = tarn_stream_synchronize(stream);
-  if (status == TARN_OK) *walk = made;
-  return status;
+  if (tarn_device_is_host(tarn_tensor_device(tensor))) {
+    const tarn_status status = tarn_stream_synchronize(stream);
+    if (status != TARN_OK) return status;
+  }
+  walk->tensor = *tensor;
+  walk->pool = pool;
+  walk->stream = stream;
+  walk->access = access;
+  walk->chunk_index = -1;
+  walk->reads_ahead = !tarn_stream_is_synchronous(stream);
+  if (tarn_layout_element_count(&tensor->layout) > 0) split(walk, chunk_bytes);
+  return TARN_OK;
 }
 
 tarn_status tarn__linear_walk_begin_boxes(const tarn_tensor *tensor, uint32_t access,
