@@ -14,7 +14,7 @@ static tarn_status run_linear(void *context, uint64_t iterations) {
     tarn_status status = tarn_linear_begin(tensor, TARN_LINEAR_READ, NULL, NULL, &span);
     if (status != TARN_OK) return status;
     measure_keep(&span);
-    if (!span.is_zero_copy) return bench_wrong("view.linear_zero_copy", "a copy was made");
+    if (!span.is_zero_copy) return bench_wrong("linear.zero_copy", "a copy was made");
     status = tarn_linear_end(&span, NULL);
     if (status != TARN_OK) return status;
   }
@@ -44,8 +44,7 @@ static tarn_status bench_linear(bench_run *bench, tarn_tensor *tensor) {
   static const struct {
     const char *name;
     measure_body body;
-  } rows[] = {{"view.linear_zero_copy", run_linear},
-              {"view.linear_zero_copy_rows", run_linear_rows}};
+  } rows[] = {{"linear.zero_copy", run_linear}, {"linear.zero_copy_rows", run_linear_rows}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     if (!bench_wants(bench, rows[i].name)) continue;
     const measure_subject subjects[] = {{"tarn", rows[i].body, tensor},
@@ -88,7 +87,7 @@ static tarn_status bench_item(bench_run *bench, tarn_tensor *tensor) {
   static const struct {
     const char *name;
     measure_body body;
-  } rows[] = {{"view.item", run_item}, {"view.at", run_at}};
+  } rows[] = {{"element.item", run_item}, {"element.at", run_at}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     if (!bench_wants(bench, rows[i].name)) continue;
     const measure_subject subjects[] = {{"tarn", rows[i].body, tensor},
@@ -139,7 +138,7 @@ static tarn_status run_pointer_loop(void *context, uint64_t iterations) {
 
 static tarn_status bench_loop(bench_run *bench, tarn_pool *pool) {
   static const int64_t shape[2] = {LOOP_SIZE, LOOP_SIZE};
-  const char *name = "view.accessor_sum_4096";
+  const char *name = "element.accessor_sum_4096";
   if (!bench_wants(bench, name)) return TARN_OK;
   loop_run run = {.sum = 0};
   tarn_status status = tarn_tensor_create(pool, TARN_F32, 2, shape, NULL, &run.matrix);

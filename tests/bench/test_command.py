@@ -386,7 +386,10 @@ class CommandTest(unittest.TestCase):
                 (["alloc", "--filter", "2threads.pair.64B"], "one thread"),
                 (["alloc", "--filter", "2threads.churn"], "one thread"),
                 (["alloc", "--filter", "scan.16k"], "16 free blocks"),
-                (["view"], "copy of the value"),
+                (["view", "--filter", "view."], "copy of the value"),
+                (["view", "--filter", "linear."], "address alone"),
+                (["view", "--filter", "element.item"], "address alone"),
+                (["view", "--filter", "element.accessor"], "raw pointer"),
                 (["copy", "--filter", "small"], "memcpy"),
                 (["copy", "--filter", "256"], "memcpy"),
                 (["transfer", "--on", "host", "--filter", "64KiB"], "memcpy")):
