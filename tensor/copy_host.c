@@ -68,7 +68,8 @@ static void fill_stage(line_stage *stage, size_t bytes) {
 typedef struct host_copy {
   const tarn__copy_walk *walk;
   const tarn__row_kernels *kernels;
-  line_stage *stage; /* NULL: stores as usual */
+  line_stage *stage;            /* NULL: stores as usual */
+  const tarn__columns *columns; /* of an interleave */
 } host_copy;
 
 typedef void plane_function(const host_copy *job, char *dst, const char *src);
@@ -124,6 +125,21 @@ static void copy_lines(const host_copy *job, char *dst, const char *src) {
       from += outer.src_stride;
     }
     if (walk->tile == INT64_MAX) return;
+  }
+}
+
+/* Pieces are whole vectors of any kernel. */
+static void interleave_columns(const host_copy *job, char *dst, const char *src) {
+  const tarn__copy_walk *walk = job->walk;
+  const int64_t unit = (int64_t)walk->unit_bytes, row_bytes = walk->outer.dst_stride;
+  const int64_t piece = STAGE_BYTES / row_bytes / LINE_BYTES * LINE_BYTES;
+  line_stage *stage = job->stage;
+  if (stage != NULL) aim_stage(stage, dst);
+  for (int64_t done = 0; done < walk->outer.count; done += piece) {
+    const int64_t count = at_most(piece, walk->outer.count - done);
+    char *to = stage != NULL ? stage->bytes + stage->end : dst + done * row_bytes;
+    tarn__row_interleave(job->kernels, job->columns, to, src + done * unit, count);
+    if (stage != NULL) fill_stage(stage, (size_t)(count * row_bytes));
   }
 }
 
@@ -183,6 +199,9 @@ static plane_function *plane_function_of(const tarn__copy_walk *walk, bool *is_s
     case TARN__COPY_BY_TRANSPOSE: /* has loops of its own */
     case TARN__COPY_BY_STRIDED:
       return copy_strided;
+    case TARN__COPY_BY_INTERLEAVE:
+      *is_staged = walk->is_streaming;
+      return interleave_columns;
     case TARN__COPY_BY_ROWS:
     case TARN__COPY_BY_GATHER:
     case TARN__COPY_BY_SCATTER:
@@ -261,7 +280,11 @@ static void run_part(const tarn__copy_walk *walk, char *dst, const char *src) {
     turn_planes(walk, dst, src);
     return;
   }
-  const host_copy job = {.walk = walk, .kernels = tarn__row_kernels_now()};
+  tarn__columns columns;
+  const host_copy job = {.walk = walk, .kernels = tarn__row_kernels_now(), .columns = &columns};
+  if (walk->executor == TARN__COPY_BY_INTERLEAVE) {
+    tarn__columns_make((int)walk->inner.count, walk->inner.src_stride, walk->unit_bytes, &columns);
+  }
   bool is_staged;
   plane_function *copy = plane_function_of(walk, &is_staged);
   if (is_staged) {

@@ -152,6 +152,34 @@ void tarn__row_gather(const tarn__row_kernels *kernels, char *dst, const char *s
                unit_bytes);
 }
 
+void tarn__columns_make(int count, int64_t pitch, size_t unit_bytes, tarn__columns *columns) {
+  const int unit = (int)unit_bytes;
+  columns->count = count;
+  columns->unit_bytes = unit;
+  columns->pitch = pitch;
+  memset(columns->order, 0x80, sizeof columns->order);
+  for (int c = 0; c < count; c++) {
+    for (int byte = 0; byte < TARN__LANE_BYTES; byte++) {
+      const int at = (byte / unit * count + c) * unit + byte % unit;
+      columns->order[at / TARN__LANE_BYTES][c][at % TARN__LANE_BYTES] = (uint8_t)byte;
+    }
+  }
+}
+
+void tarn__row_interleave(const tarn__row_kernels *kernels, const tarn__columns *columns, char *dst,
+                          const char *src, int64_t row_count) {
+  const int64_t unit = columns->unit_bytes, row_bytes = columns->count * unit;
+  const int64_t done =
+      kernels->interleave != NULL ? kernels->interleave(columns, dst, src, row_count) : 0;
+  if (done == row_count) return;
+  dst += done * row_bytes;
+  src += done * unit;
+  for (int c = 0; c < columns->count; c++) {
+    copy_plainly(dst + c * unit, src + c * columns->pitch, row_count - done, row_bytes, unit,
+                 (size_t)unit);
+  }
+}
+
 /* Both sides spaced, by way of a packed piece in the first-level cache. */
 static int64_t gather_and_scatter(const tarn__row_kernels *kernels, tarn__row_kernel *scatter,
                                   char *dst, const char *src, int64_t count, int64_t dst_stride,

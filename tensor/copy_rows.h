@@ -16,6 +16,22 @@
 /* `step` is in runs: from one of the source to the next, or in a scatter of the destination. */
 typedef int64_t tarn__row_kernel(char *dst, const char *src, int64_t count, int64_t step);
 
+enum { TARN__LANE_BYTES = 16, TARN__COLUMNS_MAX = 8 };
+
+/* A few stretches of the source, `pitch` bytes apart, from which come a run of each in turn. As
+ * many lanes of the destination are made of a lane of each column: order[i][c] says for each byte
+ * of lane i which one of column c's it is; 0x80 where it is another column's. */
+typedef struct tarn__columns {
+  int count;      /* 2 .. TARN__COLUMNS_MAX */
+  int unit_bytes; /* 1, 2, 4 or 8 */
+  int64_t pitch;
+  uint8_t order[TARN__COLUMNS_MAX][TARN__COLUMNS_MAX][TARN__LANE_BYTES];
+} tarn__columns;
+
+/* `row_count` runs of each column; says how many of them it did. */
+typedef int64_t tarn__interleave_kernel(const tarn__columns *columns, char *dst, const char *src,
+                                        int64_t row_count);
+
 typedef struct tarn__row_kernels {
   /* Whole lines to an aligned `dst`; `line_count` of them. */
   void (*stream)(char *dst, const char *src, size_t line_count);
@@ -24,9 +40,13 @@ typedef struct tarn__row_kernels {
   tarn__row_kernel *gather[5];  /* step 2 or more */
   tarn__row_kernel *flip[5];    /* step is -1 */
   tarn__row_kernel *scatter[5]; /* step 2 or more */
+  tarn__interleave_kernel *interleave;
 } tarn__row_kernels;
 
 extern const tarn__row_kernels tarn__rows_portable, tarn__rows_avx2, tarn__rows_avx512;
+
+/* What both of these interleave by: as fast as memory with the shorter vectors. */
+tarn__interleave_kernel tarn__interleave_avx2;
 
 const tarn__row_kernels *tarn__row_kernels_now(void);
 
@@ -37,6 +57,12 @@ void tarn__row_stream(const tarn__row_kernels *kernels, char *dst, const char *s
  * 0 too. */
 void tarn__row_gather(const tarn__row_kernels *kernels, char *dst, const char *src, int64_t count,
                       int64_t src_stride, size_t unit_bytes);
+
+void tarn__columns_make(int count, int64_t pitch, size_t unit_bytes, tarn__columns *columns);
+
+/* What it writes should fit the first-level cache. */
+void tarn__row_interleave(const tarn__row_kernels *kernels, const tarn__columns *columns, char *dst,
+                          const char *src, int64_t row_count);
 
 /* A line of any strides. */
 void tarn__row_copy(const tarn__row_kernels *kernels, char *dst, const char *src, int64_t count,

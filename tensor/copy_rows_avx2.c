@@ -1,4 +1,4 @@
-/* copy_rows_avx2.c: every other run, flips, and streaming stores by vectors of 32 bytes. */
+/* copy_rows_avx2.c: every other run, flips, interleaved columns, streaming stores, by 32 bytes. */
 #include <immintrin.h>
 
 #include "tensor/copy_rows.h"
@@ -7,6 +7,11 @@ enum { VECTOR_BYTES = 32, LINE_BYTES = 64 };
 
 static inline __m256i load(const char *src) {
   return _mm256_loadu_si256((const __m256i *)src);
+}
+
+/* 16 bytes, in both lanes. */
+static inline __m256i load_twice(const char *src) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)src));
 }
 
 static inline void store(char *dst, __m256i value) {
@@ -105,9 +110,66 @@ FLIP(8)
 FLIP(16)
 #undef FLIP
 
+/* --- interleaved columns --- */
+
+/* A vector of each column is two lanes, made one after the other in the destination. */
+static inline __attribute__((always_inline)) int64_t interleave(const tarn__columns *columns,
+                                                                char *dst, const char *src,
+                                                                int64_t row_count, int count) {
+  const int64_t rows = VECTOR_BYTES / columns->unit_bytes, pitch = columns->pitch;
+  __m256i order[TARN__COLUMNS_MAX][TARN__COLUMNS_MAX], from[TARN__COLUMNS_MAX];
+#pragma GCC unroll 8
+  for (int i = 0; i < count; i++) {
+#pragma GCC unroll 8
+    for (int c = 0; c < count; c++) order[i][c] = load_twice((const char *)columns->order[i][c]);
+  }
+  int64_t done = 0;
+  for (; done + rows <= row_count; done += rows, src += VECTOR_BYTES) {
+    char *next = dst + count * TARN__LANE_BYTES;
+#pragma GCC unroll 8
+    for (int c = 0; c < count; c++) from[c] = load(src + c * pitch);
+#pragma GCC unroll 8
+    for (int i = 0; i < count; i++) {
+      __m256i made = _mm256_shuffle_epi8(from[0], order[i][0]);
+#pragma GCC unroll 8
+      for (int c = 1; c < count; c++) {
+        made = _mm256_or_si256(made, _mm256_shuffle_epi8(from[c], order[i][c]));
+      }
+      _mm_storeu_si128((__m128i *)dst, _mm256_castsi256_si128(made));
+      _mm_storeu_si128((__m128i *)next, _mm256_extracti128_si256(made, 1));
+      dst += TARN__LANE_BYTES;
+      next += TARN__LANE_BYTES;
+    }
+    dst = next;
+  }
+  return done;
+}
+
+/* The number of columns is a constant wherever it is inlined. */
+int64_t tarn__interleave_avx2(const tarn__columns *columns, char *dst, const char *src,
+                              int64_t row_count) {
+  switch (columns->count) {
+    case 2:
+      return interleave(columns, dst, src, row_count, 2);
+    case 3:
+      return interleave(columns, dst, src, row_count, 3);
+    case 4:
+      return interleave(columns, dst, src, row_count, 4);
+    case 5:
+      return interleave(columns, dst, src, row_count, 5);
+    case 6:
+      return interleave(columns, dst, src, row_count, 6);
+    case 7:
+      return interleave(columns, dst, src, row_count, 7);
+    default:
+      return interleave(columns, dst, src, row_count, 8);
+  }
+}
+
 const tarn__row_kernels tarn__rows_avx2 = {
     .stream = stream,
     .fence = fence,
     .gather = {gather_1, gather_2, gather_4, gather_8, NULL},
     .flip = {flip_1, flip_2, flip_4, flip_8, flip_16},
+    .interleave = tarn__interleave_avx2,
 };

@@ -234,4 +234,5 @@ const tarn__row_kernels tarn__rows_avx512 = {
     .gather = {gather_1, gather_2, gather_4, gather_8, NULL},
     .flip = {flip_1, flip_2, flip_4, flip_8, flip_16},
     .scatter = {NULL, scatter_2, scatter_4, scatter_8, NULL},
+    .interleave = tarn__interleave_avx2,
 };

@@ -3,6 +3,8 @@
 
 #include "tensor/copy_transpose.h"
 
+enum { CACHE_LINE_BYTES = 64, STREAM_LINE_BYTES = 1024 };
+
 /* Runs of this length are copied one by one at the speed of memory. */
 enum { LONG_RUN_BYTES = 512 };
 
@@ -12,6 +14,11 @@ enum { GATHER_STEP_MAX = 4 };
 /* A line of fewer runs is not worth a kernel's call. */
 enum { LINE_COUNT_MIN = 8 };
 
+/* Turned rows of so few columns, and shorter than a line, leave a transpose little to turn at a
+ * time and no lines to stream: their columns are interleaved. That takes longer to start, which
+ * small copies and short columns do not win back. */
+enum { INTERLEAVE_COLUMNS_MAX = 8, INTERLEAVE_ROWS_MIN = 64, INTERLEAVE_TOTAL_MIN = 4096 };
+
 /* Tiles of a strided plane are this wide in bytes on both sides, and at least TILE_EDGE_MIN runs:
  * 2 x 64 lines of 64 bytes at most. */
 enum { TILE_BYTES = 128, TILE_EDGE_MIN = 16, TILE_EDGE_MAX = 64 };
@@ -19,8 +26,6 @@ enum { TILE_BYTES = 128, TILE_EDGE_MIN = 16, TILE_EDGE_MAX = 64 };
 /* Of a line that is gathered several times over, each time another run of it: what is read stays in
  * the first-level cache. */
 enum { GATHER_TILE_BYTES = 4096 };
-
-enum { CACHE_LINE_BYTES = 64, STREAM_LINE_BYTES = 1024 };
 
 enum { PARTS_PER_THREAD = 4 };
 
@@ -45,6 +50,8 @@ const char *tarn__copy_executor_name(tarn__copy_executor executor) {
       return "rows";
     case TARN__COPY_BY_TRANSPOSE:
       return "transpose";
+    case TARN__COPY_BY_INTERLEAVE:
+      return "interleave";
     case TARN__COPY_BY_GATHER:
       return "gather";
     case TARN__COPY_BY_SCATTER:
@@ -98,6 +105,15 @@ static void take_dims(tarn__copy_walk *walk, const tarn__copy_plan *plan, int32_
   }
 }
 
+/* Of a plane that a transpose could turn. */
+static bool is_interleaved(const tarn__copy_walk *walk) {
+  const int64_t unit = (int64_t)walk->unit_bytes, row_bytes = walk->inner.count * unit;
+  return walk->inner.count <= INTERLEAVE_COLUMNS_MAX && row_bytes < CACHE_LINE_BYTES &&
+         unit <= CACHE_LINE_BYTES / INTERLEAVE_COLUMNS_MAX && walk->outer.src_stride == unit &&
+         walk->outer.dst_stride == row_bytes && walk->outer.count >= INTERLEAVE_ROWS_MIN &&
+         walk->total_bytes >= INTERLEAVE_TOTAL_MIN;
+}
+
 static tarn__copy_executor choose(const tarn__copy_walk *walk, bool is_turned) {
   const int64_t unit = (int64_t)walk->unit_bytes, step = walk->inner.src_stride;
   const bool is_dense = walk->inner.dst_stride == unit;
@@ -106,9 +122,10 @@ static tarn__copy_executor choose(const tarn__copy_walk *walk, bool is_turned) {
   if (unit >= LONG_RUN_BYTES) return TARN__COPY_BY_ROWS;
   const bool is_small_step = step > 0 && step <= GATHER_STEP_MAX * unit;
   if (is_turned && !(is_dense && is_small_step && has_kernels)) {
-    return is_dense && has_kernels && magnitude(walk->outer.src_stride) == unit
-               ? TARN__COPY_BY_TRANSPOSE
-               : TARN__COPY_BY_STRIDED;
+    if (!is_dense || !has_kernels || magnitude(walk->outer.src_stride) != unit) {
+      return TARN__COPY_BY_STRIDED;
+    }
+    return is_interleaved(walk) ? TARN__COPY_BY_INTERLEAVE : TARN__COPY_BY_TRANSPOSE;
   }
   if (!has_kernels) return is_dense ? TARN__COPY_BY_GATHER : TARN__COPY_BY_ROWS;
   if (is_dense && step == -unit) return TARN__COPY_BY_FLIP;
@@ -217,10 +234,13 @@ static tarn__copy_dim *cut_dim(tarn__copy_walk *walk, int64_t count) {
   return found;
 }
 
-/* The most parts that any cut gives. */
+/* The most parts that any cut gives. Interleaved rows stay whole: as few
+ * parts as that find a wider dimension to cut. */
 static int64_t part_count_max(const tarn__copy_walk *walk) {
   if (walk->executor == TARN__COPY_BY_MEMCPY) return (int64_t)(walk->unit_bytes / CACHE_LINE_BYTES);
-  int64_t most = walk->outer.count > walk->inner.count ? walk->outer.count : walk->inner.count;
+  int64_t most = walk->outer.count;
+  const bool cuts_inner = walk->executor != TARN__COPY_BY_INTERLEAVE;
+  if (cuts_inner && walk->inner.count > most) most = walk->inner.count;
   for (int32_t d = 0; d < walk->rank; d++) {
     if (walk->loops[d].count > most) most = walk->loops[d].count;
   }

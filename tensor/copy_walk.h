@@ -16,11 +16,12 @@ typedef enum tarn__copy_executor {
   TARN__COPY_BY_MEMCPY,    /* one run; the only one that may overlap */
   TARN__COPY_BY_ROWS,      /* runs of some length */
   TARN__COPY_BY_TRANSPOSE, /* consecutive along `outer` in the source, `inner` in the destination */
-  TARN__COPY_BY_GATHER,    /* consecutive in the destination, spaced in the source */
-  TARN__COPY_BY_SCATTER,   /* spaced in the destination */
-  TARN__COPY_BY_BROADCAST, /* one run of the source again and again along `inner` */
-  TARN__COPY_BY_FLIP,      /* consecutive on both sides, in opposite directions */
-  TARN__COPY_BY_STRIDED,   /* anything else, in tiles where `tile` says so */
+  TARN__COPY_BY_INTERLEAVE, /* a transpose whose rows, of a few runs each, adjoin one another */
+  TARN__COPY_BY_GATHER,     /* consecutive in the destination, spaced in the source */
+  TARN__COPY_BY_SCATTER,    /* spaced in the destination */
+  TARN__COPY_BY_BROADCAST,  /* one run of the source again and again along `inner` */
+  TARN__COPY_BY_FLIP,       /* consecutive on both sides, in opposite directions */
+  TARN__COPY_BY_STRIDED,    /* anything else, in tiles where `tile` says so */
 } tarn__copy_executor;
 
 typedef struct tarn__copy_dim {

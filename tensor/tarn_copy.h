@@ -46,7 +46,8 @@ typedef struct tarn_copy_report {
   uint64_t run_count; /* contiguous runs after reduction */
   /* A literal. "none"; "memcpy": one run. By the CPU: "rows", long or evenly spaced runs;
    * "transpose", consecutive along one dimension in the source and along another in the
-   * destination; "gather" and "scatter", spaced in the source, in the destination; "broadcast", one
+   * destination; "interleave", the same where the destination takes a run each of a few stretches
+   * in turn; "gather" and "scatter", spaced in the source, in the destination; "broadcast", one
    * run again and again; "flip", a run backwards; "strided", anything else; "convert", to another
    * dtype. With a device: "rows", by calls of the stream; "staged", through packed host memory. */
   const char *executor;

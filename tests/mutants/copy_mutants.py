@@ -52,3 +52,19 @@ plant(
     "",
     first="test_copy_walk",
 )
+plant(
+    "columns_reach_behind_their_last_run",
+    "a vector of each column is loaded and written that reaches beyond its last run",
+    "tensor/copy_rows_avx2.c",
+    "done + rows <= row_count",
+    "done < row_count",
+    first="test_copy_rows",
+)
+plant(
+    "spaced_rows_are_interleaved",
+    "rows of a few runs are taken to adjoin one another where they do not",
+    "tensor/copy_walk.c",
+    "walk->outer.dst_stride == row_bytes && ",
+    "",
+    first="test_copy_walk",
+)

@@ -107,6 +107,56 @@ static void odd_strides_are_exact_at_every_level(void **state) {
   for_each_level(check_odd_strides);
 }
 
+/* Columns that end with the area or start with it, as the rows that are made of them do. */
+static void check_columns(const tarn__row_kernels *kernels, char *from, char *to, bool at_end,
+                          int64_t row_count, int count, int64_t pitch, int64_t unit) {
+  static char expected[AREA_BYTES];
+  tarn__columns columns;
+  const int64_t row_bytes = count * unit, size = row_count * row_bytes;
+  const int64_t distance = pitch < 0 ? -pitch : pitch;
+  const int64_t span = (count - 1) * distance + row_count * unit;
+  const char *src =
+      (at_end ? from + AREA_BYTES - span : from) + (pitch < 0 ? span - row_count * unit : 0);
+  char *dst = at_end ? to + AREA_BYTES - size : to;
+  memset(to, GUARD, AREA_BYTES);
+  memset(expected, GUARD, AREA_BYTES);
+  for (int64_t r = 0; r < row_count; r++) {
+    for (int c = 0; c < count; c++) {
+      memcpy(expected + (dst - to) + r * row_bytes + c * unit, src + c * pitch + r * unit,
+             (size_t)unit);
+    }
+  }
+  tarn__columns_make(count, pitch, (size_t)unit, &columns);
+  tarn__row_interleave(kernels, &columns, dst, src, row_count);
+  if (memcmp(to, expected, AREA_BYTES) != 0) {
+    fail_msg("%d rows of %d runs of %d, %d apart", (int)row_count, count, (int)unit, (int)pitch);
+  }
+}
+
+static void check_interleaved(const tarn__row_kernels *kernels) {
+  char *from = guarded_area(), *to = guarded_area();
+  uint64_t random = 17;
+  random_fill(&random, from, AREA_BYTES);
+  for (int64_t unit = 1; unit <= 8; unit *= 2) {
+    for (int count = 2; count <= TARN__COLUMNS_MAX; count++) {
+      for (int64_t rows = 1; rows < 300; rows += 1 + rows / 16) {
+        const int64_t pitch = rows * unit + random_in(&random, 0, 40);
+        for (int at_end = 0; at_end < 2; at_end++) {
+          check_columns(kernels, from, to, at_end != 0, rows, count, pitch, unit);
+          check_columns(kernels, from, to, at_end != 0, rows, count, -pitch, unit);
+        }
+      }
+    }
+  }
+  drop_area(from);
+  drop_area(to);
+}
+
+static void interleaved_columns_are_exact_at_every_level(void **state) {
+  (void)state;
+  for_each_level(check_interleaved);
+}
+
 static void check_stream(const tarn__row_kernels *kernels) {
   static char expected[AREA_BYTES];
   char *from = guarded_area(), *to = guarded_area();
@@ -154,6 +204,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(lines_are_exact_at_every_level),
       cmocka_unit_test(odd_strides_are_exact_at_every_level),
+      cmocka_unit_test(interleaved_columns_are_exact_at_every_level),
       cmocka_unit_test(streamed_bytes_are_exact_at_every_level),
       cmocka_unit_test(very_long_stretches_are_streamed_whole),
   };

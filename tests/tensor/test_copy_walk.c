@@ -69,6 +69,34 @@ static void each_kind_of_copy_has_its_executor(void **state) {
                    TARN__COPY_BY_STRIDED);
 }
 
+static tarn__copy_executor executor_of_columns(int64_t rows, int64_t columns,
+                                               size_t element_bytes) {
+  return walk_of(ROW_MAJOR(rows, columns), transposed(ROW_MAJOR(columns, rows)), element_bytes)
+      .executor;
+}
+
+static void few_long_columns_that_fill_the_destination_are_interleaved(void **state) {
+  (void)state;
+  assert_int_equal(executor_of_columns(5000, 3, 1), TARN__COPY_BY_INTERLEAVE);
+  assert_int_equal(executor_of_columns(5000, 8, 4), TARN__COPY_BY_INTERLEAVE);
+  assert_int_equal(executor_of_columns(5000, 9, 1), TARN__COPY_BY_TRANSPOSE);
+  /* Rows of a line, which a transpose can stream. */
+  assert_int_equal(executor_of_columns(5000, 8, 8), TARN__COPY_BY_TRANSPOSE);
+  assert_int_equal(executor_of_columns(5000, 3, 16), TARN__COPY_BY_TRANSPOSE);
+  /* Few bytes, and short columns of which there are many. */
+  assert_int_equal(executor_of_columns(1000, 3, 1), TARN__COPY_BY_TRANSPOSE);
+  tarn_layout src = ROW_MAJOR(1000, 3, 60);
+  assert_ok(tarn_layout_permute(&src, 3, (int32_t[]){0, 2, 1}));
+  assert_int_equal(walk_of(ROW_MAJOR(1000, 60, 3), src, 1).executor, TARN__COPY_BY_TRANSPOSE);
+  /* Rows with something between them, and columns that run backwards. */
+  tarn_layout spaced = ROW_MAJOR(5000, 4);
+  assert_ok(tarn_layout_narrow(&spaced, 1, 0, 3));
+  const tarn_layout columns = transposed(ROW_MAJOR(3, 5000));
+  assert_int_equal(walk_of(spaced, columns, 1).executor, TARN__COPY_BY_TRANSPOSE);
+  assert_int_equal(walk_of(ROW_MAJOR(5000, 3), sliced(columns, 0, -1), 1).executor,
+                   TARN__COPY_BY_TRANSPOSE);
+}
+
 static void a_transpose_of_backward_rows_is_walked_from_their_end(void **state) {
   (void)state;
   const tarn_layout square = ROW_MAJOR(32, 32);
@@ -122,10 +150,32 @@ static void only_large_destinations_with_whole_lines_are_streamed(void **state) 
 enum { BUFFER_BYTES = 1 << 16, GUARD = 0x5A };
 static char destination[BUFFER_BYTES], wanted[BUFFER_BYTES], source[BUFFER_BYTES];
 
+/* Planes of a few long columns, forwards or in the opposite order, into packed rows. */
+static void columns_pair(uint64_t *random, tarn_layout *to, tarn_layout *from,
+                         size_t *element_bytes) {
+  *element_bytes = (size_t)1 << random_in(random, 0, 3);
+  const int64_t columns = random_in(random, 2, 8), planes = random_in(random, 1, 3);
+  const int64_t most = (BUFFER_BYTES - 4096) / (int64_t)*element_bytes / planes / columns - 9;
+  const int64_t rows = random_in(random, 64, most < 3000 ? most : 3000);
+  const int64_t pitch = rows + random_in(random, 0, 9);
+  *to = ROW_MAJOR(planes, rows, columns);
+  *from = *to;
+  from->strides[0] = columns * pitch;
+  from->strides[1] = 1;
+  from->strides[2] = random_in(random, 0, 3) == 0 ? -pitch : pitch;
+  from->offset = from->strides[2] < 0 ? (columns - 1) * pitch : 0;
+  from->offset += random_in(random, 0, 63);
+  to->offset = random_in(random, 0, 63);
+}
+
 /* A random pair of layouts that fits the buffers. */
 static void random_pair(uint64_t *random, tarn_layout *to, tarn_layout *from,
                         size_t *element_bytes) {
   static const size_t sizes[] = {1, 2, 4, 8, 16, 3, 12, 32, 64, 640};
+  if (random_in(random, 0, 15) == 0) {
+    columns_pair(random, to, from, element_bytes);
+    return;
+  }
   for (;;) {
     int64_t shape[TARN_RANK_MAX], first, to_end, from_end;
     const bool is_large = random_in(random, 0, 7) == 0;
@@ -252,6 +302,7 @@ static void parts_are_not_made_for_one_thread_nor_too_small(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_kind_of_copy_has_its_executor),
+      cmocka_unit_test(few_long_columns_that_fill_the_destination_are_interleaved),
       cmocka_unit_test(a_transpose_of_backward_rows_is_walked_from_their_end),
       cmocka_unit_test(loops_around_short_reads_follow_the_source),
       cmocka_unit_test(interleaved_planes_are_gathered_while_they_are_cached),
