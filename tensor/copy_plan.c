@@ -32,16 +32,21 @@ static inline void insert_dim(tarn__copy_plan *plan, int64_t size, int64_t dst, 
   plan->src_strides[at] = src;
 }
 
+static bool has_no_elements(const tarn_layout *layout) {
+  for (int32_t d = 0; d < layout->rank; d++) {
+    if (layout->shape[d] == 0) return true;
+  }
+  return false;
+}
+
 /* Takes over what has more than one index, in bytes, as one with the dimension before where that is
  * so. A dimension that is flipped in the destination is walked backwards: the same pairs of
- * elements, and what is flipped on both sides is then flipped on none. False where there are no
- * elements. */
-static bool load_dims(const tarn_layout *dst, const tarn_layout *src, int64_t dst_element,
+ * elements, and what is flipped on both sides is then flipped on none. */
+static void load_dims(const tarn_layout *dst, const tarn_layout *src, int64_t dst_element,
                       int64_t src_element, tarn__copy_plan *plan) {
   for (int32_t d = 0; d < dst->rank; d++) {
     int64_t size = dst->shape[d];
     if (size == 1) continue;
-    if (size == 0) return false;
     int64_t to = dst->strides[d] * dst_element, from = src->strides[d] * src_element;
     if (to < 0) {
       plan->dst_offset += (size - 1) * to;
@@ -58,7 +63,6 @@ static bool load_dims(const tarn_layout *dst, const tarn_layout *src, int64_t ds
       insert_dim(plan, size, to, from);
     }
   }
-  return true;
 }
 
 static void merge_dims(tarn__copy_plan *plan) {
@@ -102,12 +106,12 @@ void tarn__copy_plan_make(const tarn_layout *dst, const tarn_layout *src, size_t
   plan->unit_count = 1;
   plan->unit_bytes = dst_element_bytes;
   plan->run_count = 0;
+  plan->dst_offset = plan->src_offset = 0;
+  /* Without elements, offset and strides are no bytes of any memory and may not fit. */
+  if (has_no_elements(dst)) return;
   plan->dst_offset = dst->offset * dst_element;
   plan->src_offset = src->offset * src_element;
-  if (!load_dims(dst, src, dst_element, src_element, plan)) {
-    plan->rank = 0;
-    return;
-  }
+  load_dims(dst, src, dst_element, src_element, plan);
   merge_dims(plan);
   absorb_unit(dst_element, src_element, plan);
   plan->run_count = 1;

@@ -128,6 +128,17 @@ static void check_reduced(const tarn__copy_plan *plan) {
 
 enum { BUFFER_BYTES = 1 << 16 };
 
+/* A layout without elements may have strides and an offset that no memory has. */
+static void without_elements_no_stride_is_counted_in_bytes(void **state) {
+  (void)state;
+  tarn_layout far;
+  const int64_t shape[] = {2, 0}, strides[] = {INT64_MAX / 2, 1};
+  assert_int_equal(tarn_layout_init_strided(&far, 2, shape, strides, INT64_MAX / 2), TARN_OK);
+  tarn__copy_plan plan = plan_of(far, far, 16);
+  assert_int_equal(plan.kind, TARN__COPY_NONE);
+  assert_int_equal(plan.run_count, 0);
+}
+
 static void running_a_plan_equals_copying_each_element(void **state) {
   (void)state;
   static const size_t sizes[] = {1, 2, 4, 8, 16, 3, 12, 32};
@@ -169,6 +180,7 @@ int main(void) {
       cmocka_unit_test(a_transpose_stays_two_dimensions),
       cmocka_unit_test(a_broadcast_source_has_stride_zero),
       cmocka_unit_test(no_elements_are_no_copy),
+      cmocka_unit_test(without_elements_no_stride_is_counted_in_bytes),
       cmocka_unit_test(running_a_plan_equals_copying_each_element),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
