@@ -505,6 +505,32 @@ static void what_cannot_be_copied_is_refused(void **state) {
   tarn_tensor_release(&dst);
 }
 
+/* Sums that wrap around would lie inside again. */
+static void numbers_that_are_no_layout_are_refused(void **state) {
+  (void)state;
+  int32_t numbers[6] = {0}, other[6] = {0};
+  tarn_tensor src = wrap_i32(numbers, 6), dst = wrap_i32(other, 6);
+  tarn_tensor far_src = src, far_dst = dst;
+  far_src.layout = far_dst.layout =
+      (tarn_layout){.rank = 1, .shape = {5}, .strides = {INT64_C(1) << 62}};
+  expect_failure(TARN_INVALID_ARGUMENT, &far_dst, &far_src);
+  far_src.layout = far_dst.layout =
+      (tarn_layout){.rank = 2, .shape = {INT64_C(1) << 32, INT64_C(1) << 32}, .strides = {0, 0}};
+  expect_failure(TARN_INVALID_ARGUMENT, &dst, &far_src);
+  expect_failure(TARN_INVALID_ARGUMENT, &far_dst, &far_src);
+  const int32_t ranks[] = {-1, TARN_RANK_MAX + 1, INT32_MAX};
+  for (int i = 0; i < 3; i++) {
+    far_src = src;
+    far_dst = dst;
+    far_src.layout.rank = far_dst.layout.rank = ranks[i];
+    expect_failure(TARN_INVALID_ARGUMENT, &far_dst, &far_src);
+    expect_failure(TARN_INVALID_ARGUMENT, &far_dst, &src);
+    expect_failure(TARN_INVALID_ARGUMENT, &dst, &far_src);
+  }
+  tarn_tensor_release(&src);
+  tarn_tensor_release(&dst);
+}
+
 /* The same answer for each dtype that can be written down, however short the way. */
 static void packed_copies_take_the_dtypes_that_there_are(void **state) {
   (void)state;
@@ -649,6 +675,7 @@ int main(void) {
       cmocka_unit_test(tangled_tensors_are_refused),
       cmocka_unit_test(a_copy_within_a_buffer_is_exact_or_refused),
       cmocka_unit_test(what_cannot_be_copied_is_refused),
+      cmocka_unit_test(numbers_that_are_no_layout_are_refused),
       cmocka_unit_test(packed_copies_take_the_dtypes_that_there_are),
       cmocka_unit_test(packed_copies_are_refused_for_all_reasons),
       cmocka_unit_test(device_memory_needs_a_stream),
