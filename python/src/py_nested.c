@@ -23,13 +23,15 @@ static bool is_list(PyObject *object) {
   return PyList_Check(object) || PyTuple_Check(object);
 }
 
-/* Borrowed. */
+/* A new reference: a number's __int__ is anybody's code, and may change the lists. */
 static PyObject *entry_of(PyObject *list, Py_ssize_t index) {
-  return PyList_Check(list) ? PyList_GetItem(list, index) : PyTuple_GetItem(list, index);
+  PyObject *entry = PyList_Check(list) ? PyList_GetItem(list, index) : PyTuple_GetItem(list, index);
+  Py_XINCREF(entry);
+  return entry;
 }
 
 static int find_shape(PyObject *object, nested *found) {
-  while (is_list(object)) {
+  while (is_list(object)) { /* nobody's code runs here, so what is borrowed stays */
     if (found->rank == TARN_RANK_MAX) {
       tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "lists nested more than %d deep", (int)TARN_RANK_MAX);
       return -1;
@@ -37,7 +39,7 @@ static int find_shape(PyObject *object, nested *found) {
     Py_ssize_t length = PySequence_Size(object);
     found->shape[found->rank++] = length;
     if (length == 0) break;
-    object = entry_of(object, 0);
+    object = PyList_Check(object) ? PyList_GetItem(object, 0) : PyTuple_GetItem(object, 0);
   }
   return 0;
 }
@@ -59,25 +61,29 @@ static int walk(PyObject *object, nested *state, int32_t dim,
   }
   for (Py_ssize_t i = 0; i < (Py_ssize_t)state->shape[dim]; i++) {
     PyObject *entry = entry_of(object, i);
-    if (!entry || walk(entry, state, dim + 1, visit) < 0) return -1;
+    int result = entry ? walk(entry, state, dim + 1, visit) : -1;
+    Py_XDECREF(entry);
+    if (result < 0) return -1;
   }
   return 0;
 }
 
-static int visit_kind(PyObject *number, nested *state) {
+static int visit_kind(PyObject *object, nested *state) {
+  PyObject *number = tarn__py_number_in(object);
+  if (!number) return -1;
   kind needed = kind_of_number(number);
-  if (needed == KIND_NONE) {
-    tarn__py_fail(TARN_PY_ERROR_TYPE, "elements are numbers, not %R", (PyObject *)Py_TYPE(number));
-    return -1;
-  }
+  Py_DECREF(number);
   if (needed > state->needed) state->needed = needed;
   return 0;
 }
 
-static int visit_fill(PyObject *number, nested *state) {
-  if (tarn__py_pack(number, state->dtype, state->next) < 0) return -1;
+static int visit_fill(PyObject *object, nested *state) {
+  PyObject *number = tarn__py_number_in(object);
+  if (!number) return -1;
+  int packed = tarn__py_pack(number, state->dtype, state->next);
+  Py_DECREF(number);
   state->next += state->element_bytes;
-  return 0;
+  return packed;
 }
 
 /* NumPy's and the array API's defaults: Python's own types. */

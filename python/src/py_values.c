@@ -153,15 +153,40 @@ bool tarn__py_is_number(PyObject *object) {
   return PyLong_Check(object) || PyFloat_Check(object) || PyComplex_Check(object);
 }
 
+/* item() of what has no dimensions; Py_None where that is no number. NULL with an exception. */
+static PyObject *item_in(PyObject *object) {
+  PyObject *rank = PyObject_GetAttrString(object, "ndim");
+  bool has_none = rank && PyLong_Check(rank) && PyLong_AsLong(rank) == 0;
+  Py_XDECREF(rank);
+  PyErr_Clear();
+  PyObject *number = has_none ? PyObject_CallMethod(object, "item", NULL) : Py_None;
+  if (!has_none) Py_INCREF(Py_None);
+  if (!number || tarn__py_is_number(number)) return number;
+  Py_DECREF(number);
+  Py_RETURN_NONE;
+}
+
+PyObject *tarn__py_number_in(PyObject *object) {
+  if (tarn__py_is_number(object)) {
+    Py_INCREF(object);
+    return object;
+  }
+  PyObject *number = item_in(object);
+  if (number != Py_None) return number;
+  Py_DECREF(number);
+  return tarn__py_fail(TARN_PY_ERROR_TYPE, "a number is needed, not %R",
+                       (PyObject *)Py_TYPE(object));
+}
+
 /* One element on the stack, broadcast. */
-int tarn__py_fill(const tarn_tensor *dst, PyObject *number) {
+int tarn__py_fill(const tarn_tensor *dst, PyObject *value) {
   _Alignas(ELEMENT_BYTES_MAX) unsigned char element[ELEMENT_BYTES_MAX] = {0};
   tarn_dtype dtype = tarn__py_packable(dst->dtype);
-  if (!tarn__py_is_number(number)) {
-    tarn__py_fail(TARN_PY_ERROR_TYPE, "a number is needed, not %R", (PyObject *)Py_TYPE(number));
-    return -1;
-  }
-  if (tarn__py_pack(number, dtype, element) < 0) return -1;
+  PyObject *number = tarn__py_number_in(value);
+  if (!number) return -1;
+  int packed = tarn__py_pack(number, dtype, element);
+  Py_DECREF(number);
+  if (packed < 0) return -1;
   tarn_blob blob = {
       .struct_size = sizeof blob, .address = element, .size_bytes = tarn_dtype_size_bytes(dtype)};
   tarn_tensor source;

@@ -16,6 +16,18 @@ import capsules
 from capsules import Producer
 
 
+class Boxed:
+    """A number as NumPy's scalars hold it."""
+
+    def __init__(self, number, ndim=0):
+        self.number, self.ndim = number, ndim
+
+    def item(self):
+        if isinstance(self.number, BaseException):
+            raise self.number
+        return self.number
+
+
 class Creation(unittest.TestCase):
     def test_a_new_tensor_says_what_it_is(self):
         t = tarn.empty((2, 3))
@@ -69,6 +81,33 @@ class Creation(unittest.TestCase):
                 call()
         with self.assertRaises((MemoryError, ValueError)):
             tarn.empty(2**62)
+
+    def test_a_number_may_come_in_a_zero_dimensional_array(self):
+        """As NumPy's scalars do, and 0-d tensors of any library."""
+        one, two = Boxed(1), tarn.asarray(2.5)
+        self.assertEqual(tarn.full(2, one, "int32").tolist(), [1, 1])
+        self.assertEqual(tarn.zeros(1).fill_(two).item(), 2.5)
+        self.assertEqual(tarn.asarray([[one, two], [3, Boxed(True)]]).tolist(), [[1, 2.5], [3, 1]])
+        self.assertEqual(tarn.asarray([one, 2]).dtype, "int64")
+        for bad in (Boxed("a"), Boxed(None), Boxed(1, ndim=1), Boxed(one), tarn.zeros(1)):
+            with self.assertRaises(TypeError):
+                tarn.zeros(1).fill_(bad)
+            with self.assertRaises(TypeError):
+                tarn.asarray([bad])
+        with self.assertRaises(ZeroDivisionError):
+            tarn.full(1, Boxed(ZeroDivisionError()))
+
+    def test_lists_may_change_while_they_are_read(self):
+        class Emptying(int):
+            def __int__(self):
+                rows.clear()
+                return 5
+
+        rows = [[Emptying(), 1, 2], [3, 4, 5]]
+        with self.assertRaises((IndexError, ValueError)):
+            tarn.asarray(rows, "int32")
+        rows = [[1, Emptying()]]
+        self.assertEqual(tarn.asarray(rows, "int32").tolist(), [[1, 5]])
 
 
 class Types(unittest.TestCase):
