@@ -90,13 +90,26 @@ static int too_many(Py_ssize_t count) {
   return -1;
 }
 
+/* An array or a tensor without dimensions has the methods of a sequence, but no length. */
+static bool is_one_integer(PyObject *object) {
+  if (!PyIndex_Check(object) || PyLong_Check(object)) return PyIndex_Check(object) != 0;
+  Py_ssize_t length = PySequence_Check(object) ? PySequence_Size(object) : -1;
+  PyErr_Clear();
+  return length < 0;
+}
+
 int tarn__py_int64s(PyObject *object, int64_t *values, int32_t *count) {
   *count = 0;
-  if (PyIndex_Check(object)) {
+  if (is_one_integer(object)) {
     *count = 1;
     return tarn__py_int64(object, &values[0]);
   }
   PyObject *items = PySequence_Tuple(object);
+  if (!items && PyErr_ExceptionMatches(PyExc_TypeError)) {
+    PyErr_Clear();
+    tarn__py_fail(TARN_PY_ERROR_TYPE, "an integer or a sequence of integers is needed, not %R",
+                  (PyObject *)Py_TYPE(object));
+  }
   if (!items) return -1;
   Py_ssize_t item_count = PyTuple_Size(items);
   int result = item_count > TARN_RANK_MAX ? too_many(item_count) : 0;
@@ -111,7 +124,7 @@ int tarn__py_int64s(PyObject *object, int64_t *values, int32_t *count) {
 int tarn__py_int64s_spread(PyObject *const *args, Py_ssize_t arg_count, int64_t *values,
                            int32_t *count) {
   *count = 0;
-  if (arg_count == 1 && !PyIndex_Check(args[0])) return tarn__py_int64s(args[0], values, count);
+  if (arg_count == 1) return tarn__py_int64s(args[0], values, count);
   if (arg_count > TARN_RANK_MAX) return too_many(arg_count);
   for (Py_ssize_t i = 0; i < arg_count; i++) {
     if (tarn__py_int64(args[i], &values[i]) < 0) return -1;

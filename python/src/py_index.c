@@ -38,18 +38,20 @@ static int apply_item(tarn_tensor *view, int32_t *dim, PyObject *item, Py_ssize_
     *dim = (int32_t)(view->layout.rank - taken_count);
     return 0;
   }
-  if (PyBool_Check(item) || !PyIndex_Check(item)) {
-    tarn__py_fail(TARN_PY_ERROR_INDEX,
-                  "a key is made of integers, slices, Ellipsis and None, not %R: what picks "
-                  "elements one by one would be a copy",
-                  (PyObject *)Py_TYPE(item));
-    return -1;
+  /* Arrays have __index__ as well, which raises TypeError for what is not one integer. */
+  bool is_index = !PyBool_Check(item) && PyIndex_Check(item);
+  Py_ssize_t index = is_index ? PyNumber_AsSsize_t(item, PyExc_IndexError) : -1;
+  if (index == -1 && PyErr_Occurred()) {
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) return -1;
+    PyErr_Clear();
+    is_index = false;
   }
-  int64_t index = 0;
-  Py_ssize_t converted = PyNumber_AsSsize_t(item, PyExc_IndexError);
-  if (converted == -1 && PyErr_Occurred()) return -1;
-  index = converted;
-  return refuse(tarn_tensor_select(view, *dim, index));
+  if (is_index) return refuse(tarn_tensor_select(view, *dim, index));
+  tarn__py_fail(TARN_PY_ERROR_INDEX,
+                "a key is made of integers, slices, Ellipsis and None, not %R: what picks elements "
+                "one by one would be a copy",
+                (PyObject *)Py_TYPE(item));
+  return -1;
 }
 
 static int apply_tuple(tarn_tensor *view, PyObject *key) {

@@ -179,6 +179,24 @@ class Indexing(unittest.TestCase):
         with self.assertRaises(TypeError):
             [1][tarn.zeros(())]
 
+    def test_a_shape_may_be_any_sequence(self):
+        for shape in (tarn.asarray([2, 3]), array.array("i", [2, 3]), range(2, 4), [2, 3]):
+            self.assertEqual(tarn.zeros(shape).shape, (2, 3))
+            self.assertEqual(tarn.zeros(6).reshape(shape).shape, (2, 3))
+        self.assertEqual(tarn.zeros(tarn.asarray([4])).shape, (4,))
+        self.assertEqual(tarn.zeros(tarn.asarray(4)).shape, (4,))
+        for bad in (2.0, None, (2, 3.0)):
+            with self.assertRaisesRegex(TypeError, "integer"):
+                tarn.zeros(bad)
+
+    def test_arrays_of_indices_are_refused_as_copies(self):
+        for key in (tarn.asarray([0, 1]), tarn.asarray([True, False]), tarn.asarray(True),
+                    (0, tarn.asarray([0, 1])), 1.0, [0]):
+            with self.assertRaisesRegex(IndexError, "would be a copy"):
+                self.t[key]
+            with self.assertRaisesRegex(IndexError, "would be a copy"):
+                self.t[key] = 0
+
 
 class Copies(unittest.TestCase):
     def test_what_copied_says_so(self):
