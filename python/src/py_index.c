@@ -106,6 +106,19 @@ Py_ssize_t tarn__py_index_length(PyObject *self) {
   return -1;
 }
 
+/* Python would compare the rows by ==, which is identity, and so answer False. */
+int tarn__py_index_contains(PyObject *self, PyObject *value) {
+  (void)self, (void)value;
+  PyErr_SetString(PyExc_TypeError, "`in` compares elements: ask t.numpy() or t.tolist()");
+  return -1;
+}
+
+PyObject *tarn__py_index_iterate(PyObject *self) {
+  if (tarn__py_tensor_of(self)->layout.rank > 0) return PySeqIter_New(self);
+  PyErr_SetString(PyExc_TypeError, "iteration over a tensor without dimensions");
+  return NULL;
+}
+
 PyObject *tarn__py_index_item(PyObject *self, Py_ssize_t index) {
   tarn_tensor view = *tarn__py_tensor_of(self);
   if (view.layout.rank == 0) {

@@ -232,6 +232,8 @@ static PyType_Slot slots[] = {
     {Py_mp_ass_subscript, tarn__py_index_set},
     {Py_sq_length, tarn__py_index_length},
     {Py_sq_item, tarn__py_index_item},
+    {Py_sq_contains, tarn__py_index_contains},
+    {Py_tp_iter, tarn__py_index_iterate},
     {Py_nb_float, tarn__py_value_float},
     {Py_nb_int, tarn__py_value_int},
     {Py_nb_index, tarn__py_value_index},

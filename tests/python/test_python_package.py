@@ -1,5 +1,6 @@
 # test_python_package.py: the package alone, without NumPy, PyTorch or JAX.
 import array
+import collections.abc
 import copy
 import ctypes
 import gc
@@ -196,6 +197,14 @@ class Indexing(unittest.TestCase):
                 self.t[key]
             with self.assertRaisesRegex(IndexError, "would be a copy"):
                 self.t[key] = 0
+
+    def test_what_compares_elements_is_refused_and_not_wrong(self):
+        with self.assertRaisesRegex(TypeError, "tolist"):
+            1 in self.t
+        with self.assertRaises(TypeError):
+            iter(self.t[0, 0])
+        self.assertEqual([row.tolist() for row in iter(self.t)], self.t.tolist())
+        self.assertIsInstance(self.t, collections.abc.Iterable)
 
 
 class Copies(unittest.TestCase):
