@@ -162,14 +162,15 @@ static PyObject *tensor_repr(PyObject *self) {
   PyObject *dtype = tarn__py_dtype_object(tensor->dtype);
   PyObject *shape = tensor_get_shape(self, NULL), *device = tensor_get_device(self, NULL);
   PyObject *elements = NULL, *text = NULL;
-  bool is_shown = tarn_tensor_element_count(tensor) <= SHOWN_ELEMENTS_MAX;
+  int64_t element_count = tarn_tensor_element_count(tensor);
+  bool is_shown = element_count > 0 && element_count <= SHOWN_ELEMENTS_MAX;
   if (is_shown) elements = PyObject_CallMethod(self, "tolist", NULL);
   if (is_shown && !elements) PyErr_Clear(); /* a repr says what it can */
   if (dtype && shape && device) {
     text = elements ? PyUnicode_FromFormat("tarn.Tensor(%R, dtype=%S, device='%U')", elements,
                                            dtype, device)
-                    : PyUnicode_FromFormat("tarn.Tensor(..., shape=%R, dtype=%S, device='%U')",
-                                           shape, dtype, device);
+                    : PyUnicode_FromFormat("tarn.Tensor(%s, shape=%R, dtype=%S, device='%U')",
+                                           element_count ? "..." : "[]", shape, dtype, device);
   }
   Py_XDECREF(dtype);
   Py_XDECREF(shape);

@@ -110,6 +110,13 @@ class Creation(unittest.TestCase):
         rows = [[1, Emptying()]]
         self.assertEqual(tarn.asarray(rows, "int32").tolist(), [[1, 5]])
 
+    def test_a_repr_is_short(self):
+        self.assertEqual(repr(tarn.asarray([1, 2], "int8")),
+                         "tarn.Tensor([1, 2], dtype=int8, device='cpu')")
+        self.assertEqual(repr(tarn.zeros((2**40, 0))),
+                         "tarn.Tensor([], shape=(1099511627776, 0), dtype=float32, device='cpu')")
+        self.assertLess(len(repr(tarn.zeros(10**6))), 100)
+
 
 class Types(unittest.TestCase):
     def test_a_type_has_one_object_and_equals_its_name(self):
