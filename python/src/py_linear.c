@@ -19,7 +19,7 @@ typedef struct tarn_py_span {
   PyObject_HEAD PyObject *tensor;
   tarn_linear_span span;
   tarn_stream *stream; /* the device's; borrowed */
-  PyObject *data;      /* the memoryview that .data has given out */
+  PyObject *data;      /* a weak reference to the memoryview that .data has given out */
   Py_ssize_t export_count, element_count, element_bytes;
   uint32_t access;
   bool is_open, is_ending;
@@ -58,15 +58,30 @@ static int end(tarn_py_span *self) {
   return status == TARN_OK ? 0 : -1;
 }
 
+/* The memoryview where it still is and was not released; NULL without an exception else. Weakly,
+ * because it holds the span: together they would never go. */
+static PyObject *given_view(tarn_py_span *self) {
+  PyObject *view = self->data ? PyWeakref_GetObject(self->data) : NULL;
+  if (!view || view == Py_None) return NULL;
+  Py_INCREF(view);
+  PyObject *size = PyObject_GetAttrString(view, "nbytes");
+  PyErr_Clear();
+  if (!size) Py_CLEAR(view);
+  Py_XDECREF(size);
+  return view;
+}
+
 /* Ends the span, or says that it cannot yet. */
 static int close_span(tarn_py_span *self) {
   if (!self->is_open) return 0;
-  if (self->data) {
-    PyObject *released = PyObject_CallMethod(self->data, "release", NULL);
+  PyObject *view = given_view(self);
+  if (view) {
+    PyObject *released = PyObject_CallMethod(view, "release", NULL);
     if (!released) PyErr_Clear(); /* a view of it is still there, and counted below */
     Py_XDECREF(released);
-    Py_CLEAR(self->data);
+    Py_DECREF(view);
   }
+  Py_CLEAR(self->data);
   if (self->export_count == 0) return end(self);
   self->is_ending = true;
   tarn__py_fail(TARN_PY_ERROR_BUSY,
@@ -136,9 +151,13 @@ static PyObject *span_exit(PyObject *object, PyObject *const *args, Py_ssize_t c
 static PyObject *span_get_data(PyObject *object, void *unused) {
   (void)unused;
   tarn_py_span *self = (tarn_py_span *)object;
-  if (!self->data) self->data = PyMemoryView_FromObject(object);
-  Py_XINCREF(self->data);
-  return self->data;
+  PyObject *view = given_view(self);
+  if (view) return view;
+  Py_CLEAR(self->data);
+  view = PyMemoryView_FromObject(object);
+  if (view) self->data = PyWeakref_NewRef(view, NULL);
+  if (view && !self->data) Py_CLEAR(view);
+  return view;
 }
 
 static PyObject *span_get_zero_copy(PyObject *object, void *unused) {
@@ -160,6 +179,7 @@ static void span_dealloc(PyObject *object) {
     if (end(self) < 0) PyErr_WriteUnraisable(NULL);
     PyErr_Restore(error, value, traceback);
   }
+  Py_XDECREF(self->data);
   Py_XDECREF(self->tensor);
   PyObject_Free(object);
   Py_DECREF(type);

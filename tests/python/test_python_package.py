@@ -375,6 +375,21 @@ class Linear(unittest.TestCase):
         with self.assertRaises(BufferError):
             memoryview(span)
 
+    def test_a_span_forgets_the_view_that_it_gave(self):
+        t = tarn.zeros((2, 2), "int32")
+        with t.T.linear("rw") as span:
+            with span.data as view:
+                view[0] = 3
+            self.assertEqual(span.data[0], 3)
+            self.assertIs(span.data, view := span.data)
+        with self.assertRaises(ValueError):
+            view[0]
+        uses = t.storage_use_count()
+        abandoned = t.T.linear("rw").__enter__()
+        abandoned.data[1] = 8
+        del abandoned
+        self.assertEqual((t.storage_use_count(), t.tolist()), (uses, [[3, 0], [8, 0]]))
+
 
 class DLPack(unittest.TestCase):
     def test_names_and_versions(self):
