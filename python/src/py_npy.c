@@ -62,6 +62,14 @@ static PyObject *module_load(ARGUMENTS) {
       parse_mode(values[1], &is_mapped, &options.mode) < 0) {
     return NULL;
   }
+  tarn_device device;
+  if (tarn__py_device_parse(values[3], &device) < 0) return NULL;
+  bool has_pool = values[2] && values[2] != Py_None;
+  if (is_mapped && (has_pool || device.type != TARN_DEVICE_CPU)) {
+    return tarn__py_fail(TARN_PY_ERROR_ARGUMENT,
+                         "a mapped file is the CPU's memory of no pool: without mmap_mode it is "
+                         "loaded");
+  }
   tarn_pool *pool = is_mapped ? NULL : tarn__py_pool_choose(values[2], values[3]);
   tarn_stream *stream = NULL;
   if (!is_mapped &&

@@ -4,9 +4,11 @@ import collections.abc
 import copy
 import ctypes
 import gc
+import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 import weakref
@@ -391,6 +393,18 @@ class Linear(unittest.TestCase):
         self.assertEqual((t.storage_use_count(), t.tolist()), (uses, [[3, 0], [8, 0]]))
 
 
+class Files(unittest.TestCase):
+    def test_a_mapping_has_no_pool_and_no_device(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "a.npy")
+            tarn.save_npy(path, tarn.zeros(3))
+            for mode in ("r", "c", "r+"):
+                tarn.load_npy(path, mmap_mode=mode, pool=None, device="cpu")
+                for options in ({"device": "cuda"}, {"pool": tarn.default_pool()}):
+                    with self.assertRaisesRegex(ValueError, "mapped"):
+                        tarn.load_npy(path, mmap_mode=mode, **options)
+
+
 class DLPack(unittest.TestCase):
     def test_names_and_versions(self):
         t = tarn.zeros((2, 3))
@@ -626,7 +640,6 @@ class Process(unittest.TestCase):
     def test_every_public_name_has_a_type(self):
         """The stub names what the extension has, and nothing else."""
         import ast
-        import os
         stub = os.path.join(os.path.dirname(tarn.__file__), "__init__.pyi")
         with open(stub, encoding="utf-8") as file:
             tree = ast.parse(file.read())
