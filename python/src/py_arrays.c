@@ -242,12 +242,22 @@ typedef struct interface {
   tarn_py_memory memory;
 } interface;
 
+/* One or two digits; 0 for anything else. */
+static int bytes_of(const char *digits, Py_ssize_t length) {
+  int bytes = 0;
+  for (Py_ssize_t i = 0; i < length; i++) {
+    if (length > 2 || digits[i] < '0' || digits[i] > '9') return 0;
+    bytes = 10 * bytes + (digits[i] - '0');
+  }
+  return bytes;
+}
+
 static int read_type_string(PyObject *text, tarn_dtype *dtype) {
   Py_ssize_t length;
   const char *type = text && PyUnicode_Check(text) ? PyUnicode_AsUTF8AndSize(text, &length) : NULL;
   if (type && length >= 3 && (type[0] == '<' || type[0] == '|')) {
     char kind = type[1];
-    int bytes = atoi(type + 2);
+    int bytes = bytes_of(type + 2, length - 2);
     tarn_dtype_code code = kind == 'i'   ? TARN_CODE_INT
                            : kind == 'u' ? TARN_CODE_UINT
                            : kind == 'f' ? TARN_CODE_FLOAT
@@ -313,7 +323,11 @@ static PyObject *from_dict(PyObject *object, PyObject *dict, tarn_device device)
   if (!PyDict_Check(dict)) {
     return tarn__py_fail(TARN_PY_ERROR_TYPE, "an array interface is a dict, not %R", dict);
   }
-  if (read_interface(dict, &read) < 0 || tarn__py_wrap(&read.memory, &tensor) < 0) return NULL;
+  /* The __index__ of its numbers is anybody's code, and may change the dict. */
+  PyObject *copy = PyDict_Copy(dict);
+  int result = copy ? read_interface(copy, &read) : -1;
+  Py_XDECREF(copy);
+  if (result < 0 || tarn__py_wrap(&read.memory, &tensor) < 0) return NULL;
   Py_INCREF(object); /* the deleter's */
   return tarn__py_tensor_take(&tensor, /*was_copied=*/false);
 }

@@ -187,7 +187,7 @@ static int parse_name(const char *name, tarn_dtype *dtype) {
 static int parse_text(PyObject *text, tarn_dtype *dtype) {
   Py_ssize_t length;
   const char *name = PyUnicode_AsUTF8AndSize(text, &length);
-  if (!name) return -1;
+  if (!name || strlen(name) != (size_t)length) return -1;
   static const char *const prefixes[] = {"torch.", "tarn."};
   for (int i = 0; i < 2; i++) {
     size_t prefix_length = strlen(prefixes[i]);

@@ -59,7 +59,8 @@ int tarn__py_device_parse(PyObject *object, tarn_device *device) {
   if (!text) return -1;
   Py_ssize_t length;
   const char *name = PyUnicode_AsUTF8AndSize(text, &length);
-  int result = name ? parse_device_name(name, device) : -1;
+  bool is_whole = name && strlen(name) == (size_t)length;
+  int result = is_whole ? parse_device_name(name, device) : -1;
   if (result < 0 && !PyErr_Occurred()) {
     tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "%R is no device: 'cpu', 'cuda', 'cuda:1', 'cuda_host'",
                   object);

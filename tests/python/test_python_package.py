@@ -31,6 +31,15 @@ class Boxed:
         return self.number
 
 
+class Interface:
+    """Four float64 of zero, told as the array interface tells."""
+
+    def __init__(self, **changes):
+        self.memory = (ctypes.c_double * 4)()
+        self.__array_interface__ = {"shape": (4,), "typestr": "<f8", "version": 3, "strides": None,
+                                    "data": (ctypes.addressof(self.memory), False), **changes}
+
+
 class Creation(unittest.TestCase):
     def test_a_new_tensor_says_what_it_is(self):
         t = tarn.empty((2, 3))
@@ -132,6 +141,25 @@ class Types(unittest.TestCase):
         self.assertEqual((tarn.complex128.name, tarn.complex128.itemsize), ("complex128", 16))
         self.assertIs(pickle.loads(pickle.dumps(tarn.int32)), tarn.int32)
         self.assertIs(copy.deepcopy(tarn.int32), tarn.int32)
+
+    def test_names_are_read_to_their_end(self):
+        with self.assertRaises(TypeError):
+            tarn.zeros(1, "float32\0x")
+        with self.assertRaises(ValueError):
+            tarn.zeros(1, device="cpu\0x")
+        for typestr in ("<f8\0", "<f8 ", "<f8x", "<f08x", "<f-8"):
+            with self.assertRaises(TypeError):
+                tarn.asarray(Interface(typestr=typestr))
+
+    def test_an_interface_may_change_while_it_is_read(self):
+        class Two:
+            def __index__(self):
+                interface.clear()
+                return 2
+
+        fake = Interface(shape=(Two(),), strides=tuple([8]))
+        interface = fake.__array_interface__
+        self.assertEqual(tarn.asarray(fake).tolist(), [0.0, 0.0])
 
 
 class Indexing(unittest.TestCase):
