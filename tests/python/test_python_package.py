@@ -671,22 +671,28 @@ class Process(unittest.TestCase):
         stub = os.path.join(os.path.dirname(tarn.__file__), "__init__.pyi")
         with open(stub, encoding="utf-8") as file:
             tree = ast.parse(file.read())
-        typed = {}
+        typed, assigned = {}, {}
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
                 typed[node.name] = {
                     item.name if isinstance(item, ast.FunctionDef) else item.target.id
                     for item in node.body if isinstance(item, (ast.FunctionDef, ast.AnnAssign))}
+                assigned[node.name] = {item.target.id for item in node.body
+                                       if isinstance(item, ast.AnnAssign)}
             elif isinstance(node, ast.FunctionDef):
                 typed[node.name] = None
             elif isinstance(node, ast.AnnAssign):
                 typed[node.target.id] = None
+        for node in ast.walk(tree):  # in this module the word is an element type
+            self.assertFalse(isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+                             and node.id == "bool", "line " + str(getattr(node, "lineno", 0)))
         public = {name for name in vars(tarn) if not name.startswith("_")}
         self.assertEqual(public, {name for name in typed if not name.startswith("_")})
         for kind in (tarn.Tensor, tarn.Pool, tarn.DType, tarn.LinearSpan):
             names = {name for name in vars(kind) if not name.startswith("_")}
             stubbed = {name for name in typed[kind.__name__] if not name.startswith("_")}
             self.assertEqual(names, stubbed, kind)
+            self.assertEqual(assigned[kind.__name__], set(), "properties are read-only")
 
 
 if __name__ == "__main__":
