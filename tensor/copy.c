@@ -62,12 +62,13 @@ static inline size_t common_element_bytes(tarn_dtype dst, tarn_dtype src) {
 static tarn_status check_inside(const tarn_tensor *tensor, const char *which,
                                 size_t element_bytes) {
   const tarn_layout *layout = &tensor->layout;
-  tarn__reach reach;
-  if (!tarn__layout_reach(layout->rank, layout->shape, layout->strides, layout->offset, &reach)) {
+  int64_t first, end;
+  if (!tarn_inline_reach(layout->rank, layout->shape, layout->strides, layout->offset, &first,
+                         &end)) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "the numbers of the %s are those of no layout", which);
   }
   size_t end_bytes, size_bytes = tarn_storage_size_bytes(tensor->storage);
-  if (reach.first >= 0 && tarn_size_mul((size_t)reach.end, element_bytes, &end_bytes) &&
+  if (first >= 0 && tarn_size_mul((size_t)end, element_bytes, &end_bytes) &&
       end_bytes <= size_bytes) {
     return TARN_OK;
   }
@@ -75,7 +76,7 @@ static tarn_status check_inside(const tarn_tensor *tensor, const char *which,
                    "elements %" PRId64 " to %" PRId64
                    " of the %s do not lie in its storage of %zu "
                    "bytes",
-                   reach.first, reach.end - 1, which, size_bytes);
+                   first, end - 1, which, size_bytes);
 }
 
 /* Fills in what the elements are, and how the source's become the destination's. */
