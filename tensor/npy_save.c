@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tensor/layout.h"
 #include "tensor/npy.h"
 #include "tensor/npy_header.h"
 #include "tensor/tarn_copy.h"
@@ -203,19 +204,23 @@ static tarn_status write_elements(const draft *self, const tarn_tensor *tensor,
 /* A tensor is a value, so somebody may have written any numbers into it; and an expanded one may
  * name more than a file holds. */
 static tarn_status check_size(const tarn_tensor *tensor) {
-  int64_t first, end;
+  const tarn_layout *layout = &tensor->layout;
+  tarn__reach reach;
+  if (!tarn__layout_reach(layout->rank, layout->shape, layout->strides, layout->offset, &reach)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "the numbers of the tensor are those of no layout");
+  }
   const size_t size_bytes = tarn_tensor_size_bytes(tensor);
   const size_t storage_bytes = tarn_storage_size_bytes(tensor->storage);
   if (size_bytes > PTRDIFF_MAX - TARN__NPY_WRITTEN_BYTES_MAX) {
     return tarn_fail(TARN_TOO_LARGE, "a .npy file of %zu bytes", size_bytes);
   }
-  tarn_layout_bounds(&tensor->layout, &first, &end);
-  if (first >= 0 && (uint64_t)end <= storage_bytes / tarn_dtype_size_bytes(tensor->dtype)) {
+  if (reach.first >= 0 &&
+      (uint64_t)reach.end <= storage_bytes / tarn_dtype_size_bytes(tensor->dtype)) {
     return TARN_OK;
   }
   return tarn_fail(TARN_INVALID_ARGUMENT,
                    "elements %" PRId64 " to %" PRId64 " do not lie in a storage of %zu bytes",
-                   first, end - 1, storage_bytes);
+                   reach.first, reach.end - 1, storage_bytes);
 }
 
 static tarn_status check(const tarn_tensor *tensor, const char *path,

@@ -301,6 +301,10 @@ static void wrong_arguments_are_refused(void **state) {
   wrong = tensor;
   wrong.layout.shape[0] = 7;
   assert_status(tarn_npy_save(&wrong, path, NULL, NULL), TARN_INVALID_ARGUMENT);
+  wrong.layout = (tarn_layout){.rank = 1, .shape = {5}, .strides = {INT64_C(1) << 62}}; /* wraps */
+  assert_status(tarn_npy_save(&wrong, path, NULL, NULL), TARN_INVALID_ARGUMENT);
+  wrong.layout.rank = INT32_MAX;
+  assert_status(tarn_npy_save(&wrong, path, NULL, NULL), TARN_INVALID_ARGUMENT);
   wrong = tensor;
   assert_ok(tarn_tensor_select(&wrong, 0, 0));
   assert_ok(tarn_tensor_expand(&wrong, 2, (const int64_t[]){INT64_C(1) << 31, INT64_C(1) << 31}));
