@@ -5,6 +5,7 @@
 
 #include "tensor/copy_convert.h"
 #include "tensor/copy_walk.h"
+#include "tensor/layout.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_copy_threads.h"
 
@@ -61,6 +62,21 @@ static void say_walk(writer *out, const tarn__copy_walk *walk, int thread_count)
   say_dim(out, "inner", &walk->inner);
 }
 
+/* Nobody asks where the memory ends; but offsets and strides are counted in bytes. */
+static tarn_status check_bytes(const tarn_layout *layout, int64_t element_bytes) {
+  tarn__reach reach;
+  int64_t bytes;
+  if (!tarn__layout_reach(layout->rank, layout->shape, layout->strides, layout->offset, &reach)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "numbers that are those of no layout");
+  }
+  if (tarn_int64_mul(reach.first, element_bytes, &bytes) &&
+      tarn_int64_mul(reach.end, element_bytes, &bytes)) {
+    return TARN_OK;
+  }
+  return tarn_fail(TARN_TOO_LARGE, "elements %" PRId64 " to %" PRId64 " of %" PRId64 " bytes",
+                   reach.first, reach.end - 1, element_bytes);
+}
+
 tarn_status tarn_copy_explain(const tarn_tensor *dst, const tarn_tensor *src, int thread_count,
                               char text[TARN_COPY_TEXT_BYTES]) {
   if (text == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the text");
@@ -76,6 +92,10 @@ tarn_status tarn_copy_explain(const tarn_tensor *dst, const tarn_tensor *src, in
     status = tarn__convert_find(dst->dtype, src->dtype, &convert);
     if (status != TARN_OK) return status;
   }
+  const size_t element_bytes = tarn_dtype_size_bytes(dst->dtype);
+  status = check_bytes(&dst->layout, (int64_t)element_bytes);
+  if (status == TARN_OK) status = check_bytes(&src->layout, (int64_t)element_bytes);
+  if (status != TARN_OK) return status;
   tarn_layout from = src->layout;
   status = tarn_layout_expand(&from, dst->layout.rank, dst->layout.shape);
   if (status != TARN_OK) return status;

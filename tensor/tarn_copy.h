@@ -73,8 +73,8 @@ enum { TARN_COPY_TEXT_BYTES = 2048 };
  * many as tarn_copy_thread_count says): the executor, the run, the dimensions in the order in which
  * they are walked, with their sizes and strides, whether the destination is written around the
  * caches, and in how many parts. Looks at dtypes and layouts only: storages may be NULL, nothing is
- * copied, and bounds, overlap and devices are not checked. For people, not for programs: the
- * wording may change. */
+ * copied, and bounds, overlap and devices are not checked; TARN_TOO_LARGE where bytes do not fit 63
+ * bits. For people, not for programs: the wording may change. */
 TARN_API TARN_NODISCARD tarn_status tarn_copy_explain(const tarn_tensor *dst,
                                                       const tarn_tensor *src, int thread_count,
                                                       char text[TARN_COPY_TEXT_BYTES]);

@@ -210,6 +210,11 @@ static void what_cannot_be_explained_is_refused(void **state) {
   assert_status(tarn_copy_explain(&a, NULL, 1, text), TARN_INVALID_ARGUMENT);
   assert_status(tarn_copy_explain(&a, &a, 1, NULL), TARN_INVALID_ARGUMENT);
   assert_status(tarn_copy_explain(&a, &a, -1, text), TARN_INVALID_ARGUMENT);
+  b.layout = (tarn_layout){.rank = 1, .shape = {3}, .strides = {INT64_MAX / 4}};
+  assert_status(tarn_copy_explain(&a, &b, 1, text), TARN_TOO_LARGE);
+  assert_status(tarn_copy_explain(&b, &a, 1, text), TARN_TOO_LARGE);
+  b.layout.rank = TARN_RANK_MAX + 1;
+  assert_status(tarn_copy_explain(&b, &b, 1, text), TARN_INVALID_ARGUMENT);
   a.dtype.bits = 5;
   assert_status(tarn_copy_explain(&a, &a, 1, text), TARN_NOT_SUPPORTED);
 }
