@@ -12,6 +12,7 @@
 #include "python/src/py_errors.h"
 #include "python/src/py_index.h"
 #include "python/src/py_linear.h"
+#include "python/src/py_pieces.h"
 #include "python/src/py_pool.h"
 #include "python/src/py_values.h"
 #include "python/src/py_views.h"
@@ -265,6 +266,7 @@ int tarn__py_tensor_init(PyObject *module) {
   if (!methods[0].ml_name) {
     add_methods(own_methods);
     add_methods(tarn__py_view_methods);
+    add_methods(tarn__py_piece_methods);
     add_methods(tarn__py_copy_methods);
     add_methods(tarn__py_value_methods);
     add_methods(tarn__py_array_methods);

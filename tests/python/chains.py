@@ -125,6 +125,27 @@ def random_new_shape(rng, shape):
     return tuple(new)
 
 
+def random_pieces(rng, name, rank, size):
+    """Arguments of a call that gives a list of views, and which of them goes on."""
+    if name == "chunk" or (name == "tensor_split" and rng.random() < 0.5):
+        number = rng.randint(0 if rng.random() < 0.1 else 1, 5)
+    elif name == "tensor_split":
+        number = tuple(rng.randint(-1, size + 1) for _ in range(rng.randint(0, 3)))
+    elif rng.random() < 0.6:
+        number = rng.randint(0 if rng.random() < 0.1 else 1, size + 2)
+    else:
+        cut = rng.randint(0, size)
+        number = (cut, 0, size - cut) if rng.random() < 0.9 else (cut, size + 1 - cut)
+    dim = rng.choice((0, -1, rank - 1)) if rng.random() < 0.9 else random_dim(rng, rank)
+    return number, dim, rng.random()
+
+
+def pick(pieces, where):
+    if not pieces:
+        raise ValueError("no piece to go on with")
+    return pieces[int(where * len(pieces))]
+
+
 def random_broadcast(rng, shape, keep=False):
     new = [rng.choice((1, 2, 3)) for _ in range(rng.randint(0, 2))]
     for size in shape:

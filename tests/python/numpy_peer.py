@@ -39,8 +39,8 @@ class NumpyPeer:
                 lambda step, ours, theirs, error: step[0] == "copy_"
                 and isinstance(error, tarn.OverlapError)),
             Difference(
-                "writing to what was broadcast and has no element twice", LAXER,
-                "NumPy makes every result of broadcast_to read-only",
+                "writing to broadcasts, windows and diagonals that have no element twice", LAXER,
+                "NumPy makes all of them read-only",
                 lambda step, ours, theirs, error: step[0] in ("copy_", "overlap")
                 and "read-only" in str(error)),
             Difference(
@@ -125,7 +125,7 @@ class NumpyPeer:
         name = rng.choice((
             "index", "index", "index", "permute", "swapaxes", "moveaxis", "reshape", "reshape",
             "reshape_view", "squeeze", "unsqueeze", "broadcast", "flip", "ravel", "T", "mT",
-            "view_dtype", "as_strided"))
+            "view_dtype", "as_strided", "tensor_split", "diagonal", "windows"))
         if name == "index":
             return name, chains.random_key(rng, shape)
         if name == "permute":
@@ -137,6 +137,15 @@ class NumpyPeer:
             return name, tuple(axes)
         if name in ("swapaxes", "moveaxis"):
             return name, chains.random_dim(rng, rank), chains.random_dim(rng, rank)
+        if name == "tensor_split":
+            return name, *chains.random_pieces(rng, name, rank, shape[-1] if rank else 0)
+        if name == "diagonal":
+            return (name, rng.randint(-4, 4), chains.random_dim(rng, rank),
+                    chains.random_dim(rng, rank))
+        if name == "windows":
+            dim = chains.random_dim(rng, rank)
+            size = shape[dim] if -rank <= dim < rank else 1
+            return name, dim, rng.randint(0, size + 1)
         if name in ("reshape", "reshape_view"):
             return name, chains.random_new_shape(rng, shape)
         if name == "squeeze":
@@ -195,6 +204,12 @@ class NumpyPeer:
             return t.flip(*args[0]) if args[0] else t[...]
         if name == "ravel":
             return t.flatten()
+        if name == "tensor_split":
+            return chains.pick(t.tensor_split(*args[:-1]), args[-1])
+        if name == "diagonal":
+            return t.diagonal(*args)
+        if name == "windows":
+            return t.unfold(*args, 1)
         if name == "view_dtype":
             return t.view(args[0])
         if name == "as_strided":
@@ -227,6 +242,12 @@ class NumpyPeer:
             return a.reshape(-1)  # ravel() copies what is not contiguous, too
         if name == "view_dtype":
             return a.view(args[0])
+        if name == "tensor_split":
+            return chains.pick(np.array_split(a, *args[:-1]), args[-1])
+        if name == "diagonal":
+            return a.diagonal(*args)
+        if name == "windows":
+            return np.lib.stride_tricks.sliding_window_view(a, args[1], args[0])
         if name == "as_strided":
             sizes, strides = args
             strides = tuple(stride * a.itemsize for stride in strides)

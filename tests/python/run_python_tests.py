@@ -10,7 +10,8 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 NEEDED_MODULES = {
-    "package": "sys", "cuda": "sys", "numpy": "numpy", "torch": "torch", "jax": "jax"
+    "package": "sys", "views": "sys", "cuda": "sys", "numpy": "numpy", "torch": "torch",
+    "jax": "jax"
 }
 SKIPPED = 77
 

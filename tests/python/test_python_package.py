@@ -1,6 +1,5 @@
 # test_python_package.py: the package alone, without NumPy, PyTorch or JAX.
 import array
-import collections.abc
 import copy
 import ctypes
 import gc
@@ -160,88 +159,6 @@ class Types(unittest.TestCase):
         fake = Interface(shape=(Two(),), strides=tuple([8]))
         interface = fake.__array_interface__
         self.assertEqual(tarn.asarray(fake).tolist(), [0.0, 0.0])
-
-
-class Indexing(unittest.TestCase):
-    def setUp(self):
-        self.t = tarn.asarray([[0, 1, 2], [3, 4, 5]])
-
-    def test_keys(self):
-        t = self.t
-        self.assertEqual(t[1].tolist(), [3, 4, 5])
-        self.assertEqual(t[-1, ::-2].tolist(), [5, 3])
-        self.assertEqual(t[..., None, 1].tolist(), [[1], [4]])
-        self.assertEqual(t[()].tolist(), t.tolist())
-        self.assertEqual([row.tolist() for row in t], t.tolist())
-        self.assertEqual(t[:, -(2**63) :: -1].tolist(), [[], []])
-        self.assertEqual(t[:, : -(2**63)].tolist(), [[], []])
-        self.assertEqual(t[tarn.asarray(1), 0].item(), 3)
-        for key in (2, -3, (0, 0, 0), True, [0, 1], "a", 1.0, (..., ...), (0, True), 2**70):
-            with self.assertRaises(IndexError):
-                t[key]
-        with self.assertRaises(IndexError):
-            t[0, 0][0]
-
-    def test_assignment_broadcasts(self):
-        t = self.t
-        t[0] = 7
-        t[:, 1] = tarn.asarray([8, 9])
-        t[1, ::2] = [[1, 2]]
-        self.assertEqual(t.tolist(), [[7, 8, 7], [1, 9, 2]])
-        with self.assertRaises(ValueError):
-            t[0] = [1, 2]
-        with self.assertRaises(TypeError):
-            del t[0]
-
-    def test_overlap_is_exact_or_an_error(self):
-        t = tarn.asarray([0, 1, 2, 3])
-        t[1:] = t[:-1]
-        self.assertEqual(t.tolist(), [0, 0, 1, 2])
-        with self.assertRaises(tarn.OverlapError):
-            t[:] = t[::-1]
-        with self.assertRaises(tarn.OverlapError):
-            t.expand(3, 4).fill_(1)
-
-    def test_scalars_are_numbers(self):
-        t = self.t
-        self.assertEqual((int(t[1, 1]), float(t[1, 1]), complex(t[1, 1])), (4, 4.0, 4 + 0j))
-        self.assertTrue(t[1, 1])
-        self.assertFalse(t[0, 0])
-        self.assertEqual([10, 20, 30][t[0, 1]], 20)
-        with self.assertRaises(ValueError):
-            t.item()
-        with self.assertRaises(ValueError):
-            bool(t)
-        with self.assertRaises(TypeError):
-            len(t[0, 0])
-        with self.assertRaises(TypeError):
-            [1][tarn.zeros(())]
-
-    def test_a_shape_may_be_any_sequence(self):
-        for shape in (tarn.asarray([2, 3]), array.array("i", [2, 3]), range(2, 4), [2, 3]):
-            self.assertEqual(tarn.zeros(shape).shape, (2, 3))
-            self.assertEqual(tarn.zeros(6).reshape(shape).shape, (2, 3))
-        self.assertEqual(tarn.zeros(tarn.asarray([4])).shape, (4,))
-        self.assertEqual(tarn.zeros(tarn.asarray(4)).shape, (4,))
-        for bad in (2.0, None, (2, 3.0)):
-            with self.assertRaisesRegex(TypeError, "integer"):
-                tarn.zeros(bad)
-
-    def test_arrays_of_indices_are_refused_as_copies(self):
-        for key in (tarn.asarray([0, 1]), tarn.asarray([True, False]), tarn.asarray(True),
-                    (0, tarn.asarray([0, 1])), 1.0, [0]):
-            with self.assertRaisesRegex(IndexError, "would be a copy"):
-                self.t[key]
-            with self.assertRaisesRegex(IndexError, "would be a copy"):
-                self.t[key] = 0
-
-    def test_what_compares_elements_is_refused_and_not_wrong(self):
-        with self.assertRaisesRegex(TypeError, "tolist"):
-            1 in self.t
-        with self.assertRaises(TypeError):
-            iter(self.t[0, 0])
-        self.assertEqual([row.tolist() for row in iter(self.t)], self.t.tolist())
-        self.assertIsInstance(self.t, collections.abc.Iterable)
 
 
 class Copies(unittest.TestCase):

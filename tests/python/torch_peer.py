@@ -141,7 +141,8 @@ class TorchPeer:
         name = rng.choice((
             "index", "index", "index", "select", "narrow", "permute", "transpose", "movedim",
             "view", "view", "reshape", "reshape", "expand", "squeeze", "unsqueeze", "flip",
-            "flatten", "T", "mT", "view_dtype", "as_strided"))
+            "flatten", "T", "mT", "view_dtype", "as_strided", "split", "chunk", "tensor_split",
+            "unbind", "unfold", "diagonal", "unflatten"))
         if name == "index":
             return name, chains.random_key(rng, shape, negative_steps=rng.random() < 0.05)
         if name in ("select", "narrow"):
@@ -160,6 +161,22 @@ class TorchPeer:
             return name, tuple(axes)
         if name in ("transpose", "movedim"):
             return name, chains.random_dim(rng, rank), chains.random_dim(rng, rank)
+        if name in ("split", "chunk", "tensor_split"):
+            return name, *chains.random_pieces(rng, name, rank, shape[-1] if rank else 0)
+        if name == "unbind":
+            return name, chains.random_dim(rng, rank), rng.random()
+        if name == "unfold":
+            dim = chains.random_dim(rng, rank)
+            size = shape[dim] if -rank <= dim < rank else 1
+            return name, dim, rng.randint(0, size + (rng.random() < 0.1)), rng.randint(
+                0 if rng.random() < 0.05 else 1, 3)
+        if name == "diagonal":
+            return (name, rng.randint(-4, 4), chains.random_dim(rng, rank),
+                    chains.random_dim(rng, rank))
+        if name == "unflatten":
+            dim = chains.random_dim(rng, rank, wrong=0.02)
+            size = shape[dim] if -rank <= dim < rank else 1
+            return name, dim, chains.random_new_shape(rng, (size,)) or (1,)
         if name in ("view", "reshape"):
             return name, chains.random_new_shape(rng, shape)
         if name == "squeeze":
@@ -199,6 +216,8 @@ class TorchPeer:
             return t.view(args[0])
         if name in ("T", "mT"):
             return getattr(t, name)
+        if name in ("split", "chunk", "tensor_split", "unbind"):
+            return chains.pick(getattr(t, name)(*args[:-1]), args[-1])
         return getattr(t, name)(*args)
 
     def apply_to_peer(self, x, step):
@@ -213,6 +232,8 @@ class TorchPeer:
             return x.permute(tuple(reversed(range(x.ndim))))  # .T of other ranks is deprecated
         if name == "mT":
             return x.mT
+        if name in ("split", "chunk", "tensor_split", "unbind"):
+            return chains.pick(getattr(x, name)(*args[:-1]), args[-1])
         if name == "squeeze" and args[0] is None:
             return x.squeeze()
         if name == "as_strided":
