@@ -49,7 +49,7 @@ static tarn_storage *take_header(void) {
     (void)status;
     return NULL;
   }
-  /* Field by field: the compiler sets so many bytes by a string instruction, which takes longer
+  /* Field by field: a compiler sets so many bytes by one string instruction, which takes longer
    * than all the rest. */
   atomic_init(&storage->counts, ONE_STRONG + ONE_WEAK);
   storage->flags = 0;

@@ -105,7 +105,10 @@ tarn_status tarn__layout_make_row_major(int32_t rank, const int64_t *shape, int6
   }
   layout->rank = rank;
   layout->offset = offset;
-  for (int32_t d = 0; d < rank; d++) layout->shape[d] = shape[d];
+  for (int32_t d = 0; d < rank; d++) {
+    layout->shape[d] = shape[d];
+    TARN_ONE_BY_ONE();
+  }
   if (!has_none) *reach = (tarn__reach){offset, end};
   return TARN_OK;
 }

@@ -1,5 +1,5 @@
-/* layout_reshape.c: views that cut the dimensions anew: other shapes over the same elements, and any
- * strides at all. */
+/* layout_reshape.c: views that cut the dimensions anew: other shapes over the same elements, and
+ * any strides at all. */
 #include "tensor/tarn_layout.h"
 #include "tensor/layout.h"
 

@@ -68,11 +68,10 @@ TARN_API bool tarn_layout_is_contiguous(const tarn_layout *layout);
  * numbers long. */
 TARN_API bool tarn_layout_is_contiguous_in(const tarn_layout *layout, const int32_t *order);
 /* Whether an NCHW or NCDHW layout is to be treated as channels-last: what PyTorch suggests as its
- * memory format, from the strides alone. Gaps are welcome, as after slicing with a step. Where the
- * strides fit both, the answer depends on them: of N x 1 x 1 x 1 with equal strides, as fresh
- * row-major ones are, it is false, and N x C x 1 x 1 is channels-last as soon as N's stride is
- * at least C and C's is 1 and the strides of H and W are at least C. A broadcast or empty dimension,
- * and any other rank: false. */
+ * memory format, by the strides alone. From the channels outwards, no dimension may begin before
+ * the one inside it ends; gaps are welcome, as after slicing with a step. Where sizes of 1 let both
+ * formats fit, the strides of those dimensions decide; N x 1 x 1 x 1 whose strides do not tell is
+ * row-major. False for an empty layout, broadcast channels, and any other rank. */
 TARN_API bool tarn_layout_is_channels_last(const tarn_layout *layout);
 /* Some order of the dimensions is row-major without gaps. */
 TARN_API bool tarn_layout_is_dense(const tarn_layout *layout);

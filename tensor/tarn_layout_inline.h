@@ -5,9 +5,9 @@
  * returns false with nothing changed; then the function of tarn_layout.h has the answer, be it a
  * rarer case or a refusal. Programs use the views of tarn_tensor.h, which do both.
  *
- * What makes a view cheap, all measured: a loop whose bound the compiler can see becomes one straight
- * piece of code; stores to one array after the other leave two at a time; and nothing is read in
- * wider words than it was just written in, as copying a layout as a whole would.
+ * What makes a view cheap, all measured: a loop whose bound the compiler can see becomes one
+ * straight piece of code; stores to one array after the other leave two at a time; and nothing is
+ * read in wider words than it was just written in, as copying a layout as a whole would.
  */
 #ifndef TARN_LAYOUT_INLINE_H
 #define TARN_LAYOUT_INLINE_H
@@ -41,8 +41,14 @@ TARN_INLINE void tarn_inline_set(tarn_layout *layout, int32_t rank, const int64_
                                  const int64_t *strides, int64_t offset) {
   layout->rank = rank;
   layout->offset = offset;
-  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) layout->shape[d] = shape[d];
-  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) layout->strides[d] = strides[d];
+  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) {
+    layout->shape[d] = shape[d];
+    if (!TARN_IS_CONSTANT(rank)) TARN_ONE_BY_ONE();
+  }
+  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) {
+    layout->strides[d] = strides[d];
+    if (!TARN_IS_CONSTANT(rank)) TARN_ONE_BY_ONE();
+  }
 }
 
 /* Moves the numbers of [to, end) one place down, or up. */
@@ -196,8 +202,8 @@ TARN_INLINE bool tarn_inline_view(tarn_layout *layout, int32_t rank, const int64
   return true;
 }
 
-/* The elements reached are in [*first, *end), both 0 where there are none. False where the number of
- * elements, or of one of them, does not fit, or this is no layout at all. */
+/* The elements reached are in [*first, *end), both 0 where there are none. False where the number
+ * of elements, or of one of them, does not fit, or this is no layout at all. */
 TARN_INLINE bool tarn_inline_reach(int32_t rank, const int64_t *shape, const int64_t *strides,
                                    int64_t offset, int64_t *first, int64_t *end) {
   int64_t product = 1, low = offset, high, span;

@@ -207,16 +207,16 @@ static inline TARN_NODISCARD tarn_status tarn_tensor_as_strided(tarn_tensor *ten
 
 /* --- views as another type --- */
 
-/* The same bytes as elements of another dtype; the data must be aligned for it as for wrap. Where the
- * element sizes differ, the last dimension grows or shrinks by the ratio: it has to be evenly packed
- * (stride 1, or one element), and towards larger elements its size, the offset and all other strides
- * have to be multiples of the ratio. TARN_INVALID_ARGUMENT otherwise. A last dimension of size 1
- * may have any stride, as in NumPy; PyTorch wants 1. */
+/* The same bytes as elements of another dtype; the data must be aligned for it as for wrap. Where
+ * the element sizes differ, the last dimension grows or shrinks by the ratio: it has to be packed
+ * (stride 1, or one element), and towards larger elements its size, the offset and all other
+ * strides have to be multiples of the ratio. TARN_INVALID_ARGUMENT otherwise. A last dimension of
+ * size 1 may have any stride, as in NumPy; PyTorch wants 1. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_view_as_dtype(tarn_tensor *tensor,
                                                               tarn_dtype dtype);
 
-/* The real and the imaginary parts of complex numbers, as floats with twice the strides; a tensor of
- * real numbers is its own real part, and has no imaginary one: TARN_INVALID_ARGUMENT. */
+/* The real and the imaginary parts of complex numbers, as floats with twice the strides; a tensor
+ * of real numbers is its own real part, and has no imaginary one: TARN_INVALID_ARGUMENT. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_real(tarn_tensor *tensor);
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_imag(tarn_tensor *tensor);
 /* Complex numbers as pairs of floats along a new last dimension, and back; that dimension then has

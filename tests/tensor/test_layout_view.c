@@ -1,5 +1,5 @@
-/* test_layout_view.c: tests of tensor/layout_view.c, and of all views in chains, against the model of
- * plain index lists. */
+/* test_layout_view.c: tests of tensor/layout_view.c, and of all views in chains, against the model
+ * of plain index lists. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
