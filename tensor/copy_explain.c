@@ -64,17 +64,17 @@ static void say_walk(writer *out, const tarn__copy_walk *walk, int thread_count)
 
 /* Nobody asks where the memory ends; but offsets and strides are counted in bytes. */
 static tarn_status check_bytes(const tarn_layout *layout, int64_t element_bytes) {
-  tarn__reach reach;
+  int64_t first, end;
   int64_t bytes;
-  if (!tarn__layout_reach(layout->rank, layout->shape, layout->strides, layout->offset, &reach)) {
+  if (!tarn_inline_reach(layout->rank, layout->shape, layout->strides, layout->offset, &first,
+                         &end)) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "numbers that are those of no layout");
   }
-  if (tarn_int64_mul(reach.first, element_bytes, &bytes) &&
-      tarn_int64_mul(reach.end, element_bytes, &bytes)) {
+  if (tarn_int64_mul(first, element_bytes, &bytes) && tarn_int64_mul(end, element_bytes, &bytes)) {
     return TARN_OK;
   }
   return tarn_fail(TARN_TOO_LARGE, "elements %" PRId64 " to %" PRId64 " of %" PRId64 " bytes",
-                   reach.first, reach.end - 1, element_bytes);
+                   first, end - 1, element_bytes);
 }
 
 tarn_status tarn_copy_explain(const tarn_tensor *dst, const tarn_tensor *src, int thread_count,

@@ -205,8 +205,9 @@ static tarn_status write_elements(const draft *self, const tarn_tensor *tensor,
  * name more than a file holds. */
 static tarn_status check_size(const tarn_tensor *tensor) {
   const tarn_layout *layout = &tensor->layout;
-  tarn__reach reach;
-  if (!tarn__layout_reach(layout->rank, layout->shape, layout->strides, layout->offset, &reach)) {
+  int64_t first, end;
+  if (!tarn_inline_reach(layout->rank, layout->shape, layout->strides, layout->offset, &first,
+                         &end)) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "the numbers of the tensor are those of no layout");
   }
   const size_t size_bytes = tarn_tensor_size_bytes(tensor);
@@ -214,13 +215,12 @@ static tarn_status check_size(const tarn_tensor *tensor) {
   if (size_bytes > PTRDIFF_MAX - TARN__NPY_WRITTEN_BYTES_MAX) {
     return tarn_fail(TARN_TOO_LARGE, "a .npy file of %zu bytes", size_bytes);
   }
-  if (reach.first >= 0 &&
-      (uint64_t)reach.end <= storage_bytes / tarn_dtype_size_bytes(tensor->dtype)) {
+  if (first >= 0 && (uint64_t)end <= storage_bytes / tarn_dtype_size_bytes(tensor->dtype)) {
     return TARN_OK;
   }
   return tarn_fail(TARN_INVALID_ARGUMENT,
                    "elements %" PRId64 " to %" PRId64 " do not lie in a storage of %zu bytes",
-                   reach.first, reach.end - 1, storage_bytes);
+                   first, end - 1, storage_bytes);
 }
 
 static tarn_status check(const tarn_tensor *tensor, const char *path,
