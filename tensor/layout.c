@@ -89,27 +89,30 @@ tarn_status tarn__layout_make_row_major(int32_t rank, const int64_t *shape, int6
                                         tarn_layout *layout, tarn__reach *reach) {
   int64_t stride = 1, end;
   bool has_none = false;
-  *reach = (tarn__reach){0};
-  if (rank < 0 || rank > TARN_RANK_MAX || (rank > 0 && shape == NULL)) {
+  if (TARN_RARELY(rank < 0 || rank > TARN_RANK_MAX || (rank > 0 && shape == NULL))) {
     return tarn__layout_check_shape(rank, shape);
   }
-  for (int32_t d = rank - 1; d >= 0; d--) {
-    layout->strides[d] = stride;
-    has_none |= shape[d] == 0;
-    if (shape[d] < 0 || !tarn_int64_mul(stride, tarn__max_one(shape[d]), &stride)) {
+  for (int32_t i = 1; i <= rank && i <= TARN_RANK_MAX; i++) {
+    const int64_t size = shape[rank - i];
+    layout->strides[rank - i] = stride;
+    if (TARN_RARELY(size <= 0)) {
+      if (size < 0) return tarn__layout_check_shape(rank, shape);
+      has_none = true;
+    } else if (TARN_RARELY(!tarn_int64_mul(stride, size, &stride))) {
       return tarn__layout_check_shape(rank, shape);
     }
   }
-  if (!tarn_int64_add(offset, stride, &end)) {
+  if (TARN_RARELY(!tarn_int64_add(offset, stride, &end))) {
     return tarn__layout_fail_strided(rank, shape, layout->strides, offset);
   }
   layout->rank = rank;
   layout->offset = offset;
-  for (int32_t d = 0; d < rank; d++) {
+  for (int32_t d = 0; d < rank && d < TARN_RANK_MAX; d++) {
     layout->shape[d] = shape[d];
     TARN_ONE_BY_ONE();
   }
-  if (!has_none) *reach = (tarn__reach){offset, end};
+  reach->first = has_none ? 0 : offset;
+  reach->end = has_none ? 0 : end;
   return TARN_OK;
 }
 

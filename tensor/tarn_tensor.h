@@ -41,6 +41,9 @@ TARN_API TARN_NODISCARD tarn_status tarn_tensor_of_storage(tarn_storage *storage
  * behind blob->address; blob->size_bytes 0 with a non-NULL address: computed from the layout, which
  * then must not reach in front of the address. Takes the blob's deleter on success.
  *
+ * Negative and zero strides are welcome as long as every element lies in the blob. The
+ * claimed device is believed.
+ *
  * An address that is not aligned to one value of the dtype (8 bytes for complex128, 4 for
  * float32x4) is TARN_INVALID_ARGUMENT, here and in tarn_tensor_of_storage: no C code may load
  * through it. Wrap such bytes as uint8 and copy them. */

@@ -5,7 +5,12 @@
 import convert_mutants
 import copy_mutants
 import dlpack_mutants
+# The tables are in order_mutants.py (what is known of streams), heap_mutants.py (blocks and sums),
+# magazine_mutants.py (what a thread keeps), pool_mutants.py (what the caching pool does),
+# user_mutants.py (who uses the pools) and layout_mutants.py (shapes and strides). The code changes
+# and the mutants follow it: a table that does not fit is an error, and never a mutant less.
 import heap_mutants
+import layout_mutants
 import magazine_mutants
 import npy_mutants
 import order_mutants
@@ -31,6 +36,7 @@ TABLE = [
     *copy_mutants.TABLE,
     *convert_mutants.TABLE,
     *values_mutants.TABLE,
+    *layout_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -60,6 +66,12 @@ PROGRAMS = """
     test_pool
     test_stream
     test_slab
+    test_layout_view
+    test_layout_dims
+    test_layout_reshape
+    test_layout_format
+    test_tensor
+    test_tensor_view
     test_copy
     test_npy_header
     test_npy

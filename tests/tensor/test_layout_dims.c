@@ -120,6 +120,9 @@ static void shapes_that_differ_do_not_broadcast_and_neither_changes(void **state
   REFUSED(tarn_layout_broadcast(&layout, &other));
   assert_non_null(strstr(tarn_last_error()->message, "[4, 1] and [2, 3, 2]"));
   assert_memory_equal(&other, &other_before, sizeof other);
+  assert_ok(tarn_layout_init(&layout, SHAPE(4)));
+  assert_ok(tarn_layout_init(&other, SHAPE(1, 2)));
+  REFUSED(tarn_layout_broadcast(&layout, &other));
   const int64_t wide = INT64_C(1) << 32;
   assert_ok(tarn_layout_init(&layout, SHAPE(wide, 1)));
   assert_ok(tarn_layout_init(&other, SHAPE(1, wide)));

@@ -1,4 +1,5 @@
 /* test_tensor.c: tests of tensor/tensor.c. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -203,6 +204,60 @@ static void the_deleter_runs_once_when_the_last_view_dies(void **state) {
   assert_int_equal(owner.calls, 1);
 }
 
+static void *release_elsewhere(void *argument) {
+  tarn_tensor_release(argument);
+  return NULL;
+}
+
+static void whichever_thread_is_last_runs_the_deleter_once(void **state) {
+  (void)state;
+  for (int round = 0; round < 200; round++) {
+    guest owner = {0};
+    tarn_blob blob = blob_of(&owner);
+    tarn_tensor tensor, views[3];
+    pthread_t threads[3];
+    assert_ok(tarn_tensor_wrap(&blob, TARN_I32, SHAPE(2, 4), NULL, 0, &tensor));
+    for (int i = 0; i < 3; i++) {
+      views[i] = tensor;
+      tarn_tensor_retain(&views[i]);
+      assert_ok(tarn_tensor_select(&views[i], 0, i % 2));
+    }
+    for (int i = 0; i < 3; i++) {
+      assert_int_equal(pthread_create(&threads[i], NULL, release_elsewhere, &views[i]), 0);
+    }
+    tarn_tensor_release(&tensor);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    assert_int_equal(owner.calls, 1);
+  }
+}
+
+static void a_blob_may_have_no_deleter(void **state) {
+  (void)state;
+  guest owner = {0};
+  tarn_blob blob = blob_of(&owner);
+  blob.deleter = NULL;
+  tarn_tensor tensor;
+  assert_ok(tarn_tensor_wrap(&blob, TARN_I32, SHAPE(8), NULL, 0, &tensor));
+  tarn_tensor_release(&tensor);
+  assert_int_equal(owner.calls, 0);
+}
+
+static void a_blob_without_an_address_holds_nothing(void **state) {
+  (void)state;
+  tarn_blob blob = {.struct_size = sizeof blob};
+  tarn_tensor tensor;
+  assert_int_equal(tarn_tensor_wrap(&blob, TARN_I32, SHAPE(8), NULL, 0, &tensor),
+                   TARN_INVALID_ARGUMENT);
+  blob.size_bytes = 32;
+  assert_int_equal(tarn_tensor_wrap(&blob, TARN_I32, SHAPE(8), NULL, 0, &tensor),
+                   TARN_INVALID_ARGUMENT);
+  assert_true(is_zeroed(&tensor));
+  blob.size_bytes = 0;
+  assert_ok(tarn_tensor_wrap(&blob, TARN_I32, SHAPE(3, 0), (int64_t[]){-5, 9}, 0, &tensor));
+  assert_null(tarn_tensor_data(&tensor));
+  tarn_tensor_release(&tensor);
+}
+
 static void a_refused_blob_keeps_its_deleter(void **state) {
   (void)state;
   guest owner = {0};
@@ -346,6 +401,9 @@ int main(void) {
       cmocka_unit_test(a_tensor_of_a_storage_lies_inside_it),
       cmocka_unit_test(as_strided_counts_from_the_start_of_the_storage),
       cmocka_unit_test(the_deleter_runs_once_when_the_last_view_dies),
+      cmocka_unit_test(whichever_thread_is_last_runs_the_deleter_once),
+      cmocka_unit_test(a_blob_may_have_no_deleter),
+      cmocka_unit_test(a_blob_without_an_address_holds_nothing),
       cmocka_unit_test(a_refused_blob_keeps_its_deleter),
       cmocka_unit_test(an_offset_counts_bytes_and_strides_count_elements),
       cmocka_unit_test(a_size_left_open_is_what_the_layout_reaches),
