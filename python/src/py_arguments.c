@@ -1,6 +1,8 @@
 /* py_arguments.c: arguments of a call into C values. */
 #include "python/src/py_arguments.h"
 
+#include <string.h>
+
 #include "python/src/py_errors.h"
 
 static int place_keyword(const tarn_py_signature *signature, int name_count, PyObject *keyword,
@@ -155,6 +157,34 @@ int tarn__py_dims_spread(PyObject *const *args, Py_ssize_t arg_count, int32_t *d
   int64_t values[TARN_RANK_MAX];
   if (tarn__py_int64s_spread(args, arg_count, values, count) < 0) return -1;
   return narrow_dims(values, *count, dims);
+}
+
+int tarn__py_memory_format(PyObject *object, int32_t *channels_last_rank) {
+  static const struct {
+    const char *name;
+    int32_t rank;
+  } formats[] = {{"contiguous_format", 0}, {"channels_last", 4}, {"channels_last_3d", 5}};
+  *channels_last_rank = 0;
+  if (!object || object == Py_None) return 0;
+  PyObject *text = PyObject_Str(object); /* torch.channels_last says its name so */
+  Py_ssize_t length = 0;
+  const char *name = text ? PyUnicode_AsUTF8AndSize(text, &length) : NULL;
+  if (name && strlen(name) != (size_t)length) name = "";
+  if (name && strncmp(name, "torch.", 6) == 0) name += 6;
+  int result = -1;
+  for (int i = 0; i < 3 && name; i++) {
+    if (strcmp(name, formats[i].name) != 0) continue;
+    *channels_last_rank = formats[i].rank;
+    result = 0;
+  }
+  Py_XDECREF(text);
+  if (result < 0 && !PyErr_Occurred()) {
+    tarn__py_fail(TARN_PY_ERROR_ARGUMENT,
+                  "%R is no memory format: 'contiguous_format', 'channels_last' and "
+                  "'channels_last_3d' are",
+                  object);
+  }
+  return result;
 }
 
 PyObject *tarn__py_tuple(const int64_t *values, int32_t count, int64_t unit) {

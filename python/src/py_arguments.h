@@ -37,6 +37,10 @@ int tarn__py_int64s_spread(PyObject *const *args, Py_ssize_t arg_count, int64_t 
 int tarn__py_dims_spread(PyObject *const *args, Py_ssize_t arg_count, int32_t *dims,
                          int32_t *count);
 
+/* PyTorch's memory formats by their names: how many dimensions a channels-last one is for, 4 or 5;
+ * 0 for row-major, which None is too. */
+int tarn__py_memory_format(PyObject *object, int32_t *channels_last_rank);
+
 /* A tuple of `count` integers, each times `unit`. */
 PyObject *tarn__py_tuple(const int64_t *values, int32_t count, int64_t unit);
 

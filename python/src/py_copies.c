@@ -75,6 +75,22 @@ int tarn__py_create(tarn_pool *pool, tarn_dtype dtype, int32_t rank, const int64
   return status == TARN_OK ? 0 : -1;
 }
 
+int tarn__py_arrange(tarn_tensor *tensor, int32_t channels_last_rank) {
+  tarn_layout layout = tensor->layout;
+  if (channels_last_rank == 0) return 0;
+  if (channels_last_rank != layout.rank) {
+    tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "this memory format is for %d dimensions, not %d",
+                  (int)channels_last_rank, (int)layout.rank);
+    tarn_tensor_release(tensor);
+    return -1;
+  }
+  tarn_status status = tarn_layout_init_channels_last(&tensor->layout, layout.rank, layout.shape);
+  if (status == TARN_OK) return 0;
+  tarn__py_raise(status);
+  tarn_tensor_release(tensor);
+  return -1;
+}
+
 tarn_pool *tarn__py_pool_for(const tarn_tensor *tensor) {
   tarn_pool *own = tarn_storage_pool(tensor->storage);
   return own ? own : tarn__py_pool_of_device(tarn_tensor_device(tensor));
@@ -122,11 +138,44 @@ static PyObject *tensor_clone(ARGUMENTS) {
   return clone_object(tensor, tensor->dtype, pool);
 }
 
-static PyObject *tensor_contiguous(PyObject *self, PyObject *unused) {
-  (void)unused;
+/* Whether the elements lie without gaps in the order of a memory format. */
+static bool lies_in(const tarn_layout *layout, int32_t channels_last_rank) {
+  static const int32_t orders[2][5] = {{0, 2, 3, 1}, {0, 2, 3, 4, 1}};
+  if (channels_last_rank == 0) return tarn_layout_is_contiguous(layout);
+  return layout->rank == channels_last_rank &&
+         tarn_layout_is_contiguous_in(layout, orders[channels_last_rank - 4]);
+}
+
+static int parse_format(ARGUMENTS, const char *function, int32_t *channels_last_rank) {
+  const tarn_py_signature signature = {function, 0, 0, {"memory_format"}};
+  PyObject *values[1];
+  (void)self;
+  return tarn__py_arguments(&signature, args, count, keywords, values) < 0
+             ? -1
+             : tarn__py_memory_format(values[0], channels_last_rank);
+}
+
+static PyObject *tensor_is_contiguous(ARGUMENTS) {
+  int32_t rank;
+  if (parse_format(self, args, count, keywords, "is_contiguous", &rank) < 0) return NULL;
+  return PyBool_FromLong(lies_in(&tarn__py_tensor_of(self)->layout, rank));
+}
+
+static PyObject *tensor_contiguous(ARGUMENTS) {
   const tarn_tensor *tensor = tarn__py_tensor_of(self);
-  if (tarn_tensor_is_contiguous(tensor)) return same_object(self);
-  return clone_object(tensor, tensor->dtype, tarn__py_pool_for(tensor));
+  int32_t rank;
+  if (parse_format(self, args, count, keywords, "contiguous", &rank) < 0) return NULL;
+  if (lies_in(&tensor->layout, rank)) return same_object(self);
+  tarn_pool *pool = tarn__py_pool_for(tensor);
+  tarn_tensor copy;
+  if (!pool ||
+      tarn__py_create(pool, tensor->dtype, tensor->layout.rank, tensor->layout.shape, &copy) < 0 ||
+      tarn__py_arrange(&copy, rank) < 0) {
+    return NULL;
+  }
+  if (tarn__py_copy(&copy, tensor) == 0) return tarn__py_tensor_take(&copy, /*was_copied=*/true);
+  tarn_tensor_release(&copy);
+  return NULL;
 }
 
 /* The first argument of to() is a device where it is written as one, else an element type. */
@@ -241,8 +290,12 @@ PyMethodDef tarn__py_copy_methods[] = {
     {"fill_", tensor_fill, METH_O, "fill_(number): every element set; returns self."},
     {"clone", FAST(tensor_clone), METH_FASTCALL | METH_KEYWORDS,
      "clone(*, pool=None): a row-major copy of its own."},
-    {"contiguous", tensor_contiguous, METH_NOARGS,
-     "The tensor itself where it is row-major, else a copy that is (was_copied says so)."},
+    {"is_contiguous", FAST(tensor_is_contiguous), METH_FASTCALL | METH_KEYWORDS,
+     "is_contiguous(*, memory_format=None): row-major without gaps; or with 'channels_last' (NCHW\n"
+     "shapes) or 'channels_last_3d' (NCDHW) the channels innermost."},
+    {"contiguous", FAST(tensor_contiguous), METH_FASTCALL | METH_KEYWORDS,
+     "contiguous(*, memory_format=None): the tensor itself where it is_contiguous() so, else a\n"
+     "copy that is (was_copied says so)."},
     {"to", FAST(tensor_to), METH_FASTCALL | METH_KEYWORDS,
      "to(device=None, dtype=None, *, copy=None, pool=None): also to(dtype).\n\n"
      "The tensor itself where nothing changes, unless copy is True. Else a copy, and was_copied\n"

@@ -21,6 +21,10 @@ int tarn__py_clone(const tarn_tensor *src, tarn_dtype dtype, tarn_pool *pool, ta
  * exception. */
 tarn_pool *tarn__py_pool_for(const tarn_tensor *tensor);
 
+/* A new tensor's elements in the order of a memory format, as tarn__py_memory_format gives it. 0,
+ * or -1 with an exception, and then the tensor is released. */
+int tarn__py_arrange(tarn_tensor *tensor, int32_t channels_last_rank);
+
 /* A row-major tensor of unset elements. 0, or -1 with an exception. */
 int tarn__py_create(tarn_pool *pool, tarn_dtype dtype, int32_t rank, const int64_t *shape,
                     tarn_tensor *tensor);

@@ -30,11 +30,15 @@ static int create(PyObject *shape_object, PyObject *dtype_object, PyObject *pool
 
 static PyObject *module_empty(ARGUMENTS) {
   (void)module;
-  static const tarn_py_signature signature = {"empty", 1, 2, {"shape", "dtype", "pool", "device"}};
-  PyObject *values[4];
+  static const tarn_py_signature signature = {
+      "empty", 1, 2, {"shape", "dtype", "pool", "device", "memory_format"}};
+  PyObject *values[5];
+  int32_t channels_last_rank;
   tarn_tensor tensor;
   if (tarn__py_arguments(&signature, args, count, keywords, values) < 0 ||
-      create(values[0], values[1], values[2], values[3], TARN_F32, &tensor) < 0) {
+      tarn__py_memory_format(values[4], &channels_last_rank) < 0 ||
+      create(values[0], values[1], values[2], values[3], TARN_F32, &tensor) < 0 ||
+      tarn__py_arrange(&tensor, channels_last_rank) < 0) {
     return NULL;
   }
   return tarn__py_tensor_take(&tensor, /*was_copied=*/false);
@@ -135,7 +139,8 @@ static PyObject *module_asarray(ARGUMENTS) {
 
 static PyMethodDef module_functions[] = {
     {"empty", FAST(module_empty), METH_FASTCALL | METH_KEYWORDS,
-     "empty(shape, dtype='float32', *, pool=None, device=None): elements are not set."},
+     "empty(shape, dtype='float32', *, pool=None, device=None, memory_format=None)\n\n"
+     "Elements are not set. With memory_format='channels_last' an NCHW shape has NHWC memory."},
     {"zeros", FAST(module_zeros), METH_FASTCALL | METH_KEYWORDS,
      "zeros(shape, dtype='float32', *, pool=None, device=None)"},
     {"full", FAST(module_full), METH_FASTCALL | METH_KEYWORDS,

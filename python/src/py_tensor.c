@@ -140,11 +140,6 @@ static PyObject *tensor_data_ptr(PyObject *self, PyObject *unused) {
   return PyLong_FromVoidPtr((void *)(uintptr_t)tarn_tensor_data(tarn__py_tensor_of(self)));
 }
 
-static PyObject *tensor_is_contiguous(PyObject *self, PyObject *unused) {
-  (void)unused;
-  return PyBool_FromLong(tarn_tensor_is_contiguous(tarn__py_tensor_of(self)));
-}
-
 static PyObject *tensor_shares_memory(PyObject *self, PyObject *other) {
   if (!tarn__py_is_tensor(other)) {
     return tarn__py_fail(TARN_PY_ERROR_TYPE, "a tarn.Tensor is needed, not %R",
@@ -186,7 +181,6 @@ static PyMethodDef own_methods[] = {
     {"storage_offset", tensor_storage_offset, METH_NOARGS,
      "Elements from the start of the storage to the first of the tensor."},
     {"data_ptr", tensor_data_ptr, METH_NOARGS, "Address of the first element; 0 without any."},
-    {"is_contiguous", tensor_is_contiguous, METH_NOARGS, "Row-major without gaps."},
     {"shares_memory", tensor_shares_memory, METH_O, "Whether both are views of one storage."},
     {"storage_use_count", tensor_use_count, METH_NOARGS,
      "How many references there are to the storage, views and exports included."},

@@ -44,6 +44,23 @@ class FromTorch(unittest.TestCase):
                 if size > 1 and t.size:  # 1.13 exports 1 where nobody steps
                     self.assertEqual(ours, theirs)
 
+    def test_memory_formats_are_pytorchs(self):
+        formats = (torch.contiguous_format, torch.channels_last, torch.channels_last_3d)
+        for shape in ((2, 3, 4, 5), (1, 3, 1, 5), (4, 1, 2, 2), (2, 3, 1, 1), (1, 1, 1, 1),
+                      (2, 3, 4, 5, 6), (2, 1, 3, 1, 2), (3, 4)):
+            x = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
+            for source in (x, x.transpose(0, -1), x.movedim(1, -1), x[..., ::2]):
+                for form in formats:
+                    t = tarn.from_numpy(source.numpy())
+                    self.assertEqual(t.is_contiguous(memory_format=form),
+                                     source.is_contiguous(memory_format=form), (shape, form))
+                    if form != formats[0] and source.ndim != 3 + formats.index(form):
+                        continue
+                    ours, theirs = (y.contiguous(memory_format=form) for y in (t, source))
+                    self.assertTrue(torch.equal(torch.from_dlpack(ours), theirs))
+                    for size, a, b in zip(ours.shape, ours.stride(), theirs.stride()):
+                        self.assertTrue(size == 1 or a == b, (shape, form))
+
     def test_the_memory_lives_as_long_as_the_tensor(self):
         x = torch.arange(1000)
         t = tarn.from_dlpack(x)[::3]

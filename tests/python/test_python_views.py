@@ -124,6 +124,29 @@ class Indexing(unittest.TestCase):
             with self.assertRaises(TypeError):
                 bad()
 
+    def test_channels_may_lie_innermost(self):
+        t = tarn.empty((2, 3, 4, 5), memory_format="channels_last")
+        self.assertEqual((t.shape, t.stride()), ((2, 3, 4, 5), (60, 1, 15, 3)))
+        t.copy_(tarn.asarray([float(i) for i in range(120)]).view(2, 3, 4, 5))
+        self.assertTrue(t.is_contiguous(memory_format="channels_last"))
+        self.assertFalse(t.is_contiguous() or t.is_contiguous(memory_format="channels_last_3d"))
+        self.assertIs(t.contiguous(memory_format="channels_last"), t)
+        rows = t.contiguous(memory_format="contiguous_format")
+        self.assertEqual((rows.stride(), rows.was_copied), ((60, 20, 5, 1), True))
+        back = rows.contiguous(memory_format="channels_last")
+        self.assertEqual((back.stride(), back.was_copied), (t.stride(), True))
+        self.assertEqual((back.tolist(), rows.tolist()), (t.tolist(), t.tolist()))
+        cube = tarn.zeros((1, 2, 3, 4, 5)).contiguous(memory_format="channels_last_3d")
+        self.assertEqual(cube.stride()[1], 1)
+        uses = tarn.default_pool().stats()["active_bytes"]
+        for bad in (lambda: tarn.empty(3, memory_format="channels_last"),
+                    lambda: rows.contiguous(memory_format="channels_last_3d"),
+                    lambda: rows.is_contiguous(memory_format="nhwc"),
+                    lambda: tarn.empty(3, memory_format=4)):
+            with self.assertRaises(tarn.ArgumentError):
+                bad()
+        self.assertEqual(tarn.default_pool().stats()["active_bytes"], uses)
+
 
 if __name__ == "__main__":
     print(f"tarn {tarn.__version__}, Python {sys.version.split()[0]}")
