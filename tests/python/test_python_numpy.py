@@ -294,6 +294,22 @@ class Assignment(unittest.TestCase):
             tensor[0] = np.zeros(3, "int64")
 
 
+class Arguments(unittest.TestCase):
+    def test_numpys_scalars_and_arrays_are_arguments(self):
+        for name in numpy_peer.NAMES:
+            scalar = np.dtype(name).type(1)
+            self.assertEqual(tarn.full(2, scalar, name).tolist(), [1, 1], name)
+            self.assertEqual(tarn.asarray([[scalar], [2]]).tolist(), [[1], [2]], name)
+            self.assertEqual(tarn.zeros(1, name).fill_(np.array(scalar)).item(), 1, name)
+        for shape in (np.array([2, 3]), np.array([4], "uint8"), np.array(5), np.int16(6)):
+            self.assertEqual(tarn.zeros(shape).shape, np.zeros(shape).shape)
+        for key in (np.array([0, 1]), np.array([True, False]), np.True_, (0, np.array([0]))):
+            with self.assertRaisesRegex(IndexError, "would be a copy"):
+                tarn.zeros((2, 2))[key]
+        with self.assertRaises(TypeError):
+            tarn.asarray([np.longdouble(1)])
+
+
 class Conversions(unittest.TestCase):
     """Every bit pattern of 16 bits, and random ones of more, where the libraries define them."""
 
