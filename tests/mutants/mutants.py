@@ -5,10 +5,6 @@
 import convert_mutants
 import copy_mutants
 import dlpack_mutants
-# The tables are in order_mutants.py (what is known of streams), heap_mutants.py (blocks and sums),
-# magazine_mutants.py (what a thread keeps), pool_mutants.py (what the caching pool does),
-# user_mutants.py (who uses the pools) and layout_mutants.py (shapes and strides). The code changes
-# and the mutants follow it: a table that does not fit is an error, and never a mutant less.
 import heap_mutants
 import layout_mutants
 import magazine_mutants
