@@ -1,4 +1,5 @@
-/* bench_view.c: `tarn bench view`: what a view of a tensor value costs. */
+/* bench_view.c: `tarn bench view`: what a view of a tensor value costs. Ranks and dimensions are
+ * constants, as programs write them. */
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
@@ -52,6 +53,28 @@ static tarn_status view_as_strided(tarn_tensor *tensor) {
   return tarn_tensor_as_strided(tensor, 2, shape, strides, 4);
 }
 
+static tarn_status view_inferred(tarn_tensor *tensor) {
+  static const int64_t shape[2] = {-1, 80};
+  return tarn_tensor_view(tensor, 2, shape);
+}
+
+static tarn_status view_flip(tarn_tensor *tensor) {
+  static const int32_t dims[2] = {1, 3};
+  return tarn_tensor_flip(tensor, 2, dims);
+}
+
+static tarn_status view_unfold(tarn_tensor *tensor) {
+  return tarn_tensor_unfold(tensor, 3, 4, 3);
+}
+
+static tarn_status view_diagonal(tarn_tensor *tensor) {
+  return tarn_tensor_diagonal(tensor, 1, 1, 3);
+}
+
+static tarn_status view_as_dtype(tarn_tensor *tensor) {
+  return tarn_tensor_view_as_dtype(tensor, TARN_F16);
+}
+
 static tarn_status view_chain(tarn_tensor *tensor) {
   tarn_status status = tarn_tensor_narrow(tensor, 3, 2, 5);
   if (status == TARN_OK) status = tarn_tensor_transpose(tensor, 1, 3);
@@ -79,6 +102,11 @@ static const view_case view_cases[] = {
     {"view.expand", view_expand, 5, 0, {3, 4, 6, 8, 10}, {0, 480, 80, 10, 1}},
     {"view.unsqueeze", view_unsqueeze, 5, 0, {4, 6, 1, 8, 10}, {480, 80, 80, 10, 1}},
     {"view.as_strided", view_as_strided, 2, 4, {5, 7}, {11, 3}},
+    {"view.view_inferred", view_inferred, 2, 0, {24, 80}, {80, 1}},
+    {"view.flip", view_flip, 4, 409, {4, 6, 8, 10}, {480, -80, 10, -1}},
+    {"view.unfold", view_unfold, 5, 0, {4, 6, 8, 3, 4}, {480, 80, 10, 3, 1}},
+    {"view.diagonal", view_diagonal, 3, 1, {4, 8, 6}, {480, 10, 81}},
+    {"view.as_dtype", view_as_dtype, 4, 0, {4, 6, 8, 20}, {960, 160, 20, 1}},
     {"view.narrow_transpose_unsqueeze", view_chain, 5, 2, {1, 4, 5, 8, 6}, {0, 480, 1, 10, 80}},
 };
 
