@@ -145,7 +145,14 @@ TARN_INLINE bool tarn_inline_permute(tarn_layout *layout, int32_t rank, const in
     strides[d] = layout->strides[dims[d]];
   }
   if (TARN_RARELY(seen != (1u << rank) - 1)) return false;
-  tarn_inline_set(layout, rank, shape, strides, layout->offset);
+  for (int32_t d = 0; d < rank; d++) {
+    layout->shape[d] = shape[d];
+    if (!TARN_IS_CONSTANT(dims[0])) TARN_ONE_BY_ONE();
+  }
+  for (int32_t d = 0; d < rank; d++) {
+    layout->strides[d] = strides[d];
+    if (!TARN_IS_CONSTANT(dims[0])) TARN_ONE_BY_ONE();
+  }
   return true;
 }
 
