@@ -140,6 +140,15 @@ def random_pieces(rng, name, rank, size):
     return number, dim, rng.random()
 
 
+def random_window(rng, shape, dim):
+    """A window's size along `dim`: windows of windows soon name more elements than there is
+    memory for."""
+    size = shape[dim] if -len(shape) <= dim < len(shape) else 1
+    window = rng.randint(0, size + (rng.random() < 0.1))
+    seen = product(shape) // max(size, 1) * max(size - window + 1, 0) * window
+    return window if seen <= 4 * ELEMENTS_MAX else 1
+
+
 def pick(pieces, where):
     if not pieces:
         raise ValueError("no piece to go on with")

@@ -144,8 +144,7 @@ class NumpyPeer:
                     chains.random_dim(rng, rank))
         if name == "windows":
             dim = chains.random_dim(rng, rank)
-            size = shape[dim] if -rank <= dim < rank else 1
-            return name, dim, rng.randint(0, size + 1)
+            return name, dim, chains.random_window(rng, shape, dim)
         if name in ("reshape", "reshape_view"):
             return name, chains.random_new_shape(rng, shape)
         if name == "squeeze":

@@ -167,8 +167,7 @@ class TorchPeer:
             return name, chains.random_dim(rng, rank), rng.random()
         if name == "unfold":
             dim = chains.random_dim(rng, rank)
-            size = shape[dim] if -rank <= dim < rank else 1
-            return name, dim, rng.randint(0, size + (rng.random() < 0.1)), rng.randint(
+            return name, dim, chains.random_window(rng, shape, dim), rng.randint(
                 0 if rng.random() < 0.05 else 1, 3)
         if name == "diagonal":
             return (name, rng.randint(-4, 4), chains.random_dim(rng, rank),
