@@ -316,6 +316,40 @@ static int read_interface(PyObject *dict, interface *read) {
   return 0;
 }
 
+/* The device's own stream waits for theirs. */
+static tarn_status order_after(tarn_stream *own, tarn_stream *theirs) {
+  tarn_fence *fence;
+  tarn_status status = tarn_fence_create(theirs, &fence);
+  if (status != TARN_OK) return status;
+  status = tarn_fence_record(fence, theirs);
+  if (status == TARN_OK) status = tarn_stream_wait(own, fence);
+  tarn_fence_destroy(fence);
+  return status;
+}
+
+/* Version 3 names the stream that may still write: None for none, 1 for the legacy default one,
+ * which the package works on, 2 for the thread's own, else a handle. */
+static int wait_for_writer(PyObject *dict, tarn_device device) {
+  PyObject *number = PyDict_GetItemString(dict, "stream");
+  int64_t handle = 1;
+  if (device.type != TARN_DEVICE_CUDA) return 0;
+  if (number && number != Py_None && tarn__py_int64(number, &handle) < 0) return -1;
+  if (handle <= 0) {
+    tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "an array interface of stream %lld", (long long)handle);
+    return -1;
+  }
+  tarn_stream *own, *theirs;
+  if (handle == 1) return 0;
+  if (tarn__py_device_stream(device, &own) < 0 ||
+      tarn__py_device_stream_of(device, (uintptr_t)handle, &theirs) < 0) {
+    return -1;
+  }
+  tarn_status status = order_after(own, theirs);
+  if (status != TARN_OK) tarn__py_raise(status);
+  tarn_stream_release(theirs);
+  return status == TARN_OK ? 0 : -1;
+}
+
 static PyObject *from_dict(PyObject *object, PyObject *dict, tarn_device device) {
   interface read = {
       .memory = {.device = device, .deleter = tarn__py_drop_reference, .context = object}};
@@ -326,6 +360,7 @@ static PyObject *from_dict(PyObject *object, PyObject *dict, tarn_device device)
   /* The __index__ of its numbers is anybody's code, and may change the dict. */
   PyObject *copy = PyDict_Copy(dict);
   int result = copy ? read_interface(copy, &read) : -1;
+  if (result == 0) result = wait_for_writer(copy, device);
   Py_XDECREF(copy);
   if (result < 0 || tarn__py_wrap(&read.memory, &tensor) < 0) return NULL;
   Py_INCREF(object); /* the deleter's */

@@ -1,4 +1,5 @@
 # test_python_cuda.py: tensors on a GPU, which the simulated driver stands in for.
+import ctypes
 import sys
 import unittest
 
@@ -45,6 +46,29 @@ class Gpu(unittest.TestCase):
 
         taken = tarn.asarray(Other())
         self.assertEqual((taken.device, taken.tolist()), ("cuda:0", [[1, 3], [4, 6]]))
+
+    def test_an_interface_names_the_stream_that_still_writes(self):
+        class Other:
+            def __init__(self, stream):
+                self.__cuda_array_interface__ = {**interface, "stream": stream}
+
+        driver, stream = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+        interface = self.t.view("uint32").__cuda_array_interface__
+        context = ctypes.c_void_p()
+        self.assertEqual(driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0), 0)
+        self.assertEqual(driver.cuCtxSetCurrent(context), 0)
+        self.assertEqual(driver.cuStreamCreate(ctypes.byref(stream), 1), 0)  # non-blocking
+        data = ctypes.c_uint64(self.t.data_ptr())
+        for value in range(20):
+            self.assertEqual(driver.cuMemsetD32Async(data, value, ctypes.c_size_t(6), stream), 0)
+            self.assertEqual(tarn.asarray(Other(stream.value)).tolist(), [[value] * 3] * 2)
+        for number in (None, 1, 2):
+            self.assertEqual(tarn.asarray(Other(number)).shape, (2, 3))
+        for number, error in ((0, ValueError), (-1, ValueError), ("a", TypeError)):
+            with self.assertRaises(error):
+                tarn.asarray(Other(number))
+        self.assertEqual(driver.cuStreamDestroy_v2(stream), 0)
+        self.assertEqual(driver.cuDevicePrimaryCtxRelease_v2(0), 0)
 
     def test_linear_access_is_one_copy_each_way(self):
         with self.t.T.linear("rw") as span:
