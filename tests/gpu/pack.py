@@ -4,7 +4,8 @@
 #
 #     OUT/run.sh      the one script to start there
 #     OUT/tarn        the command
-#     OUT/tests/      the test programs, stripped
+#     OUT/tests.tar.xz  the test programs, stripped; run.sh unpacks them. Each has all of the
+#                       library in it, so that together they take a tenth of what they take apart
 #     OUT/suite.sh    a line for each test, as ctest would run it
 #     OUT/lib/        libtarn.so and the shared libraries that such a machine may lack
 #     OUT/sim/        the simulated driver, where no search path finds it by accident
@@ -16,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD, OUT = (os.path.abspath(path) for path in sys.argv[1:])
@@ -38,9 +40,13 @@ def is_inside(path, folder):
 
 
 def carried(argument):
-    """The argument as it reads over there; a file it names comes along."""
+    """The argument as it reads over there; a file or a folder that it names comes along."""
     if not (is_inside(argument, BUILD) or is_inside(argument, ROOT)):
         return argument
+    if os.path.isdir(argument) and not is_inside(argument, BUILD):
+        target = os.path.join("files", os.path.relpath(argument, ROOT))
+        shutil.copytree(argument, os.path.join(OUT, target), dirs_exist_ok=True)
+        return os.path.join(".", target)
     if not os.path.isfile(argument):
         raise SystemExit(f"pack.py: a test gets {argument}, which cannot be carried")
     if argument.endswith(".csv.gz"):
@@ -113,6 +119,11 @@ def main():
     lines.insert(0, "# suite.sh: the tests of this build; run.sh reads it.")
     with open(os.path.join(OUT, "suite.sh"), "w", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in lines)
+
+    programs = os.path.join(OUT, "tests")
+    with tarfile.open(programs + ".tar.xz", "w:xz", preset=3) as archive:
+        archive.add(programs, "tests")
+    shutil.rmtree(programs)
 
     files = [os.path.join(where, name) for where, _, names in os.walk(OUT) for name in names]
     size_bytes = sum(map(os.path.getsize, files))

@@ -3,9 +3,10 @@
 #
 # usage: run.sh [--allow-sim]
 #
-# Needs nothing but a shell, a C library and the GPU's driver. Results go to $OUT (default: ./out):
-# tests.log, and a JSON file per measurement. Without a GPU it fails, unless --allow-sim says that
-# the simulated driver will do: that tries the folder out, and measures nothing.
+# Needs nothing but a shell, Python 3, a C library and the GPU's driver. Results go to $OUT (./out
+# by default): tests.log, and a JSON file per measurement. Without a GPU it fails, unless
+# --allow-sim says that the simulated driver will do: that tries the folder out, and measures
+# nothing.
 set -u
 
 start=$(pwd)
@@ -20,6 +21,8 @@ case ${1-} in
   --allow-sim) allow_sim=1 ;;
   *) echo "run.sh: unknown argument '$1'" >&2; exit 2 ;;
 esac
+
+[ -d tests ] || python3 -m tarfile -e tests.tar.xz . || exit 1
 
 passed=0 failed=0 skipped=0
 mkdir -p "$OUT" || exit 1
