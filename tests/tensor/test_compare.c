@@ -10,31 +10,8 @@
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_element.h"
 #include "tests/support/manual_stream.h"
-#include "tests/tensor/fake_device.h"
 #include "tests/tensor/layout_model.h"
-
-static tarn_pool *pool, *device_pool;
-static tarn_stream *device_stream;
-
-static int start(void **state) {
-  (void)state;
-  tarn_provider *provider;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
-  fake_device_start();
-  device_pool = fake_device_pool_create();
-  device_stream = fake_device_stream_create();
-  return 0;
-}
-
-static int stop(void **state) {
-  (void)state;
-  tarn_stream_release(device_stream);
-  tarn_pool_release(device_pool);
-  tarn_pool_release(pool);
-  return 0;
-}
+#include "tests/tensor/two_places.h"
 
 /* One row of values in an element type. */
 static tarn_tensor row_of(const char *dtype_name, int64_t count, const tarn_scalar *values) {

@@ -10,31 +10,8 @@
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_element.h"
 #include "tests/support/manual_stream.h"
-#include "tests/tensor/fake_device.h"
 #include "tests/tensor/layout_model.h"
-
-static tarn_pool *pool, *device_pool;
-static tarn_stream *device_stream;
-
-static int start(void **state) {
-  (void)state;
-  tarn_provider *provider;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
-  fake_device_start();
-  device_pool = fake_device_pool_create();
-  device_stream = fake_device_stream_create();
-  return 0;
-}
-
-static int stop(void **state) {
-  (void)state;
-  tarn_stream_release(device_stream);
-  tarn_pool_release(device_pool);
-  tarn_pool_release(pool);
-  return 0;
-}
+#include "tests/tensor/two_places.h"
 
 /* The host's, or the test's window on the device's. */
 static char *bytes_of(const tarn_tensor *tensor) {

@@ -1,0 +1,33 @@
+/* two_places.h: pools of the host and of the fake device, and a stream, set up around each test. */
+#ifndef TESTS_TWO_PLACES_H
+#define TESTS_TWO_PLACES_H
+
+#include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_pages.h"
+#include "tests/support/test.h"
+#include "tests/tensor/fake_device.h"
+
+static tarn_pool *pool, *device_pool;
+static tarn_stream *device_stream;
+
+static int start(void **state) {
+  (void)state;
+  tarn_provider *provider;
+  assert_ok(tarn_pages_provider_create(NULL, &provider));
+  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
+  tarn_provider_release(provider);
+  fake_device_start();
+  device_pool = fake_device_pool_create();
+  device_stream = fake_device_stream_create();
+  return 0;
+}
+
+static int stop(void **state) {
+  (void)state;
+  tarn_stream_release(device_stream);
+  tarn_pool_release(device_pool);
+  tarn_pool_release(pool);
+  return 0;
+}
+
+#endif
