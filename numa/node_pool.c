@@ -2,7 +2,8 @@
 #include "numa/arena.h"
 #include "numa/held_blocks.h"
 #include "numa/live_blocks.h"
-#include "numa/tarn_numa.h"
+#include "numa/tarn_node_pool.h"
+#include "numa/tarn_node_provider.h"
 
 #include <stdio.h>
 #include <stdlib.h>

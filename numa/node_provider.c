@@ -1,8 +1,10 @@
 /* node_provider.c: the pages provider with every range bound to one memory node. */
-#include "numa/topology.h"
+#include "numa/tarn_node_provider.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "numa/topology.h"
 
 typedef struct node_provider {
   tarn_topology *topology;

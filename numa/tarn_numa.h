@@ -1,78 +1,15 @@
-/* tarn_numa.h: the host's memory nodes (hwloc), and memory that lies on one of them (jemalloc).
- *
- * A node is named by its operating-system number, the N of /sys/devices/system/node/nodeN.
- */
+/* tarn_numa.h: all of numa/ in one include: nodes, where memory lies, and memory on a node. */
 #ifndef TARN_NUMA_H
 #define TARN_NUMA_H
 
 #include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_pages.h"
+#include "numa/tarn_node_pool.h"
+#include "numa/tarn_node_provider.h"
+#include "numa/tarn_placement.h"
+#include "numa/tarn_topology.h"
 
 #ifdef __cplusplus
-extern "C" {
-#endif
-
-typedef struct tarn_topology tarn_topology;
-
-typedef struct tarn_topology_options {
-  size_t struct_size;
-  const char *synthetic; /* hwloc's synthetic description, for tests; NULL: this machine */
-  const char *xml_path;  /* a topology saved by lstopo; NULL: this machine */
-} tarn_topology_options;
-
-typedef struct tarn_node_info {
-  size_t struct_size;
-  int32_t node;                 /* operating system's number */
-  size_t capacity_bytes;        /* local memory */
-  int32_t cpu_count;            /* processing units nearest to it; memory-only nodes share them */
-  uint64_t bandwidth_mib_per_s; /* as the firmware tells; 0 where it does not */
-  uint64_t latency_ns;
-} tarn_node_info;
-
-/* Reads the topology (milliseconds: do it once). `options` may be NULL. Shared; immutable. */
-TARN_API TARN_NODISCARD tarn_status tarn_topology_create(const tarn_topology_options *options,
-                                                         tarn_topology **topology);
-TARN_API void tarn_topology_retain(tarn_topology *topology);
-TARN_API void tarn_topology_release(tarn_topology *topology);
-
-TARN_API int32_t tarn_topology_node_count(const tarn_topology *topology); /* at least 1 */
-/* index in [0, node_count). The caller sets info->struct_size. */
-TARN_API TARN_NODISCARD tarn_status tarn_topology_node(const tarn_topology *topology, int32_t index,
-                                                       tarn_node_info *info);
-/* The firmware's relative distance between two nodes (SLIT: 10 is local); TARN_UNAVAILABLE where it
- * tells none. */
-TARN_API TARN_NODISCARD tarn_status tarn_topology_distance(const tarn_topology *topology,
-                                                           int32_t from_node, int32_t to_node,
-                                                           uint32_t *distance);
-/* The node nearest to the calling thread's processor; and to a PCI device ("0000:17:00.0"). */
-TARN_API TARN_NODISCARD tarn_status tarn_topology_node_here(const tarn_topology *topology,
-                                                            int32_t *node);
-TARN_API TARN_NODISCARD tarn_status tarn_topology_node_of_pci(const tarn_topology *topology,
-                                                              const char *bus_id, int32_t *node);
-
-/* Pages bound strictly to `node`: as tarn_pages_provider_create otherwise, `pages` may be NULL. The
- * bind goes with the range, so it holds for every page touched later and touched again after a
- * decommit. Retains the topology. TARN_UNAVAILABLE where the node does not exist or the topology is
- * not this machine's. */
-TARN_API TARN_NODISCARD tarn_status tarn_node_provider_create(tarn_topology *topology, int32_t node,
-                                                              const tarn_pages_options *pages,
-                                                              tarn_provider **provider);
-
-/* A jemalloc arena whose extents come from `node`, as a pool. Host memory for small and many
- * blocks: jemalloc's speed and packing. A block freed in the order of a stream that has not passed
- * yet is held back until it has. The jemalloc is tarn's own; the process's malloc is not
- * touched. */
-TARN_API TARN_NODISCARD tarn_status tarn_node_pool_create(tarn_topology *topology, int32_t node,
-                                                          tarn_pool **pool);
-
-/* Counts how many of the pages of [address, address + size_bytes) lie on `node`, lie on another,
- * and were never touched, by asking the kernel (move_pages). Any of the three may be NULL. */
-TARN_API TARN_NODISCARD tarn_status tarn_node_verify(const void *address, size_t size_bytes,
-                                                     int32_t node, size_t *on_node_pages,
-                                                     size_t *elsewhere_pages,
-                                                     size_t *untouched_pages);
-
-#ifdef __cplusplus
+extern "C" { /* each of them says so too */
 }
 #endif
 #endif

@@ -2,7 +2,7 @@
 #ifndef TARN_NUMA_TOPOLOGY_H
 #define TARN_NUMA_TOPOLOGY_H
 
-#include "numa/tarn_numa.h"
+#include "numa/tarn_topology.h"
 
 /* TARN_OK where memory of this process can be bound to `node`: the topology is this machine's, and
  * the node is in it and may be used. `info` may be NULL. */

@@ -1,5 +1,5 @@
-/* node_verify.c: asks the kernel where pages really lie. */
-#include "numa/tarn_numa.h"
+/* placement_verify.c: asks the kernel where pages really lie. */
+#include "numa/tarn_placement.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* test_node_verify.c: pages are counted by where the kernel says they lie. */
-#include "numa/tarn_numa.h"
+/* test_placement_verify.c: pages are counted by where the kernel says they lie. */
+#include "numa/tarn_placement.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
