@@ -19,6 +19,22 @@ typedef struct tarn_topology_options {
   const char *xml_path;  /* a topology saved by lstopo; NULL: this machine */
 } tarn_topology_options;
 
+enum {
+  TARN_NODE_ANY = -1, /* no node in particular; what that means is said where it is taken */
+};
+
+/* What nodes are compared by. "Measured" is what the firmware tells of them, by way of hwloc. */
+typedef enum tarn_node_attribute {
+  TARN_NODE_BANDWIDTH = 0, /* MiB/s, more is better */
+  TARN_NODE_LATENCY = 1,   /* ns, less is better */
+  TARN_NODE_CAPACITY = 2,  /* bytes of memory, more is better; always known */
+  TARN_NODE_LOCALITY = 3,  /* the distance, less is better */
+  TARN_NODE_READ_BANDWIDTH = 4,
+  TARN_NODE_WRITE_BANDWIDTH = 5,
+  TARN_NODE_READ_LATENCY = 6,
+  TARN_NODE_WRITE_LATENCY = 7,
+} tarn_node_attribute;
+
 typedef struct tarn_node_info {
   size_t struct_size;
   int32_t node;                 /* operating system's number */
