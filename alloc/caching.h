@@ -140,8 +140,9 @@ bool tarn__caching_wants_to_recycle(const tarn__caching *self, const tarn__reque
 void tarn__caching_settle(tarn__caching *self);
 void tarn__caching_recycle(tarn__caching *self, const tarn__request *asked, size_t commit_bytes);
 
-/* caching_decay.c: after every change. */
+/* caching_decay.c: after every change; and the pool's operation, which leaves the lock. */
 void tarn__caching_note_spare(tarn__caching *self, size_t allocated_bytes);
+tarn_status tarn__caching_decay(void *context, uint64_t now_ns, size_t *released_bytes);
 
 /* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left, the second
  * one no more than the floor allows; asks how far the last users of every free block have come;

@@ -83,15 +83,11 @@ static tarn_status decay_to(tarn__caching *self, uint64_t now_ns, size_t *releas
   return status;
 }
 
-tarn_status tarn_caching_pool_decay(tarn_pool *pool, uint64_t now_ns, size_t *released_bytes) {
-  size_t released = 0;
-  if (released_bytes != NULL) *released_bytes = 0;
-  tarn__caching *self = tarn__caching_of(pool);
-  if (self == NULL) return TARN_INVALID_ARGUMENT;
+tarn_status tarn__caching_decay(void *context, uint64_t now_ns, size_t *released_bytes) {
+  tarn__caching *self = context;
   pthread_mutex_lock(&self->lock);
   if (self->decay_ns == 0) self->decay_ns = DEFAULT_DECAY_NS;
-  const tarn_status status = decay_to(self, now_ns, &released);
+  const tarn_status status = decay_to(self, now_ns, released_bytes);
   pthread_mutex_unlock(&self->lock);
-  if (released_bytes != NULL) *released_bytes = released;
   return status;
 }

@@ -440,7 +440,8 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
                              .trim = caching_trim,
                              .stats = caching_stats,
                              .destroy = caching_destroy,
-                             .close = caching_close};
+                             .close = caching_close,
+                             .decay = tarn__caching_decay};
   status = tarn_pool_create(&ops, self, pool);
   if (status != TARN_OK) {
     caching_destroy(self);

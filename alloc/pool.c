@@ -30,6 +30,13 @@ static tarn_status trim_nothing(void *context, size_t keep_bytes, size_t *releas
   return TARN_OK;
 }
 
+static tarn_status decay_nothing(void *context, uint64_t now_ns, size_t *released_bytes) {
+  (void)context;
+  (void)now_ns;
+  *released_bytes = 0;
+  return TARN_OK;
+}
+
 static tarn_status check_pool_ops(const tarn_pool_ops *ops) {
   if (ops == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a pool needs its operations");
   if (ops->struct_size != sizeof *ops) {
@@ -93,6 +100,7 @@ tarn_status tarn_pool_create(const tarn_pool_ops *ops, void *context, tarn_pool 
   memcpy(made->name, ops->name, name_bytes);
   made->ops.name = made->name;
   if (made->ops.trim == NULL) made->ops.trim = trim_nothing;
+  if (made->ops.decay == NULL) made->ops.decay = decay_nothing;
   *pool = made;
   return TARN_OK;
 }
@@ -283,6 +291,15 @@ tarn_status tarn_pool_trim(tarn_pool *pool, size_t keep_bytes, size_t *released_
   if (released_bytes != NULL) *released_bytes = 0;
   if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
   const tarn_status status = pool->ops.trim(pool->context, keep_bytes, &released);
+  if (released_bytes != NULL) *released_bytes = released;
+  return status;
+}
+
+tarn_status tarn_pool_decay(tarn_pool *pool, uint64_t now_ns, size_t *released_bytes) {
+  size_t released = 0;
+  if (released_bytes != NULL) *released_bytes = 0;
+  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+  const tarn_status status = pool->ops.decay(pool->context, now_ns, &released);
   if (released_bytes != NULL) *released_bytes = released;
   return status;
 }

@@ -16,11 +16,17 @@
  * and when they end. Statistics do not count it as allocated. With several threads, peaks are exact
  * only as far as the threads took the pool's lock.
  *
- * That relies on membarrier(2) where the kernel grants it at the process's first use of a pool;
- * else each call has a fence of its own. A seccomp filter set later should let membarrier pass: if
- * it does not, threads that used a pool before stay without a fence, and what takes their blocks
- * relies on the interrupts by which a page is taken away, on x86-64 alone and not on AMD's
- * processors with INVLPGB. A filter set before the first use costs the fence and no more.
+ * tarn_pool_decay gives back the least that was reserved and not lent out during a whole window of
+ * options.decay_ns: each eighth of a window that has passed an eighth of what the last window did
+ * not need, a call after a whole window all of it. Neither below the floor, nor what a stream may
+ * still use.
+ *
+ * What threads keep relies on membarrier(2) where the kernel grants it at the process's first use
+ * of a pool; else each call has a fence of its own. A seccomp filter set later should let
+ * membarrier pass: if it does not, threads that used a pool before stay without a fence, and what
+ * takes their blocks relies on the interrupts by which a page is taken away, on x86-64 alone and
+ * not on AMD's processors with INVLPGB. A filter set before the first use costs the fence and no
+ * more.
  *
  * Budget of a pair of calls that meets a kept block: 126 instructions, 60 and 66 (callgrind, gcc
  * 12, -O3, no stream). No atomic read-modify-write, no lock, no call to the system.
@@ -49,7 +55,7 @@ typedef struct tarn_caching_options {
                            own allocations may swap it for memory of another shape. Above a
                            limit_bytes that is not 0: TARN_INVALID_ARGUMENT; limits set later, and
                            those of `budget`, are not compared */
-  uint64_t decay_ns;    /* the window of tarn_caching_pool_decay; 0: 10 seconds */
+  uint64_t decay_ns;    /* the window of tarn_pool_decay; 0: 10 seconds */
   tarn_out_of_memory_function out_of_memory; /* told of each allocation that fails; NULL: none */
   void *out_of_memory_context;
 } tarn_caching_options;
@@ -75,15 +81,6 @@ TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_reserve(tarn_pool *pool, s
 
 /* The peaks of tarn_pool_stats begin again at what is there now. Counts go on: take differences. */
 TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_reset_peaks(tarn_pool *pool);
-
-/* Gives back, in steps, what was not needed: the least that was reserved and not lent out during a
- * whole window of options.decay_ns. To be called now and then, from a thread that has the time;
- * `now_ns` is any clock that does not go back (then nothing happens), and starts with the first
- * call. Each eighth of a window that has passed gives back an eighth of what the last window did
- * not need; a call after a whole window all of it. Neither below the floor, nor what a stream may
- * still use. `released_bytes` may be NULL. */
-TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_decay(tarn_pool *pool, uint64_t now_ns,
-                                                            size_t *released_bytes);
 
 #ifdef __cplusplus
 }

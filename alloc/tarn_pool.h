@@ -61,9 +61,9 @@ typedef struct tarn_pool_attributes {
 
 /* What an implementation fills in. Functions may be called from any thread, several at once.
  *
- * Required: name, attributes, alloc, free, note_use, stats. trim may be NULL (nothing to give
- * back), destroy too. Arguments arrive checked: size_bytes > 0, alignment_bytes 0 or a power of
- * two, address not NULL. */
+ * Required: name, attributes, alloc, free, note_use, stats. trim and decay may be NULL (nothing to
+ * give back), destroy too. Arguments arrive checked: size_bytes > 0, alignment_bytes 0 or a power
+ * of two, address not NULL. */
 typedef struct tarn_pool_ops {
   size_t struct_size;
   const char *name; /* copied */
@@ -85,6 +85,8 @@ typedef struct tarn_pool_ops {
    * last one back. It may be called again, and memory may still be asked for, through a storage or
    * a handle that came up meanwhile: then tarn_pool_retain(pool) takes back a tarn_pool_end. */
   void (*close)(void *context, tarn_pool *pool);
+  /* See tarn_pool_decay; *released_bytes is 0 already. */
+  tarn_status (*decay)(void *context, uint64_t now_ns, size_t *released_bytes);
 } tarn_pool_ops;
 
 /* Makes a pool of an implementation: checks `ops`, completes it, copies it; takes `context`. */
@@ -133,6 +135,14 @@ TARN_API TARN_NODISCARD tarn_status tarn_pool_note_use(tarn_pool *pool, const vo
  * left. Memory that a stream may still use is not waited for. `released_bytes` may be NULL. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_trim(tarn_pool *pool, size_t keep_bytes,
                                                    size_t *released_bytes);
+
+/* Gives back, in steps, what was not needed for a while; a pool says which while and what it needs
+ * (tarn_caching_options.decay_ns), and one without idle memory of its own releases nothing. To be
+ * called now and then, from a thread that has the time, such as tarn_maintenance.h offers; `now_ns`
+ * is any clock that does not go back (then nothing happens), and starts with the first call.
+ * `released_bytes` may be NULL. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_decay(tarn_pool *pool, uint64_t now_ns,
+                                                    size_t *released_bytes);
 
 /* The caller sets stats->struct_size. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_stats_of(tarn_pool *pool, tarn_pool_stats *stats);

@@ -21,7 +21,7 @@ static void burst(tarn_pool *pool, int segment_count, tarn_stream *stream) {
 
 static size_t decay(tarn_pool *pool, uint64_t now_ns) {
   size_t released = 0;
-  assert_ok(tarn_caching_pool_decay(pool, now_ns, &released));
+  assert_ok(tarn_pool_decay(pool, now_ns, &released));
   return released;
 }
 
@@ -106,7 +106,7 @@ static void a_clock_that_goes_back_changes_nothing(void **state) {
   assert_int_equal(decay(pool, 0), 0);
   assert_int_equal(decay(pool, 9 * WINDOW), 0);
   assert_int_equal(decay(pool, 11 * WINDOW), 8 * MIB);
-  assert_status(tarn_caching_pool_decay(NULL, 0, NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_decay(NULL, 0, NULL), TARN_INVALID_ARGUMENT);
   tarn_pool_release(pool);
 }
 
@@ -131,14 +131,14 @@ static void decay_forgets_no_peak_of_calls_without_the_lock(void **state) {
   (void)state;
   tarn_pool *pool = make_range_pool(0);
   size_t released = 0;
-  assert_ok(tarn_caching_pool_decay(pool, 0, &released));
+  assert_ok(tarn_pool_decay(pool, 0, &released));
   give(pool, take(pool, 4096, NULL), NULL);
   give(pool, take(pool, 16384, NULL), NULL);
   void *small = take(pool, 4096, NULL);
   void *large = take(pool, 16384, NULL);
   give(pool, small, NULL);
   give(pool, large, NULL);
-  assert_ok(tarn_caching_pool_decay(pool, UINT64_MAX / 2, &released));
+  assert_ok(tarn_pool_decay(pool, UINT64_MAX / 2, &released));
   assert_int_equal(stats_of(pool).allocated_bytes_peak, 4096 + 16384);
   assert_int_equal(stats_of(pool).requested_bytes_peak, 4096 + 16384);
   tarn_pool_release(pool);

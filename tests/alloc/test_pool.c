@@ -164,8 +164,36 @@ static void a_pool_that_counts_its_blocks_says_itself_when_it_ends(void **state)
   assert_int_equal(self.destroyed_count, 1);
 }
 
+static tarn_status plain_decay(void *context, uint64_t now_ns, size_t *released_bytes) {
+  (void)context;
+  *released_bytes = (size_t)now_ns + 1;
+  return TARN_OK;
+}
+
+static void decay_is_asked_of_pools_that_have_it_and_of_others_gives_nothing(void **state) {
+  (void)state;
+  plain self = {0};
+  tarn_pool_ops ops = plain_ops();
+  tarn_pool *without = NULL;
+  tarn_pool *with = NULL;
+  assert_ok(tarn_pool_create(&ops, &self, &without));
+  ops.decay = plain_decay;
+  assert_ok(tarn_pool_create(&ops, &self, &with));
+  size_t released = 77;
+  assert_ok(tarn_pool_decay(without, 41, &released));
+  assert_int_equal(released, 0);
+  assert_ok(tarn_pool_decay(with, 41, &released));
+  assert_int_equal(released, 42);
+  assert_ok(tarn_pool_decay(with, 41, NULL));
+  assert_status(tarn_pool_decay(NULL, 41, &released), TARN_INVALID_ARGUMENT);
+  assert_int_equal(released, 0);
+  tarn_pool_release(without);
+  tarn_pool_release(with);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(decay_is_asked_of_pools_that_have_it_and_of_others_gives_nothing),
       cmocka_unit_test(a_pool_that_counts_its_blocks_says_itself_when_it_ends),
       cmocka_unit_test(a_pool_of_ones_own_lives_until_its_last_block_is_back),
       cmocka_unit_test(incomplete_operations_are_refused_by_name),

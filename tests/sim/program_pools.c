@@ -114,7 +114,7 @@ tarn_status runner_reserve(runner *self, const program_op *op) {
 
 tarn_status runner_decay(runner *self, const program_op *op) {
   self->clock_ns += op->size_bytes;
-  return tarn_caching_pool_decay(self->caching[op->pool], self->clock_ns, NULL);
+  return tarn_pool_decay(self->caching[op->pool], self->clock_ns, NULL);
 }
 
 void runner_check_idle_pool(runner *self, uint32_t index) {

@@ -174,7 +174,7 @@ static void print_pool(const printer *self, const program_op *op) {
       fprintf(file,
               "  clock_ns += %" PRIu64
               ";\n"
-              "  PASTED_TRY(world, tarn_caching_pool_decay(pool%u, clock_ns, NULL));\n",
+              "  PASTED_TRY(world, tarn_pool_decay(pool%u, clock_ns, NULL));\n",
               op->size_bytes, op->pool);
       break;
     case VERB_STEP:
