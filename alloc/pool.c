@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "alloc/magazine_fast.h"
+#include "alloc/maintenance.h"
 
 struct tarn_pool {
   /* Handles; and lent-out blocks, or where the implementation counts those, one for them all. */
@@ -20,7 +21,8 @@ struct tarn_pool {
   tarn_pool_ops ops;
   void *context;
   tarn_pool_attributes attributes;
-  char name[]; /* ops.name points here */
+  atomic_bool is_maintained; /* once; it may be no more */
+  char name[];               /* ops.name points here */
 };
 
 static tarn_status trim_nothing(void *context, size_t keep_bytes, size_t *released_bytes) {
@@ -113,6 +115,9 @@ void tarn_pool_retain(tarn_pool *pool) {
 static void drop_reference(tarn_pool *pool) {
   /* Release pairs with acquire: all use in other threads happens before destroy. */
   if (atomic_fetch_sub_explicit(&pool->reference_count, 1, memory_order_acq_rel) != 1) return;
+  if (atomic_load_explicit(&pool->is_maintained, memory_order_relaxed)) {
+    tarn__maintenance_forget(pool);
+  }
   if (pool->ops.destroy != NULL) pool->ops.destroy(pool->context);
   free(pool);
 }
@@ -144,6 +149,11 @@ void *tarn__pool_context(const tarn_pool *pool, void (*destroy)(void *context)) 
 
 void tarn__pool_set_caching(tarn_pool *pool, tarn__caching *caching) {
   pool->caching = caching;
+}
+
+void tarn__pool_set_maintained(tarn_pool *pool) {
+  /* Relaxed: whoever adds the pool has a handle, and gives it up with a release. */
+  atomic_store_explicit(&pool->is_maintained, true, memory_order_relaxed);
 }
 
 const char *tarn_pool_name(const tarn_pool *pool) {

@@ -8,6 +8,9 @@
  * the pool. */
 void tarn__pool_set_caching(tarn_pool *pool, tarn__caching *caching);
 
+/* The pool's end takes it off all maintenance. With the lock of maintenance.c. */
+void tarn__pool_set_maintained(tarn_pool *pool);
+
 /* The context of a pool whose operations have this destroy; NULL for any other pool, and for
  * NULL. */
 void *tarn__pool_context(const tarn_pool *pool, void (*destroy)(void *context));

@@ -654,6 +654,7 @@ SCENARIO(captures)
 SCENARIO(bare_stream)
 SCENARIO(host_tensors)
 SCENARIO(growing_storage)
+SCENARIO(maintenance)
 SCENARIO(dlpack)
 SCENARIO(npy_files)
 SCENARIO(node)
@@ -683,6 +684,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(bare_stream_survives),
       cmocka_unit_test(host_tensors_survives),
       cmocka_unit_test(growing_storage_survives),
+      cmocka_unit_test(maintenance_survives),
       cmocka_unit_test(dlpack_survives),
       cmocka_unit_test(npy_files_survives),
       cmocka_unit_test(node_survives),
