@@ -187,3 +187,24 @@ tarn_status tarn_provider_free(tarn_provider *provider, void *address, size_t si
   }
   return provider->ops.release(provider->context, address, size_bytes);
 }
+
+tarn_status tarn_provider_share(tarn_provider *provider, const void *address, int *descriptor,
+                                int64_t *offset_bytes) {
+  if (descriptor != NULL) *descriptor = -1;
+  if (offset_bytes != NULL) *offset_bytes = 0;
+  if (provider == NULL || address == NULL || descriptor == NULL || offset_bytes == NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "sharing needs a provider, an address, a descriptor and an offset");
+  }
+  if (provider->ops.share == NULL) {
+    return tarn_fail(TARN_NOT_SUPPORTED, "provider %s: its memory is this process's alone",
+                     provider->name);
+  }
+  return provider->ops.share(provider->context, address, descriptor, offset_bytes);
+}
+
+void *tarn_provider_context(const tarn_provider *provider,
+                            tarn_status (*release)(void *context, void *address,
+                                                   size_t size_bytes)) {
+  return provider != NULL && provider->ops.release == release ? provider->context : NULL;
+}

@@ -69,6 +69,8 @@ typedef struct tarn_provider_ops {
    * more, and release takes back only such memory. `stream` is neither NULL nor synchronous. */
   tarn_status (*alloc_ordered)(void *context, size_t size_bytes, tarn_stream *stream,
                                void **address);
+  /* Tells where other processes find the block at `address`, or NULL: they cannot. */
+  tarn_status (*share)(void *context, const void *address, int *descriptor, int64_t *offset_bytes);
 } tarn_provider_ops;
 
 /* Makes a provider of an implementation: checks that `ops` is whole, asks its attributes, and
@@ -105,6 +107,23 @@ TARN_API TARN_NODISCARD tarn_status tarn_provider_decommit(tarn_provider *provid
  * lost to the process, and the last error says why. */
 TARN_API TARN_NODISCARD tarn_status tarn_provider_free(tarn_provider *provider, void *address,
                                                        size_t size_bytes);
+
+/* Memory that other processes can map: a file descriptor, the caller's own to send and to close,
+ * and where in that file the byte at `address` lies; the bytes behind it follow in the file as far
+ * as the block goes. `address` lies in a live block or in a range, which must stay until the other
+ * process has mapped it: what is released or decommitted reads as zero there from then on. Whoever
+ * gets the descriptor can map everything that the provider shares.
+ * TARN_NOT_SUPPORTED where the provider's memory is not shared, TARN_NOT_FOUND where nothing of it
+ * lies at `address`. */
+TARN_API TARN_NODISCARD tarn_status tarn_provider_share(tarn_provider *provider,
+                                                        const void *address, int *descriptor,
+                                                        int64_t *offset_bytes);
+
+/* For those who implement a provider and add functions of their own to it: the context of a
+ * provider whose operations have this `release`; NULL for any other provider, and for NULL. */
+TARN_API void *tarn_provider_context(const tarn_provider *provider,
+                                     tarn_status (*release)(void *context, void *address,
+                                                            size_t size_bytes));
 
 #ifdef __cplusplus
 }

@@ -24,6 +24,32 @@ static tarn_status make_base_pages(tarn_provider **provider) {
   return tarn_pages_provider_create(&options, provider);
 }
 
+static tarn_status make_pages_with(uint32_t flags, size_t page_bytes, tarn_provider **provider) {
+  const tarn_pages_options options = {
+      .struct_size = sizeof options, .flags = flags, .page_bytes = page_bytes};
+  return tarn_pages_provider_create(&options, provider);
+}
+
+static tarn_status make_shared_pages(tarn_provider **provider) {
+  return make_pages_with(TARN_PAGES_SHARED, 0, provider);
+}
+
+static tarn_status make_locked_pages(tarn_provider **provider) {
+  return make_pages_with(TARN_PAGES_LOCK, 0, provider);
+}
+
+static tarn_status make_populated_pages(tarn_provider **provider) {
+  return make_pages_with(TARN_PAGES_POPULATE | TARN_PAGES_NORESERVE, 0, provider);
+}
+
+static tarn_status make_explicit_pages(tarn_provider **provider) {
+  return make_pages_with(0, 2 << 20, provider);
+}
+
+static tarn_status make_shared_explicit_pages(tarn_provider **provider) {
+  return make_pages_with(TARN_PAGES_SHARED, 2 << 20, provider);
+}
+
 static tarn_status make_fixed(tarn_provider **provider) {
   static _Alignas(4096) char range[8 << 20];
   return tarn_fixed_provider_create(range, sizeof range, NULL, provider);
@@ -94,6 +120,11 @@ static tarn_status make_over_cuda_pool(tarn_provider **provider) {
 const implementation provider_implementations[] = {
     {.name = "pages", .make_provider = make_pages},
     {.name = "base pages", .make_provider = make_base_pages},
+    {.name = "shared pages", .make_provider = make_shared_pages},
+    {.name = "locked pages", .make_provider = make_locked_pages},
+    {.name = "populated pages", .make_provider = make_populated_pages},
+    {.name = "explicit pages", .make_provider = make_explicit_pages},
+    {.name = "shared explicit pages", .make_provider = make_shared_explicit_pages},
     {.name = "fixed", .make_provider = make_fixed},
     {.name = "node", .make_provider = make_node},
     {.name = "cuda device", .make_provider = make_cuda_device},
@@ -120,6 +151,10 @@ static tarn_status make_caching_pages(tarn_pool **pool) {
 
 static tarn_status make_caching_base_pages(tarn_pool **pool) {
   return make_caching_over(make_base_pages, pool);
+}
+
+static tarn_status make_caching_shared_pages(tarn_pool **pool) {
+  return make_caching_over(make_shared_pages, pool);
 }
 
 static tarn_status make_caching_fixed(tarn_pool **pool) {
@@ -165,6 +200,7 @@ static tarn_status make_cuda_driver(tarn_pool **pool) {
 const implementation pool_implementations[] = {
     {.name = "caching over pages", .make_pool = make_caching_pages},
     {.name = "caching over base pages", .make_pool = make_caching_base_pages},
+    {.name = "caching over shared pages", .make_pool = make_caching_shared_pages},
     {.name = "caching over fixed", .make_pool = make_caching_fixed},
     {.name = "caching over node", .make_pool = make_caching_node},
     {.name = "jemalloc node", .make_pool = make_jemalloc_node},

@@ -643,6 +643,7 @@ static void memory_that_ends_for_good_ends_no_promise(void **state) {
   }
 
 SCENARIO(fixed_provider)
+SCENARIO(shared_pages)
 SCENARIO(range_pool)
 SCENARIO(segment_pool)
 SCENARIO(fresh_thread)
@@ -673,6 +674,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(cold_caches_fail),
       cmocka_unit_test(memory_that_ends_for_good_ends_no_promise),
       cmocka_unit_test(fixed_provider_survives),
+      cmocka_unit_test(shared_pages_survives),
       cmocka_unit_test(range_pool_survives),
       cmocka_unit_test(segment_pool_survives),
       cmocka_unit_test(fresh_thread_survives),
