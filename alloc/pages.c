@@ -202,8 +202,34 @@ static tarn_status commit_in_place(const pages *self, void *address, size_t size
   return tell_again(&error);
 }
 
-/* Explicit pages anywhere, with all that they need. */
-static tarn_status make_explicit(const pages *self, size_t size_bytes, void **address) {
+static tarn_status drop_explicit(void *address, size_t size_bytes) {
+  if (mmap(address, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+           -1, 0) != MAP_FAILED) {
+    return TARN_OK;
+  }
+  return tarn_fail_native(TARN_SYSTEM_ERROR, "mmap", errno,
+                          "pages: decommitting %zu bytes of huge pages: %s", size_bytes,
+                          strerror(errno));
+}
+
+/* Mapped elsewhere first: should the pool have too few, the range stays as it is. */
+static tarn_status commit_explicit(const pages *self, void *address, size_t size_bytes) {
+  void *made = NULL;
+  tarn_status status = tarn__huge_pages_map(self->page_bytes, size_bytes, &made);
+  if (status != TARN_OK) return status;
+  status = tarn__huge_pages_move(made, size_bytes, address);
+  if (status != TARN_OK) {
+    munmap(made, size_bytes);
+    return status;
+  }
+  status = furnish(self, address, size_bytes);
+  if (status == TARN_OK) return TARN_OK;
+  const tarn_error error = *tarn_last_error();
+  (void)!drop_explicit(address, size_bytes);
+  return tell_again(&error);
+}
+
+static tarn_status alloc_explicit(const pages *self, size_t size_bytes, void **address) {
   tarn_status status = tarn__huge_pages_map(self->page_bytes, size_bytes, address);
   if (status != TARN_OK) return status;
   status = furnish(self, *address, size_bytes);
@@ -214,15 +240,6 @@ static tarn_status make_explicit(const pages *self, size_t size_bytes, void **ad
   return tell_again(&error);
 }
 
-static tarn_status commit_explicit(const pages *self, void *address, size_t size_bytes) {
-  void *made = NULL;
-  tarn_status status = make_explicit(self, size_bytes, &made);
-  if (status != TARN_OK) return status;
-  status = tarn__huge_pages_move(made, size_bytes, address);
-  if (status != TARN_OK) munmap(made, size_bytes);
-  return status;
-}
-
 static tarn_status pages_commit(void *context, void *address, size_t size_bytes) {
   const pages *self = context;
   const tarn_status status = check_creator(self);
@@ -231,21 +248,11 @@ static tarn_status pages_commit(void *context, void *address, size_t size_bytes)
                                    : commit_in_place(self, address, size_bytes);
 }
 
-static tarn_status decommit_explicit(void *address, size_t size_bytes) {
-  if (mmap(address, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-           -1, 0) != MAP_FAILED) {
-    return TARN_OK;
-  }
-  return tarn_fail_native(TARN_SYSTEM_ERROR, "mmap", errno,
-                          "pages: decommitting %zu bytes of huge pages: %s", size_bytes,
-                          strerror(errno));
-}
-
 static tarn_status pages_decommit(void *context, void *address, size_t size_bytes) {
   const pages *self = context;
   tarn_status status = check_creator(self);
   if (status != TARN_OK) return status;
-  if (is_private_explicit(self)) return decommit_explicit(address, size_bytes);
+  if (is_private_explicit(self)) return drop_explicit(address, size_bytes);
   /* The pages go first: should the protection fail to follow, they are given back all the same. */
   status = drop_pages(self, address, size_bytes);
   if (status != TARN_OK) return status;
@@ -266,7 +273,7 @@ static tarn_status pages_release(void *context, void *address, size_t size_bytes
 
 static tarn_status pages_alloc(void *context, size_t size_bytes, void **address) {
   const pages *self = context;
-  if (!self->can_reserve) return make_explicit(self, size_bytes, address);
+  if (!self->can_reserve) return alloc_explicit(self, size_bytes, address);
   tarn_status status = pages_reserve(context, size_bytes, address);
   if (status == TARN_OK) status = pages_commit(context, *address, size_bytes);
   if (status == TARN_OK || *address == NULL) return status;

@@ -1,10 +1,27 @@
-/* pages_scenarios.c: providers of pages, for test_faults.c. */
+/* pages_scenarios.c: providers of the CPU's memory, for test_faults.c. */
 #include "tests/support/test.h"
 
 #include <unistd.h>
 
+#include "alloc/tarn_fixed.h"
 #include "alloc/tarn_pages.h"
 #include "tests/faults/scenarios.h"
+
+tarn_status use_fixed_provider(void) {
+  static _Alignas(4096) char range[1 << 16];
+  tarn_provider *provider = NULL;
+  void *first = NULL;
+  void *second = NULL;
+  tarn_status status = tarn_fixed_provider_create(range, sizeof range, NULL, &provider);
+  if (status != TARN_OK) return status;
+  TRY(tarn_provider_alloc(provider, 4096, &first));
+  TRY(tarn_provider_alloc(provider, 8192, &second));
+done:
+  if (first != NULL) assert_ok(tarn_provider_free(provider, first, 4096));
+  if (second != NULL) assert_ok(tarn_provider_free(provider, second, 8192));
+  tarn_provider_release(provider);
+  return status;
+}
 
 /* With whatever a provider of pages can have to remember. */
 tarn_status use_shared_pages(void) {

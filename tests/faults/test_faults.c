@@ -38,22 +38,6 @@ static void do_nothing(void *argument) {
 
 /* --- alloc/ --- */
 
-static tarn_status use_fixed_provider(void) {
-  static _Alignas(4096) char range[1 << 16];
-  tarn_provider *provider = NULL;
-  void *first = NULL;
-  void *second = NULL;
-  tarn_status status = tarn_fixed_provider_create(range, sizeof range, NULL, &provider);
-  if (status != TARN_OK) return status;
-  TRY(tarn_provider_alloc(provider, 4096, &first));
-  TRY(tarn_provider_alloc(provider, 8192, &second));
-done:
-  if (first != NULL) assert_ok(tarn_provider_free(provider, first, 4096));
-  if (second != NULL) assert_ok(tarn_provider_free(provider, second, 8192));
-  tarn_provider_release(provider);
-  return status;
-}
-
 /* Several streams use the same few blocks of a small pool, so that stamps, joins, fences and waits
  * are all needed. */
 static tarn_status share_pool(tarn_pool *pool, tarn_stream **streams) {
