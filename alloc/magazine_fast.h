@@ -107,12 +107,19 @@ static inline void tarn__magazine_lend(tarn__magazine *magazine, tarn__block *bl
   }
 }
 
+enum {
+  TARN__LOOSE_BYTES_MAX = 1 << 20,  /* a larger request gets no more than it needs, */
+  TARN__LOOSE_PAGE_BYTES = 4 << 10, /* but for less than a page */
+};
+
 /* Would a block do that may be up to an eighth larger than what was asked for, in granules? No sum
  * of a size and a granule overflows: the pool's handle has seen to it. */
 static inline bool tarn__block_fits(const tarn__block *block, size_t requested_bytes) {
   const size_t granule_bytes = TARN__HEAP_GRANULE_BYTES;
   const size_t size_bytes = (requested_bytes + granule_bytes - 1) & ~(granule_bytes - 1);
-  return block->size_bytes - size_bytes <= size_bytes / 8; /* a smaller one wraps round */
+  const size_t more_bytes = block->size_bytes - size_bytes; /* of a smaller one wraps round */
+  return more_bytes <= size_bytes / 8 && (tarn__is_common(more_bytes < TARN__LOOSE_PAGE_BYTES) ||
+                                          size_bytes <= TARN__LOOSE_BYTES_MAX);
 }
 
 /* The block that starts at the address; NULL, too, where the thread does not know the leaf of the

@@ -151,7 +151,7 @@ static void try_gpu_memory(machine_info *machine) {
   add_capability(machine, "the driver's memory pool", status);
   tarn_pool_release(pool);
   if (cuda != NULL) {
-    status = tarn_cuda_pinned_provider_create(cuda, &provider);
+    status = tarn_cuda_pinned_provider_create(cuda, NULL, &provider);
   }
   add_capability(machine, "pinned memory", status);
   tarn_provider_release(provider);

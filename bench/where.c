@@ -119,10 +119,10 @@ static tarn_status open_driver(where_place *where) {
     return tarn_fail(TARN_UNAVAILABLE, "there is no GPU %d, the driver names %d", where->index,
                      tarn_cuda_device_count(where->cuda));
   }
-  status = tarn_cuda_pinned_provider_create(where->cuda, &where->host_pages);
+  status = tarn_cuda_pinned_provider_create(where->cuda, NULL, &where->host_pages);
   if (status != TARN_OK) return status;
   if (where->kind == WHERE_PINNED || where->kind == WHERE_SIM_PINNED) {
-    return tarn_cuda_pinned_provider_create(where->cuda, &where->provider);
+    return tarn_cuda_pinned_provider_create(where->cuda, NULL, &where->provider);
   }
   if (where->kind == WHERE_CUDA_VIRTUAL || where->kind == WHERE_SIM_VIRTUAL) {
     return tarn_cuda_virtual_provider_create(where->cuda, where->index, NULL, &where->provider);

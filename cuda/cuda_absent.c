@@ -96,8 +96,27 @@ tarn_status tarn_cuda_memory_provider_create(tarn_cuda *cuda, int32_t device,
   return refuse();
 }
 
-tarn_status tarn_cuda_pinned_provider_create(tarn_cuda *cuda, tarn_provider **provider) {
-  (void)cuda;
+tarn_status tarn_cuda_pinned_provider_create(tarn_cuda *cuda,
+                                             const tarn_cuda_pinned_options *options,
+                                             tarn_provider **provider) {
+  (void)cuda, (void)options;
   if (provider != NULL) *provider = NULL;
+  return refuse();
+}
+
+tarn_status tarn_cuda_pin_create(tarn_cuda *cuda, const void *address, size_t size_bytes,
+                                 uint32_t flags, tarn_cuda_pin **pin) {
+  (void)cuda, (void)address, (void)size_bytes, (void)flags;
+  if (pin != NULL) *pin = NULL;
+  return refuse();
+}
+
+void tarn_cuda_pin_destroy(tarn_cuda_pin *pin) {
+  (void)pin;
+}
+
+tarn_status tarn_cuda_pinned_wrap(tarn_cuda *cuda, const tarn_blob *blob, tarn_storage **storage) {
+  (void)cuda, (void)blob;
+  if (storage != NULL) *storage = NULL;
   return refuse();
 }

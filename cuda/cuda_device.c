@@ -72,6 +72,7 @@ tarn_status tarn_cuda_open(const tarn_cuda_options *options, tarn_cuda **cuda) {
   made->driver = driver;
   made->driver_version = version;
   made->device_count = device_count;
+  tarn__seams_init(&made->seams);
   for (int32_t i = 0; i < device_count; i++) {
     pthread_mutex_init(&made->devices[i].event_lock, NULL);
   }
@@ -86,6 +87,7 @@ fail:
   for (int32_t i = 0; made != NULL && i < device_count; i++) {
     pthread_mutex_destroy(&made->devices[i].event_lock);
   }
+  if (made != NULL) tarn__seams_deinit(&made->seams);
   free(made);
   tarn__driver_unload(&driver);
   return status;
@@ -109,6 +111,7 @@ void tarn_cuda_release(tarn_cuda *cuda) {
     }
     pthread_mutex_destroy(&device->event_lock);
   }
+  tarn__seams_deinit(&cuda->seams);
   tarn__driver_unload(&cuda->driver);
   free(cuda);
 }

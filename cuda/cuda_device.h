@@ -3,6 +3,7 @@
 #define TARN_CUDA_DEVICE_H
 
 #include "cuda/cuda_status.h"
+#include "cuda/seams.h"
 #include "cuda/tarn_cuda.h"
 
 #include <pthread.h>
@@ -29,6 +30,8 @@ struct tarn_cuda {
   tarn__driver driver;
   int32_t driver_version;
   int32_t device_count;
+  atomic_size_t pinned_bytes; /* page-locked by tarn; host_register.h */
+  tarn__seams seams;
   tarn__cuda_device devices[];
 };
 

@@ -17,6 +17,10 @@ static tarn_status status_of(CUresult result) {
       return TARN_OUT_OF_MEMORY;
     case CUDA_ERROR_NOT_READY:
       return TARN_NOT_READY;
+    case CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED:
+      return TARN_BUSY;
+    case CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED:
+      return TARN_NOT_FOUND;
     case CUDA_ERROR_NOT_SUPPORTED:
       return TARN_NOT_SUPPORTED;
     case CUDA_ERROR_NOT_INITIALIZED: /* also what a forked child meets */

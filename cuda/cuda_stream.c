@@ -44,13 +44,37 @@ static tarn_status wait_for_stream(const cuda_stream *self, const char *what) {
                            "%s on CUDA device %d", what, (int)self->device);
 }
 
-static tarn_status copy_line(const cuda_stream *self, void *dst, const void *src,
-                             size_t size_bytes) {
+static size_t smaller(size_t a, size_t b) {
+  return a < b ? a : b;
+}
+
+static size_t room_at(const cuda_stream *self, const void *dst, const void *src) {
+  tarn__seams *seams = &self->cuda->seams;
+  return smaller(tarn__seams_room(seams, dst), tarn__seams_room(seams, src));
+}
+
+static tarn_status copy_piece(const cuda_stream *self, void *dst, const void *src,
+                              size_t size_bytes) {
   const CUresult result = self->cuda->driver.MemcpyAsync(device_address(dst), device_address(src),
                                                          size_bytes, self->native);
   return tarn__cuda_status(&self->cuda->driver, result, "cuMemcpyAsync",
                            "a copy of %zu bytes from %p to %p on CUDA device %d", size_bytes, src,
                            dst, (int)self->device);
+}
+
+/* Cut at the seams of page-locked memory. Where a piece fails, those before it stay enqueued: the
+ * destination is the copy's to write anyway. */
+static tarn_status copy_line(const cuda_stream *self, void *dst, const void *src,
+                             size_t size_bytes) {
+  tarn_status status = TARN_OK;
+  for (size_t done = 0; done < size_bytes && status == TARN_OK;) {
+    char *const to = (char *)dst + done;
+    const char *const from = (const char *)src + done;
+    const size_t piece_bytes = smaller(size_bytes - done, room_at(self, to, from));
+    status = copy_piece(self, to, from, piece_bytes);
+    done += piece_bytes;
+  }
+  return status;
 }
 
 static void set_source(CUDA_MEMCPY2D *copy, const tarn_copy_rows *rows) {
@@ -89,8 +113,37 @@ static tarn_status copy_rectangle(const cuda_stream *self, const tarn_copy_rows 
                            rows->dst_pitch_bytes, rows->src, rows->dst, (int)self->device);
 }
 
-/* Pitches beyond what the driver takes. Where a row fails, those before it stay enqueued: the
- * destination is the copy's to write anyway. */
+/* How many rows, from the first one on, lie before the next seam; 0 where the first is cut. */
+static size_t rows_before_seam(size_t room_bytes, const tarn_copy_rows *rows, size_t pitch_bytes) {
+  if (room_bytes < rows->row_bytes) return 0;
+  return pitch_bytes == 0
+             ? rows->row_count
+             : smaller((room_bytes - rows->row_bytes) / pitch_bytes + 1, rows->row_count);
+}
+
+/* Cut at the seams as well: rectangles, and lines where a seam goes through a row. */
+static tarn_status copy_rectangles(const cuda_stream *self, tarn_copy_rows rows) {
+  tarn__seams *seams = &self->cuda->seams;
+  tarn_status status = TARN_OK;
+  while (rows.row_count > 0 && status == TARN_OK) {
+    tarn_copy_rows piece = rows;
+    piece.row_count =
+        smaller(rows_before_seam(tarn__seams_room(seams, rows.dst), &rows, rows.dst_pitch_bytes),
+                rows_before_seam(tarn__seams_room(seams, rows.src), &rows, rows.src_pitch_bytes));
+    if (piece.row_count == 0) {
+      piece.row_count = 1;
+      status = copy_line(self, rows.dst, rows.src, rows.row_bytes);
+    } else {
+      status = copy_rectangle(self, &piece);
+    }
+    rows.row_count -= piece.row_count;
+    rows.dst = (char *)rows.dst + piece.row_count * rows.dst_pitch_bytes;
+    rows.src = (const char *)rows.src + piece.row_count * rows.src_pitch_bytes;
+  }
+  return status;
+}
+
+/* Pitches beyond what the driver takes. */
 static tarn_status copy_row_by_row(const cuda_stream *self, const tarn_copy_rows *rows) {
   tarn_status status = TARN_OK;
   for (size_t row = 0; row < rows->row_count && status == TARN_OK; row++) {
@@ -113,7 +166,7 @@ static tarn_status enqueue_copy(const cuda_stream *self, const tarn_copy_rows *r
   if (rows->dst_pitch_bytes > pitch_bytes_max || rows->src_pitch_bytes > pitch_bytes_max) {
     return copy_row_by_row(self, rows);
   }
-  return copy_rectangle(self, rows);
+  return copy_rectangles(self, *rows);
 }
 
 static tarn_status enter(const cuda_stream *self, bool waits, tarn__cuda_scope *scope) {
@@ -138,6 +191,21 @@ static tarn_status stream_copy(void *context, const tarn_copy_rows *rows) {
   return status;
 }
 
+static tarn_status enqueue_fill(const cuda_stream *self, char *dst, uint8_t value,
+                                size_t size_bytes) {
+  CUresult result = CUDA_SUCCESS;
+  for (size_t done = 0; done < size_bytes && result == CUDA_SUCCESS;) {
+    const size_t piece_bytes =
+        smaller(size_bytes - done, tarn__seams_room(&self->cuda->seams, dst + done));
+    result = self->cuda->driver.MemsetD8Async(device_address(dst + done), value, piece_bytes,
+                                              self->native);
+    done += piece_bytes;
+  }
+  return tarn__cuda_status(&self->cuda->driver, result, "cuMemsetD8Async",
+                           "a fill of %zu bytes at %p on CUDA device %d", size_bytes, dst,
+                           (int)self->device);
+}
+
 static tarn_status stream_fill(void *context, void *dst, tarn_device dst_device, uint8_t value,
                                size_t size_bytes) {
   const cuda_stream *self = context;
@@ -151,11 +219,7 @@ static tarn_status stream_fill(void *context, void *dst, tarn_device dst_device,
     status = wait_for_stream(self, "the work before a fill of pageable memory");
     if (status == TARN_OK) memset(dst, value, size_bytes);
   } else {
-    const CUresult result =
-        self->cuda->driver.MemsetD8Async(device_address(dst), value, size_bytes, self->native);
-    status = tarn__cuda_status(&self->cuda->driver, result, "cuMemsetD8Async",
-                               "a fill of %zu bytes at %p on CUDA device %d", size_bytes, dst,
-                               (int)self->device);
+    status = enqueue_fill(self, dst, value, size_bytes);
   }
   tarn__cuda_leave(&scope);
   return status;

@@ -35,6 +35,8 @@
   X(MemFree, 3020, REQUIRED)                      \
   X(MemHostAlloc, 2020, REQUIRED)                 \
   X(MemFreeHost, 2000, REQUIRED)                  \
+  X(MemHostRegister, 6050, REQUIRED)              \
+  X(MemHostUnregister, 4000, REQUIRED)            \
   X(MemGetAllocationGranularity, 10020, OPTIONAL) \
   X(MemAddressReserve, 10020, OPTIONAL)           \
   X(MemAddressFree, 10020, OPTIONAL)              \

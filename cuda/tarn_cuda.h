@@ -14,6 +14,7 @@
 
 #include "alloc/tarn_pool.h"
 #include "alloc/tarn_provider.h"
+#include "alloc/tarn_storage.h"
 #include "alloc/tarn_stream.h"
 
 #ifdef __cplusplus
@@ -146,11 +147,63 @@ TARN_API TARN_NODISCARD tarn_status
 tarn_cuda_driver_pool_create(tarn_cuda *cuda, int32_t device,
                              const tarn_cuda_driver_pool_options *options, tarn_pool **pool);
 
-/* Page-locked host memory that every device can reach (cuMemHostAlloc, portable), in multiples of
- * 64 KiB; its device is {TARN_DEVICE_CUDA_HOST, 0}. Pinning is slow: use it below a pool. A failure
- * to pin leaves no error behind in the driver. */
-TARN_API TARN_NODISCARD tarn_status tarn_cuda_pinned_provider_create(tarn_cuda *cuda,
-                                                                     tarn_provider **provider);
+enum {
+  TARN_CUDA_PINNED_GRANULES = 1u << 0, /* reserve, and lock granule by granule */
+};
+
+typedef struct tarn_cuda_pinned_options {
+  size_t struct_size;
+  tarn_provider *host; /* whose memory is locked: the CPU's, of a node, on hugepages, touched ahead;
+                          retained. NULL: the driver's (cuMemHostAlloc), in multiples of 64 KiB */
+  size_t chunk_bytes;  /* of a block of `host`, locked with one call; a multiple of its granularity;
+                          0: 256 GiB */
+  uint32_t flags;      /* TARN_CUDA_PINNED_* */
+} tarn_cuda_pinned_options;
+
+/* Page-locked host memory that every device can reach, at the CPU's addresses; its device is
+ * {TARN_DEVICE_CUDA_HOST, 0}, its node and granularity are those of `host`. Pinning is slow, about
+ * 2 GiB/s: use it below a pool. `options` may be NULL.
+ *
+ * A block of `host` is locked as a whole, so that anybody may copy any part of it with one call of
+ * the driver's; only larger ones than chunk_bytes come in several pieces. A pool on top collects
+ * segments. With TARN_CUDA_PINNED_GRANULES, for which `host` has to reserve, memory is locked and
+ * unlocked granule by granule, and a pool grows in place and trims granules. But drivers refuse a
+ * copy from one piece into the next, though the addresses go on: tarn's own streams cut what they
+ * enqueue there, calls of the application's have to do so themselves. Each piece costs a call, and
+ * some drivers a mapping of the process (vm.max_map_count, 65530): give `host` granules of 2 MiB
+ * and more.
+ *
+ * A failure to pin leaves nothing pinned, and no error behind in the driver. TARN_OUT_OF_MEMORY
+ * where the process may lock no more: the message says which `ulimit -l` would do.
+ * TARN_NOT_SUPPORTED where a device does not register memory, or not at the same address;
+ * TARN_INVALID_ARGUMENT for a `host` that is not the CPU's. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_pinned_provider_create(
+    tarn_cuda *cuda, const tarn_cuda_pinned_options *options, tarn_provider **provider);
+
+typedef struct tarn_cuda_pin tarn_cuda_pin;
+
+enum {
+  TARN_CUDA_PIN_READ_ONLY = 1u << 0, /* no device writes there: for a file mapped to be read */
+};
+
+/* Page-locks memory that somebody else owns, the whole pages around [address, address +
+ * size_bytes), until the pin is destroyed; what lies there is then TARN_DEVICE_CUDA_HOST to a
+ * stream. Shared with nobody: TARN_BUSY where some page is pinned already, by whomever.
+ * TARN_NOT_SUPPORTED where a device cannot, statuses else as for the provider.
+ * TARN_INVALID_ARGUMENT, too, where the driver refuses the pages: they are not the process's, or
+ * not for writing and TARN_CUDA_PIN_READ_ONLY is missing. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_pin_create(tarn_cuda *cuda, const void *address,
+                                                         size_t size_bytes, uint32_t flags,
+                                                         tarn_cuda_pin **pin);
+/* Once no copy uses the memory any more, and before it is unmapped. Keeps the pages pinned, and
+ * says nothing, where the driver refuses: in a child of fork. */
+TARN_API void tarn_cuda_pin_destroy(tarn_cuda_pin *pin);
+
+/* tarn_storage_wrap for a blob of the CPU's that is pinned, read-only where the storage is, for as
+ * long as it lives: unpinned once the streams that noted a use are through, and then handed to the
+ * blob's deleter. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_pinned_wrap(tarn_cuda *cuda, const tarn_blob *blob,
+                                                          tarn_storage **storage);
 
 #ifdef __cplusplus
 }

@@ -9,78 +9,22 @@
  * bitmap, because a range is given back whatever it holds.
  */
 #include "cuda/cuda_device.h"
+#include "cuda/granules.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-typedef struct virtual_range {
-  struct virtual_range *next;
-  uintptr_t start;
-  size_t size_bytes;
-  uint64_t mapped[]; /* one bit per granule */
-} virtual_range;
 
 typedef struct virtual_provider {
   tarn_cuda *cuda; /* retained */
   int32_t device;
   CUcontext context;
-  size_t granularity_bytes;
-  pthread_mutex_t lock; /* a leaf: guards the list and the bitmaps, no driver call under it */
-  virtual_range *ranges;
+  tarn__granules granules;
 } virtual_provider;
 
 static CUmemAllocationProp properties_of(const virtual_provider *self) {
   return (CUmemAllocationProp){.type = CU_MEM_ALLOCATION_TYPE_PINNED,
                                .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE,
                                             .id = (int)self->cuda->devices[self->device].native}};
-}
-
-/* --- ranges --- */
-
-static virtual_range *find_range(const virtual_provider *self, const void *address) {
-  for (virtual_range *range = self->ranges; range != NULL; range = range->next) {
-    if ((uintptr_t)address - range->start < range->size_bytes) return range;
-  }
-  return NULL;
-}
-
-static bool is_mapped(const virtual_range *range, size_t index) {
-  return (range->mapped[index / 64] >> (index % 64) & 1) != 0;
-}
-
-/* Whether granules [first, first + count) are all as `mapped` says; changes them all if so. */
-static bool flip(virtual_range *range, size_t first, size_t count, bool to_mapped) {
-  for (size_t i = first; i < first + count; i++) {
-    if (is_mapped(range, i) == to_mapped) return false;
-  }
-  for (size_t i = first; i < first + count; i++) {
-    range->mapped[i / 64] ^= UINT64_C(1) << (i % 64);
-  }
-  return true;
-}
-
-/* The same for addresses; false, too, where they are no part of a range. */
-static bool flip_addresses(virtual_provider *self, const void *address, size_t size_bytes,
-                           bool to_mapped) {
-  pthread_mutex_lock(&self->lock);
-  virtual_range *range = find_range(self, address);
-  const size_t offset = range != NULL ? (uintptr_t)address - range->start : 0;
-  const bool is_flipped = range != NULL && size_bytes <= range->size_bytes - offset &&
-                          flip(range, offset / self->granularity_bytes,
-                               size_bytes / self->granularity_bytes, to_mapped);
-  pthread_mutex_unlock(&self->lock);
-  return is_flipped;
-}
-
-static virtual_range *unlink_range(virtual_provider *self, const void *address, size_t size_bytes) {
-  pthread_mutex_lock(&self->lock);
-  virtual_range **link = &self->ranges;
-  while (*link != NULL && (*link)->start != (uintptr_t)address) link = &(*link)->next;
-  virtual_range *found = *link;
-  if (found != NULL && found->size_bytes != size_bytes) found = NULL;
-  if (found != NULL) *link = found->next;
-  pthread_mutex_unlock(&self->lock);
-  return found;
 }
 
 /* --- memory behind addresses; the device's context is current --- */
@@ -90,7 +34,7 @@ static size_t map_granules(const virtual_provider *self, CUdeviceptr address, si
                            CUresult *result, const char **call) {
   const tarn__driver *driver = &self->cuda->driver;
   const CUmemAllocationProp properties = properties_of(self);
-  const size_t step = self->granularity_bytes;
+  const size_t step = self->granules.granularity_bytes;
   for (size_t done = 0; done < size_bytes; done += step) {
     CUmemGenericAllocationHandle handle = 0;
     *call = "cuMemCreate";
@@ -154,8 +98,8 @@ static tarn_status unmap_memory(const virtual_provider *self, CUdeviceptr addres
 static tarn_status provider_attributes(void *context, tarn_provider_attributes *attributes) {
   const virtual_provider *self = context;
   attributes->device = tarn_device_make(TARN_DEVICE_CUDA, self->device);
-  attributes->granularity_bytes = self->granularity_bytes;
-  attributes->alignment_bytes = self->granularity_bytes;
+  attributes->granularity_bytes = self->granules.granularity_bytes;
+  attributes->alignment_bytes = self->granules.granularity_bytes;
   attributes->flags = TARN_PROVIDER_RESERVES;
   attributes->node = -1;
   return TARN_OK;
@@ -165,19 +109,18 @@ static tarn_status provider_attributes(void *context, tarn_provider_attributes *
 static tarn_status provider_reserve(void *context, size_t size_bytes, void **address) {
   virtual_provider *self = context;
   const tarn__driver *driver = &self->cuda->driver;
-  const size_t words = size_bytes / self->granularity_bytes / 64 + 1;
-  virtual_range *range = NULL;
+  tarn__granule_range *range = NULL;
   tarn__cuda_scope scope;
   tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   CUdeviceptr start = 0;
   const CUresult result =
-      driver->MemAddressReserve(&start, size_bytes, self->granularity_bytes, 0, 0);
+      driver->MemAddressReserve(&start, size_bytes, self->granules.granularity_bytes, 0, 0);
   status = tarn__cuda_status(driver, result, "cuMemAddressReserve",
                              "reserving %zu bytes of addresses on CUDA device %d", size_bytes,
                              (int)self->device);
   if (status == TARN_OK) {
-    range = calloc(1, sizeof *range + words * sizeof range->mapped[0]);
+    range = tarn__granule_range_create(&self->granules, size_bytes);
     if (range == NULL) {
       driver->MemAddressFree(start, size_bytes);
       status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a range's record");
@@ -185,19 +128,14 @@ static tarn_status provider_reserve(void *context, size_t size_bytes, void **add
   }
   tarn__cuda_leave(&scope);
   if (status != TARN_OK) return status;
-  range->start = start;
-  range->size_bytes = size_bytes;
-  pthread_mutex_lock(&self->lock);
-  range->next = self->ranges;
-  self->ranges = range;
-  pthread_mutex_unlock(&self->lock);
-  *address = (void *)range->start;
+  *address = (void *)(uintptr_t)start;
+  tarn__granules_add(&self->granules, range, *address);
   return TARN_OK;
 }
 
 static tarn_status provider_commit(void *context, void *address, size_t size_bytes) {
   virtual_provider *self = context;
-  if (!flip_addresses(self, address, size_bytes, /*to_mapped=*/true)) {
+  if (!tarn__granules_flip(&self->granules, address, size_bytes, /*to_used=*/true)) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
                      "%zu bytes at %p are outside of what was reserved, or committed already",
                      size_bytes, address);
@@ -208,13 +146,14 @@ static tarn_status provider_commit(void *context, void *address, size_t size_byt
     status = map_memory(self, (CUdeviceptr)(uintptr_t)address, size_bytes);
     tarn__cuda_leave(&scope);
   }
-  if (status != TARN_OK) flip_addresses(self, address, size_bytes, /*to_mapped=*/false);
+  if (status != TARN_OK)
+    tarn__granules_flip(&self->granules, address, size_bytes, /*to_used=*/false);
   return status;
 }
 
 static tarn_status provider_decommit(void *context, void *address, size_t size_bytes) {
   virtual_provider *self = context;
-  if (!flip_addresses(self, address, size_bytes, /*to_mapped=*/false)) {
+  if (!tarn__granules_flip(&self->granules, address, size_bytes, /*to_used=*/false)) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "%zu bytes at %p are not committed throughout",
                      size_bytes, address);
   }
@@ -224,20 +163,19 @@ static tarn_status provider_decommit(void *context, void *address, size_t size_b
     status = unmap_memory(self, (CUdeviceptr)(uintptr_t)address, size_bytes);
     tarn__cuda_leave(&scope);
   }
-  if (status != TARN_OK) flip_addresses(self, address, size_bytes, /*to_mapped=*/true);
+  if (status != TARN_OK)
+    tarn__granules_flip(&self->granules, address, size_bytes, /*to_used=*/true);
   return status;
 }
 
 /* Every run of granules that have memory. The first failure is kept, and the rest given back. */
-static tarn_status unmap_range(const virtual_provider *self, const virtual_range *range) {
-  const size_t step = self->granularity_bytes;
-  const size_t count = range->size_bytes / step;
+static tarn_status unmap_range(const virtual_provider *self, const tarn__granule_range *range) {
+  const size_t step = self->granules.granularity_bytes;
   tarn_status result = TARN_OK;
-  for (size_t i = 0; i < count; i++) {
-    if (!is_mapped(range, i)) continue;
-    const size_t first = i;
-    while (i < count && is_mapped(range, i)) i++;
-    const tarn_status status = unmap_memory(self, range->start + first * step, (i - first) * step);
+  size_t first = 0;
+  for (size_t count; (count = tarn__granule_range_run(&self->granules, range, &first)) != 0;
+       first += count) {
+    const tarn_status status = unmap_memory(self, range->start + first * step, count * step);
     if (status != TARN_OK) result = status;
   }
   return result;
@@ -246,7 +184,7 @@ static tarn_status unmap_range(const virtual_provider *self, const virtual_range
 static tarn_status provider_release(void *context, void *address, size_t size_bytes) {
   virtual_provider *self = context;
   const tarn__driver *driver = &self->cuda->driver;
-  virtual_range *range = unlink_range(self, address, size_bytes);
+  tarn__granule_range *range = tarn__granules_remove(&self->granules, address, size_bytes);
   if (range == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "%zu bytes at %p are no whole range of this provider",
                      size_bytes, address);
@@ -280,11 +218,7 @@ static tarn_status provider_alloc(void *context, size_t size_bytes, void **addre
 
 static void provider_destroy(void *context) {
   virtual_provider *self = context;
-  for (virtual_range *range = self->ranges; range != NULL; range = self->ranges) {
-    self->ranges = range->next; /* nobody gave it back: the driver keeps it */
-    free(range);
-  }
-  pthread_mutex_destroy(&self->lock);
+  tarn__granules_deinit(&self->granules); /* what nobody gave back, the driver keeps */
   tarn_cuda_release(self->cuda);
   free(self);
 }
@@ -345,7 +279,7 @@ static tarn_status choose_granularity(virtual_provider *self, size_t wanted_byte
                      "granularity %zu is not a power of two of at least %zu, CUDA device %d's own",
                      wanted_bytes, minimum, (int)self->device);
   }
-  self->granularity_bytes = wanted_bytes;
+  self->granules.granularity_bytes = wanted_bytes;
   return TARN_OK;
 }
 
@@ -369,7 +303,7 @@ tarn_status tarn_cuda_virtual_provider_create(tarn_cuda *cuda, int32_t device,
   virtual_provider *made = calloc(1, sizeof *made);
   if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a provider's handle");
   *made = (virtual_provider){.cuda = cuda, .device = device, .context = context};
-  pthread_mutex_init(&made->lock, NULL);
+  tarn__granules_init(&made->granules, /*granularity_bytes=*/0);
   status = choose_granularity(made, options->granularity_bytes);
 
   char name[32];
@@ -385,7 +319,7 @@ tarn_status tarn_cuda_virtual_provider_create(tarn_cuda *cuda, int32_t device,
                                  .destroy = provider_destroy};
   if (status == TARN_OK) status = tarn_provider_create(&ops, made, provider);
   if (status != TARN_OK) {
-    pthread_mutex_destroy(&made->lock);
+    tarn__granules_deinit(&made->granules);
     free(made);
     return status;
   }

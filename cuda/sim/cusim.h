@@ -11,7 +11,7 @@
  *     CUSIM_POLICY=random|lazy|eager|starve|reuse|prompt|priority  (random)
  *     CUSIM_DEVICES=n               1 to 4 (1)
  *     CUSIM_CAPACITY=bytes          memory of each device (4 GiB)
- *     CUSIM_PINNED_CAPACITY=bytes   most page-locked memory (no limit)
+ *     CUSIM_PINNED_CAPACITY=bytes   most page-locked memory, as by a lock limit (no limit)
  *     CUSIM_IDLE_MS=n               see cusim_set_idle_ms (250)
  *     CUSIM_RACES=off|count|report|abort  (report)
  *     CUSIM_THREADS=as-one|apart    see cusim_threads (as-one)
@@ -35,7 +35,10 @@
  *     the context (CUDA_ERROR_ILLEGAL_ADDRESS): cuMemFree and cuMemUnmap wait for nothing. Fresh
  *     memory is filled with 0xCD;
  *   - a copy past the end of an allocation is refused, and one that reaches mapped memory which the
- *     device has no access to. It may run over mappings side by side in one reservation;
+ *     device has no access to. It may run over mappings side by side in one reservation, but not
+ *     over registrations side by side;
+ *   - memory is registered as far as the process may itself touch it, less than 512 GiB in one call
+ *     (drivers since 580), and nothing writes to what was registered read-only;
  *   - virtual memory comes in granules of 2 MiB; access is set for whole mappings;
  *   - a pool's block may be used between its allocation and its free in stream order only: work
  *     that runs before or after breaks the context. A pool takes memory in chunks of 32 MiB where
@@ -116,7 +119,8 @@ CUSIM_API void cusim_set_patience_ms(unsigned patience_ms);
  * enqueued is passed over. */
 CUSIM_API void cusim_set_stall_ms(unsigned stall_ms);
 
-/* Least memory is what is allocated already. */
+/* Least memory is what is allocated already. Beyond the capacity of page-locked memory, allocating
+ * and registering it are refused as out of memory. */
 CUSIM_API void cusim_set_capacity(int device, size_t bytes);
 CUSIM_API void cusim_set_pinned_capacity(size_t bytes);
 

@@ -1,6 +1,7 @@
 /* sim_memory.c: device memory, page-locked memory, and what an address is. */
 #include "cuda/sim/sim.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -214,12 +215,40 @@ CUresult cuMemFreeHost(void *address) {
   return sim_leave(CUDA_SUCCESS);
 }
 
+/* Whether the process itself may read, or write, every page of [start, end). */
+static bool may_touch(uintptr_t start, uintptr_t end, bool is_written) {
+  FILE *maps = fopen("/proc/self/maps", "re");
+  if (maps == NULL) return true; /* nobody to ask */
+  char line[512];
+  uintptr_t known_end = start;
+  while (known_end < end && fgets(line, sizeof line, maps) != NULL) {
+    uintptr_t from, to;
+    char may_read, may_write;
+    if (sscanf(line, "%lx-%lx %c%c", &from, &to, &may_read, &may_write) != 4) continue;
+    if (to <= known_end) continue;
+    if (from > known_end || may_read != 'r' || (is_written && may_write != 'w')) break;
+    known_end = to;
+  }
+  fclose(maps);
+  return known_end >= end;
+}
+
+/* What the kernel module of drivers since 580 refuses: its table of one call's pages would be
+ * larger than the kernel hands out. */
+static const size_t REGISTERED_BYTES_END = (size_t)512 << 30;
+
 CUresult cuMemHostRegister(void *address, size_t size_bytes, unsigned flags) {
   SIM_ENTER(cuMemHostRegister, SIM_NEEDS_CONTEXT);
-  const unsigned known = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP;
+  const unsigned known = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP |
+                         CU_MEMHOSTREGISTER_READ_ONLY;
   const uintptr_t start = (uintptr_t)address;
+  const bool is_written = (flags & CU_MEMHOSTREGISTER_READ_ONLY) == 0;
   if (address == NULL || size_bytes == 0 || size_bytes > UINTPTR_MAX - start ||
       sim_window_holds(start) || (flags & ~known) != 0) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  if (size_bytes >= REGISTERED_BYTES_END) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  if (!may_touch(start, start + size_bytes, is_written)) {
     return sim_leave(CUDA_ERROR_INVALID_VALUE);
   }
   const sim_range *next = sim_range_after(start);

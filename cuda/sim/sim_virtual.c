@@ -388,6 +388,9 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t size_bytes) {
 
 bool sim_range_allows(const sim_range *range, int device, bool is_written) {
   if (range->kind == RANGE_POOL) return sim_pool_allows(range, device, is_written);
+  if (range->kind == RANGE_REGISTERED) {
+    return !is_written || (range->flags & CU_MEMHOSTREGISTER_READ_ONLY) == 0;
+  }
   if (range->kind != RANGE_MAPPED) return true;
   const CUmemAccess_flags needed =
       is_written ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : CU_MEM_ACCESS_FLAGS_PROT_READ;

@@ -108,7 +108,7 @@ static tarn_status make_pool(tarn_device device, const tarn_caching_options *opt
   if (device.type == TARN_DEVICE_CPU) {
     status = tarn_pages_provider_create(NULL, &provider);
   } else if (device.type == TARN_DEVICE_CUDA_HOST) {
-    status = tarn_cuda_pinned_provider_create(cuda, &provider);
+    status = tarn_cuda_pinned_provider_create(cuda, NULL, &provider);
   } else {
     status = tarn_cuda_memory_provider_create(cuda, device.index, NULL, &provider);
   }

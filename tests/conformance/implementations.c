@@ -92,9 +92,30 @@ static tarn_status make_cuda_virtual(tarn_provider **provider) {
 static tarn_status make_cuda_pinned(tarn_provider **provider) {
   tarn_cuda *cuda = NULL;
   tarn_status status = test_open_cuda(&cuda);
-  if (status == TARN_OK) status = tarn_cuda_pinned_provider_create(cuda, provider);
+  if (status == TARN_OK) status = tarn_cuda_pinned_provider_create(cuda, NULL, provider);
   tarn_cuda_release(cuda);
   return status;
+}
+
+static tarn_status make_cuda_registered(uint32_t flags, tarn_provider **provider) {
+  tarn_cuda *cuda = NULL;
+  tarn_provider *pages = NULL;
+  tarn_status status = test_open_cuda(&cuda);
+  if (status == TARN_OK) status = make_pages(&pages);
+  const tarn_cuda_pinned_options options = {
+      .struct_size = sizeof options, .host = pages, .flags = flags};
+  if (status == TARN_OK) status = tarn_cuda_pinned_provider_create(cuda, &options, provider);
+  tarn_provider_release(pages);
+  tarn_cuda_release(cuda);
+  return status;
+}
+
+static tarn_status make_cuda_registered_blocks(tarn_provider **provider) {
+  return make_cuda_registered(/*flags=*/0, provider);
+}
+
+static tarn_status make_cuda_registered_granules(tarn_provider **provider) {
+  return make_cuda_registered(TARN_CUDA_PINNED_GRANULES, provider);
 }
 
 /* The provider over a caching pool over `make`. */
@@ -130,6 +151,8 @@ const implementation provider_implementations[] = {
     {.name = "cuda device", .make_provider = make_cuda_device},
     {.name = "cuda virtual", .make_provider = make_cuda_virtual},
     {.name = "cuda pinned", .make_provider = make_cuda_pinned},
+    {.name = "cuda pinned pages", .make_provider = make_cuda_registered_blocks},
+    {.name = "cuda pinned granules", .make_provider = make_cuda_registered_granules},
     {.name = "pool over pages", .make_provider = make_over_pages_pool},
     {.name = "pool over cuda device", .make_provider = make_over_cuda_pool},
     {.name = NULL},
@@ -181,6 +204,14 @@ static tarn_status make_caching_cuda_pinned(tarn_pool **pool) {
   return make_caching_over(make_cuda_pinned, pool);
 }
 
+static tarn_status make_caching_registered_blocks(tarn_pool **pool) {
+  return make_caching_over(make_cuda_registered_blocks, pool);
+}
+
+static tarn_status make_caching_registered_granules(tarn_pool **pool) {
+  return make_caching_over(make_cuda_registered_granules, pool);
+}
+
 static tarn_status make_caching_over_pages_pool(tarn_pool **pool) {
   return make_caching_over(make_over_pages_pool, pool);
 }
@@ -208,6 +239,8 @@ const implementation pool_implementations[] = {
     {.name = "cuda driver", .make_pool = make_cuda_driver},
     {.name = "caching over cuda virtual", .make_pool = make_caching_cuda_virtual},
     {.name = "caching over cuda pinned", .make_pool = make_caching_cuda_pinned},
+    {.name = "caching over cuda pinned pages", .make_pool = make_caching_registered_blocks},
+    {.name = "caching over cuda pinned granules", .make_pool = make_caching_registered_granules},
     {.name = "caching over a pool over pages", .make_pool = make_caching_over_pages_pool},
     {.name = "caching over a pool over cuda device", .make_pool = make_caching_over_cuda_pool},
     {.name = NULL},

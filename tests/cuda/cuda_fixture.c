@@ -110,7 +110,7 @@ fixture_block fixture_device_block(tarn_cuda *cuda, size_t size_bytes) {
 
 fixture_block fixture_pinned_block(tarn_cuda *cuda, size_t size_bytes) {
   tarn_provider *provider = NULL;
-  OK(tarn_cuda_pinned_provider_create(cuda, &provider));
+  OK(tarn_cuda_pinned_provider_create(cuda, NULL, &provider));
   return take_block(provider, size_bytes);
 }
 

@@ -96,5 +96,7 @@ int run_device_provider_tests(void);
 int run_virtual_provider_tests(void);
 int run_driver_pool_tests(void);
 int run_pinned_tests(void);
+int run_pinned_pool_tests(void);
+int run_pin_tests(void);
 
 #endif

@@ -40,7 +40,7 @@ static void every_call_says_that_cuda_was_left_out(void **state) {
   assert_null(provider);
   assert_int_equal(memory, TARN_CUDA_MEMORY_NONE);
   provider = (tarn_provider *)&provider;
-  assert_int_equal(tarn_cuda_pinned_provider_create(NULL, &provider), TARN_NOT_SUPPORTED);
+  assert_int_equal(tarn_cuda_pinned_provider_create(NULL, NULL, &provider), TARN_NOT_SUPPORTED);
   assert_null(provider);
 
   tarn_cuda_device_info info = {.struct_size = sizeof info, .total_bytes = 1};

@@ -94,7 +94,7 @@ static void a_context_is_retained_at_first_use_and_released_at_the_end(void **st
   assert_int_equal(counts.context_retains, before);
   tarn_provider *pinned = NULL;
   tarn_provider *device = NULL;
-  OK(tarn_cuda_pinned_provider_create(cuda, &pinned));
+  OK(tarn_cuda_pinned_provider_create(cuda, NULL, &pinned));
   OK(tarn_cuda_device_provider_create(cuda, 0, &device));
   tarn_cuda_release(cuda); /* the providers hold it */
   fixture_sim_control()->get_counts(&counts);

@@ -125,7 +125,7 @@ static tarn_status create_device_provider(void *subject, void **made) {
 
 static tarn_status create_pinned_provider(void *subject, void **made) {
   tarn_provider *provider = (tarn_provider *)&provider;
-  const tarn_status status = tarn_cuda_pinned_provider_create(subject, &provider);
+  const tarn_status status = tarn_cuda_pinned_provider_create(subject, NULL, &provider);
   *made = provider;
   return status;
 }

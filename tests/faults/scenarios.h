@@ -19,5 +19,6 @@ tarn_status use_growing_storage(void);
 tarn_status use_maintenance(void);
 tarn_status use_dlpack(void);
 tarn_status use_npy_files(void);
+tarn_status use_cuda_pinned(void);
 
 #endif

@@ -442,7 +442,7 @@ static tarn_status make_device(tarn_provider **provider) {
 }
 
 static tarn_status make_pinned(tarn_provider **provider) {
-  return tarn_cuda_pinned_provider_create(opened, provider);
+  return tarn_cuda_pinned_provider_create(opened, NULL, provider);
 }
 
 static tarn_status make_virtual(tarn_provider **provider) {
@@ -540,10 +540,6 @@ static tarn_status share_device_pool(void) {
   return use_pool(make_device, make_cuda_stream, 4 << 20);
 }
 
-static tarn_status share_pinned_pool(void) {
-  return use_pool(make_pinned, make_cuda_stream, 4 << 20);
-}
-
 static tarn_status share_virtual_pool(void) {
   return use_pool(make_virtual, make_cuda_stream, 4 << 20);
 }
@@ -554,10 +550,6 @@ static tarn_status use_cuda_virtual(void) {
 
 static tarn_status use_cuda_device(void) {
   return with_cuda(share_device_pool);
-}
-
-static tarn_status use_cuda_pinned(void) {
-  return with_cuda(share_pinned_pool);
 }
 
 static tarn_status use_cuda_tensors(void) {

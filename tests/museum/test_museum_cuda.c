@@ -353,7 +353,7 @@ static int open_driver(void **state) {
   if (tarn_cuda_open(NULL, &cuda) != TARN_OK || !tarn_cuda_is_simulated(cuda)) return -1;
   cusim_set_idle_ms(0);
   void *address = NULL;
-  assert_ok(tarn_cuda_pinned_provider_create(cuda, &pinned_provider));
+  assert_ok(tarn_cuda_pinned_provider_create(cuda, NULL, &pinned_provider));
   assert_ok(tarn_provider_alloc(pinned_provider, SIZE, &address));
   source = address;
   assert_ok(tarn_provider_alloc(pinned_provider, SIZE, &address));

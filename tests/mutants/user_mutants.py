@@ -70,8 +70,7 @@ plant(
     "pageable_fallback",
     "where pinned memory runs out, malloc's is handed out",
     "cuda/pinned.c",
-    "  status = tarn__cuda_status(driver, result, \"cuMemHostAlloc\","
-    " \"%zu bytes of page-locked memory\",\n                             size_bytes);\n",
+    "  status = tarn__pin_status(self->cuda, result, \"cuMemHostAlloc\", size_bytes);\n",
     "  if (result != CUDA_SUCCESS) block = aligned_alloc(PINNED_ALIGNMENT_BYTES, size_bytes);\n"
     "  status = TARN_OK;\n",
     first="test_museum_cuda",

@@ -49,7 +49,7 @@ static tarn_status open_provider(runner *self, program_pool_kind kind, tarn_prov
     case POOL_DEVICE:
       return tarn_cuda_device_provider_create(self->cuda, 0, provider);
     case POOL_PINNED:
-      return tarn_cuda_pinned_provider_create(self->cuda, provider);
+      return tarn_cuda_pinned_provider_create(self->cuda, NULL, provider);
     case POOL_VIRTUAL:
       return tarn_cuda_virtual_provider_create(self->cuda, 0, NULL, provider);
     case POOL_STACKED:

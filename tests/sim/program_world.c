@@ -14,7 +14,7 @@ void runner_check_driver(runner *self) {
 }
 
 static tarn_status open_scratch(runner *self, size_t word_count) {
-  tarn_status status = tarn_cuda_pinned_provider_create(self->cuda, &self->scratch_provider);
+  tarn_status status = tarn_cuda_pinned_provider_create(self->cuda, NULL, &self->scratch_provider);
   if (status != TARN_OK) return status;
   const tarn_provider_attributes *about = tarn_provider_attributes_of(self->scratch_provider);
   self->pinned = about->device;

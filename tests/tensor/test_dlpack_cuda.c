@@ -35,7 +35,7 @@ static int start(void **state) {
   assert_ok(tarn_cuda_stream_create(cuda, 0, &consumer));
   assert_ok(tarn_pages_provider_create(NULL, &provider));
   pools[PAGEABLE] = pool_over(provider);
-  assert_ok(tarn_cuda_pinned_provider_create(cuda, &provider));
+  assert_ok(tarn_cuda_pinned_provider_create(cuda, NULL, &provider));
   pools[PINNED] = pool_over(provider);
   assert_ok(tarn_cuda_device_provider_create(cuda, 0, &provider));
   pools[DEVICE] = pool_over(provider);
