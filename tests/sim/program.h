@@ -73,11 +73,13 @@ typedef struct program_op {
 } program_op;
 
 typedef enum program_pool_kind {
-  POOL_DEVICE,  /* a caching pool over the device provider */
-  POOL_PINNED,  /* a caching pool over page-locked memory */
-  POOL_VIRTUAL, /* a caching pool over virtual device memory: it grows in place */
-  POOL_STACKED, /* a caching pool over one that all pools of this kind in the program share */
-  POOL_DRIVER,  /* the driver's own, behind the pool seam */
+  POOL_DEVICE,       /* a caching pool over the device provider */
+  POOL_PINNED,       /* a caching pool over page-locked memory */
+  POOL_VIRTUAL,      /* a caching pool over virtual device memory: it grows in place */
+  POOL_STACKED,      /* a caching pool over one that all pools of this kind in the program share */
+  POOL_PINNED_PAGES, /* a caching pool over the system's pages, page-locked block by block */
+  POOL_PINNED_GRANULES, /* the same, and it grows in place: locked granule by granule */
+  POOL_DRIVER,          /* the driver's own, behind the pool seam */
   POOL_KIND_COUNT
 } program_pool_kind;
 

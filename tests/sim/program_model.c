@@ -89,7 +89,8 @@ bool model_uses_pool(const program *of, uint32_t pool) {
 }
 
 bool model_pool_is_host(const program *of, uint32_t pool) {
-  return of->pools[pool].kind == POOL_PINNED;
+  const program_pool_kind kind = of->pools[pool].kind;
+  return kind == POOL_PINNED || kind == POOL_PINNED_PAGES || kind == POOL_PINNED_GRANULES;
 }
 
 uint32_t model_windows(uint64_t size_bytes, model_window windows[MODEL_WINDOWS_MAX]) {

@@ -1,6 +1,7 @@
 /* program_pools.c: the pools that a program runs on, and whether their figures are right. */
 #include <inttypes.h>
 
+#include "alloc/tarn_pages.h"
 #include "alloc/tarn_pool_provider.h"
 #include "tests/sim/planted_pool.h"
 #include "tests/sim/program_runner.h"
@@ -44,12 +45,26 @@ void runner_check_stats(runner *self, uint32_t index) {
 
 /* --- their life --- */
 
+static tarn_status open_pinned_pages(runner *self, uint32_t flags, tarn_provider **provider) {
+  tarn_provider *pages = NULL;
+  tarn_status status = tarn_pages_provider_create(NULL, &pages);
+  const tarn_cuda_pinned_options options = {
+      .struct_size = sizeof options, .host = pages, .flags = flags};
+  if (status == TARN_OK) status = tarn_cuda_pinned_provider_create(self->cuda, &options, provider);
+  tarn_provider_release(pages);
+  return status;
+}
+
 static tarn_status open_provider(runner *self, program_pool_kind kind, tarn_provider **provider) {
   switch (kind) {
     case POOL_DEVICE:
       return tarn_cuda_device_provider_create(self->cuda, 0, provider);
     case POOL_PINNED:
       return tarn_cuda_pinned_provider_create(self->cuda, NULL, provider);
+    case POOL_PINNED_PAGES:
+      return open_pinned_pages(self, /*flags=*/0, provider);
+    case POOL_PINNED_GRANULES:
+      return open_pinned_pages(self, TARN_CUDA_PINNED_GRANULES, provider);
     case POOL_VIRTUAL:
       return tarn_cuda_virtual_provider_create(self->cuda, 0, NULL, provider);
     case POOL_STACKED:

@@ -7,8 +7,13 @@
 #include "tests/sim/program_model.h"
 
 static const char *const kind_names[POOL_KIND_COUNT] = {
-    [POOL_DEVICE] = "POOL_DEVICE",   [POOL_PINNED] = "POOL_PINNED", [POOL_VIRTUAL] = "POOL_VIRTUAL",
-    [POOL_STACKED] = "POOL_STACKED", [POOL_DRIVER] = "POOL_DRIVER",
+    [POOL_DEVICE] = "POOL_DEVICE",
+    [POOL_PINNED] = "POOL_PINNED",
+    [POOL_VIRTUAL] = "POOL_VIRTUAL",
+    [POOL_STACKED] = "POOL_STACKED",
+    [POOL_DRIVER] = "POOL_DRIVER",
+    [POOL_PINNED_PAGES] = "POOL_PINNED_PAGES",
+    [POOL_PINNED_GRANULES] = "POOL_PINNED_GRANULES",
 };
 static const char *const plant_names[PLANT_COUNT] = {
     [PLANT_NOTHING] = "PLANT_NOTHING",
