@@ -2,6 +2,7 @@
 #include "alloc/stream.h"
 
 #include "alloc/capture.h"
+#include "alloc/staging.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,7 @@ void tarn_stream_release(tarn_stream *stream) {
     if (stream->base != NULL) tarn__order_retire(stream->base);
     if (stream->ops->destroy != NULL) stream->ops->destroy(stream->context);
   }
+  tarn_staging_release(atomic_load_explicit(&stream->staging, memory_order_relaxed));
   free(stream);
 }
 
@@ -154,6 +156,16 @@ static bool is_out_of_reach(const tarn_stream *stream, tarn_device device) {
          tarn__order_is_captured(stream);
 }
 
+/* Through the ring; past it where the driver captures the stream, for it to refuse. */
+static tarn_status copy_by_staging(tarn_stream *stream, const tarn_copy_rows *rows) {
+  tarn_staging *staging;
+  const bool reads_host = rows->src_device.type == TARN_DEVICE_CPU;
+  const tarn_status status = tarn_stream_staging(stream, reads_host, &staging);
+  if (status != TARN_OK) return status;
+  if (staging == NULL) return stream->ops->copy(stream->context, rows);
+  return tarn__staging_copy_rows(staging, stream, rows);
+}
+
 tarn_status tarn_stream_copy_rows(tarn_stream *stream, const tarn_copy_rows *rows) {
   if (rows == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "rows is NULL");
   if (rows->row_bytes == 0 || rows->row_count == 0) return TARN_OK;
@@ -172,6 +184,10 @@ tarn_status tarn_stream_copy_rows(tarn_stream *stream, const tarn_copy_rows *row
   if (is_out_of_reach(stream, rows->dst_device) || is_out_of_reach(stream, rows->src_device)) {
     return refuse_captured(stream, "a copy of pageable memory");
   }
+  if (atomic_load_explicit(&stream->staging, memory_order_relaxed) != NULL &&
+      tarn__staging_takes(rows)) {
+    return copy_by_staging(stream, rows);
+  }
   return stream->ops->copy(stream->context, rows);
 }
 
@@ -186,6 +202,25 @@ tarn_status tarn_stream_copy(tarn_stream *stream, void *dst, tarn_device dst_dev
                                .dst_device = dst_device,
                                .src_device = src_device};
   return tarn_stream_copy_rows(stream, &rows);
+}
+
+/* Whatever host function the stream is behind by now, it lies behind this point. */
+static void note_call(tarn_stream *stream) {
+  if (stream->base == NULL || tarn__order_is_captured(stream)) return;
+  atomic_store(&stream->called, tarn__order_stamp(stream).ticket);
+}
+
+/* The point behind which the stream's host functions lie; false where all have been seen to run. */
+static bool may_await_call(const tarn_stream *stream, tarn__stamp *point) {
+  if (stream->base == NULL || tarn__stream_is_closed(stream)) return false;
+  *point = (tarn__stamp){tarn__stream_slot(stream), atomic_load(&stream->called)};
+  return point->ticket != 0 && !tarn__order_is_captured(stream) && !tarn__order_is_seen(*point);
+}
+
+static tarn_status call(tarn_stream *stream, tarn_host_function function, void *argument) {
+  const tarn_status status = stream->ops->call(stream->context, function, argument);
+  if (status == TARN_OK) note_call(stream);
+  return status;
 }
 
 typedef struct fill_job {
@@ -207,7 +242,7 @@ static tarn_status fill_by_call(tarn_stream *stream, void *dst, uint8_t value, s
   fill_job *job = malloc(sizeof *job);
   if (job == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to enqueue a fill");
   *job = (fill_job){.dst = dst, .size_bytes = size_bytes, .value = value};
-  const tarn_status status = stream->ops->call(stream->context, run_fill, job);
+  const tarn_status status = call(stream, run_fill, job);
   if (status != TARN_OK) free(job);
   return status;
 }
@@ -234,7 +269,7 @@ tarn_status tarn_stream_fill(tarn_stream *stream, void *dst, tarn_device dst_dev
 tarn_status tarn_stream_call(tarn_stream *stream, tarn_host_function function, void *argument) {
   if (function == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "function is NULL");
   if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a host function");
-  if (stream != NULL) return stream->ops->call(stream->context, function, argument);
+  if (stream != NULL) return call(stream, function, argument);
   function(argument);
   return TARN_OK;
 }
@@ -253,8 +288,54 @@ tarn_status tarn_stream_synchronize(tarn_stream *stream) {
 }
 
 tarn_status tarn_stream_edge(tarn_stream *earlier, tarn_stream *later) {
+  tarn__stamp point;
   tarn__order_edge(earlier, later);
+  if (earlier != NULL && later != NULL && may_await_call(earlier, &point)) note_call(later);
   return TARN_OK;
+}
+
+/* --- staging --- */
+
+static tarn_status check_staging(const tarn_stream *stream, const tarn_staging *staging) {
+  if (tarn_stream_is_synchronous(stream) || stream->device.type == TARN_DEVICE_CPU) {
+    return tarn_fail(TARN_NOT_SUPPORTED, "the %s stream copies pageable memory without a ring",
+                     tarn_stream_name(stream));
+  }
+  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a staging ring");
+  if (staging == NULL || tarn_staging_device(staging).type != TARN_DEVICE_CPU) return TARN_OK;
+  return tarn_fail(TARN_INVALID_ARGUMENT,
+                   "staging ring %s is pageable itself: the %s stream would wait for each slot",
+                   tarn_staging_name(staging), stream->ops->name);
+}
+
+tarn_status tarn_stream_set_staging(tarn_stream *stream, tarn_staging *staging) {
+  const tarn_status status = check_staging(stream, staging);
+  if (status != TARN_OK) return status;
+  if (staging != NULL) tarn_staging_retain(staging);
+  tarn_staging_release(atomic_exchange(&stream->staging, staging));
+  return TARN_OK;
+}
+
+tarn_status tarn_stream_staging(tarn_stream *stream, bool reads_host, tarn_staging **staging) {
+  if (staging == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "staging is NULL");
+  *staging = NULL;
+  if (stream == NULL || tarn__stream_is_closed(stream) || tarn__order_is_captured(stream)) {
+    return TARN_OK;
+  }
+  tarn_staging *found = atomic_load_explicit(&stream->staging, memory_order_relaxed);
+  if (found == NULL) return TARN_OK;
+  bool is_capturing = false;
+  tarn_status status = TARN_OK;
+  if (stream->ops->is_capturing != NULL) {
+    status = stream->ops->is_capturing(stream->context, &is_capturing);
+  }
+  tarn__stamp point;
+  if (status == TARN_OK && !is_capturing && reads_host && may_await_call(stream, &point)) {
+    tarn__order_cost cost = {0};
+    status = tarn__order_behind(NULL, point, &cost);
+  }
+  if (status == TARN_OK && !is_capturing) *staging = found;
+  return status;
 }
 
 /* --- fences --- */
@@ -311,9 +392,13 @@ tarn_status tarn_fence_record(tarn_fence *fence, tarn_stream *stream) {
   }
   if (kind == NULL) return TARN_OK;
   if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a fence's record");
+  tarn__stamp point;
+  const bool is_behind_call = may_await_call(stream, &point);
   const uint64_t old_mark = atomic_exchange(&fence->mark, 0);
+  if (is_behind_call) atomic_store(&fence->is_behind_call, true);
   const tarn__stamp reached = tarn__order_close_ticket(stream);
   const tarn_status status = kind->fence_record(stream->context, fence->native);
+  if (status == TARN_OK && !is_behind_call) atomic_store(&fence->is_behind_call, false);
   atomic_store(&fence->mark, status == TARN_OK ? pack_mark(reached) : old_mark);
   return status;
 }
@@ -372,7 +457,11 @@ tarn_status tarn_stream_wait(tarn_stream *stream, tarn_fence *fence) {
     const tarn_status followed = tarn__capture_follow(stream, unpack_mark(mark).slot, &joined);
     if (followed != TARN_OK) return followed;
   }
+  const bool was_behind_call = atomic_load(&fence->is_behind_call);
   const tarn_status status = stream->ops->fence_wait(stream->context, fence->native);
+  if (status == TARN_OK && (was_behind_call || atomic_load(&fence->is_behind_call))) {
+    note_call(stream);
+  }
   if (status != TARN_OK && joined != NULL) tarn__capture_undo_join(joined, stream);
   if (status == TARN_OK && mark != 0 && mark == atomic_load(&fence->mark)) {
     tarn__order_knows(stream, unpack_mark(mark));

@@ -28,6 +28,10 @@ struct tarn_stream {
    * whole timeline: its ticket stands for all that there was. Set before that is swapped in. */
   atomic_bool is_closed;
   struct tarn__timeline_face last;
+  _Atomic(tarn_staging *) staging; /* a reference; NULL: none */
+  /* The ticket of `base` behind which every host function lies that the stream is behind; 0 where
+   * there was none. */
+  _Atomic uint64_t called;
 };
 
 struct tarn_fence {
@@ -38,6 +42,9 @@ struct tarn_fence {
    * while a record is under way, so that two equal reads around a native wait prove what it waited
    * for. */
   _Atomic uint64_t mark;
+  /* The mark may lie behind a host function that has not run: set before such a mark is made, taken
+   * back after one that is not. */
+  atomic_bool is_behind_call;
 };
 
 /* The CPU's place among the timelines, and that of synchronous streams. */

@@ -4,8 +4,9 @@
  * the call that returned it), is kept per thread as its *last error* until the next failure in the
  * same thread. A success leaves it alone, so read it only after a failure.
  *
- * TARN_NOT_READY from tarn_fence_query, and from a stream's own fence_query, is an answer, "not
- * yet", and leaves it alone as well: asking in a loop costs no message, and hides no earlier one.
+ * TARN_NOT_READY from tarn_fence_query and tarn_staging_try_acquire, and from a stream's own
+ * fence_query, is an answer, "not yet", and leaves it alone as well: asking in a loop costs no
+ * message, and hides no earlier one.
  * From anything else TARN_NOT_READY is a refusal, a failure like the others, and sets it.
  */
 #ifndef TARN_STATUS_H

@@ -28,6 +28,7 @@ extern "C" {
 
 typedef struct tarn_stream tarn_stream;
 typedef struct tarn_fence tarn_fence;
+typedef struct tarn_staging tarn_staging; /* tarn_staging.h */
 
 /* Runs in stream order on a thread of the stream's. It must not block on that stream, and on a CUDA
  * stream it must not call the driver. */
@@ -132,6 +133,36 @@ TARN_API TARN_NODISCARD tarn_status tarn_stream_fill(tarn_stream *stream, void *
                                                      size_t size_bytes);
 TARN_API TARN_NODISCARD tarn_status tarn_stream_call(tarn_stream *stream,
                                                      tarn_host_function function, void *argument);
+/* Copies between pageable memory (TARN_DEVICE_CPU) and a device go through the ring from now on; a
+ * NULL ring takes that back. The stream retains the ring. Then a copy
+ *
+ * - to the device has read its source when it returns, which may be overwritten or freed at once,
+ *   and goes on in the stream's order: the destination belongs to the stream until that has passed.
+ *   It blocks only where the ring has no slot left, for one that the stream gives back;
+ * - from the device is done when it returns, behind all that was enqueued before, its pieces
+ *   crossing the bus while the CPU copies earlier ones out;
+ * - is refused as ever on a captured stream, and leaves the destination partly written where the
+ *   driver fails in the middle.
+ *
+ * The CPU reads the source during the call. What host functions write there that were enqueued by
+ * tarn_stream_call before, on this stream or on one it was made to wait for, is waited for. What
+ * tarn was not told of is not: a host function by the driver's own call, or one that an event of
+ * the application's orders; then synchronize first.
+ *
+ * No other thread uses the stream during the call. The stream's last release gives the ring back,
+ * and waits for its slots where it was the last to know it. TARN_NOT_SUPPORTED for NULL, a
+ * synchronous stream and one of the CPU, which need no ring; TARN_INVALID_ARGUMENT where the ring's
+ * own memory is pageable, or the stream is closed. */
+TARN_API TARN_NODISCARD tarn_status tarn_stream_set_staging(tarn_stream *stream,
+                                                            tarn_staging *staging);
+
+/* For those who put elements in order on their way through a slot: *staging is the stream's ring,
+ * borrowed as long as the stream has it, and NULL where it has none or must not use it now, being
+ * captured. `reads_host` says that the CPU is about to read pageable memory in the order of the
+ * stream: then host functions are waited for as above. */
+TARN_API TARN_NODISCARD tarn_status tarn_stream_staging(tarn_stream *stream, bool reads_host,
+                                                        tarn_staging **staging);
+
 /* Blocks until everything enqueued on `stream` so far is done. TARN_NOT_SUPPORTED while the stream
  * is captured; see alloc/tarn_capture.h for that and for what else captures change. */
 TARN_API TARN_NODISCARD tarn_status tarn_stream_synchronize(tarn_stream *stream);

@@ -20,5 +20,6 @@ tarn_status use_maintenance(void);
 tarn_status use_dlpack(void);
 tarn_status use_npy_files(void);
 tarn_status use_cuda_pinned(void);
+tarn_status use_staging(void); /* the end of the files' */
 
 #endif
