@@ -28,6 +28,8 @@ enum {
   SMALL_COUNT = 32,
   SMALL_BELOW_BYTES = 512 << 10, /* slots smaller than this are small enough themselves */
   TIMELINES_ASKED_MAX = 16,
+  PIECES_WANTED = 8,
+  PIECE_BYTES_MIN = 256 << 10,
 };
 
 typedef struct ring_slot {
@@ -500,6 +502,14 @@ tarn_device tarn_staging_device(const tarn_staging *staging) {
 
 size_t tarn_staging_slot_bytes(const tarn_staging *staging) {
   return staging->large.slot_bytes;
+}
+
+size_t tarn_staging_piece_bytes(const tarn_staging *staging, size_t total_bytes) {
+  const size_t most = staging->large.slot_bytes;
+  size_t piece_bytes = total_bytes / PIECES_WANTED;
+  if (piece_bytes < PIECE_BYTES_MIN) piece_bytes = PIECE_BYTES_MIN;
+  if (total_bytes <= SMALL_BYTES) piece_bytes = total_bytes;
+  return piece_bytes < most && total_bytes != 0 ? piece_bytes : most;
 }
 
 static size_t count_pending(const shelf *self) {

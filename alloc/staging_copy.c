@@ -3,10 +3,6 @@
 
 #include <string.h>
 
-/* A copy of any size makes several pieces where they are not too small, so that the CPU's share of
- * one overlaps with the stream's of another; a piece is no larger than a slot. */
-enum { PIECES_WANTED = 8, PIECE_BYTES_MIN = 256 << 10, WHOLE_BYTES_MAX = 64 << 10 };
-
 /* Slots that one copy holds at once: one the stream fills, one it has filled, one the CPU reads. */
 enum { HELD_MAX = 3 };
 
@@ -33,7 +29,7 @@ static bool is_over(const cursor *self) {
 }
 
 /* Rows without gaps are one row. False where the bytes cannot be counted. */
-static bool start(cursor *self, const tarn_copy_rows *rows, size_t slot_bytes) {
+static bool start(cursor *self, const tarn_copy_rows *rows, const tarn_staging *staging) {
   size_t total_bytes;
   *self = (cursor){.whole = *rows};
   if (!tarn_size_mul(rows->row_bytes, rows->row_count, &total_bytes)) return false;
@@ -42,16 +38,8 @@ static bool start(cursor *self, const tarn_copy_rows *rows, size_t slot_bytes) {
     self->whole.row_bytes = self->whole.dst_pitch_bytes = self->whole.src_pitch_bytes = total_bytes;
     self->whole.row_count = 1;
   }
-  self->piece_bytes = total_bytes / PIECES_WANTED;
-  if (self->piece_bytes < PIECE_BYTES_MIN) self->piece_bytes = PIECE_BYTES_MIN;
-  if (total_bytes <= WHOLE_BYTES_MAX) self->piece_bytes = total_bytes;
-  if (self->piece_bytes > slot_bytes) self->piece_bytes = slot_bytes;
+  self->piece_bytes = tarn_staging_piece_bytes(staging, total_bytes);
   return true;
-}
-
-/* What is worth taking a slot for. */
-static size_t wanted_bytes(const cursor *self) {
-  return self->piece_bytes;
 }
 
 /* Whole rows, or a part of one that is longer than a piece. */
@@ -108,7 +96,7 @@ static tarn_status push(tarn_staging *staging, tarn_stream *stream, cursor *at) 
   tarn_status status = TARN_OK;
   while (status == TARN_OK && !is_over(at)) {
     tarn_staging_slot slot;
-    status = tarn_staging_acquire(staging, wanted_bytes(at), &slot);
+    status = tarn_staging_acquire(staging, at->piece_bytes, &slot);
     if (status != TARN_OK) break;
     const tarn_copy_rows piece = step(at, slot.size_bytes);
     const tarn_copy_rows near = to_slot(piece, &slot), far = from_slot(piece, &slot);
@@ -135,8 +123,8 @@ static tarn_status take_off(flight *self, tarn_staging *staging, tarn_stream *st
   tarn_staging_slot slot;
   *is_full = false;
   const tarn_status status = self->count == 0
-                                 ? tarn_staging_acquire(staging, wanted_bytes(at), &slot)
-                                 : tarn_staging_try_acquire(staging, wanted_bytes(at), &slot);
+                                 ? tarn_staging_acquire(staging, at->piece_bytes, &slot)
+                                 : tarn_staging_try_acquire(staging, at->piece_bytes, &slot);
   if (status != TARN_OK) {
     *is_full = self->count > 0 && status == TARN_NOT_READY;
     return *is_full ? TARN_OK : status;
@@ -176,7 +164,7 @@ static tarn_status pull(tarn_staging *staging, tarn_stream *stream, cursor *at) 
 tarn_status tarn__staging_copy_rows(tarn_staging *staging, tarn_stream *stream,
                                     const tarn_copy_rows *rows) {
   cursor at;
-  if (!start(&at, rows, tarn_staging_slot_bytes(staging))) {
+  if (!start(&at, rows, staging)) {
     return tarn_fail(TARN_TOO_LARGE, "a copy of %zu rows of %zu bytes", rows->row_count,
                      rows->row_bytes);
   }

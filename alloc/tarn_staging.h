@@ -71,6 +71,10 @@ TARN_API const char *tarn_staging_name(const tarn_staging *staging);
 TARN_API tarn_device tarn_staging_device(const tarn_staging *staging);
 TARN_API size_t tarn_staging_slot_bytes(const tarn_staging *staging);
 
+/* How large the pieces of a copy of so many bytes are best: an eighth, so that the CPU and the
+ * stream overlap, but not below 256 KiB nor above a slot; up to 64 KiB all at once. 0: a slot. */
+TARN_API size_t tarn_staging_piece_bytes(const tarn_staging *staging, size_t total_bytes);
+
 typedef struct tarn_staging_slot {
   void *address;     /* NULL: no slot */
   size_t size_bytes; /* to be used; more or less than what was wanted */

@@ -222,7 +222,7 @@ static tarn_status note_uses(const tarn_tensor *dst, const tarn_tensor *src, tar
                              tarn__copy_outcome *outcome) {
   if (outcome->issued_count == 0 || tarn_stream_is_synchronous(stream)) return TARN_OK;
   if (tarn_storage_note_use(dst->storage, stream) == TARN_OK &&
-      tarn_storage_note_use(src->storage, stream) == TARN_OK) {
+      (outcome->is_source_read || tarn_storage_note_use(src->storage, stream) == TARN_OK)) {
     return TARN_OK;
   }
   tarn_status status = tarn_stream_synchronize(stream);
@@ -263,6 +263,7 @@ static void fill_report(tarn_copy_report *report, const tarn__copy_plan *plan,
   report->run_count = plan->run_count;
   report->executor = outcome->executor;
   report->was_synchronous = outcome->is_done;
+  report->is_source_read = outcome->is_done || outcome->is_source_read;
 }
 
 /* Without a call for what is mostly a handful of numbers. */
@@ -387,7 +388,8 @@ static bool copy_short_way(const tarn_tensor *dst, const tarn_tensor *src,
                                  .moved_bytes = size_bytes,
                                  .run_count = 1,
                                  .executor = "memcpy",
-                                 .was_synchronous = true};
+                                 .was_synchronous = true,
+                                 .is_source_read = true};
   }
   return true;
 }

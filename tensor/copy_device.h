@@ -14,8 +14,9 @@ typedef struct tarn__copy_side {
 } tarn__copy_side;
 
 typedef struct tarn__copy_outcome {
-  const char *executor;  /* a literal: "memcpy", "rows", "staged" */
+  const char *executor;  /* a literal: "memcpy", "rows", "staged", "ring" */
   bool is_done;          /* whatever the stream */
+  bool is_source_read;   /* nothing that is enqueued reads the source any more */
   uint64_t issued_count; /* calls of the stream, failed ones too: with 0 it has nothing to do */
 } tarn__copy_outcome;
 
@@ -27,8 +28,8 @@ tarn_status tarn__copy_device_run(const tarn__copy_side *dst, const tarn__copy_s
                                   bool is_overlapping, tarn_stream *stream,
                                   tarn__copy_outcome *outcome);
 
-/* For sides that share no byte, of the two element types of `convert`: always staged, and the CPU
- * converts what is on the host. */
+/* For sides that share no byte, of the two element types of `convert`: always staged or
+ * by the ring, and the CPU converts what is on the host. */
 tarn_status tarn__copy_device_convert(const tarn__copy_side *dst, const tarn__copy_side *src,
                                       const tarn__convert *convert, tarn_stream *stream,
                                       tarn__copy_outcome *outcome);

@@ -135,8 +135,9 @@ static tarn_status move_chunk(tarn_linear_walk *walk, int64_t index, bool is_gat
   if (status != TARN_OK) return status;
   walk->moved_bytes += report.moved_bytes;
   *was_synchronous = report.was_synchronous;
-  if (report.was_synchronous) {
-    walk->is_pending[buffer] = false; /* what was there before it is done as well */
+  /* What was there before it is done as well. */
+  if (report.was_synchronous || (!is_gather && report.is_source_read)) {
+    walk->is_pending[buffer] = false;
     return TARN_OK;
   }
   return mark(walk, buffer);

@@ -7,8 +7,10 @@
  *
  * 1. The call notes `stream` on both storages, so either tensor may be released right after it: no
  *    byte is reused, and no deleter runs, before the stream has passed the copy.
- * 2. Pageable host memory never goes into an asynchronous device copy behind the caller's back:
- *    such a call is synchronous, and the report says so.
+ * 2. Pageable host memory never goes into an asynchronous device copy behind the caller's back. On
+ *    a stream with a staging ring (tarn_stream_set_staging) it goes through pinned slots: to a
+ *    device the source has been read when the call returns, and the rest is the stream's; from a
+ *    device the copy is done. Without a ring such a call is synchronous. The report says which.
  * 3. Tensors that overlap are copied exactly where that is possible (the same bytes through equal
  *    layouts: nothing to do; two contiguous ranges: as memmove), else TARN_OVERLAP. A destination
  *    that overlaps itself is TARN_OVERLAP.
@@ -49,9 +51,11 @@ typedef struct tarn_copy_report {
    * destination; "interleave", the same where the destination takes a run each of a few stretches
    * in turn; "gather" and "scatter", spaced in the source, in the destination; "broadcast", one
    * run again and again; "flip", a run backwards; "strided", anything else; "convert", to another
-   * dtype. With a device: "rows", by calls of the stream; "staged", through packed host memory. */
+   * dtype. With a device: "rows", by calls of the stream; "staged", through packed host memory;
+   * "ring", through slots of the stream's staging ring. */
   const char *executor;
   bool was_synchronous; /* the copy is done, whatever the stream */
+  bool is_source_read;  /* the source may be changed at once: nothing reads it any more */
 } tarn_copy_report;
 
 /* Copies src to dst, element by element at equal indices; src is broadcast to dst's shape first.
@@ -62,8 +66,11 @@ typedef struct tarn_copy_report {
  * With a device, evenly spaced rows go to the stream in one call, other strides in a few; where
  * that would be many small calls, the copy is staged in pageable host memory and synchronous, and
  * only the elements themselves are moved, never the gaps between them. So is every conversion with
- * a device, by the CPU. A failure in the middle of several calls leaves dst partly written; every
- * other failure leaves it as it was. */
+ * a device, by the CPU. Between the host and a device a stream's ring takes the place of that
+ * memory, piece by piece: the CPU puts one in order while the stream moves another, as sentence 2
+ * says. A source in pinned memory is read so behind all that is enqueued on the stream. A failure
+ * in the middle of several calls leaves dst partly written; every other failure leaves it as it
+ * was. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src,
                                                      tarn_stream *stream, tarn_copy_report *report);
 

@@ -108,6 +108,10 @@ static void a_ring_of_default_size_has_small_slots_for_small_copies(void **state
   assert_int_equal(stats.held_count, 2);
   assert_true(stats.reserved_bytes >= 64u << 20 && stats.reserved_bytes <= 256u << 20);
   assert_string_equal(tarn_staging_name(ring), "staging");
+  assert_int_equal(tarn_staging_piece_bytes(ring, 0), whole.size_bytes);
+  assert_int_equal(tarn_staging_piece_bytes(ring, SIZE_MAX), whole.size_bytes);
+  assert_int_equal(tarn_staging_piece_bytes(ring, 1000), 1000);
+  assert_int_equal(tarn_staging_piece_bytes(ring, 8 << 20), 1 << 20);
   assert_int_equal(tarn_staging_device(ring).type, TARN_DEVICE_CPU);
   tarn_staging_give_back(&small);
   tarn_staging_give_back(&whole);

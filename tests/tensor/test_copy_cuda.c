@@ -10,6 +10,7 @@
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
+#include "alloc/tarn_staging.h"
 #include "cuda/tarn_cuda.h"
 #include "tensor/tarn_compare.h"
 #include "tensor/tarn_copy.h"
@@ -22,6 +23,7 @@ enum { BUFFER_BYTES = 1 << 15, PLACES = 3 };
 static const char *driver_path;
 static tarn_cuda *cuda;
 static tarn_stream *stream;
+static bool has_ring;
 static tarn_pool *pools[PLACES]; /* pageable, pinned, device */
 enum { PAGEABLE, PINNED, DEVICE };
 
@@ -42,6 +44,22 @@ static int start(void **state) {
   pools[PINNED] = pool_over(provider);
   assert_ok(tarn_cuda_device_provider_create(cuda, 0, &provider));
   pools[DEVICE] = pool_over(provider);
+  return 0;
+}
+
+/* The same with a ring of few and small slots, so that copies wait for them. */
+static int start_with_ring(void **state) {
+  tarn_provider *provider;
+  tarn_staging *ring;
+  const tarn_staging_options options = {
+      .struct_size = sizeof options, .slot_bytes = 4096, .slot_count = 4};
+  start(state);
+  assert_ok(tarn_cuda_pinned_provider_create(cuda, &provider));
+  assert_ok(tarn_staging_create(provider, &options, &ring));
+  tarn_provider_release(provider);
+  assert_ok(tarn_stream_set_staging(stream, ring));
+  tarn_staging_release(ring); /* the stream has it */
+  has_ring = true;
   return 0;
 }
 
@@ -106,6 +124,7 @@ static void a_round(uint64_t *random, int to_place, int from_place, size_t *exec
                   : strcmp(report.executor, "rows") == 0    ? 2u
                   : strcmp(report.executor, "memcpy") == 0  ? 4u
                   : strcmp(report.executor, "strided") == 0 ? 8u
+                  : strcmp(report.executor, "ring") == 0    ? 32u
                                                             : 16u;
 }
 
@@ -116,8 +135,12 @@ static void copies_between_all_places_equal_the_model(void **state) {
     for (int from_place = 0; from_place < PLACES; from_place++) {
       size_t executors = 0;
       for (int round = 0; round < 300; round++) a_round(&random, to_place, from_place, &executors);
-      bool has_device = to_place == DEVICE || from_place == DEVICE;
-      assert_int_equal(executors & 15u, has_device ? 7u : 14u);
+      const bool has_device = to_place == DEVICE || from_place == DEVICE;
+      const bool has_pageable = to_place == PAGEABLE || from_place == PAGEABLE;
+      const bool is_inside = to_place == DEVICE && from_place == DEVICE;
+      size_t expected = has_device ? 7u : 14u; /* "staged", and "rows" and "memcpy" */
+      if (has_ring && has_device && !is_inside) expected = has_pageable ? 32u : 38u;
+      assert_int_equal(executors & 47u, expected);
     }
   }
 }
@@ -316,6 +339,7 @@ int main(int argument_count, char **arguments) {
     return driver_path == NULL ? 77 : 1;
   }
   int failed = cmocka_run_group_tests(tests, start, stop);
+  failed += cmocka_run_group_tests(tests, start_with_ring, stop);
   tarn_cuda_release(cuda);
   return failed;
 }
