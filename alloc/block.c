@@ -39,6 +39,7 @@ tarn__block *tarn__block_split(tarn__block *block, size_t size_bytes) {
   rest->size_bytes = block->size_bytes - size_bytes;
   rest->segment = block->segment;
   rest->state = block->state;
+  rest->is_poisoned = block->is_poisoned;
   rest->left = block;
   rest->right = block->right;
   if (rest->right != NULL) rest->right->left = rest;
@@ -54,6 +55,7 @@ bool tarn__block_merge_right(tarn__block *block) {
   if (!tarn__stamps_join(&block->stamps, &gone->stamps)) return false;
   TARN_ASSERT(tarn__stamps_stand_for(&block->stamps, &gone->stamps));
   block->size_bytes += gone->size_bytes;
+  block->is_poisoned = block->is_poisoned && gone->is_poisoned;
   block->right = gone->right;
   if (block->right != NULL) block->right->left = block;
   tarn__block_destroy(gone);

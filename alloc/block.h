@@ -41,6 +41,7 @@ typedef struct tarn__block {
   struct tarn__block *high;
   size_t key;
   uint64_t priority; /* in its tree: a parent's is not lower */
+  bool is_poisoned;  /* all of it: caching_poison.h */
 } tarn__block;
 
 /* A live block that a caller holds. Threads may write what is read here at any time. */

@@ -63,6 +63,7 @@ typedef struct tarn__caching {
   uint32_t looks_to_skip;         /* misses before the streams are asked again; caching_tiers.c */
   uint32_t look_doublings;
   uint64_t change_count;
+  uint64_t poison_progress;  /* of streams, when memory checkers were told last */
   tarn__magazine *magazines; /* what threads keep: magazine.h */
   uint32_t magazines_closed_count;
   size_t ahead_bytes;     /* reserved up front, and not trimmed since: not recycled */

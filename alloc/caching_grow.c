@@ -1,5 +1,5 @@
 /* caching_grow.c: how a caching pool grows: a segment more, or a range in place. */
-#include "alloc/caching.h"
+#include "alloc/caching_poison.h"
 
 enum { HUGE_PAGE_BYTES = 2 << 20, SMALL_GRANULE_BYTES = HUGE_PAGE_BYTES / 16 };
 
@@ -99,6 +99,7 @@ static tarn__block *grow_segment(tarn__caching *self, const tarn__request *asked
   tarn__heap_claim(block);
   tarn__caching_trace(self, 's', memory, size_bytes, asked->stream);
   stamp_fresh(self, asked, block);
+  tarn__caching_watch_free(self, block);
   return block;
 }
 
@@ -359,6 +360,7 @@ static tarn_status commit_hole(tarn__caching *self, const tarn__request *asked,
   if (status != TARN_OK) return status;
   tarn__caching_trace(self, 's', block->address, block->size_bytes, asked->stream);
   block->state = TARN__BLOCK_CLAIMED;
+  tarn__caching_watch_free(self, block);
   self->heap.reserved_bytes += block->size_bytes;
   return TARN_OK;
 }

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "alloc/caching_poison.h"
 #include "alloc/magazine.h"
 #include "alloc/pool.h"
 #include "alloc/status.h"
@@ -61,6 +62,7 @@ static bool stamp_for_capture(tarn__caching *self, tarn__block *block, const tar
       tarn__stamps_add(&block->stamps, tarn__order_stamp(stream))) {
     return true;
   }
+  tarn__caching_watch_free(self, block);
   tarn__heap_take_back(&self->heap, block);
   tarn__heap_put_free(&self->heap, block);
   return false;
@@ -71,6 +73,7 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
   tarn__block *lent = tarn__heap_lend(&self->heap, block, asked->size_bytes, asked->alignment_bytes,
                                       asked->requested_bytes);
   if (lent == NULL) return NULL;
+  tarn__caching_watch_lent(self, lent, asked->requested_bytes);
   if (tarn__order_is_captured(asked->stream) && !stamp_for_capture(self, lent, asked->stream)) {
     return NULL;
   }
@@ -123,6 +126,7 @@ static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignm
     tarn_pool_retain(self->closing);
     self->has_ended = false;
   }
+  tarn__caching_watch_call(self);
   tarn__magazine_note_peaks(self);
   tarn__magazine_give_large(self);
   void *found = tarn__caching_lend_covered(self, &asked, NULL);
@@ -161,6 +165,7 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
   tarn__caching *self = context;
   tarn__magazine *magazine = tarn__magazine_of_thread(self);
   pthread_mutex_lock(&self->lock);
+  tarn__caching_watch_call(self);
   tarn__magazine_note_peaks(self);
   tarn__block *block = tarn__heap_live_at(&self->heap, address);
   if (block == NULL || !tarn__block_is_lent(block)) {
@@ -176,6 +181,7 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
   TARN_ASSERT(is_added); /* a live block has room for it */
   (void)is_added;
   tarn__caching_trace(self, 'f', block->address, block->requested_bytes, stream);
+  tarn__caching_watch_free(self, block);
   const bool is_kept = magazine != NULL && tarn__magazine_keep(magazine, block, slot);
   if (!is_kept) {
     tarn__heap_take_back(&self->heap, block);
@@ -209,6 +215,7 @@ static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *releas
   pthread_mutex_lock(&self->lock);
   tarn__magazines_gather(self, /*least_bytes=*/0);
   tarn__caching_observe_pending(self);
+  tarn__caching_watch_call(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   if (self->ahead_bytes > keep_bytes) self->ahead_bytes = keep_bytes;
   const tarn_status status = tarn__caching_give_back(self, keep_bytes, released_bytes);
@@ -230,6 +237,7 @@ void tarn__caching_copy_stats(tarn__caching *self, tarn_pool_stats *stats) {
 static tarn_status caching_stats(void *context, tarn_pool_stats *stats) {
   tarn__caching *self = context;
   pthread_mutex_lock(&self->lock);
+  tarn__caching_watch_call(self);
   tarn__magazines_close(self);
   tarn__caching_copy_stats(self, stats);
   stats->active_bytes = stats->allocated_bytes + tarn__magazines_pending_bytes(self) +
@@ -294,6 +302,9 @@ static void caching_destroy(void *context) {
        segment = self->heap.segments) {
     void *address = segment->address;
     const size_t size_bytes = segment->size_bytes;
+    for (tarn__block *block = segment->first; block != NULL; block = block->right) {
+      if (block->state != TARN__BLOCK_HOLE) tarn__caching_watch_gone(self, block);
+    }
     tarn__heap_remove_segment(&self->heap, segment);
     const tarn_status status = tarn_provider_free(self->provider, address, size_bytes);
     (void)status; /* there is nobody left to tell */

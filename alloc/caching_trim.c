@@ -1,4 +1,5 @@
 /* caching_trim.c: how a caching pool gives idle memory back. */
+#include "alloc/caching_poison.h"
 #include "alloc/magazine.h"
 
 /* What may go: until keep_bytes are left, and never below floor_bytes. */
@@ -88,6 +89,7 @@ static tarn_status release_chain(tarn__caching *self, tarn__block *chain, size_t
     chain = block->low;
     self->stats.provider_calls++;
     self->giving_count++;
+    tarn__caching_watch_gone(self, block);
     tarn__caching_leave(self);
     const tarn_status status =
         reserves ? tarn_provider_decommit(self->provider, block->address, block->size_bytes)
@@ -104,6 +106,7 @@ static tarn_status release_chain(tarn__caching *self, tarn__block *chain, size_t
       self->heap.reserved_bytes -= block->size_bytes;
       tarn__heap_put_hole(&self->heap, block);
     } else if (reserves) {
+      tarn__caching_watch_free(self, block);
       tarn__heap_put_free(&self->heap, block);
     } else {
       tarn__heap_remove_segment(&self->heap, block->segment); /* refused or not, it is gone */

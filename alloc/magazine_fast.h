@@ -6,6 +6,7 @@
 #ifndef TARN_MAGAZINE_FAST_H
 #define TARN_MAGAZINE_FAST_H
 
+#include "alloc/caching_poison.h"
 #include "alloc/magazine_state.h"
 
 /* --- small parts --- */
@@ -98,6 +99,7 @@ static inline void tarn__magazine_lend(tarn__magazine *magazine, tarn__block *bl
   const size_t sum_bytes = tarn__load_size(&magazine->requested_bytes) + requested_bytes;
   tarn__store_size(&magazine->requested_bytes, sum_bytes);
   tarn__store_size(&block->requested_bytes, requested_bytes);
+  tarn__caching_watch_lent(magazine->pool, block, requested_bytes);
   if (!tarn__is_common(block->tag == magazine->tag)) block->tag = magazine->tag;
   if (!tarn__is_common(kept_bytes >= magazine->kept_bytes_low)) {
     magazine->kept_bytes_low = kept_bytes;
@@ -161,6 +163,7 @@ static inline bool tarn__magazine_keep_freed(tarn__magazine *magazine, tarn__blo
     block->stamps.few[0] = stamp;
     block->stamps.count = 1;
   }
+  tarn__caching_watch_free(magazine->pool, block);
   tarn__magazine_push(magazine, kept, block, address, requested_bytes,
                       kept_bytes + block->size_bytes);
   return true;

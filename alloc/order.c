@@ -291,6 +291,13 @@ bool tarn__order_is_seen(tarn__stamp stamp) {
   return stamp.ticket <= load(&timeline_of(stamp.slot)->seen);
 }
 
+uint64_t tarn__order_progress(void) {
+  const uint32_t count = atomic_load_explicit(&timeline_count, memory_order_acquire);
+  uint64_t sum = 0; /* of what only rises */
+  for (uint32_t slot = 0; slot < count; slot++) sum += load(&timeline_of(slot)->seen);
+  return sum;
+}
+
 bool tarn__order_is_covered(const tarn_stream *stream, tarn__stamp stamp) {
   if (tarn__order_is_seen(stamp)) return true;
   const tarn__timeline *timeline = current(stream);

@@ -67,6 +67,8 @@ tarn__stamp tarn__order_stamp(const tarn_stream *stream);
 uint32_t tarn__order_slot(const tarn_stream *stream);
 
 bool tarn__order_is_seen(tarn__stamp stamp);
+/* Changes whenever the host sees any stream come further. Looks at every timeline. */
+uint64_t tarn__order_progress(void);
 /* For work enqueued on `stream` from now on; NULL or a synchronous stream is the host. */
 bool tarn__order_is_covered(const tarn_stream *stream, tarn__stamp stamp);
 

@@ -69,6 +69,16 @@
 extern "C" {
 #endif
 
+/* Is anybody told anything? False in every ordinary build; and without valgrind around, in one that
+ * could speak to it. */
+static inline bool tarn_poison_is_watched(void) {
+#if TARN_POISON_WATCHER == TARN_POISON_VALGRIND
+  return RUNNING_ON_VALGRIND != 0;
+#else
+  return TARN_POISON_WATCHER != TARN_POISON_NOBODY;
+#endif
+}
+
 static inline void tarn_poison(const void *address, size_t size_bytes) {
 #if TARN_POISON_WATCHER == TARN_POISON_ADDRESS_SANITIZER
   __asan_poison_memory_region(address, size_bytes);

@@ -5,17 +5,6 @@
 #include "alloc/tarn_poison.h"
 #include "tests/support/test.h"
 
-/* Is there one, in this program and at this moment? Without it every byte may be touched. */
-static inline bool is_watched(void) {
-#if TARN_POISON_WATCHER == TARN_POISON_ADDRESS_SANITIZER
-  return true;
-#elif TARN_POISON_WATCHER == TARN_POISON_VALGRIND
-  return RUNNING_ON_VALGRIND != 0;
-#else
-  return false;
-#endif
-}
-
 static inline bool is_touchable(const void *address) {
 #if TARN_POISON_WATCHER == TARN_POISON_ADDRESS_SANITIZER
   return __asan_address_is_poisoned(address) == 0;
@@ -42,9 +31,9 @@ static inline bool is_all_poisoned(const void *address, size_t size_bytes) {
   return true;
 }
 
-#define SKIP_UNWATCHED()       \
-  do {                         \
-    if (!is_watched()) skip(); \
+#define SKIP_UNWATCHED()                   \
+  do {                                     \
+    if (!tarn_poison_is_watched()) skip(); \
   } while (0)
 
 #endif
