@@ -1,7 +1,8 @@
 # junit_summary.py: counts what a ctest run did, from its JUnit file; says why tests were skipped.
 #
 # usage: junit_summary.py FILE CTEST_EXIT_STATUS
-# The first line is "PASSED FAILED SKIPPED"; a line for each failed and each skipped test follows.
+# The first line is "PASSED FAILED SKIPPED"; a line for each failed and each skipped test follows,
+# and one for each that passed and closed with "figures: ...".
 import sys
 import xml.etree.ElementTree as ElementTree
 
@@ -25,6 +26,8 @@ def main():
         reason = skip.get("message") or "" if skip is not None else ""
         if status == "run":
             passed += 1
+            if last_line(case).startswith("figures: "):
+                notes.append(f"{name}: {last_line(case)[len('figures: '):]}")
         elif status == "disabled":
             skipped += 1
             notes.append(f"skipped {name}: disabled")

@@ -23,12 +23,14 @@ extern const implementation provider_implementations[];
 extern const implementation pool_implementations[];
 extern const implementation stream_implementations[];
 
-/* Runs every test of `tests` with every implementation as its state; the exit status of main. */
+/* Runs every test of `tests` with every implementation as its state; the exit status of main.
+ * `pattern` chooses tests by their names, "implementation: test", with * and ?; NULL: all. */
 typedef struct conformance_test {
   const char *name;
   void (*run)(void **state);
 } conformance_test;
-int run_conformance(const conformance_test *tests, const implementation *implementations);
+int run_conformance(const conformance_test *tests, const implementation *implementations,
+                    const char *pattern);
 
 #define CONFORMANCE_TEST(function) \
   { #function, function }

@@ -55,12 +55,16 @@ static tarn_status make_fixed(tarn_provider **provider) {
   return tarn_fixed_provider_create(range, sizeof range, NULL, provider);
 }
 
-/* The first node of this machine, as a provider or as a pool. */
-static tarn_status make_on_node(tarn_provider **provider, tarn_pool **pool) {
+/* The first or last node of this machine, as a provider or as a pool. */
+static tarn_status make_on_node(bool is_last, tarn_provider **provider, tarn_pool **pool) {
   tarn_topology *topology = NULL;
   tarn_node_info info = {.struct_size = sizeof info};
   tarn_status status = tarn_topology_create(NULL, &topology);
-  if (status == TARN_OK) status = tarn_topology_node(topology, 0, &info);
+  if (status == TARN_OK) {
+    const int32_t last = tarn_topology_node_count(topology) - 1;
+    status = is_last && last == 0 ? tarn_fail(TARN_UNAVAILABLE, "the first node is the last one")
+                                  : tarn_topology_node(topology, is_last ? last : 0, &info);
+  }
   if (status == TARN_OK) {
     status = provider != NULL ? tarn_node_provider_create(topology, info.node, NULL, provider)
                               : tarn_node_pool_create(topology, info.node, pool);
@@ -70,7 +74,11 @@ static tarn_status make_on_node(tarn_provider **provider, tarn_pool **pool) {
 }
 
 static tarn_status make_node(tarn_provider **provider) {
-  return make_on_node(provider, NULL);
+  return make_on_node(/*is_last=*/false, provider, NULL);
+}
+
+static tarn_status make_last_node(tarn_provider **provider) {
+  return make_on_node(/*is_last=*/true, provider, NULL);
 }
 
 static tarn_status make_cuda_device(tarn_provider **provider) {
@@ -148,6 +156,7 @@ const implementation provider_implementations[] = {
     {.name = "shared explicit pages", .make_provider = make_shared_explicit_pages},
     {.name = "fixed", .make_provider = make_fixed},
     {.name = "node", .make_provider = make_node},
+    {.name = "last node", .make_provider = make_last_node},
     {.name = "cuda device", .make_provider = make_cuda_device},
     {.name = "cuda virtual", .make_provider = make_cuda_virtual},
     {.name = "cuda pinned", .make_provider = make_cuda_pinned},
@@ -188,8 +197,16 @@ static tarn_status make_caching_node(tarn_pool **pool) {
   return make_caching_over(make_node, pool);
 }
 
+static tarn_status make_caching_last_node(tarn_pool **pool) {
+  return make_caching_over(make_last_node, pool);
+}
+
 static tarn_status make_jemalloc_node(tarn_pool **pool) {
-  return make_on_node(NULL, pool);
+  return make_on_node(/*is_last=*/false, NULL, pool);
+}
+
+static tarn_status make_jemalloc_last_node(tarn_pool **pool) {
+  return make_on_node(/*is_last=*/true, NULL, pool);
 }
 
 static tarn_status make_caching_cuda_device(tarn_pool **pool) {
@@ -234,7 +251,9 @@ const implementation pool_implementations[] = {
     {.name = "caching over shared pages", .make_pool = make_caching_shared_pages},
     {.name = "caching over fixed", .make_pool = make_caching_fixed},
     {.name = "caching over node", .make_pool = make_caching_node},
+    {.name = "caching over last node", .make_pool = make_caching_last_node},
     {.name = "jemalloc node", .make_pool = make_jemalloc_node},
+    {.name = "jemalloc last node", .make_pool = make_jemalloc_last_node},
     {.name = "caching over cuda device", .make_pool = make_caching_cuda_device},
     {.name = "cuda driver", .make_pool = make_cuda_driver},
     {.name = "caching over cuda virtual", .make_pool = make_caching_cuda_virtual},

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int run_conformance(const conformance_test *tests, const implementation *implementations) {
+int run_conformance(const conformance_test *tests, const implementation *implementations,
+                    const char *pattern) {
   struct CMUnitTest units[256] = {{0}};
   size_t unit_count = 0;
   for (const implementation *row = implementations; row->name != NULL; row++) {
@@ -18,6 +19,7 @@ int run_conformance(const conformance_test *tests, const implementation *impleme
           .name = name, .test_func = test->run, .initial_state = (void *)(uintptr_t)row};
     }
   }
+  cmocka_set_test_filter(pattern);
   const int failed = _cmocka_run_group_tests("conformance", units, unit_count, NULL, NULL);
   for (size_t index = 0; index < unit_count; index++) free((void *)(uintptr_t)units[index].name);
   return failed;

@@ -292,7 +292,7 @@ static void many_threads_may_use_a_pool(void **state) {
   tarn_pool_release(pool);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
   static const conformance_test tests[] = {
       CONFORMANCE_TEST(size_zero_is_null_and_counts_nowhere),
       CONFORMANCE_TEST(statistics_return_to_where_they_were),
@@ -308,5 +308,5 @@ int main(void) {
       CONFORMANCE_TEST(many_threads_may_use_a_pool),
       {NULL, NULL},
   };
-  return run_conformance(tests, pool_implementations);
+  return run_conformance(tests, pool_implementations, argc > 1 ? argv[1] : NULL);
 }

@@ -111,7 +111,7 @@ static void reserved_ranges_commit_and_decommit_piecewise(void **state) {
   tarn_provider_release(provider);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
   static const conformance_test tests[] = {
       CONFORMANCE_TEST(blocks_are_aligned_and_do_not_overlap),
       CONFORMANCE_TEST(host_memory_can_be_written_to_its_ends),
@@ -121,5 +121,5 @@ int main(void) {
       CONFORMANCE_TEST(reserved_ranges_commit_and_decommit_piecewise),
       {NULL, NULL},
   };
-  return run_conformance(tests, provider_implementations);
+  return run_conformance(tests, provider_implementations, argc > 1 ? argv[1] : NULL);
 }

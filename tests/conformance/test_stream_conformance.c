@@ -273,7 +273,7 @@ static void many_threads_may_enqueue(void **state) {
   tarn_stream_release(stream);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
   static const conformance_test tests[] = {
       CONFORMANCE_TEST(copies_arrive_in_order),
       CONFORMANCE_TEST(rows_keep_what_lies_between_them),
@@ -289,5 +289,5 @@ int main(void) {
       CONFORMANCE_TEST(many_threads_may_enqueue),
       {NULL, NULL},
   };
-  return run_conformance(tests, stream_implementations);
+  return run_conformance(tests, stream_implementations, argc > 1 ? argv[1] : NULL);
 }
