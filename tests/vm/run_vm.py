@@ -26,6 +26,7 @@ FAR = 60  # the distance of memory without processors
 PROGRAMS = {
     name: (seconds, arguments)
     for name, seconds, *arguments in (
+        ("vm_topology", 30),
         ("vm_placement", 60),
         ("test_topology", 30),
         ("test_node_provider", 30),
@@ -71,7 +72,8 @@ class Machine:
         return node if node < self.with_cpus else 0
 
     def arguments(self):
-        yield from ("-m", f"{sum(self.nodes_mib)}M", "-smp", f"{self.cpus},sockets={self.with_cpus}")
+        yield from ("-m", f"{sum(self.nodes_mib)}M")
+        yield from ("-smp", f"{self.cpus},sockets={self.with_cpus}")
         yield from ("-machine", "pc,hmat=on" if self.has_attributes else "pc")
         nodes = range(self.count)
         for node in nodes:
@@ -86,10 +88,15 @@ class Machine:
                     yield from ("-numa", f"dist,src={a},dst={b},val={self.distance(a, b)}")
         for a in range(self.with_cpus) if self.has_attributes else ():
             for b in nodes:
-                pair = f"hmat-lb,initiator={a},target={b},hierarchy=memory"
+                told = f"hmat-lb,initiator={a},target={b},hierarchy=memory,data-type=access"
                 latency, bandwidth = self.latency_ns(a, b), self.bandwidth_mib(a, b)
-                yield from ("-numa", f"{pair},data-type=access-latency,latency={latency}")
-                yield from ("-numa", f"{pair},data-type=access-bandwidth,bandwidth={bandwidth}M")
+                yield from ("-numa", f"{told}-latency,latency={latency}")
+                yield from ("-numa", f"{told}-bandwidth,bandwidth={bandwidth}M")
+
+        if self.with_cpus > 1:
+            # A network card behind a bridge that the firmware puts near the second node.
+            yield from ("-device", "pxb,id=bridge,bus=pci.0,bus_nr=128,numa_node=1")
+            yield from ("-device", "virtio-net-pci,bus=bridge,addr=1,romfile=")
 
     def description(self):
         for node in range(self.count):
@@ -101,6 +108,8 @@ class Machine:
         for a in range(self.count) if self.has_distances else ():
             for b in range(self.count):
                 yield f"distance {a} {b} {self.distance(a, b)}"
+        if self.with_cpus > 1:
+            yield "pci 0000:81:01.0 node 1"
 
 
 MACHINES = {
@@ -236,7 +245,7 @@ def judge(output, programs):
         misplaced += int(wrong)
     if misplaced:
         problems.append(f"{misplaced} pages lie on a wrong node")
-    if pages == 0:
+    if pages == 0 and len(programs) > 1:
         problems.append("no page was looked up")
     return problems, passed, skipped, pages, misplaced
 
