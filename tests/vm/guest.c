@@ -6,13 +6,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 enum { PAGE_BYTES = 4096, PAGES_PER_CALL = 1024 };
 
-static _Atomic size_t looked_up_count;
-static _Atomic size_t misplaced_count;
+/* Shared with children, whose pages count as well. */
+typedef struct counters {
+  _Atomic size_t looked_up;
+  _Atomic size_t misplaced;
+} counters;
+
+static counters *counted;
+
+__attribute__((constructor)) static void share_counters(void) {
+  counted = mmap(NULL, sizeof *counted, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (counted == MAP_FAILED) abort();
+}
 
 static void read_machine(FILE *file, guest_machine *machine) {
   char line[256];
@@ -123,9 +134,9 @@ typedef struct check {
 
 static void check_page(void *context, uintptr_t page, int node) {
   check *self = context;
-  ++looked_up_count;
+  ++counted->looked_up;
   if (node >= 0 && (self->node_mask >> node & 1) != 0) return;
-  if (node >= 0) ++misplaced_count;
+  if (node >= 0) ++counted->misplaced;
   if (self->wrong_count++ != 0) return;
   self->first_wrong_page = page;
   self->first_wrong_node = node;
@@ -147,7 +158,7 @@ void guest_check_on_node(const void *address, size_t size_bytes, int32_t node) {
 static void count_page(void *context, uintptr_t page, int node) {
   (void)page;
   size_t *counts = context;
-  ++looked_up_count;
+  ++counted->looked_up;
   if (node >= 0) ++counts[node];
 }
 
@@ -182,6 +193,6 @@ uint64_t guest_kill_count(void) {
 }
 
 int guest_finish(int failed_count) {
-  printf("vm: pages %zu misplaced %zu\n", (size_t)looked_up_count, (size_t)misplaced_count);
+  printf("vm: pages %zu misplaced %zu\n", (size_t)counted->looked_up, (size_t)counted->misplaced);
   return failed_count;
 }

@@ -27,7 +27,8 @@ PROGRAMS = {
     name: (seconds, arguments)
     for name, seconds, *arguments in (
         ("vm_topology", 30),
-        ("vm_placement", 60),
+        ("vm_placement", 90),
+        ("vm_overflow", 60),
         ("test_topology", 30),
         ("test_node_provider", 30),
         ("test_node_verify", 30),
