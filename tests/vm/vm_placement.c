@@ -228,6 +228,7 @@ static size_t test_count;
 
 static void add_tests(const guest_maker *makers, const behaviour *behaviours) {
   for (const guest_maker *maker = makers; maker->name != NULL; ++maker) {
+    if (!guest_can_make(maker)) continue;
     for (int32_t node = 0; node < guest_machine_here()->node_count; ++node) {
       pair *state = malloc(sizeof *state);
       assert_non_null(state);
