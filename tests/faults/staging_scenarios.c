@@ -33,7 +33,7 @@ tarn_status use_staging(void) {
   tarn_status status = test_open_cuda(&cuda);
   if (status == TARN_UNAVAILABLE || status == TARN_NOT_SUPPORTED) return TARN_OK;
   if (status != TARN_OK) return status;
-  TRY(tarn_cuda_pinned_provider_create(cuda, &pinned));
+  TRY(tarn_cuda_pinned_provider_create(cuda, NULL, &pinned));
   TRY(tarn_cuda_device_provider_create(cuda, 0, &memory));
   TRY(tarn_provider_alloc(memory, far_bytes, &far));
   TRY(tarn_cuda_stream_create(cuda, 0, &stream));

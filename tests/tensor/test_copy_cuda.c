@@ -54,7 +54,7 @@ static int start_with_ring(void **state) {
   const tarn_staging_options options = {
       .struct_size = sizeof options, .slot_bytes = 4096, .slot_count = 4};
   start(state);
-  assert_ok(tarn_cuda_pinned_provider_create(cuda, &provider));
+  assert_ok(tarn_cuda_pinned_provider_create(cuda, NULL, &provider));
   assert_ok(tarn_staging_create(provider, &options, &ring));
   tarn_provider_release(provider);
   assert_ok(tarn_stream_set_staging(stream, ring));
