@@ -36,6 +36,9 @@ typedef enum tarn_placement_kind {
 enum {
   TARN_PLACEMENT_STRICT = 1u << 0,
   TARN_PLACEMENT_MOVE = 1u << 1, /* pages that are there already move; else they stay */
+  /* Strict, and not refused where the nodes have no room for all of the range now: for addresses
+   * that are filled bit by bit, or never. */
+  TARN_PLACEMENT_UNCHECKED = 1u << 2,
 };
 
 typedef struct tarn_placement {
@@ -112,6 +115,56 @@ typedef struct tarn_placement_pages {
   size_t node_pages[TARN_PLACEMENT_NODES_MAX];
   size_t other_pages; /* on further nodes, where there are more than fit */
 } tarn_placement_pages;
+
+/* Says what `placement` means for ranges of size_bytes (0: not known). Binds nothing, so any
+ * topology will do, also one that is not this machine's; but NEAR_THREAD, and what is seen from the
+ * thread, needs one on which a thread runs, and ATTRIBUTE asks for the room of this moment.
+ *
+ * TARN_INVALID_ARGUMENT: unknown kinds and flags, fields that the kind has no use for, nodes named
+ * twice, strides and pages that do not fit. TARN_UNAVAILABLE: a node that the topology does not
+ * have, or a device that it cannot place. TARN_NOT_FOUND: a device that it does not have.
+ * TARN_OUT_OF_MEMORY: strict, by attribute, and no node has the room. TARN_NOT_SUPPORTED: "every
+ * node", where there are more than TARN_PLACEMENT_NODES_MAX. */
+TARN_API TARN_NODISCARD tarn_status tarn_placement_resolve(const tarn_topology *topology,
+                                                           const tarn_placement *placement,
+                                                           size_t size_bytes,
+                                                           tarn_placement_resolved *resolved);
+
+/* Resolves, and binds [address, address + size_bytes), whole base pages of one or several mappings.
+ * The policy belongs to the addresses: it holds for every page touched later, and touched again
+ * after it was given back to the kernel, until they are unmapped. DEFAULT takes a policy away.
+ * `granted` may be NULL.
+ *
+ *     kind            strict                          preferred
+ *     one node        that node                       that node, else by distance from it
+ *     INTERLEAVE      stripes, each on its node       base pages in turn, by the kernel
+ *     WEIGHTED        stripes, each on its node       stripes, each prefers its node
+ *     ORDERED         the nodes given, in order       the nodes given, in order, then others
+ *
+ * The order of ORDERED: the kernel itself knows one order only, by distance. Where the nodes are
+ * given in that order (each farther from the first, by 3 at least: closer ones the kernel may swap)
+ * it holds for every page at every moment. Otherwise the range is cut by the room that the nodes
+ * have now, the first node's room first; if a node fills up before its piece is touched, its pages
+ * come from those of the given nodes that are nearest to it. Kernels before 5.17 then take them
+ * from the nearest of all, or, strict, not at all (is_order_kept says which).
+ *
+ * Pieces: each is a mapping of its own, of which the kernel gives a process 65530
+ * (vm.max_map_count).
+ *
+ * A strict placement without TARN_PLACEMENT_UNCHECKED is refused with TARN_OUT_OF_MEMORY where the
+ * nodes or the control group lack the room for what is not there yet: touching it would end the
+ * process. It is TARN_NOT_SUPPORTED where this process may not bind memory and there are several
+ * nodes; TARN_BUSY where pages lie elsewhere already and stay there. TARN_UNAVAILABLE: the topology
+ * is not this machine's. After a failure the range has no policy. */
+TARN_API TARN_NODISCARD tarn_status tarn_placement_apply(const tarn_topology *topology,
+                                                         const tarn_placement *placement,
+                                                         void *address, size_t size_bytes,
+                                                         tarn_placement_granted *granted);
+
+/* Asks the kernel where each page of the range lies (move_pages; some 0.1 us a page). The caller
+ * sets placed->struct_size. TARN_NOT_SUPPORTED where it does not tell. */
+TARN_API TARN_NODISCARD tarn_status tarn_placement_verify(const void *address, size_t size_bytes,
+                                                          tarn_placement_pages *placed);
 
 /* Counts how many of the pages of [address, address + size_bytes) lie on `node`, lie on another,
  * and were never touched, by asking the kernel (move_pages). Any of the three may be NULL. */

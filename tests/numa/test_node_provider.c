@@ -1,5 +1,6 @@
 /* test_node_provider.c: pages bound to one node, on this machine and as hwloc is told on others. */
 #include "numa/tarn_numa.h"
+#include "tests/numa/recorded_kernel.h"
 
 #include <errno.h>
 #include <hwloc.h>
@@ -12,8 +13,7 @@
 
 #include <cmocka.h>
 
-/* Where `is_recording`, binds are recorded and answered with `answer_errno`, and a description
- * passes for this machine. */
+/* Where `is_recording`, binds are recorded and answered with `answer_errno`. */
 static bool is_recording;
 static int answer_errno;
 static int bind_count;
@@ -45,24 +45,16 @@ int __wrap_hwloc_set_area_membind(hwloc_topology_t topology, const void *address
   return answer_errno == 0 ? 0 : -1;
 }
 
-int __real_hwloc_topology_is_thissystem(hwloc_topology_t topology);
-int __wrap_hwloc_topology_is_thissystem(hwloc_topology_t topology);
-int __wrap_hwloc_topology_is_thissystem(hwloc_topology_t topology) {
-  return is_recording ? 1 : __real_hwloc_topology_is_thissystem(topology);
-}
-
 static int start_recording(void **state) {
-  (void)state;
   is_recording = true;
   answer_errno = 0;
   bind_count = 0;
-  return 0;
+  return recorded_start(state);
 }
 
 static int stop_recording(void **state) {
-  (void)state;
   is_recording = false;
-  return 0;
+  return recorded_stop(state);
 }
 
 static tarn_topology *make(const char *synthetic) {

@@ -1,13 +1,11 @@
 /* test_placement_verify.c: pages are counted by where the kernel says they lie. */
 #include "numa/tarn_placement.h"
+#include "tests/numa/described_machine.h"
+#include "tests/numa/recorded_kernel.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include <errno.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { PAGES = 1200 }; /* more than one call of move_pages */
 
@@ -83,11 +81,56 @@ static void memory_that_is_not_mapped_is_an_error(void **state) {
   assert_int_equal(tarn_node_verify(pages, SIZE_MAX, 0, NULL, NULL, NULL), TARN_INVALID_ARGUMENT);
 }
 
+static void pages_are_counted_by_node(void **state) {
+  (void)state;
+  char *pages = map_pages();
+  const int lie_on[8] = {3, 1, 3, -ENOENT, 0, 3, 1, -EFAULT};
+  memcpy(recorded.page_nodes, lie_on, sizeof lie_on);
+  tarn_placement_pages placed = {.struct_size = sizeof placed};
+  assert_int_equal(tarn_placement_verify(pages, 800 * page_bytes, &placed), TARN_OK);
+  assert_int_equal(placed.page_bytes, page_bytes);
+  assert_int_equal(placed.node_count, 3);
+  const int32_t nodes[] = {0, 1, 3};
+  const size_t node_pages[] = {100, 200, 300};
+  assert_memory_equal(placed.nodes, nodes, sizeof nodes);
+  assert_memory_equal(placed.node_pages, node_pages, sizeof node_pages);
+  assert_int_equal(placed.untouched_pages, 200);
+  assert_int_equal(placed.other_pages, 0);
+  size_t on_node = 0, elsewhere = 0, untouched = 0;
+  assert_int_equal(tarn_node_verify(pages, 800 * page_bytes, 1, &on_node, &elsewhere, &untouched),
+                   TARN_OK);
+  assert_int_equal(on_node, 200);
+  assert_int_equal(elsewhere, 400);
+  assert_int_equal(untouched, 200);
+  munmap(pages, PAGES * page_bytes);
+}
+
+static void a_kernel_that_does_not_tell_is_not_supported(void **state) {
+  (void)state;
+  char *pages = map_pages();
+  tarn_placement_pages placed = {.struct_size = sizeof placed, .node_count = 4};
+  recorded.nodes_of_errno = EPERM;
+  assert_int_equal(tarn_placement_verify(pages, page_bytes, &placed), TARN_NOT_SUPPORTED);
+  assert_int_equal(placed.node_count, 0);
+  recorded.nodes_of_errno = 0;
+  recorded.page_nodes[0] = -EACCES;
+  assert_int_equal(tarn_placement_verify(pages, page_bytes, &placed), TARN_SYSTEM_ERROR);
+  assert_int_equal(tarn_placement_verify(pages, page_bytes, NULL), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_placement_verify(NULL, page_bytes, &placed), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_placement_verify(pages, SIZE_MAX, &placed), TARN_INVALID_ARGUMENT);
+  placed.struct_size = 1;
+  assert_int_equal(tarn_placement_verify(pages, page_bytes, &placed), TARN_INVALID_ARGUMENT);
+  munmap(pages, PAGES * page_bytes);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(touched_and_untouched_pages_are_told_apart),
       cmocka_unit_test(a_range_inside_of_pages_counts_each_page_it_meets),
       cmocka_unit_test(memory_that_is_not_mapped_is_an_error),
+      cmocka_unit_test_setup_teardown(pages_are_counted_by_node, recorded_start, recorded_stop),
+      cmocka_unit_test_setup_teardown(a_kernel_that_does_not_tell_is_not_supported, recorded_start,
+                                      recorded_stop),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

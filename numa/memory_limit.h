@@ -1,0 +1,17 @@
+/* memory_limit.h: what the control groups of this process leave it of the machine's memory. */
+#ifndef TARN_NUMA_MEMORY_LIMIT_H
+#define TARN_NUMA_MEMORY_LIMIT_H
+
+#include <stddef.h>
+
+typedef struct tarn__memory_limit {
+  size_t limit_bytes; /* SIZE_MAX: none */
+  size_t used_bytes;  /* less the file pages that the kernel can drop */
+} tarn__memory_limit;
+
+/* Of the group with the least left, among the process's own and all above it that can be seen: the
+ * memory controller of version 1 where it is mounted, otherwise of version 2. What cannot be read
+ * is no limit. */
+tarn__memory_limit tarn__memory_limit_read(void);
+
+#endif
