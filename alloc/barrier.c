@@ -1,5 +1,5 @@
 /* barrier.c: asks the kernel to make every thread of the process pass a fence. */
-#include "alloc/barrier.h"
+#include "alloc/tarn_barrier.h"
 
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -25,13 +25,13 @@ static bool was_registered(void) {
   return is_registered;
 }
 
-bool tarn__barrier_is_one_sided(void) {
+bool tarn_barrier_is_one_sided(void) {
   return was_registered() && !atomic_load_explicit(&is_refused, memory_order_relaxed);
 }
 
 /* Takes a page away that was just written: every processor that runs a thread of the process may
  * know where it was, and is interrupted to forget it. liburcu and folly have used a page's rights
- * so where there is no membarrier; barrier.h says what that is worth. */
+ * so where there is no membarrier; tarn_barrier.h says what that is worth. */
 static void interrupt_all(void) {
 #if defined(__x86_64__)
   enum { PAGE_BYTES = 4096 };
@@ -43,7 +43,7 @@ static void interrupt_all(void) {
 #endif
 }
 
-void tarn__barrier_heavy(void) {
+void tarn_barrier_heavy(void) {
   atomic_thread_fence(memory_order_seq_cst);
   if (!was_registered() || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0) return;
   /* A child of a fork is registered anew; else a filter that was set since forbids it. */

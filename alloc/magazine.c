@@ -2,7 +2,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "alloc/barrier.h"
+#include "alloc/tarn_barrier.h"
 #include "alloc/magazine_fast.h"
 
 /* A thread keeps at most this share of what the pool has reserved, and the block freed last. Blocks
@@ -127,7 +127,7 @@ void tarn__magazines_close(tarn__caching *self) {
     is_other |= each != mine;
   }
   if (!is_other) return;
-  tarn__barrier_heavy();
+  tarn_barrier_heavy();
   for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
     /* Acquire: what the thread did while it was inside. */
     while ((atomic_load_explicit(&each->turn, memory_order_acquire) & TARN__TURN_INSIDE) != 0) {

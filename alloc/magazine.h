@@ -13,7 +13,7 @@
  * Who may touch a magazine: its thread, while it says that it is inside and as long as the magazine
  * is open; its thread with the pool's lock; and whoever holds the pool's lock, has closed the
  * magazine, and has then seen that the thread is not inside. The two flags are ordered by a
- * one-sided barrier (barrier.h), so the thread's side is plain loads and stores.
+ * one-sided barrier (tarn_barrier.h), so the thread's side is plain loads and stores.
  *
  * The parts: magazine_state.h what it consists of, magazine_fast.h and .c the calls that need no
  * lock, magazine_threads.c how threads come and go, and magazine.c all that is done with the lock.

@@ -12,7 +12,7 @@
 
 enum {
   TARN__KNOWN_LEAVES = 64,
-  TARN__NEEDS_FENCE = 1 << 30, /* no barrier makes up for a fence of the thread's: barrier.h */
+  TARN__NEEDS_FENCE = 1 << 30, /* no barrier makes up for its own; tarn_barrier.h */
 };
 
 typedef struct tarn__lane {

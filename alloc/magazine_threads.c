@@ -1,7 +1,7 @@
 /* magazine_threads.c: how threads come by their magazines, and what happens when they end. */
 #include <stdlib.h>
 
-#include "alloc/barrier.h"
+#include "alloc/tarn_barrier.h"
 #include "alloc/magazine_fast.h"
 #include "alloc/tag.h"
 
@@ -120,7 +120,7 @@ static tarn__magazine *make_magazine(tarn__caching *self) {
 static void attach(tarn__magazine *made) {
   tarn__caching *self = made->pool;
   pthread_mutex_lock(&self->lock);
-  const uint32_t fenced = tarn__barrier_is_one_sided() ? 0 : TARN__NEEDS_FENCE;
+  const uint32_t fenced = tarn_barrier_is_one_sided() ? 0 : TARN__NEEDS_FENCE;
   atomic_init(&made->closed, self->magazines_closed_count + fenced);
   made->next = self->magazines;
   if (made->next != NULL) made->next->previous = made;

@@ -10,7 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#include "alloc/barrier.h"
+#include "alloc/tarn_barrier.h"
 
 enum { ROUNDS_MAX = 300000, MEETINGS = 20000 };
 
@@ -62,7 +62,7 @@ static int run_round(int round, uint64_t *random) {
   atomic_store(&round_begun, round);
   dawdle(random, 128);
   atomic_store_explicit(&rare_flag, 1, memory_order_relaxed);
-  tarn__barrier_heavy();
+  tarn_barrier_heavy();
   const int rare_saw = atomic_load_explicit(&frequent_flag, memory_order_relaxed);
   wait_for(&frequent_done, round);
   return 2 * rare_saw + frequent_saw;
@@ -91,7 +91,7 @@ static int count_missed(bool is_one_sided) {
 
 static void one_of_two_sides_always_sees_the_other(void **state) {
   (void)state;
-  assert_int_equal(count_missed(tarn__barrier_is_one_sided()), 0);
+  assert_int_equal(count_missed(tarn_barrier_is_one_sided()), 0);
 }
 
 /* From here on, for this thread and those it makes. */
@@ -109,11 +109,11 @@ static bool forbid_membarrier(void) {
 
 static void who_comes_after_the_kernel_refused_has_a_fence(void **state) {
   (void)state;
-  if (!tarn__barrier_is_one_sided() || !forbid_membarrier()) skip();
-  tarn__barrier_heavy();
-  assert_false(tarn__barrier_is_one_sided());
-  assert_int_equal(count_missed(tarn__barrier_is_one_sided()), 0);
-#if defined(__x86_64__) /* who came before has none; barrier.h */
+  if (!tarn_barrier_is_one_sided() || !forbid_membarrier()) skip();
+  tarn_barrier_heavy();
+  assert_false(tarn_barrier_is_one_sided());
+  assert_int_equal(count_missed(tarn_barrier_is_one_sided()), 0);
+#if defined(__x86_64__) /* who came before has none; tarn_barrier.h */
   assert_int_equal(count_missed(/*is_one_sided=*/true), 0);
 #endif
 }

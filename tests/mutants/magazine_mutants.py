@@ -225,7 +225,7 @@ plant(
     "asymmetric_barrier_missing",
     "each side may read the other's flag before its own is seen",
     "alloc/magazine.c",
-    "  tarn__barrier_heavy();\n",
+    "  tarn_barrier_heavy();\n",
     "",
     first="test_magazine_closing",
 )

@@ -1,9 +1,12 @@
-/* barrier.h: a fence that costs one side nothing: whoever needs it rarely pays for both.
+/* tarn_barrier.h: a fence that costs one side nothing: whoever needs it rarely pays for both.
  *
  * Two threads each write a flag of theirs and then read the other's; a full fence between the two
  * steps keeps them from both reading the old value. Here the frequent side only keeps the compiler
  * from reordering, and the rare side makes every running thread of the process pass a fence
  * (membarrier(2), private expedited). Where the kernel refuses that, both sides pay.
+ *
+ * For those who implement a pool whose threads keep something that others must reach now and then,
+ * as tarn's own pools do.
  *
  * A limit: a seccomp filter that is set later may forbid what was granted before, and then who has
  * chosen to go without a fence cannot be told in time. On x86-64 the rare side then maps a page,
@@ -18,13 +21,22 @@
 
 #include <stdbool.h>
 
+#include "alloc/tarn_base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Asks the kernel, once. True where only the rare side pays; else the frequent side needs a
  * sequentially consistent fence of its own, where it otherwise keeps the compiler in order with
  * atomic_signal_fence. May turn from true to false; an answer of true stays good as far as the
  * limit above goes. */
-bool tarn__barrier_is_one_sided(void);
+TARN_API bool tarn_barrier_is_one_sided(void);
 
 /* The rare side, between its write and its read. Some microseconds. */
-void tarn__barrier_heavy(void);
+TARN_API void tarn_barrier_heavy(void);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
