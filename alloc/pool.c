@@ -213,10 +213,10 @@ static __attribute__((noinline)) tarn_status alloc_on_stream(tarn_pool *pool, si
   return tarn__is_common(is_lent) ? TARN_OK : alloc_on(pool, size_bytes, stream, address, magazine);
 }
 
-/* Not a caching pool; or a thread without a place in it. */
+/* A thread without a place in a caching pool. */
 static __attribute__((noinline)) tarn_status alloc_elsewhere(tarn_pool *pool, size_t size_bytes,
                                                              tarn_stream *stream, void **address) {
-  tarn__magazine *magazine = pool->caching == NULL ? NULL : tarn__magazine_of_caller(pool->caching);
+  tarn__magazine *magazine = tarn__magazine_of_caller(pool->caching);
   if (magazine == NULL) {
     return alloc_across(pool, size_bytes, /*alignment_bytes=*/0, stream, address);
   }
@@ -229,9 +229,12 @@ tarn_status tarn_pool_alloc(tarn_pool *pool, size_t size_bytes, tarn_stream *str
   if (!tarn__is_common(is_sound(pool, size_bytes, /*alignment_bytes=*/0, address))) {
     return refuse_alloc(pool, size_bytes, /*alignment_bytes=*/0, address);
   }
+  if (!tarn__is_common(pool->caching != NULL)) {
+    *address = NULL;
+    return pool->alloc(pool->callee, size_bytes, /*alignment_bytes=*/0, stream, address);
+  }
   tarn__magazine *magazine = NULL;
-  if (!tarn__is_common(pool->caching != NULL) ||
-      !tarn__is_common(tarn__magazine_is_here(pool->caching, &magazine))) {
+  if (!tarn__is_common(tarn__magazine_is_here(pool->caching, &magazine))) {
     return alloc_elsewhere(pool, size_bytes, stream, address);
   }
   if (!tarn__is_common(stream == NULL)) {
@@ -267,22 +270,25 @@ static __attribute__((noinline)) tarn_status free_on_stream(tarn_pool *pool, voi
   return tarn__is_common(is_kept) ? TARN_OK : free_on(pool, address, stream, magazine);
 }
 
-/* Nothing to do, or a mistake; not a caching pool; or a thread without a place in it. */
+static __attribute__((noinline)) tarn_status refuse_free(void) {
+  return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
+}
+
+/* A thread without a place in a caching pool. */
 static __attribute__((noinline)) tarn_status free_elsewhere(tarn_pool *pool, void *address,
                                                             tarn_stream *stream) {
-  if (address == NULL) return TARN_OK;
-  if (pool == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL");
-  tarn__magazine *magazine = pool->caching == NULL ? NULL : tarn__magazine_of_caller(pool->caching);
+  tarn__magazine *magazine = tarn__magazine_of_caller(pool->caching);
   if (magazine == NULL) return pool->free(pool->callee, address, stream);
   tarn__magazine_enter(magazine);
   return free_on(pool, address, stream, magazine);
 }
 
 tarn_status tarn_pool_free(tarn_pool *pool, void *address, tarn_stream *stream) {
+  if (!tarn__is_common(address != NULL)) return TARN_OK;
+  if (!tarn__is_common(pool != NULL)) return refuse_free();
+  if (!tarn__is_common(pool->caching != NULL)) return pool->free(pool->callee, address, stream);
   tarn__magazine *magazine = NULL;
-  if (!tarn__is_common(address != NULL) || !tarn__is_common(pool != NULL) ||
-      !tarn__is_common(pool->caching != NULL) ||
-      !tarn__is_common(tarn__magazine_is_here(pool->caching, &magazine))) {
+  if (!tarn__is_common(tarn__magazine_is_here(pool->caching, &magazine))) {
     return free_elsewhere(pool, address, stream);
   }
   if (!tarn__is_common(stream == NULL)) return free_on_stream(pool, address, stream, magazine);

@@ -79,8 +79,10 @@ static tarn_status make_pool(const bench_run *bench, tarn_pool **pool) {
   tarn_node_info info = {.struct_size = sizeof info};
   tarn_status status = tarn_topology_create(NULL, &topology);
   if (status == TARN_OK) status = tarn_topology_node(topology, 0, &info);
-  const int32_t node = bench->where.kind == WHERE_NODE ? bench->where.index : info.node;
-  if (status == TARN_OK) status = tarn_node_pool_create(topology, node, pool);
+  const tarn_node_pool_options options = {
+      .struct_size = sizeof options,
+      .node = bench->where.kind == WHERE_NODE ? bench->where.index : info.node};
+  if (status == TARN_OK) status = tarn_node_pool_create(topology, &options, pool);
   tarn_topology_release(topology);
   return status;
 }

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* False in a build that found no archive of jemalloc: the others then return NULL and do nothing. */
+/* False in a build that found no archive of jemalloc: the others then give NULL and do nothing. */
 bool jemalloc_baseline_exists(void);
 void *jemalloc_baseline_malloc(size_t size_bytes);
 void jemalloc_baseline_free(void *address);

@@ -119,7 +119,9 @@ static void try_nodes(machine_info *machine) {
     const int32_t node = machine->node_count > 0 ? machine->nodes[0].node : 0;
     add_capability(machine, "node provider",
                    tarn_node_provider_create(topology, node, NULL, &provider));
-    add_capability(machine, "node pool (jemalloc)", tarn_node_pool_create(topology, node, &pool));
+    const tarn_node_pool_options options = {.struct_size = sizeof options, .node = node};
+    add_capability(machine, "node pool (jemalloc)",
+                   tarn_node_pool_create(topology, &options, &pool));
   }
   tarn_pool_release(pool);
   tarn_provider_release(provider);

@@ -58,7 +58,7 @@ static void destroy_lines(tarn__held_line *lines) {
   }
 }
 
-bool tarn__held_blocks_add(tarn__held_blocks *held, const tarn__live_block *block) {
+bool tarn__held_blocks_add(tarn__held_blocks *held, const tarn__freed_block *block) {
   tarn__held_block *const made = calloc(1, sizeof *made);
   if (made == NULL) return false;
   made->block = *block;

@@ -9,14 +9,23 @@
 #ifndef TARN_NUMA_HELD_BLOCKS_H
 #define TARN_NUMA_HELD_BLOCKS_H
 
-#include "numa/live_blocks.h"
+#include <stdatomic.h>
+
+#include "numa/used_blocks.h"
 
 typedef struct tarn__held_line tarn__held_line;
 typedef struct tarn__held_block tarn__held_block;
 
+/* A block that is not lent any more. */
+typedef struct tarn__freed_block {
+  void *address;
+  unsigned size_class;
+  tarn__block_use *uses;
+} tarn__freed_block;
+
 struct tarn__held_block {
   tarn__held_block *next;
-  tarn__live_block block; /* its uses belong to the held block */
+  tarn__freed_block block; /* its uses belong to the held block */
 };
 
 typedef struct tarn__held_blocks {
@@ -39,7 +48,7 @@ static inline bool tarn__held_blocks_any(const tarn__held_blocks *held) {
 
 /* Takes the block and its uses, at least one. False, with nothing taken, where there is no
  * memory. */
-bool tarn__held_blocks_add(tarn__held_blocks *held, const tarn__live_block *block);
+bool tarn__held_blocks_add(tarn__held_blocks *held, const tarn__freed_block *block);
 
 /* The blocks that their streams have passed; the caller frees each with its uses. `waits` waits for
  * all that is held by now. A stream that fails has not passed anything. */

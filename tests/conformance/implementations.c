@@ -66,8 +66,9 @@ static tarn_status make_on_node(bool is_last, tarn_provider **provider, tarn_poo
                                   : tarn_topology_node(topology, is_last ? last : 0, &info);
   }
   if (status == TARN_OK) {
+    const tarn_node_pool_options options = {.struct_size = sizeof options, .node = info.node};
     status = provider != NULL ? tarn_node_provider_create(topology, info.node, NULL, provider)
-                              : tarn_node_pool_create(topology, info.node, pool);
+                              : tarn_node_pool_create(topology, &options, pool);
   }
   tarn_topology_release(topology);
   return status;

@@ -389,7 +389,8 @@ static tarn_status use_node(void) {
   TRY(tarn_topology_create(NULL, &topology));
   TRY(first_node(topology, &node));
   TRY(tarn_node_provider_create(topology, node, NULL, &provider));
-  TRY(tarn_node_pool_create(topology, node, &pool));
+  TRY(tarn_node_pool_create(
+      topology, &(tarn_node_pool_options){sizeof(tarn_node_pool_options), .node = node}, &pool));
   for (int index = 0; index < STREAM_COUNT; index++) TRY(make_worker(&streams[index]));
   for (int index = 0; index < 64; index++) {
     TRY(tarn_pool_alloc(pool, (size_t)64 << (index % 16), NULL, &blocks[index]));

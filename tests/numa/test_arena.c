@@ -1,7 +1,6 @@
 /* test_arena.c: an arena takes its memory from the provider, and gives all of it back. */
 #include "numa/arena.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +10,8 @@
 #include <cmocka.h>
 
 #include "alloc/tarn_pages.h"
+#include "numa/poison.h"
+#include "numa/shadow.h"
 
 /* A provider of base pages that counts what is out, and fails when told to. */
 typedef struct counting {
@@ -60,9 +61,9 @@ static tarn_status counting_decommit(void *context, void *address, size_t size_b
   return status;
 }
 
-static tarn_provider *make_counting(counting *self) {
+static tarn_provider *make_counting(counting *self, size_t granularity_bytes) {
   const tarn_pages_options options = {.struct_size = sizeof options,
-                                      .granularity_bytes = (size_t)sysconf(_SC_PAGESIZE)};
+                                      .granularity_bytes = granularity_bytes};
   memset(self, 0, sizeof *self);
   assert_int_equal(tarn_pages_provider_create(&options, &self->pages), TARN_OK);
   const tarn_provider_ops ops = {.struct_size = sizeof ops,
@@ -78,18 +79,35 @@ static tarn_provider *make_counting(counting *self) {
   return provider;
 }
 
-static tarn__arena *make_arena(counting *self) {
-  tarn_provider *provider = make_counting(self);
+static tarn__arena *make_arena_of(counting *self, size_t granularity_bytes, unsigned part_count,
+                                  size_t limit_bytes) {
+  tarn_provider *provider = make_counting(self, granularity_bytes);
   tarn__arena *arena = NULL;
-  assert_int_equal(tarn__arena_create(provider, &arena), TARN_OK);
+  assert_int_equal(tarn__arena_create(provider, part_count, limit_bytes, &arena), TARN_OK);
   tarn_provider_release(provider);
   return arena;
+}
+
+static tarn__arena *make_arena(counting *self) {
+  return make_arena_of(self, (size_t)sysconf(_SC_PAGESIZE), /*part_count=*/1, /*limit_bytes=*/0);
 }
 
 static void end_arena(counting *self, tarn__arena *arena) {
   tarn__arena_destroy(arena);
   assert_int_equal(self->ranges, 0);
   tarn_provider_release(self->pages);
+}
+
+/* A block with the bytes that were asked for open to the test. */
+static void *get(tarn__arena *arena, size_t size_bytes, size_t alignment_bytes) {
+  void *address = tarn__arena_alloc(arena, /*part=*/0, TARN__NO_CACHE, size_bytes, alignment_bytes);
+  if (address != NULL) ASAN_UNPOISON_MEMORY_REGION(address, size_bytes);
+  return address;
+}
+
+static void put(tarn__arena *arena, void *address) {
+  const tarn__found found = tarn__shadow_look(tarn__shadow_find(address), address);
+  tarn__arena_free(arena, TARN__NO_CACHE, address, found.size_class);
 }
 
 static void what_is_committed_is_what_the_provider_gave(void **state) {
@@ -100,23 +118,23 @@ static void what_is_committed_is_what_the_provider_gave(void **state) {
   void *blocks[64];
   for (size_t i = 0; i < 64; ++i) {
     const size_t size_bytes = (size_t)1 << (i % 23);
-    blocks[i] = tarn__arena_alloc(arena, size_bytes, 1);
+    blocks[i] = get(arena, size_bytes, 1);
     assert_non_null(blocks[i]);
     memset(blocks[i], 1, size_bytes);
     assert_int_equal(tarn__arena_counts_of(arena).committed_bytes, self.committed_bytes);
   }
   const size_t peak = self.committed_bytes;
-  for (size_t i = 0; i < 64; ++i) tarn__arena_free(arena, blocks[i]);
+  for (size_t i = 0; i < 64; ++i) put(arena, blocks[i]);
   assert_int_equal(tarn__arena_counts_of(arena).committed_bytes, peak); /* kept until purged */
   tarn__arena_purge(arena);
   assert_int_equal(tarn__arena_counts_of(arena).committed_bytes, 0);
   assert_int_equal(self.committed_bytes, 0);
   assert_int_equal(tarn__arena_counts_of(arena).committed_bytes_peak, peak);
   /* And the same addresses serve again. */
-  void *again = tarn__arena_alloc(arena, 1 << 20, 1);
+  void *again = get(arena, 1 << 20, 1);
   assert_non_null(again);
   memset(again, 2, 1 << 20);
-  tarn__arena_free(arena, again);
+  put(arena, again);
   end_arena(&self, arena);
 }
 
@@ -124,16 +142,16 @@ static void a_block_in_use_survives_a_purge(void **state) {
   (void)state;
   counting self;
   tarn__arena *arena = make_arena(&self);
-  char *kept = tarn__arena_alloc(arena, 300000, 1);
-  void *idle = tarn__arena_alloc(arena, 300000, 1);
+  char *kept = get(arena, 300000, 1);
+  void *idle = get(arena, 300000, 1);
   assert_non_null(kept);
   assert_non_null(idle);
   memset(kept, 0x3c, 300000);
-  tarn__arena_free(arena, idle);
+  put(arena, idle);
   tarn__arena_purge(arena);
   for (size_t i = 0; i < 300000; ++i) assert_int_equal(kept[i], 0x3c);
   assert_true(self.committed_bytes >= 300000);
-  tarn__arena_free(arena, kept);
+  put(arena, kept);
   end_arena(&self, arena);
 }
 
@@ -142,11 +160,11 @@ static void blocks_are_aligned_as_asked(void **state) {
   counting self;
   tarn__arena *arena = make_arena(&self);
   for (size_t alignment = 1; alignment <= (size_t)64 << 20; alignment *= 2) {
-    void *block = tarn__arena_alloc(arena, 10, alignment);
+    void *block = get(arena, 10, alignment);
     assert_non_null(block);
     assert_int_equal((uintptr_t)block % alignment, 0);
     assert_int_equal((uintptr_t)block % TARN__ARENA_ALIGNMENT_BYTES, 0);
-    tarn__arena_free(arena, block);
+    put(arena, block);
   }
   end_arena(&self, arena);
 }
@@ -155,79 +173,107 @@ static void a_provider_without_memory_leaves_the_arena_sound(void **state) {
   (void)state;
   counting self;
   tarn__arena *arena = make_arena(&self);
-  void *before = tarn__arena_alloc(arena, 100, 1);
+  void *before = get(arena, 100, 1);
   assert_non_null(before);
   self.commit_fails = true;
-  assert_null(tarn__arena_alloc(arena, 50 << 20, 1));
+  assert_null(get(arena, 50 << 20, 1));
   self.commit_fails = false;
   self.reserve_fails = true;
-  assert_null(tarn__arena_alloc(arena, (size_t)4 << 30, 1));
+  assert_null(get(arena, (size_t)4 << 30, 1));
   self.reserve_fails = false;
   assert_int_equal(tarn__arena_counts_of(arena).committed_bytes, self.committed_bytes);
-  char *after = tarn__arena_alloc(arena, 50 << 20, 1);
+  char *after = get(arena, 50 << 20, 1);
   assert_non_null(after);
   after[(50 << 20) - 1] = 1;
-  tarn__arena_free(arena, after);
-  tarn__arena_free(arena, before);
+  put(arena, after);
+  put(arena, before);
   end_arena(&self, arena);
 }
 
-static void *fill_own_cache(void *argument) {
-  tarn__arena *arena = argument;
-  void *blocks[100];
-  for (size_t i = 0; i < 100; ++i) blocks[i] = tarn__arena_alloc(arena, 1000, 1);
-  for (size_t i = 0; i < 100; ++i) tarn__arena_free(arena, blocks[i]);
-  return NULL;
-}
-
-static void a_threads_cache_ends_with_the_thread(void **state) {
+static void granules_larger_than_pages_are_given_back_whole(void **state) {
   (void)state;
+  enum { GRANULE_BYTES = 256 << 10, BLOCKS = 40 };
   counting self;
-  tarn__arena *arena = make_arena(&self);
-  /* More threads than jemalloc has caches in a process, one after the other. */
-  for (int i = 0; i < 4200; ++i) {
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, fill_own_cache, arena), 0);
-    pthread_join(thread, NULL);
+  tarn__arena *arena = make_arena_of(&self, GRANULE_BYTES, /*part_count=*/1, /*limit_bytes=*/0);
+  void *blocks[BLOCKS];
+  for (size_t i = 0; i < BLOCKS; ++i) {
+    blocks[i] = get(arena, 100000, 1);
+    assert_non_null(blocks[i]);
+    memset(blocks[i], (int)i, 100000);
+    assert_int_equal(self.committed_bytes % GRANULE_BYTES, 0);
   }
+  assert_true(self.committed_bytes >= BLOCKS * 100000);
+  /* Whatever is left of a granule in use keeps all of it. */
+  for (size_t i = 0; i < BLOCKS; i += 2) put(arena, blocks[i]);
+  tarn__arena_purge(arena);
+  for (size_t i = 1; i < BLOCKS; i += 2) {
+    for (size_t j = 0; j < 100000; ++j) assert_int_equal(((unsigned char *)blocks[i])[j], i);
+  }
+  assert_int_equal(tarn__arena_counts_of(arena).committed_bytes, self.committed_bytes);
+  for (size_t i = 1; i < BLOCKS; i += 2) put(arena, blocks[i]);
   tarn__arena_purge(arena);
   assert_int_equal(self.committed_bytes, 0);
+  char *again = get(arena, 3 << 20, 1);
+  assert_non_null(again);
+  memset(again, 1, 3 << 20);
+  put(arena, again);
   end_arena(&self, arena);
 }
 
-typedef struct parked {
-  tarn__arena *arena;
-  pthread_barrier_t *used;
-  pthread_barrier_t *purged;
-} parked;
-
-static void *fill_and_park(void *argument) {
-  parked *self = argument;
-  fill_own_cache(self->arena);
-  pthread_barrier_wait(self->used);
-  pthread_barrier_wait(self->purged);
-  return NULL;
+static void no_more_than_the_limit_is_committed(void **state) {
+  (void)state;
+  enum { LIMIT_BYTES = 4 << 20 };
+  counting self;
+  tarn__arena *arena =
+      make_arena_of(&self, (size_t)sysconf(_SC_PAGESIZE), /*part_count=*/2, LIMIT_BYTES);
+  void *most = get(arena, LIMIT_BYTES - (1 << 20), 1);
+  assert_non_null(most);
+  assert_null(get(arena, 2 << 20, 1));
+  assert_true(self.committed_bytes <= LIMIT_BYTES);
+  put(arena, most);
+  tarn__arena_purge(arena);
+  void *other = get(arena, 2 << 20, 1);
+  assert_non_null(other);
+  put(arena, other);
+  end_arena(&self, arena);
 }
 
-static void a_purge_reaches_the_caches_of_other_threads(void **state) {
+static void each_part_is_an_arena_of_jemallocs(void **state) {
   (void)state;
+  enum { PARTS = 5 };
   counting self;
-  tarn__arena *arena = make_arena(&self);
-  pthread_barrier_t used, purged;
-  pthread_barrier_init(&used, NULL, 2);
-  pthread_barrier_init(&purged, NULL, 2);
-  parked other = {arena, &used, &purged};
-  pthread_t thread;
-  assert_int_equal(pthread_create(&thread, NULL, fill_and_park, &other), 0);
-  pthread_barrier_wait(&used);
-  assert_true(self.committed_bytes > 0);
-  tarn__arena_purge(arena);
-  assert_int_equal(self.committed_bytes, 0);
-  end_arena(&self, arena); /* and the thread outlives the arena */
-  pthread_barrier_wait(&purged);
-  pthread_join(thread, NULL);
-  pthread_barrier_destroy(&used);
-  pthread_barrier_destroy(&purged);
+  tarn__arena *arena = make_arena_of(&self, (size_t)sysconf(_SC_PAGESIZE), PARTS, 0);
+  void *blocks[2 * PARTS];
+  for (unsigned i = 0; i < 2 * PARTS; ++i) {
+    blocks[i] = tarn__arena_alloc(arena, i, TARN__NO_CACHE, 64, 1);
+    assert_non_null(blocks[i]);
+  }
+  /* Blocks of one part share a slab; no two parts do. */
+  for (unsigned i = 0; i < PARTS; ++i) {
+    assert_int_equal((uintptr_t)blocks[i] >> 12, (uintptr_t)blocks[i + PARTS] >> 12);
+    for (unsigned j = 0; j < i; ++j) {
+      assert_int_not_equal((uintptr_t)blocks[i] >> 12, (uintptr_t)blocks[j] >> 12);
+    }
+  }
+  tarn__arena_report report;
+  assert_int_equal(tarn__arena_report_of(arena, &report), TARN_OK);
+  assert_int_equal(report.small_bytes, 2 * PARTS * 64);
+  for (unsigned i = 0; i < 2 * PARTS; ++i) put(arena, blocks[i]);
+  end_arena(&self, arena);
+}
+
+static void caches_beyond_jemallocs_limit_are_refused_and_recovered(void **state) {
+  (void)state;
+  enum { TRIES = 4200 };
+  static tarn__arena_cache caches[TRIES];
+  for (int round = 0; round < 2; ++round) {
+    int made = 0;
+    while (made < TRIES && (caches[made] = tarn__arena_cache_create()) != TARN__NO_CACHE) ++made;
+    assert_in_range(made, 4000, 4094);
+    tarn__arena_cache_flush(TARN__NO_CACHE);
+    tarn__arena_cache_destroy(TARN__NO_CACHE);
+    while (made > 0) tarn__arena_cache_destroy(caches[--made]);
+  }
 }
 
 static void arenas_beyond_jemallocs_limit_are_refused_and_recovered(void **state) {
@@ -235,12 +281,12 @@ static void arenas_beyond_jemallocs_limit_are_refused_and_recovered(void **state
   enum { TRIES = 4200 };
   static tarn__arena *arenas[TRIES];
   counting self;
-  tarn_provider *provider = make_counting(&self);
+  tarn_provider *provider = make_counting(&self, (size_t)sysconf(_SC_PAGESIZE));
   for (int round = 0; round < 2; ++round) {
     int made = 0;
     tarn_status status = TARN_OK;
     while (made < TRIES && status == TARN_OK) {
-      status = tarn__arena_create(provider, &arenas[made]);
+      status = tarn__arena_create(provider, 1, 0, &arenas[made]);
       if (status == TARN_OK) ++made;
     }
     assert_int_equal(status, TARN_NOT_SUPPORTED);
@@ -258,8 +304,10 @@ int main(void) {
       cmocka_unit_test(a_block_in_use_survives_a_purge),
       cmocka_unit_test(blocks_are_aligned_as_asked),
       cmocka_unit_test(a_provider_without_memory_leaves_the_arena_sound),
-      cmocka_unit_test(a_threads_cache_ends_with_the_thread),
-      cmocka_unit_test(a_purge_reaches_the_caches_of_other_threads),
+      cmocka_unit_test(granules_larger_than_pages_are_given_back_whole),
+      cmocka_unit_test(no_more_than_the_limit_is_committed),
+      cmocka_unit_test(each_part_is_an_arena_of_jemallocs),
+      cmocka_unit_test(caches_beyond_jemallocs_limit_are_refused_and_recovered),
       cmocka_unit_test(arenas_beyond_jemallocs_limit_are_refused_and_recovered),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,7 +41,7 @@ static void gated_deinit(gated_stream *gated) {
 
 static void hold(tarn__held_blocks *held, uintptr_t address, tarn_stream *first,
                  tarn_stream *second) {
-  tarn__live_block block = {.address = (void *)address, .rounded_bytes = 64};
+  tarn__freed_block block = {.address = (void *)address, .size_class = 23};
   assert_true(tarn__block_uses_add(&block.uses, first));
   if (second != NULL) assert_true(tarn__block_uses_add(&block.uses, second));
   assert_true(tarn__held_blocks_add(held, &block));

@@ -6,13 +6,16 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_pool_provider.h"
 
 static tarn_topology *topology;
 static int32_t first_node;
@@ -33,8 +36,9 @@ static int release_topology(void **state) {
 }
 
 static tarn_pool *make_pool(void) {
+  const tarn_node_pool_options options = {.struct_size = sizeof options, .node = first_node};
   tarn_pool *pool = NULL;
-  assert_int_equal(tarn_node_pool_create(topology, first_node, &pool), TARN_OK);
+  assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_OK);
   return pool;
 }
 
@@ -74,15 +78,16 @@ static void every_block_lies_on_the_node(void **state) {
 
 static void a_pool_on_no_node_is_unavailable(void **state) {
   (void)state;
+  tarn_node_pool_options wrong = {.struct_size = sizeof wrong, .node = 4711};
   tarn_pool *pool = NULL;
-  assert_int_equal(tarn_node_pool_create(topology, 4711, &pool), TARN_UNAVAILABLE);
+  assert_int_equal(tarn_node_pool_create(topology, &wrong, &pool), TARN_UNAVAILABLE);
   assert_null(pool);
-  assert_int_equal(tarn_node_pool_create(NULL, 0, &pool), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_node_pool_create(NULL, NULL, &pool), TARN_INVALID_ARGUMENT);
   const tarn_topology_options options = {.struct_size = sizeof options,
                                          .synthetic = "numa:2 core:2 pu:1"};
   tarn_topology *described = NULL;
   assert_int_equal(tarn_topology_create(&options, &described), TARN_OK);
-  assert_int_equal(tarn_node_pool_create(described, 0, &pool), TARN_UNAVAILABLE);
+  assert_int_equal(tarn_node_pool_create(described, NULL, &pool), TARN_UNAVAILABLE);
   tarn_topology_release(described);
 }
 
@@ -304,11 +309,361 @@ static void a_forked_child_may_use_the_pool(void **state) {
   tarn_pool_release(pool);
 }
 
-int main(void) {
+static tarn_node_pool_stats node_stats_of(tarn_pool *pool) {
+  tarn_node_pool_stats stats = {.struct_size = sizeof stats};
+  assert_int_equal(tarn_node_pool_stats_of(pool, &stats), TARN_OK);
+  return stats;
+}
+
+static void wrong_options_make_no_pool(void **state) {
+  (void)state;
+  tarn_pool *pool = NULL;
+  tarn_node_pool_options options = {.struct_size = 8, .node = first_node};
+  assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_INVALID_ARGUMENT);
+  options = (tarn_node_pool_options){.struct_size = sizeof options,
+                                     .node = first_node,
+                                     .arena_count = TARN_NODE_POOL_ARENAS_MAX + 1};
+  assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_node_pool_create(topology, NULL, NULL), TARN_INVALID_ARGUMENT);
+  /* A pool as a provider lends whole blocks only. */
+  tarn_pool *below = make_pool();
+  options = (tarn_node_pool_options){.struct_size = sizeof options};
+  assert_int_equal(tarn_pool_provider_create(below, NULL, &options.provider), TARN_OK);
+  assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_NOT_SUPPORTED);
+  assert_null(pool);
+  tarn_provider_release(options.provider);
+  tarn_pool_release(below);
+}
+
+static void a_pool_may_stand_over_any_provider_of_the_hosts(void **state) {
+  (void)state;
+  const tarn_pages_options pages = {.struct_size = sizeof pages, .granularity_bytes = 2 << 20};
+  tarn_node_pool_options options = {
+      .struct_size = sizeof options, .name = "weights", .arena_count = 3};
+  assert_int_equal(tarn_pages_provider_create(&pages, &options.provider), TARN_OK);
+  tarn_pool *pool = NULL;
+  assert_int_equal(tarn_node_pool_create(NULL, &options, &pool), TARN_OK);
+  tarn_provider_release(options.provider);
+  assert_string_equal(tarn_pool_name(pool), "weights");
+  assert_int_equal(tarn_pool_attributes_of(pool)->node, -1);
+  void *blocks[40];
+  for (size_t i = 0; i < 40; ++i) {
+    const size_t size_bytes = (size_t)100 << (i % 14);
+    assert_int_equal(tarn_pool_alloc(pool, size_bytes, NULL, &blocks[i]), TARN_OK);
+    memset(blocks[i], 1, size_bytes);
+  }
+  assert_int_equal(stats_of(pool).reserved_bytes % (2 << 20), 0);
+  assert_int_equal(node_stats_of(pool).arena_count, 3);
+  for (size_t i = 0; i < 40; ++i) {
+    assert_int_equal(tarn_pool_free(pool, blocks[i], NULL), TARN_OK);
+  }
+  assert_int_equal(tarn_pool_trim(pool, 0, NULL), TARN_OK);
+  assert_int_equal(stats_of(pool).reserved_bytes, 0);
+  tarn_pool_release(pool);
+}
+
+static void a_kept_block_is_not_freed_twice(void **state) {
+  (void)state;
+  tarn_pool *pool = make_pool();
+  const size_t sizes[] = {64, 1000, 14336, 16384, 100000, 3 << 20};
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
+    void *block = NULL, *again = NULL;
+    assert_int_equal(tarn_pool_alloc(pool, sizes[i], NULL, &block), TARN_OK);
+    assert_int_equal(tarn_pool_free(pool, (char *)block + 64, NULL), TARN_NOT_FOUND);
+    assert_int_equal(tarn_pool_free(pool, (char *)block + 1, NULL), TARN_NOT_FOUND);
+    assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_OK);
+    assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_NOT_FOUND);
+    assert_true(node_stats_of(pool).kept_bytes >= sizes[i]);
+    assert_int_equal(tarn_pool_alloc(pool, sizes[i] - 1, NULL, &again), TARN_OK);
+    assert_ptr_equal(again, block);
+    assert_int_equal(tarn_pool_free(pool, again, NULL), TARN_OK);
+    assert_int_equal(tarn_pool_trim(pool, 0, NULL), TARN_OK);
+    assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_NOT_FOUND);
+  }
+  tarn_pool *other = make_pool();
+  void *block = NULL;
+  assert_int_equal(tarn_pool_alloc(other, 100, NULL, &block), TARN_OK);
+  assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_NOT_FOUND);
+  assert_int_equal(tarn_pool_free(other, block, NULL), TARN_OK);
+  tarn_pool_release(other);
+  tarn_pool_release(pool);
+}
+
+static void peaks_are_those_of_the_calls(void **state) {
+  (void)state;
+  tarn_pool *pool = make_pool();
+  void *blocks[10];
+  for (int round = 0; round < 3; ++round) {
+    for (size_t i = 0; i < 10; ++i) {
+      assert_int_equal(tarn_pool_alloc(pool, 1000, NULL, &blocks[i]), TARN_OK);
+    }
+    for (size_t i = 0; i < 10; ++i) {
+      assert_int_equal(tarn_pool_free(pool, blocks[i], NULL), TARN_OK);
+    }
+  }
+  tarn_pool_stats stats = stats_of(pool);
+  assert_int_equal(stats.requested_bytes_peak, 10000);
+  assert_int_equal(stats.allocated_bytes_peak, 10 * 1024);
+  assert_int_equal(stats.alloc_count, 30);
+  assert_int_equal(stats.free_count, 30);
+  assert_int_equal(tarn_pool_alloc(pool, 20000, NULL, &blocks[0]), TARN_OK);
+  assert_int_equal(tarn_pool_free(pool, blocks[0], NULL), TARN_OK);
+  stats = stats_of(pool);
+  assert_int_equal(stats.requested_bytes_peak, 20000);
+  assert_int_equal(stats.allocated_bytes_peak, 20480);
+  tarn_pool_release(pool);
+}
+
+enum { MIXERS = 4, MIXED_BLOCKS = 64, MIXED_STEPS = 20000 };
+
+typedef struct mixer {
+  tarn_pool *pool;
+  _Atomic(void *) *blocks; /* shared: what one thread allocates, another may free */
+  uint64_t random;
+  bool has_failed;
+} mixer;
+
+static void *mix(void *argument) {
+  mixer *self = argument;
+  for (int step = 0; step < MIXED_STEPS; ++step) {
+    self->random = self->random * UINT64_C(6364136223846793005) + 1442695040888963407;
+    const size_t size_bytes = ((size_t)1 << (self->random >> 60)) * 37 + (self->random >> 58) % 64;
+    void *block = NULL;
+    if (tarn_pool_alloc(self->pool, size_bytes, NULL, &block) != TARN_OK) self->has_failed = true;
+    block = atomic_exchange(&self->blocks[(self->random >> 33) % MIXED_BLOCKS], block);
+    if (tarn_pool_free(self->pool, block, NULL) != TARN_OK) self->has_failed = true;
+  }
+  return NULL;
+}
+
+/* Whether what jemalloc counts is what tarn does. */
+static void assert_reconciled(tarn_pool *pool) {
+  const tarn_node_pool_stats node = node_stats_of(pool);
+  const tarn_pool_stats stats = stats_of(pool);
+  assert_int_equal(node.lent_bytes, stats.allocated_bytes);
+  assert_int_equal(node.lent_bytes + node.held_bytes, stats.active_bytes);
+  assert_int_equal(node.committed_bytes, stats.reserved_bytes);
+  assert_int_equal(node.small_bytes + node.large_bytes,
+                   node.lent_bytes + node.held_bytes + node.kept_bytes + node.cached_bytes);
+  assert_int_equal(node.active_bytes + node.dirty_bytes, node.committed_bytes);
+  assert_true(node.small_bytes + node.large_bytes <= node.active_bytes);
+}
+
+static void what_jemalloc_counts_is_what_the_pool_does(void **state) {
+  (void)state;
+  const tarn_node_pool_options options = {
+      .struct_size = sizeof options, .node = first_node, .arena_count = 2};
+  tarn_pool *pool = NULL;
+  assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_OK);
+  _Atomic(void *) blocks[MIXED_BLOCKS] = {NULL};
+  mixer mixers[MIXERS];
+  pthread_t threads[MIXERS];
+  for (int i = 0; i < MIXERS; ++i) {
+    mixers[i] = (mixer){pool, blocks, (uint64_t)i + 1, false};
+    assert_int_equal(pthread_create(&threads[i], NULL, mix, &mixers[i]), 0);
+  }
+  for (int i = 0; i < MIXERS; ++i) pthread_join(threads[i], NULL);
+  for (int i = 0; i < MIXERS; ++i) assert_false(mixers[i].has_failed);
+  assert_reconciled(pool);
+  mix(&mixers[0]); /* and with what this thread keeps */
+  assert_reconciled(pool);
+  assert_true(node_stats_of(pool).kept_bytes > 0);
+  assert_int_equal(tarn_pool_trim(pool, 0, NULL), TARN_OK);
+  assert_reconciled(pool);
+  assert_int_equal(node_stats_of(pool).cached_bytes, 0);
+  assert_int_equal(node_stats_of(pool).kept_bytes, 0);
+  assert_int_equal(node_stats_of(pool).dirty_bytes, 0);
+  tarn_pool_stats stats = stats_of(pool);
+  assert_int_equal(stats.alloc_count, (MIXERS + 1) * MIXED_STEPS);
+  size_t lent_count = 0;
+  for (size_t i = 0; i < MIXED_BLOCKS; ++i) lent_count += blocks[i] != NULL;
+  assert_int_equal(stats.alloc_count - stats.free_count, lent_count);
+  for (size_t i = 0; i < MIXED_BLOCKS; ++i) {
+    assert_int_equal(tarn_pool_free(pool, blocks[i], NULL), TARN_OK);
+  }
+  assert_int_equal(tarn_pool_trim(pool, 0, NULL), TARN_OK);
+  assert_int_equal(node_stats_of(pool).small_bytes + node_stats_of(pool).large_bytes, 0);
+  assert_int_equal(stats_of(pool).requested_bytes, 0);
+  tarn_pool_release(pool);
+}
+
+static void only_a_node_pool_has_a_node_pools_statistics(void **state) {
+  (void)state;
+  tarn_provider *provider = NULL;
+  tarn_pool *other = NULL, *pool = make_pool();
+  tarn_node_pool_stats stats = {.struct_size = sizeof stats};
+  assert_int_equal(tarn_pages_provider_create(NULL, &provider), TARN_OK);
+  assert_int_equal(tarn_caching_pool_create(provider, NULL, &other), TARN_OK);
+  assert_int_equal(tarn_node_pool_stats_of(other, &stats), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_node_pool_stats_of(NULL, &stats), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_node_pool_stats_of(pool, NULL), TARN_INVALID_ARGUMENT);
+  stats.struct_size = 1;
+  assert_int_equal(tarn_node_pool_stats_of(pool, &stats), TARN_INVALID_ARGUMENT);
+  tarn_pool_release(other);
+  tarn_provider_release(provider);
+  tarn_pool_release(pool);
+}
+
+static void *keep_a_large_block(void *argument) {
+  void **pool_and_barrier = argument;
+  void *block = NULL;
+  if (tarn_pool_alloc(pool_and_barrier[0], 20 << 20, NULL, &block) != TARN_OK) return NULL;
+  if (tarn_pool_free(pool_and_barrier[0], block, NULL) != TARN_OK) return NULL;
+  pthread_barrier_wait(pool_and_barrier[1]);
+  pthread_barrier_wait(pool_and_barrier[1]);
+  return argument;
+}
+
+static void what_another_thread_keeps_is_lent_before_memory_is_out(void **state) {
+  (void)state;
+  const tarn_node_pool_options options = {
+      .struct_size = sizeof options, .node = first_node, .limit_bytes = 30 << 20};
+  tarn_pool *pool = NULL;
+  assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_OK);
+  pthread_barrier_t barrier;
+  pthread_barrier_init(&barrier, NULL, 2);
+  void *pool_and_barrier[2] = {pool, &barrier};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, keep_a_large_block, pool_and_barrier), 0);
+  pthread_barrier_wait(&barrier);
+  void *block = NULL, *more = NULL;
+  const tarn_status status = tarn_pool_alloc(pool, 25 << 20, NULL, &block);
+  const tarn_status refused = tarn_pool_alloc(pool, 10 << 20, NULL, &more);
+  pthread_barrier_wait(&barrier);
+  void *result = NULL;
+  pthread_join(thread, &result);
+  assert_non_null(result);
+  assert_int_equal(status, TARN_OK);
+  assert_int_equal(refused, TARN_OUT_OF_MEMORY);
+  assert_int_equal(stats_of(pool).out_of_memory_count, 1);
+  assert_true(stats_of(pool).reserved_bytes <= 30 << 20);
+  assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_OK);
+  pthread_barrier_destroy(&barrier);
+  tarn_pool_release(pool);
+}
+
+static void what_a_window_did_not_need_goes_back(void **state) {
+  (void)state;
+  enum { SECOND = 1000000000 };
+  const tarn_node_pool_options options = {
+      .struct_size = sizeof options, .node = first_node, .decay_ns = SECOND};
+  tarn_pool *pool = NULL;
+  assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_OK);
+  const size_t size_bytes = 8 << 20;
+  void *block = NULL;
+  size_t released = 1;
+  assert_int_equal(tarn_pool_decay(pool, 10, &released), TARN_OK); /* the clock starts */
+  assert_int_equal(released, 0);
+  assert_int_equal(tarn_pool_alloc(pool, size_bytes, NULL, &block), TARN_OK);
+  assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_OK);
+  assert_int_equal(tarn_pool_decay(pool, 10 + SECOND, &released), TARN_OK);
+  assert_int_equal(released, 0); /* it was needed in this window */
+  assert_int_equal(tarn_pool_decay(pool, 5, &released), TARN_OK);
+  assert_int_equal(released, 0); /* the clock went back */
+  assert_int_equal(tarn_pool_decay(pool, 9 + 2 * (uint64_t)SECOND, &released), TARN_OK);
+  assert_int_equal(released, 0); /* not yet */
+  assert_int_equal(tarn_pool_decay(pool, 10 + 2 * (uint64_t)SECOND, &released), TARN_OK);
+  assert_true(released >= size_bytes);
+  assert_int_equal(stats_of(pool).reserved_bytes, 0);
+  tarn_pool_release(pool);
+}
+
+static void free_after_the_handle_is_gone(tarn_pool *pool, void *block) {
+  tarn_pool_release(pool);
+  /* The pool lives as long as the block; AddressSanitizer and the sums at its end say so. */
+  memset(block, 1, 3000);
+  assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_OK);
+}
+
+static void the_last_block_ends_the_pool_whoever_frees_it(void **state) {
+  (void)state;
+  for (int i = 0; i < 20; ++i) {
+    tarn_pool *pool = make_pool();
+    void *block = NULL, *kept = NULL;
+    assert_int_equal(tarn_pool_alloc(pool, 3000, NULL, &block), TARN_OK);
+    assert_int_equal(tarn_pool_alloc(pool, 3000, NULL, &kept), TARN_OK);
+    assert_int_equal(tarn_pool_free(pool, kept, NULL), TARN_OK);
+    if (i % 2 == 0) {
+      free_after_the_handle_is_gone(pool, block);
+      continue;
+    }
+    tarn_pool_release(pool);
+    void *pool_and_block[2] = {pool, block};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, free_elsewhere, pool_and_block), 0);
+    void *failed = NULL;
+    pthread_join(thread, &failed);
+    assert_null(failed);
+  }
+}
+
+/* What this program says when it is run again with settings for somebody else's jemalloc. */
+static void settings_of_the_processs_jemalloc_are_not_read(void **state) {
+  (void)state;
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[1], STDOUT_FILENO);
+    dup2(ends[1], STDERR_FILENO);
+    setenv("MALLOC_CONF",
+           "bogus:1,stats_print:true,confirm_conf:true,abort_conf:true,dirty_decay_ms:0,"
+           "narenas:7,retain:false,junk:true,background_thread:true,tcache_max:4096",
+           1);
+    execl("/proc/self/exe", "test_node_pool", "use", (char *)NULL);
+    _exit(9);
+  }
+  close(ends[1]);
+  char output[256] = "";
+  size_t length = 0;
+  for (ssize_t got = 1; got > 0 && length < sizeof output - 1; length += (size_t)got) {
+    got = read(ends[0], output + length, sizeof output - 1 - length);
+    if (got < 0) break;
+  }
+  close(ends[0]);
+  int result = -1;
+  assert_true(child > 0 && waitpid(child, &result, 0) == child);
+  assert_string_equal(output, "");
+  assert_int_equal(result, 0);
+}
+
+/* In the child: freed memory stays the pool's, as without settings. */
+static int use_quietly(void) {
+  if (load_topology(NULL) != 0) return 1;
+  tarn_pool *pool = NULL;
+  const tarn_node_pool_options options = {.struct_size = sizeof options, .node = first_node};
+  if (tarn_node_pool_create(topology, &options, &pool) != TARN_OK) return 2;
+  void *blocks[64];
+  for (size_t i = 0; i < 64; ++i) {
+    if (tarn_pool_alloc(pool, 100000, NULL, &blocks[i]) != TARN_OK) return 3;
+  }
+  tarn_pool_stats before = {.struct_size = sizeof before}, after = before;
+  if (tarn_pool_stats_of(pool, &before) != TARN_OK) return 4;
+  for (size_t i = 0; i < 64; ++i) {
+    if (tarn_pool_free(pool, blocks[i], NULL) != TARN_OK) return 5;
+  }
+  if (tarn_pool_stats_of(pool, &after) != TARN_OK) return 6;
+  if (after.reserved_bytes != before.reserved_bytes) return 7;
+  tarn_pool_release(pool);
+  return release_topology(NULL);
+}
+
+int main(int argument_count, char **arguments) {
+  if (argument_count == 2 && strcmp(arguments[1], "use") == 0) return use_quietly();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_block_lies_on_the_node),
       cmocka_unit_test(a_pool_on_no_node_is_unavailable),
+      cmocka_unit_test(wrong_options_make_no_pool),
+      cmocka_unit_test(a_pool_may_stand_over_any_provider_of_the_hosts),
       cmocka_unit_test(small_blocks_are_packed),
+      cmocka_unit_test(a_kept_block_is_not_freed_twice),
+      cmocka_unit_test(peaks_are_those_of_the_calls),
+      cmocka_unit_test(what_jemalloc_counts_is_what_the_pool_does),
+      cmocka_unit_test(only_a_node_pool_has_a_node_pools_statistics),
+      cmocka_unit_test(what_another_thread_keeps_is_lent_before_memory_is_out),
+      cmocka_unit_test(what_a_window_did_not_need_goes_back),
+      cmocka_unit_test(the_last_block_ends_the_pool_whoever_frees_it),
+      cmocka_unit_test(settings_of_the_processs_jemalloc_are_not_read),
       cmocka_unit_test(memory_is_kept_until_it_is_trimmed),
       cmocka_unit_test(more_than_the_machine_has_is_out_of_memory),
       cmocka_unit_test(a_held_block_is_lent_again_once_its_stream_has_passed),

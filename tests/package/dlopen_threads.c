@@ -67,7 +67,8 @@ int main(int argument_count, char **arguments) {
   tarn_node_info info = {.struct_size = sizeof info};
   if (tarn.topology_create(NULL, &topology) != TARN_OK) fail("topology");
   if (tarn.topology_node(topology, 0, &info) != TARN_OK) fail("node");
-  if (tarn.pool_create(topology, info.node, &pool) != TARN_OK) fail("pool");
+  const tarn_node_pool_options options = {.struct_size = sizeof options, .node = info.node};
+  if (tarn.pool_create(topology, &options, &pool) != TARN_OK) fail("pool");
   tarn.topology_release(topology);
 
   pthread_t threads[THREADS];

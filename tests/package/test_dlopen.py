@@ -38,7 +38,7 @@ def main():
     info = NodeInfo(struct_size=ctypes.sizeof(NodeInfo))
     assert tarn.tarn_topology_create(None, ctypes.byref(topology)) == 0
     assert tarn.tarn_topology_node(topology, 0, ctypes.byref(info)) == 0
-    assert tarn.tarn_node_pool_create(topology, info.node, ctypes.byref(pool)) == 0
+    assert tarn.tarn_node_pool_create(topology, None, ctypes.byref(pool)) == 0
     assert tarn.tarn_pool_alloc(pool, ctypes.c_size_t(1 << 20), None, ctypes.byref(address)) == 0
     ctypes.memset(address, 7, 1 << 20)
     assert tarn.tarn_pool_free(pool, address, None) == 0

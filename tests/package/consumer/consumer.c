@@ -14,7 +14,8 @@ int main(void) {
   tarn_node_info info = {.struct_size = sizeof info};
   if (tarn_topology_node(topology, 0, &info) != TARN_OK) return report("node");
   tarn_pool *pool = NULL;
-  if (tarn_node_pool_create(topology, info.node, &pool) != TARN_OK) return report("pool");
+  const tarn_node_pool_options options = {.struct_size = sizeof options, .node = info.node};
+  if (tarn_node_pool_create(topology, &options, &pool) != TARN_OK) return report("pool");
   void *address = NULL;
   if (tarn_pool_alloc(pool, 100000, NULL, &address) != TARN_OK) return report("alloc");
   memset(address, 1, 100000);
