@@ -380,7 +380,7 @@ static tarn_status first_node(tarn_topology *topology, int32_t *node) {
 
 static tarn_status use_node(void) {
   tarn_topology *topology = NULL;
-  tarn_provider *provider = NULL;
+  tarn_node_pool_options options = {.struct_size = sizeof options};
   tarn_pool *pool = NULL;
   tarn_stream *streams[STREAM_COUNT] = {NULL};
   void *blocks[64] = {NULL};
@@ -388,9 +388,8 @@ static tarn_status use_node(void) {
   tarn_status status = TARN_OK;
   TRY(tarn_topology_create(NULL, &topology));
   TRY(first_node(topology, &node));
-  TRY(tarn_node_provider_create(topology, node, NULL, &provider));
-  TRY(tarn_node_pool_create(
-      topology, &(tarn_node_pool_options){sizeof(tarn_node_pool_options), .node = node}, &pool));
+  TRY(tarn_node_provider_create(topology, node, NULL, &options.provider));
+  TRY(tarn_node_pool_create(topology, &options, &pool));
   for (int index = 0; index < STREAM_COUNT; index++) TRY(make_worker(&streams[index]));
   for (int index = 0; index < 64; index++) {
     TRY(tarn_pool_alloc(pool, (size_t)64 << (index % 16), NULL, &blocks[index]));
@@ -408,7 +407,7 @@ done:
   }
   for (int index = 0; index < STREAM_COUNT; index++) tarn_stream_release(streams[index]);
   tarn_pool_release(pool);
-  tarn_provider_release(provider);
+  tarn_provider_release(options.provider);
   tarn_topology_release(topology);
   return status;
 }
