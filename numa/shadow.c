@@ -10,6 +10,13 @@ _Atomic(tarn__shadow_leaf *) tarn__shadow_table[1 << TARN__TABLE_BITS];
 /* Held while a range is entered, so that one leaf is made. Nothing is locked under it. */
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* Address space that is zero where it was not written; NULL where there is none. */
+static void *map_zeros(size_t size_bytes) {
+  void *const mapping = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return mapping == MAP_FAILED ? NULL : mapping;
+}
+
 /* Leaves stay: an address may be asked for at any time. */
 static bool make_leaves(uintptr_t first_cell, uintptr_t last_cell) {
   bool has_all = last_cell >> TARN__LEAF_BITS < (uintptr_t)1 << TARN__TABLE_BITS;
@@ -17,7 +24,7 @@ static bool make_leaves(uintptr_t first_cell, uintptr_t last_cell) {
   pthread_mutex_lock(&table_lock);
   for (uintptr_t at = first_cell >> TARN__LEAF_BITS; has_all && at <= last; ++at) {
     if (atomic_load_explicit(&tarn__shadow_table[at], memory_order_relaxed) != NULL) continue;
-    tarn__shadow_leaf *made = calloc(1, sizeof *made);
+    tarn__shadow_leaf *made = map_zeros(sizeof *made);
     has_all = made != NULL;
     atomic_store_explicit(&tarn__shadow_table[at], made, memory_order_release);
   }
@@ -35,16 +42,14 @@ static void enter(const tarn__shadow *range, tarn__shadow *entered) {
   }
 }
 
-/* Address space that is zero where it was not written. */
 static bool map_words(tarn__shadow *shadow) {
   const size_t page_count = (shadow->size_bytes >> TARN__PAGE_BITS) + 1;
   const size_t granule_count = shadow->size_bytes >> TARN__GRANULE_BITS;
   const size_t page_bytes = page_count * sizeof(uint64_t);
   const size_t start_bytes = (page_count / 64 + 1) * sizeof(uint64_t);
   shadow->mapping_bytes = page_bytes + start_bytes + granule_count * sizeof(uint16_t);
-  char *const mapping = mmap(NULL, shadow->mapping_bytes, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapping == MAP_FAILED) return false;
+  char *const mapping = map_zeros(shadow->mapping_bytes);
+  if (mapping == NULL) return false;
   shadow->mapping = mapping;
   shadow->page_words = (void *)mapping;
   shadow->large_starts = (void *)(mapping + page_bytes);
