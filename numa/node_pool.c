@@ -186,6 +186,11 @@ static void *lend(node_pool *self, size_t size_bytes, size_t alignment_bytes) {
 /* Tries what the arena has, then what lies idle elsewhere, then what streams will pass. */
 static __attribute__((noinline)) tarn_status alloc_slowly(node_pool *self, size_t size_bytes,
                                                           size_t alignment_bytes, void **address) {
+  tarn__front *front = tarn__front_of_thread(&self->fronts); /* it may have found no place */
+  if (front != NULL && alignment_bytes <= TARN__ARENA_ALIGNMENT_BYTES &&
+      tarn__front_alloc(front, size_bytes, address)) {
+    return TARN_OK;
+  }
   const size_t rounded_bytes = tarn__arena_rounded(size_bytes, alignment_bytes);
   if (rounded_bytes == 0) {
     return tarn_fail(TARN_TOO_LARGE, "%zu bytes aligned to %zu are beyond any block of jemalloc's",
@@ -291,6 +296,9 @@ static void hold_found(node_pool *self, void *address, const tarn__found *found,
 
 static __attribute__((noinline)) tarn_status free_slowly(node_pool *self, void *address,
                                                          tarn_stream *stream) {
+  const bool is_synchronous = tarn_stream_is_synchronous(stream);
+  tarn__front *front = tarn__front_of_thread(&self->fronts); /* it may have found no place */
+  if (is_synchronous && front != NULL && tarn__front_free(front, address)) return TARN_OK;
   const tarn__shadow *shadow = tarn__shadow_find(address);
   tarn__found found = {0};
   if (shadow != NULL && shadow->owner == self->arena) found = tarn__shadow_look(shadow, address);
@@ -298,7 +306,7 @@ static __attribute__((noinline)) tarn_status free_slowly(node_pool *self, void *
     return tarn_fail(TARN_NOT_FOUND, "pool %s has not lent out %p, or it was freed already",
                      tarn_pool_name(self->handle), address);
   }
-  if (!found.is_used && tarn_stream_is_synchronous(stream)) {
+  if (!found.is_used && is_synchronous) {
     free_found(self, address, &found);
   } else {
     hold_found(self, address, &found, stream);
