@@ -26,6 +26,7 @@ static const char *parse_index(const char *text, int32_t *index) {
 
 bool where_parse(const char *text, where_place *where) {
   memset(where, 0, sizeof *where);
+  where->node = -1;
   if (text == NULL) text = "host";
   snprintf(where->name, sizeof where->name, "%s", text);
   static const struct {
@@ -50,6 +51,7 @@ bool where_parse(const char *text, where_place *where) {
     where_kind kind;
   } numbered[] = {
       {"node:", "", WHERE_NODE},
+      {"pinned:", "", WHERE_PINNED},
       {"cuda:", "", WHERE_CUDA},
       {"cuda:", ":virtual", WHERE_CUDA_VIRTUAL},
       {"cuda:", ":driver", WHERE_CUDA_DRIVER},
@@ -60,6 +62,9 @@ bool where_parse(const char *text, where_place *where) {
     const char *rest = parse_index(text + length, &where->index);
     if (rest == NULL || strcmp(rest, numbered[i].after) != 0) continue;
     where->kind = numbered[i].kind;
+    if (where->kind != WHERE_NODE && where->kind != WHERE_PINNED) return true;
+    where->node = where->index;
+    where->index = 0;
     return true;
   }
   return false;
@@ -89,17 +94,42 @@ static bool is_sim_kind(where_kind kind) {
          kind == WHERE_SIM_PINNED;
 }
 
-static tarn_status open_host(where_place *where) {
-  tarn_status status = TARN_OK;
-  if (where->kind == WHERE_NODE) {
-    status = tarn_topology_create(NULL, &where->topology);
+/* Pages of the node, or of any where there is none. */
+static tarn_status open_pages(where_place *where, tarn_provider **provider) {
+  if (where->node < 0) return tarn_pages_provider_create(NULL, provider);
+  if (where->topology == NULL) {
+    const tarn_status status = tarn_topology_create(NULL, &where->topology);
     if (status != TARN_OK) return status;
-    status = tarn_node_provider_create(where->topology, where->index, NULL, &where->provider);
-  } else {
-    status = tarn_pages_provider_create(NULL, &where->provider);
   }
+  return tarn_node_provider_create(where->topology, where->node, NULL, provider);
+}
+
+static tarn_status open_host(where_place *where) {
+  const tarn_status status = open_pages(where, &where->provider);
   if (status != TARN_OK) return status;
   return tarn_pages_provider_create(NULL, &where->host_pages);
+}
+
+/* The node nearest to the GPU: as the driver says, or as the machine's topology does; -1 where
+ * neither knows, in a build without hwloc for one. */
+static int32_t find_node(where_place *where) {
+  tarn_cuda_device_info info = {.struct_size = sizeof info};
+  int32_t node = -1;
+  if (tarn_cuda_device_info_of(where->cuda, where->index, &info) != TARN_OK) return -1;
+  if (where->topology == NULL && tarn_topology_create(NULL, &where->topology) != TARN_OK) return -1;
+  if (info.host_node >= 0) return info.host_node;
+  return tarn_topology_node_of_pci(where->topology, info.pci_bus_id, &node) == TARN_OK ? node : -1;
+}
+
+/* Pinned near the GPU: its node, that node's pages, locked for every GPU. */
+static tarn_status open_pinned(where_place *where, tarn_provider **provider) {
+  tarn_provider *pages = NULL;
+  tarn_status status = open_pages(where, &pages);
+  if (status != TARN_OK) return status;
+  const tarn_cuda_pinned_options options = {.struct_size = sizeof options, .host = pages};
+  status = tarn_cuda_pinned_provider_create(where->cuda, &options, provider);
+  tarn_provider_release(pages);
+  return status;
 }
 
 static tarn_status open_driver(where_place *where) {
@@ -119,10 +149,20 @@ static tarn_status open_driver(where_place *where) {
     return tarn_fail(TARN_UNAVAILABLE, "there is no GPU %d, the driver names %d", where->index,
                      tarn_cuda_device_count(where->cuda));
   }
-  status = tarn_cuda_pinned_provider_create(where->cuda, NULL, &where->host_pages);
+  const bool is_asked = where->node >= 0;
+  if (!is_asked) where->node = find_node(where);
+  status = open_pinned(where, &where->host_pages);
+  if (status != TARN_OK && !is_asked && where->node >= 0) {
+    where->node =
+        -1; /* the process may not have that node's memory: then any, and the name says so */
+    status = open_pinned(where, &where->host_pages);
+  }
   if (status != TARN_OK) return status;
   if (where->kind == WHERE_PINNED || where->kind == WHERE_SIM_PINNED) {
-    return tarn_cuda_pinned_provider_create(where->cuda, NULL, &where->provider);
+    if (where->kind == WHERE_PINNED && where->node >= 0) {
+      snprintf(where->name, sizeof where->name, "pinned:%d", (int)where->node);
+    }
+    return open_pinned(where, &where->provider);
   }
   if (where->kind == WHERE_CUDA_VIRTUAL || where->kind == WHERE_SIM_VIRTUAL) {
     return tarn_cuda_virtual_provider_create(where->cuda, where->index, NULL, &where->provider);

@@ -8,7 +8,7 @@
 #include "numa/tarn_numa.h"
 
 /* The values of --on, for help texts. */
-#define WHERE_VALUES "host|node:N|pinned|cuda:N[:virtual|:driver]|sim[:virtual|:driver|:pinned]"
+#define WHERE_VALUES "host|node:N|pinned[:N]|cuda:N[:virtual|:driver]|sim[:virtual|:driver|:pinned]"
 
 typedef enum where_kind {
   WHERE_HOST,
@@ -25,12 +25,13 @@ typedef enum where_kind {
 
 typedef struct where_place {
   where_kind kind;
-  int32_t index; /* of node:N and cuda:N... */
-  char name[32]; /* as --on takes it */
+  int32_t index; /* of cuda:N... */
+  int32_t node;  /* of node:N and pinned:N; the GPU's once it is open; -1: any */
+  char name[32]; /* as --on takes it, with the node that was found for `pinned` */
   bool is_simulated;
   char *driver_path;         /* NULL: the machine's own driver */
   tarn_cuda *cuda;           /* NULL without a driver */
-  tarn_topology *topology;   /* NULL unless node:N */
+  tarn_topology *topology;   /* NULL where no node was looked for */
   tarn_provider *provider;   /* the memory itself, or, below the driver's pool, of its device */
   tarn_provider *host_pages; /* host memory that copies with `provider` use: pinned beside a GPU */
 } where_place;

@@ -173,6 +173,11 @@ typedef struct tarn_cuda_pinned_options {
  * some drivers a mapping of the process (vm.max_map_count, 65530): give `host` granules of 2 MiB
  * and more.
  *
+ * Pinned memory near a GPU, one pool per node of GPUs: the node that tarn_cuda_device_info names,
+ * or tarn_topology.h for its pci_bus_id; that node's pages (tarn_node_provider.h) as `host`; this;
+ * and a caching pool. Blocks and granules are bound before they are locked, and so lie there also
+ * after memory was given back and obtained again.
+ *
  * A failure to pin leaves nothing pinned, and no error behind in the driver. TARN_OUT_OF_MEMORY
  * where the process may lock no more: the message says which `ulimit -l` would do.
  * TARN_NOT_SUPPORTED where a device does not register memory, or not at the same address;

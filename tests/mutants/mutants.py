@@ -10,6 +10,7 @@ import layout_mutants
 import magazine_mutants
 import npy_mutants
 import order_mutants
+import pinned_mutants
 import planting
 import pool_mutants
 import storage_mutants
@@ -26,6 +27,7 @@ TABLE = [
     *pool_mutants.TABLE,
     *transpose_mutants.TABLE,
     *user_mutants.TABLE,
+    *pinned_mutants.TABLE,
     *storage_mutants.TABLE,
     *npy_mutants.TABLE,
     *dlpack_mutants.TABLE,

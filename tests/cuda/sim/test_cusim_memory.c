@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -141,6 +142,51 @@ static void registered_memory_is_the_callers(void **state) {
   bytes[0] = 1;
 }
 
+static void what_is_registered_for_reading_is_not_written(void **state) {
+  (void)state;
+  static unsigned char bytes[4096];
+  const CUdeviceptr block = cusim_fixture_device(4096);
+  CU(cuMemHostRegister(bytes, 4096, CU_MEMHOSTREGISTER_READ_ONLY | CU_MEMHOSTREGISTER_PORTABLE));
+  CU(cuMemcpyAsync(block, at(bytes), 4096, NULL));
+  assert_int_equal(cuMemcpyAsync(at(bytes), block, 4096, NULL), CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(cuMemsetD8Async(at(bytes), 1, 4096, NULL), CUDA_ERROR_INVALID_VALUE);
+  CU(cuStreamSynchronize(NULL));
+  CU(cuMemHostUnregister(bytes));
+  CU(cuMemFree(block));
+}
+
+static void pages_are_registered_as_far_as_the_process_may_touch_them(void **state) {
+  (void)state;
+  enum { PAGE = 4096 };
+  char *pages = mmap(NULL, 3 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_true(pages != MAP_FAILED);
+  assert_int_equal(cuMemHostRegister(pages, PAGE, 0), CUDA_ERROR_INVALID_VALUE);
+  CU(cuMemHostRegister(pages, 3 * PAGE, CU_MEMHOSTREGISTER_READ_ONLY));
+  CU(cuMemHostUnregister(pages));
+  assert_int_equal(mprotect(pages, PAGE, PROT_READ | PROT_WRITE), 0);
+  CU(cuMemHostRegister(pages, PAGE, 0));
+  CU(cuMemHostUnregister(pages));
+  assert_int_equal(cuMemHostRegister(pages, PAGE + 1, 0), CUDA_ERROR_INVALID_VALUE);
+  /* A hole in the middle. */
+  assert_int_equal(munmap(pages + PAGE, PAGE), 0);
+  assert_int_equal(cuMemHostRegister(pages, 3 * PAGE, CU_MEMHOSTREGISTER_READ_ONLY),
+                   CUDA_ERROR_INVALID_VALUE);
+  munmap(pages, 3 * PAGE);
+}
+
+static void one_call_registers_less_than_512_gib(void **state) {
+  (void)state;
+  const size_t size_bytes = (size_t)512 << 30;
+  void *pages =
+      mmap(NULL, size_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (pages == MAP_FAILED) skip(); /* an address space that is limited */
+  const unsigned flags = CU_MEMHOSTREGISTER_READ_ONLY;
+  assert_int_equal(cuMemHostRegister(pages, size_bytes, flags), CUDA_ERROR_OUT_OF_MEMORY);
+  CU(cuMemHostRegister(pages, size_bytes - 4096, flags));
+  CU(cuMemHostUnregister(pages));
+  munmap(pages, size_bytes);
+}
+
 static void an_address_says_what_it_is(void **state) {
   unsigned char pageable[16];
   unsigned type = 0;
@@ -215,6 +261,9 @@ int run_cusim_memory_tests(void) {
       CUSIM_TEST(a_device_has_a_capacity),
       CUSIM_TEST(page_locked_memory_can_be_limited),
       CUSIM_TEST(registered_memory_is_the_callers),
+      CUSIM_TEST(what_is_registered_for_reading_is_not_written),
+      CUSIM_TEST(pages_are_registered_as_far_as_the_process_may_touch_them),
+      CUSIM_TEST(one_call_registers_less_than_512_gib),
       CUSIM_TEST(an_address_says_what_it_is),
       cmocka_unit_test_setup_teardown(freeing_under_enqueued_work_breaks_the_context, cusim_setup,
                                       teardown_after_the_break),
