@@ -316,25 +316,28 @@ tarn_status tarn_stream_set_staging(tarn_stream *stream, tarn_staging *staging) 
   return TARN_OK;
 }
 
+tarn_status tarn__stream_ask_captured(const tarn_stream *stream, bool *is_captured) {
+  *is_captured = stream != NULL && tarn__order_is_captured(stream);
+  if (*is_captured || stream == NULL || tarn__stream_is_closed(stream)) return TARN_OK;
+  if (stream->ops->is_capturing == NULL) return TARN_OK;
+  return stream->ops->is_capturing(stream->context, is_captured);
+}
+
 tarn_status tarn_stream_staging(tarn_stream *stream, bool reads_host, tarn_staging **staging) {
   if (staging == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "staging is NULL");
   *staging = NULL;
-  if (stream == NULL || tarn__stream_is_closed(stream) || tarn__order_is_captured(stream)) {
-    return TARN_OK;
-  }
+  if (stream == NULL || tarn__stream_is_closed(stream)) return TARN_OK;
   tarn_staging *found = atomic_load_explicit(&stream->staging, memory_order_relaxed);
   if (found == NULL) return TARN_OK;
-  bool is_capturing = false;
-  tarn_status status = TARN_OK;
-  if (stream->ops->is_capturing != NULL) {
-    status = stream->ops->is_capturing(stream->context, &is_capturing);
-  }
+  bool is_captured;
   tarn__stamp point;
-  if (status == TARN_OK && !is_capturing && reads_host && may_await_call(stream, &point)) {
+  tarn_status status = tarn__stream_ask_captured(stream, &is_captured);
+  if (status != TARN_OK || is_captured) return status;
+  if (reads_host && may_await_call(stream, &point)) {
     tarn__order_cost cost = {0};
     status = tarn__order_behind(NULL, point, &cost);
   }
-  if (status == TARN_OK && !is_capturing) *staging = found;
+  if (status == TARN_OK) *staging = found;
   return status;
 }
 

@@ -78,6 +78,8 @@ static inline bool tarn__stream_is_closed(const tarn_stream *stream) {
 
 /* One reference more, unless the last one is already gone. */
 bool tarn__stream_try_retain(tarn_stream *stream);
+/* Whether the stream is captured, by what tarn was told or by what the driver says. */
+tarn_status tarn__stream_ask_captured(const tarn_stream *stream, bool *is_captured);
 void tarn__fence_retain(tarn_fence *fence);
 /* tarn_fence_create, for a stream that is being closed, too. */
 tarn_status tarn__fence_create(tarn_stream *stream, tarn_fence **fence);

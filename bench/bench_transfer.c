@@ -2,12 +2,15 @@
  *
  * A sample enqueues many copies, waits once, and is timed by the host's clock.
  * Every copy takes the next stretch of two large buffers, so that no cache serves it twice.
+ * The rows "ring" are those of pageable memory on a stream with a staging ring; the driver copies
+ * the same pageable memory in its own way.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
+#include "alloc/tarn_staging.h"
 #include "bench/bench.h"
 #include "bench/driver_baseline.h"
 #include "tensor/tarn_copy.h"
@@ -20,6 +23,7 @@ typedef struct transfer_pools {
   tarn_pool *pinned;
   tarn_pool *pageable;
   tarn_stream *stream;
+  tarn_staging *ring;
   driver_baseline *driver; /* NULL: none to compare with */
 } transfer_pools;
 
@@ -28,14 +32,17 @@ typedef struct transfer_row {
   const char *name; /* "h2d.pinned" */
   size_t dst_offset;
   size_t src_offset;
+  bool by_ring;
 } transfer_row;
 
 #define POOL_FIELD(field) offsetof(transfer_pools, field)
 static const transfer_row transfer_rows[] = {
     {"h2d.pinned", POOL_FIELD(device), POOL_FIELD(pinned)},
     {"h2d.pageable", POOL_FIELD(device), POOL_FIELD(pageable)},
+    {"h2d.ring", POOL_FIELD(device), POOL_FIELD(pageable), .by_ring = true},
     {"d2h.pinned", POOL_FIELD(pinned), POOL_FIELD(device)},
     {"d2h.pageable", POOL_FIELD(pageable), POOL_FIELD(device)},
+    {"d2h.ring", POOL_FIELD(pageable), POOL_FIELD(device), .by_ring = true},
     {"d2d", POOL_FIELD(device), POOL_FIELD(device)},
     {"h2h.pinned", POOL_FIELD(pinned), POOL_FIELD(pinned)},
     {"h2h.pageable", POOL_FIELD(pageable), POOL_FIELD(pageable)},
@@ -215,6 +222,7 @@ static tarn_status open_pools(const bench_run *bench, transfer_pools *pools) {
     if (status == TARN_OK) {
       status = tarn_caching_pool_create(where->host_pages, NULL, &pools->pinned);
     }
+    if (status == TARN_OK) status = tarn_staging_create(where->host_pages, NULL, &pools->ring);
     if (status == TARN_OK) {
       status = tarn_caching_pool_create(where->provider, NULL, &pools->device);
     }
@@ -230,6 +238,7 @@ static tarn_status open_pools(const bench_run *bench, transfer_pools *pools) {
 
 static void close_pools(transfer_pools *pools) {
   tarn_stream_release(pools->stream);
+  tarn_staging_release(pools->ring);
   tarn_pool_release(pools->device);
   tarn_pool_release(pools->pinned);
   tarn_pool_release(pools->pageable);
@@ -247,7 +256,10 @@ tarn_status bench_transfer(bench_run *bench) {
   for (size_t i = 0; i < sizeof transfer_rows / sizeof transfer_rows[0]; i++) {
     if (status != TARN_OK || !row_fits(&bench->where, &transfer_rows[i])) continue;
     transfer_run run = {.pools = &pools, .native_stream = native_stream};
-    status = measure_sizes(bench, &transfer_rows[i], &run);
+    const bool has_ring = transfer_rows[i].by_ring && pools.ring != NULL;
+    if (has_ring) status = tarn_stream_set_staging(pools.stream, pools.ring);
+    if (status == TARN_OK) status = measure_sizes(bench, &transfer_rows[i], &run);
+    if (has_ring && status == TARN_OK) status = tarn_stream_set_staging(pools.stream, NULL);
     tarn_tensor_release(&run.dst);
     tarn_tensor_release(&run.src);
   }

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "alloc/tarn_staging_file.h"
+
 #include "tensor/npy.h"
 #include "tensor/npy_header.h"
 #include "tensor/tarn_copy.h"
@@ -106,20 +108,29 @@ static tarn_status map_file(int file, const char *path, tarn_npy_mode mode,
   return TARN_OK;
 }
 
-/* The file's header and, where it has elements, its mapping; nothing of it stays open. */
-static tarn_status map_path(const char *path, tarn_npy_mode mode, bool may_be_swapped,
-                            tarn__npy_header *header, mapping **made) {
-  int file;
+/* Opens a file that holds what its header promises. */
+static tarn_status open_array(const char *path, tarn_npy_mode mode, int *file,
+                              tarn__npy_header *header) {
   size_t file_bytes;
-  *made = NULL;
-  tarn_status status = open_file(path, mode, &file, &file_bytes);
+  tarn_status status = open_file(path, mode, file, &file_bytes);
   if (status != TARN_OK) return status;
-  status = read_header(file, path, header);
+  status = read_header(*file, path, header);
   if (status == TARN_OK && file_bytes < header->size_bytes + header->data_bytes) {
     status = tarn_fail(TARN_BAD_FORMAT, "%s has %zu bytes; its header promises %zu", path,
                        file_bytes, header->size_bytes + header->data_bytes);
   }
-  if (status == TARN_OK && header->swapped_bytes != 0 && !may_be_swapped) {
+  if (status != TARN_OK) close(*file);
+  return status;
+}
+
+/* The file's header and, where it has elements, its mapping; nothing of it stays open. */
+static tarn_status map_path(const char *path, tarn_npy_mode mode, bool may_be_swapped,
+                            tarn__npy_header *header, mapping **made) {
+  int file;
+  *made = NULL;
+  tarn_status status = open_array(path, mode, &file, header);
+  if (status != TARN_OK) return status;
+  if (header->swapped_bytes != 0 && !may_be_swapped) {
     status = tarn_fail(TARN_NOT_SUPPORTED,
                        "%s is in the other byte order and cannot be mapped; tarn_npy_load reads it",
                        path);
@@ -209,11 +220,58 @@ static tarn_status map_bytes(const char *path, tarn__npy_header *header, tarn_te
   return status;
 }
 
+/* By the system into the slots of the ring, and by the stream from there. */
+static tarn_status read_to_device(int file, const tarn__npy_header *header, tarn_staging *ring,
+                                  tarn_pool *pool, tarn_stream *stream, tarn_tensor *made) {
+  const int64_t count = (int64_t)header->data_bytes;
+  tarn_status status = tarn_tensor_create(pool, TARN_U8, 1, &count, stream, made);
+  if (status != TARN_OK || count == 0) return status;
+  status = tarn_staging_load(ring, stream, file, header->size_bytes,
+                             tarn_storage_data_mutable(made->storage), tarn_tensor_device(made),
+                             header->data_bytes);
+  /* Pieces may be on their way after a failure, too. */
+  if (tarn_storage_note_use(made->storage, stream) != TARN_OK) {
+    const tarn_status waited = tarn_stream_synchronize(stream);
+    if (waited != TARN_OK) tarn_storage_retain(made->storage); /* rather than free it too early */
+    if (status == TARN_OK) status = waited;
+  }
+  if (status != TARN_OK) tarn_tensor_release(made);
+  return status;
+}
+
+/* *is_loaded stays false where there is nothing for a ring to do. */
+static tarn_status load_by_ring(const char *path, tarn_pool *pool, tarn_stream *stream,
+                                tarn_tensor *tensor, bool *is_loaded) {
+  tarn_staging *ring;
+  tarn__npy_header header;
+  tarn_tensor made;
+  int file;
+  *is_loaded = false;
+  if (pool == NULL || tarn_device_is_host(tarn_pool_attributes_of(pool)->device)) return TARN_OK;
+  tarn_status status = tarn_stream_staging(stream, /*reads_host=*/false, &ring);
+  if (status != TARN_OK || ring == NULL) return status;
+  status = open_array(path, TARN_NPY_READ_ONLY, &file, &header);
+  if (status != TARN_OK) return status;
+  if (header.swapped_bytes == 0) {
+    status = read_to_device(file, &header, ring, pool, stream, &made);
+    *is_loaded = status == TARN_OK;
+  }
+  close(file);
+  if (!*is_loaded) return status;
+  made.dtype = header.dtype;
+  made.layout = header.layout;
+  *tensor = made;
+  return TARN_OK;
+}
+
 tarn_status tarn_npy_load(const char *path, tarn_pool *pool, tarn_stream *stream,
                           tarn_tensor *tensor) {
   if (tensor == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "no place for the tensor");
   *tensor = (tarn_tensor){0};
   if (path == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "path is NULL");
+  bool is_loaded;
+  const tarn_status by_ring = load_by_ring(path, pool, stream, tensor, &is_loaded);
+  if (by_ring != TARN_OK || is_loaded) return by_ring;
   tarn__npy_header header;
   tarn_tensor source, made;
   tarn_status status = map_bytes(path, &header, &source);

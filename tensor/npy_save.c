@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "alloc/tarn_staging_file.h"
+
 #include "tensor/layout.h"
 #include "tensor/npy.h"
 #include "tensor/npy_header.h"
@@ -189,10 +191,25 @@ static tarn_status write_gathered(const draft *self, const tarn_tensor *tensor,
   return status;
 }
 
+/* What lies in order on a device: from the slots of the stream's ring straight to the file. */
+static tarn_status write_by_ring(const draft *self, const tarn_tensor *tensor, tarn_staging *ring,
+                                 tarn_stream *stream) {
+  const off_t at = lseek(self->file, 0, SEEK_CUR);
+  if (at < 0) return tarn__npy_failed("lseek", self->path);
+  return tarn_staging_store(ring, stream, self->file, (uint64_t)at, tarn_tensor_data(tensor),
+                            tarn_tensor_device(tensor), tarn_tensor_size_bytes(tensor));
+}
+
 static tarn_status write_elements(const draft *self, const tarn_tensor *tensor,
                                   tarn_stream *stream) {
-  if (!tarn_device_is_host(tarn_tensor_device(tensor)) || !tarn_tensor_is_contiguous(tensor)) {
-    return write_gathered(self, tensor, stream);
+  const bool is_host = tarn_device_is_host(tarn_tensor_device(tensor));
+  if (!tarn_tensor_is_contiguous(tensor)) return write_gathered(self, tensor, stream);
+  if (!is_host) {
+    tarn_staging *ring;
+    const tarn_status status = tarn_stream_staging(stream, /*reads_host=*/false, &ring);
+    if (status != TARN_OK) return status;
+    return ring == NULL ? write_gathered(self, tensor, stream)
+                        : write_by_ring(self, tensor, ring, stream);
   }
   const tarn_status status = tarn_stream_synchronize(stream);
   if (status != TARN_OK) return status;

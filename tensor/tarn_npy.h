@@ -54,8 +54,9 @@ TARN_API TARN_NODISCARD tarn_status tarn_npy_open(const char *path,
 /* The same file as memory of `pool`, usable in the order of `stream` (which must reach the host and
  * the pool's device); in the file's order of elements and this machine's order of bytes. Any file
  * that tarn_npy_open reads, and those it leaves to this. Whether the call returns before the bytes
- * have arrived is up to tarn_tensor_copy. A file in the other byte order needs its size
- * once more in private pages meanwhile. */
+ * have arrived is up to tarn_tensor_copy. To a device on a stream that has a staging ring the file
+ * is read piece by piece into its slots while earlier pieces are on their way. A file in the other
+ * byte order needs its size once more in private pages meanwhile. */
 TARN_API TARN_NODISCARD tarn_status tarn_npy_load(const char *path, tarn_pool *pool,
                                                   tarn_stream *stream, tarn_tensor *tensor);
 
@@ -69,7 +70,8 @@ typedef struct tarn_npy_save_options {
 /* Writes `tensor`, host or device, any strides, behind all that is enqueued on `stream`; on return
  * it is written. The bytes are those numpy.save writes for such an array, where NumPy has one: in
  * Fortran's order where the tensor lies so, else row-major. What does not lie in that order on the
- * host is gathered a few MiB at a time. `options` may be NULL.
+ * host is gathered a few MiB at a time; a device's bytes that do are written from the slots of the
+ * stream's ring, where it has one. `options` may be NULL.
  *
  * The file is written beside `path` under a name of its own and then renamed, so that `path` is
  * always the old file or the whole new one, and a failure leaves the old one. A regular file that
