@@ -104,6 +104,8 @@ typedef struct program {
   program_plant plant;
   uint32_t pool_count;
   uint32_t stream_count;
+  uint32_t ring_slots; /* of a staging ring that every stream has; then small blocks are written
+                          and read by way of pageable memory. 0: none */
   program_pool pools[PROGRAM_POOLS_MAX];
   uint32_t op_count;
   program_op ops[PROGRAM_OPS_MAX];

@@ -237,6 +237,7 @@ void program_generate(program *made, uint64_t seed) {
   made->capacity_bytes = chance(&self, 2) ? (8 + below(&self, 56)) * MIB : 4096 * MIB;
   made->stream_count = (uint32_t)(chance(&self, 2) ? 2 + below(&self, 3)
                                                    : 2 + below(&self, PROGRAM_STREAMS_MAX - 1));
+  made->ring_slots = seed % 3 == 0 ? (uint32_t)(1 + seed / 3 % 4) : 0;
   choose_pools(&self);
   choose_weights(&self);
   self.size_bits = chance(&self, 2) ? 22 : 12 + below(&self, 8);

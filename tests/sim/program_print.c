@@ -290,6 +290,10 @@ void program_print(FILE *file, const program *printed, const program_verdict *ve
           program_failing_name(verdict->failing), verdict->text, printed->seed,
           policy_names[printed->policy], printed->seed, printed->capacity_bytes,
           plant_names[printed->plant]);
+  if (printed->ring_slots != 0) {
+    fprintf(file, "  /* its streams had a staging ring of %u slots; here they have none */\n",
+            printed->ring_slots);
+  }
   print_names(&self);
   fputc('\n', file);
   for (uint32_t i = 0; i < printed->op_count; i++) {

@@ -222,8 +222,7 @@ static bool do_op(runner *self, const program_op *op, uint64_t tag, uint64_t fai
       self->streams[op->stream] = NULL;
       return true;
     case VERB_STREAM:
-      return runner_is_done(
-          self, tarn_cuda_stream_create(self->cuda, 0, &self->streams[op->stream]), failures);
+      return runner_is_done(self, runner_open_stream(self, op->stream), failures);
     case VERB_LIMIT:
       tarn_budget_set_limit(tarn_caching_pool_budget(self->caching[op->pool]), op->size_bytes);
       return true;
@@ -273,10 +272,9 @@ static void run_ops(runner *self) {
 
 static bool open_what_is_named(runner *self) {
   const program *of = self->of;
-  tarn_status status = TARN_OK;
+  tarn_status status = runner_open_ring(self);
   for (uint32_t i = 0; status == TARN_OK && i < of->stream_count; i++) {
-    if (!model_uses_stream(of, i)) continue;
-    status = tarn_cuda_stream_create(self->cuda, 0, &self->streams[i]);
+    if (model_uses_stream(of, i)) status = runner_open_stream(self, i);
   }
   for (uint32_t i = 0; status == TARN_OK && i < of->pool_count; i++) {
     if (model_uses_pool(of, i)) status = runner_open_pool(self, i);

@@ -3,6 +3,7 @@
 #define TARN_PROGRAM_RUNNER_H
 
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_staging.h"
 #include "alloc/tarn_storage.h"
 #include "cuda/sim/cusim.h"
 #include "tests/sim/program_driver.h"
@@ -44,6 +45,7 @@ typedef struct runner {
   call_use *calls;       /* per operation */
   tarn_pool *pools[PROGRAM_POOLS_MAX];
   tarn_pool *caching[PROGRAM_POOLS_MAX]; /* the same, or what a planted one stands in front of */
+  tarn_staging *ring;                    /* NULL: none */
   tarn_pool *base;                       /* below the stacked ones; NULL: none */
   uint64_t clock_ns;                     /* of decay */
   size_t pool_alignment_bytes[PROGRAM_POOLS_MAX];
@@ -79,6 +81,17 @@ void runner_host_write(runner *self, const program_op *op, uint64_t tag);
 void runner_host_check(runner *self, const program_op *op);
 /* Everything is done: compares what was read. */
 void runner_check_log(runner *self);
+
+/* Puts `tag` into a block's worth of memory that the CPU reaches, and compares. */
+void runner_put_tag(char *address, uint64_t size_bytes, uint64_t tag);
+void runner_check_windows(runner *self, const model_block *from, const char *address);
+
+/* --- program_ring.c --- */
+tarn_status runner_open_ring(runner *self);
+tarn_status runner_open_stream(runner *self, uint32_t index);
+/* Writes or checks a block through the ring; false where it is not for that. */
+bool runner_ring_writes(runner *self, const program_op *op, uint64_t tag, tarn_status *status);
+bool runner_ring_checks(runner *self, const program_op *op, tarn_status *status);
 
 /* --- program_pools.c --- */
 tarn_status runner_open_pool(runner *self, uint32_t index);

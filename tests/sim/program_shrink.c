@@ -145,6 +145,7 @@ static bool plain_pools(shrinker *self) {
     self->candidate.pools[i].limit_bytes = 0;
     self->candidate.pools[i].segment_bytes = 0;
   }
+  self->candidate.ring_slots = 0;
   if (memcmp(&self->candidate, self->best, sizeof self->candidate) == 0) return false;
   return try_candidate(self);
 }

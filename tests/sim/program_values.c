@@ -24,6 +24,36 @@ static uint64_t masked(uint64_t value, uint32_t size_bytes) {
   return size_bytes < sizeof value ? value & (((uint64_t)1 << 8 * size_bytes) - 1) : value;
 }
 
+void runner_put_tag(char *address, uint64_t size_bytes, uint64_t tag) {
+  model_window windows[MODEL_WINDOWS_MAX];
+  const uint32_t count = model_windows(size_bytes, windows);
+  memset(address, (uint8_t)tag, size_bytes);
+  for (uint32_t i = 0; i < count; i++) {
+    memcpy(address + windows[i].offset_bytes, &tag, windows[i].size_bytes);
+  }
+}
+
+static void condemn_value(runner *self, uint32_t op_index, uint64_t found, uint64_t expected) {
+  self->op_index = op_index;
+  runner_condemn(self, PROGRAM_WRONG_VALUE,
+                 "operation %u (%s) found %016" PRIx64 " where the program wrote %016" PRIx64,
+                 op_index, program_verb_name((program_verb)self->of->ops[op_index].verb), found,
+                 expected);
+}
+
+void runner_check_windows(runner *self, const model_block *from, const char *address) {
+  model_window windows[MODEL_WINDOWS_MAX];
+  const uint32_t count = model_windows(from->size_bytes, windows);
+  for (uint32_t i = 0; i < count; i++) {
+    const uint64_t tag = windows[i].is_head ? from->head_tag : from->rest_tag;
+    uint64_t found = 0;
+    memcpy(&found, address + windows[i].offset_bytes, windows[i].size_bytes);
+    const uint64_t expected = masked(tag, windows[i].size_bytes);
+    self->verdict->check_count++;
+    if (found != expected) condemn_value(self, self->op_index, found, expected);
+  }
+}
+
 /* Puts `tag` into the windows of the block; the head only where asked for. */
 static tarn_status write_windows(runner *self, uint32_t block, tarn_stream *stream, uint64_t tag,
                                  bool with_head) {
@@ -46,7 +76,9 @@ tarn_status runner_write_tag(runner *self, const program_op *op, uint64_t tag) {
   const model_block *to = &self->model.blocks[op->block];
   tarn_stream *stream = self->streams[op->stream];
   const tarn_device device = tarn_pool_attributes_of(self->pools[to->pool])->device;
-  const tarn_status status =
+  tarn_status status;
+  if (runner_ring_writes(self, op, tag, &status)) return status;
+  status =
       tarn_stream_fill(stream, self->addresses[op->block], device, (uint8_t)tag, to->size_bytes);
   return status != TARN_OK ? status : write_windows(self, op->block, stream, tag, true);
 }
@@ -57,6 +89,7 @@ tarn_status runner_check_tag(runner *self, const program_op *op) {
   const uint32_t count = model_windows(from->size_bytes, windows);
   const tarn_device device = tarn_pool_attributes_of(self->pools[from->pool])->device;
   tarn_status status = TARN_OK;
+  if (runner_ring_checks(self, op, &status)) return status;
   for (uint32_t i = 0; status == TARN_OK && i < count; i++) {
     const uint64_t tag = windows[i].is_head ? from->head_tag : from->rest_tag;
     uint64_t *word = take_word(self, tag, windows[i].size_bytes);
@@ -82,37 +115,10 @@ tarn_status runner_copy_tag(runner *self, const program_op *op, uint64_t tag) {
   return status != TARN_OK ? status : write_windows(self, op->block, stream, tag, false);
 }
 
-static void put_tag(char *address, uint64_t size_bytes, uint64_t tag) {
-  model_window windows[MODEL_WINDOWS_MAX];
-  const uint32_t count = model_windows(size_bytes, windows);
-  memset(address, (uint8_t)tag, size_bytes);
-  for (uint32_t i = 0; i < count; i++) {
-    memcpy(address + windows[i].offset_bytes, &tag, windows[i].size_bytes);
-  }
-}
-
-static void condemn_value(runner *self, uint32_t op_index, uint64_t found, uint64_t expected) {
-  self->op_index = op_index;
-  runner_condemn(self, PROGRAM_WRONG_VALUE,
-                 "operation %u (%s) found %016" PRIx64 " where the program wrote %016" PRIx64,
-                 op_index, program_verb_name((program_verb)self->of->ops[op_index].verb), found,
-                 expected);
-}
-
 void runner_host_check(runner *self, const program_op *op) {
   const model_block *from = &self->model.blocks[op->block];
-  model_window windows[MODEL_WINDOWS_MAX];
-  const uint32_t count = model_windows(from->size_bytes, windows);
   cusim_host_read(self->addresses[op->block], from->size_bytes);
-  for (uint32_t i = 0; i < count; i++) {
-    const uint64_t tag = windows[i].is_head ? from->head_tag : from->rest_tag;
-    uint64_t found = 0;
-    memcpy(&found, (const char *)self->addresses[op->block] + windows[i].offset_bytes,
-           windows[i].size_bytes);
-    const uint64_t expected = masked(tag, windows[i].size_bytes);
-    self->verdict->check_count++;
-    if (found != expected) condemn_value(self, self->op_index, found, expected);
-  }
+  runner_check_windows(self, from, self->addresses[op->block]);
 }
 
 /* Only values are checked here: the driver cannot tell what is enqueued behind a function from what
@@ -121,7 +127,7 @@ static void run_call(void *argument) {
   call_use *use = argument;
   const uint64_t head_bytes = use->size_bytes < 8 ? use->size_bytes : 8;
   memcpy(&use->found_head, use->address, head_bytes);
-  put_tag(use->address, use->size_bytes, use->tag);
+  runner_put_tag(use->address, use->size_bytes, use->tag);
 }
 
 tarn_status runner_call_tag(runner *self, const program_op *op, uint64_t tag) {
@@ -151,5 +157,5 @@ void runner_check_log(runner *self) {
 void runner_host_write(runner *self, const program_op *op, uint64_t tag) {
   const uint64_t size_bytes = self->model.blocks[op->block].size_bytes;
   cusim_host_write(self->addresses[op->block], size_bytes);
-  put_tag(self->addresses[op->block], size_bytes, tag);
+  runner_put_tag(self->addresses[op->block], size_bytes, tag);
 }

@@ -91,6 +91,7 @@ static bool may_leak(const runner *self) {
 
 void runner_end(runner *self) {
   runner_close_pools(self);
+  tarn_staging_release(self->ring);
   if (self->scratch != NULL) {
     const tarn_status status =
         tarn_provider_free(self->scratch_provider, self->scratch, self->scratch_bytes);
