@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "alloc/tarn_poison.h"
+
 /* The whole range as runs in address order, free and lent alternating as they come:
  *
  *     base |  lent  | free |  lent  | lent |     free     |
@@ -22,6 +24,15 @@ typedef struct fixed {
   tarn_device device;
   size_t granularity_bytes;
 } fixed;
+
+/* Memory checkers see whoever touches what is not lent out, where the CPU can. */
+static void forbid(const fixed *self, const char *address, size_t size_bytes) {
+  if (tarn_device_is_host(self->device)) tarn_poison(address, size_bytes);
+}
+
+static void allow(const fixed *self, const char *address, size_t size_bytes) {
+  if (tarn_device_is_host(self->device)) tarn_poison_lift(address, size_bytes);
+}
 
 static tarn_status fixed_attributes(void *context, tarn_provider_attributes *attributes) {
   const fixed *self = context;
@@ -60,7 +71,10 @@ static tarn_status fixed_alloc(void *context, size_t size_bytes, void **address)
   pthread_mutex_unlock(&self->lock);
 
   free(rest);
-  if (found != NULL) return TARN_OK;
+  if (found != NULL) {
+    allow(self, *address, size_bytes);
+    return TARN_OK;
+  }
   return tarn_fail(TARN_OUT_OF_MEMORY, "fixed: %zu bytes asked for, the largest free run has %zu",
                    size_bytes, largest_bytes);
 }
@@ -87,6 +101,7 @@ static tarn_status fixed_release(void *context, void *address, size_t size_bytes
   }
   const bool is_lent = found != NULL && !found->is_free && found->size_bytes == size_bytes;
   if (is_lent) {
+    forbid(self, found->address, size_bytes); /* before another thread is lent it */
     found->is_free = true;
     joined[0] = join_with_next(found);
     if (before != NULL) joined[1] = join_with_next(before);
@@ -103,6 +118,7 @@ static void fixed_destroy(void *context) {
   fixed *self = context;
   for (run *next = NULL; self->first != NULL; self->first = next) {
     next = self->first->next;
+    allow(self, self->first->address, self->first->size_bytes);
     free(self->first);
   }
   pthread_mutex_destroy(&self->lock);
@@ -158,6 +174,7 @@ tarn_status tarn_fixed_provider_create(void *address, size_t size_bytes,
       .granularity_bytes = granularity,
       .device = options->device.type != 0 ? options->device : tarn_device_make(TARN_DEVICE_CPU, 0)};
   pthread_mutex_init(&self->lock, NULL);
+  forbid(self, start, usable_bytes);
   static const tarn_provider_ops ops = {.struct_size = sizeof ops,
                                         .name = "fixed",
                                         .attributes = fixed_attributes,

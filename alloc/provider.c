@@ -13,6 +13,11 @@ struct tarn_provider {
   char name[]; /* ops.name points here */
 };
 
+/* LeakSanitizer's, where the process has it, whatever this file was compiled for: a malloc block
+ * whose only pointer lies in a provider's memory is no leak. */
+__attribute__((weak)) void __lsan_register_root_region(const void *address, size_t size_bytes);
+__attribute__((weak)) void __lsan_unregister_root_region(const void *address, size_t size_bytes);
+
 static tarn_status check_ops(const tarn_provider_ops *ops) {
   if (ops == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "a provider needs its operations");
   if (ops->struct_size != sizeof *ops) {
@@ -135,12 +140,34 @@ static tarn_status check_reserves(const tarn_provider *provider) {
                    provider->name);
 }
 
+/* Passes the status on. */
+static tarn_status add_leak_root(const tarn_provider *provider, tarn_status status,
+                                 const void *address, size_t size_bytes) {
+  if (status == TARN_OK && __lsan_register_root_region != NULL &&
+      tarn_device_is_host(provider->attributes.device)) {
+    __lsan_register_root_region(address, size_bytes);
+  }
+  return status;
+}
+
+/* What a provider refuses it did not lend, and LeakSanitizer ends a process that takes back what
+ * it does not know. */
+static tarn_status remove_leak_root(const tarn_provider *provider, tarn_status status,
+                                    const void *address, size_t size_bytes) {
+  if (status == TARN_OK && __lsan_unregister_root_region != NULL &&
+      tarn_device_is_host(provider->attributes.device)) {
+    __lsan_unregister_root_region(address, size_bytes);
+  }
+  return status;
+}
+
 tarn_status tarn_provider_alloc(tarn_provider *provider, size_t size_bytes, void **address) {
   if (address == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "address is NULL");
   *address = NULL;
-  const tarn_status status = check_size(provider, size_bytes);
+  tarn_status status = check_size(provider, size_bytes);
   if (status != TARN_OK) return status;
-  return provider->ops.alloc(provider->context, size_bytes, address);
+  status = provider->ops.alloc(provider->context, size_bytes, address);
+  return add_leak_root(provider, status, *address, size_bytes);
 }
 
 tarn_status tarn_provider_alloc_ordered(tarn_provider *provider, size_t size_bytes,
@@ -151,9 +178,10 @@ tarn_status tarn_provider_alloc_ordered(tarn_provider *provider, size_t size_byt
   }
   if (address == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "address is NULL");
   *address = NULL;
-  const tarn_status status = check_size(provider, size_bytes);
+  tarn_status status = check_size(provider, size_bytes);
   if (status != TARN_OK) return status;
-  return provider->ops.alloc_ordered(provider->context, size_bytes, stream, address);
+  status = provider->ops.alloc_ordered(provider->context, size_bytes, stream, address);
+  return add_leak_root(provider, status, *address, size_bytes);
 }
 
 tarn_status tarn_provider_reserve(tarn_provider *provider, size_t size_bytes, void **address) {
@@ -162,7 +190,8 @@ tarn_status tarn_provider_reserve(tarn_provider *provider, size_t size_bytes, vo
   tarn_status status = check_reserves(provider);
   if (status == TARN_OK) status = check_size(provider, size_bytes);
   if (status != TARN_OK) return status;
-  return provider->ops.reserve(provider->context, size_bytes, address);
+  status = provider->ops.reserve(provider->context, size_bytes, address);
+  return add_leak_root(provider, status, *address, size_bytes);
 }
 
 tarn_status tarn_provider_commit(tarn_provider *provider, void *address, size_t size_bytes) {
@@ -180,12 +209,13 @@ tarn_status tarn_provider_decommit(tarn_provider *provider, void *address, size_
 }
 
 tarn_status tarn_provider_free(tarn_provider *provider, void *address, size_t size_bytes) {
-  const tarn_status status = check_size(provider, size_bytes);
+  tarn_status status = check_size(provider, size_bytes);
   if (status != TARN_OK) return status;
   if (address == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "provider %s: NULL is no block", provider->name);
   }
-  return provider->ops.release(provider->context, address, size_bytes);
+  status = provider->ops.release(provider->context, address, size_bytes);
+  return remove_leak_root(provider, status, address, size_bytes);
 }
 
 tarn_status tarn_provider_share(tarn_provider *provider, const void *address, int *descriptor,

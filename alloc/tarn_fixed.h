@@ -20,8 +20,9 @@ typedef struct tarn_fixed_options {
 
 /* The range [address, address + size_bytes) stays the caller's and must outlive the provider. Its
  * ends are trimmed to the granularity; TARN_INVALID_ARGUMENT where nothing is left. The provider
- * never reads or writes the range, so device memory will do. First fit by address; blocks that lie
- * side by side are joined again when they are released. */
+ * never reads or writes the range, so device memory will do; it tells memory checkers that what is
+ * not lent out is nobody's (tarn_poison.h). First fit by address; blocks that lie side by side are
+ * joined again when they are released. */
 TARN_API TARN_NODISCARD tarn_status tarn_fixed_provider_create(void *address, size_t size_bytes,
                                                                const tarn_fixed_options *options,
                                                                tarn_provider **provider);

@@ -1,7 +1,6 @@
 /* test_fixed.c: the fixed-range provider: first fit, joining, and memory it never touches. */
-#include "tests/support/test.h"
-
 #include "alloc/tarn_fixed.h"
+#include "tests/support/touchable.h"
 
 static void the_range_is_used_up_and_comes_back_whole(void **state) {
   (void)state;
@@ -70,12 +69,29 @@ static void what_was_not_lent_is_not_taken_back(void **state) {
   tarn_provider_release(provider);
 }
 
+static void what_is_not_lent_out_is_not_to_be_touched(void **state) {
+  (void)state;
+  SKIP_UNWATCHED();
+  static _Alignas(4096) char range[4 * 4096];
+  tarn_provider *provider = NULL;
+  void *block = NULL;
+  assert_ok(tarn_fixed_provider_create(range, sizeof range, NULL, &provider));
+  assert_true(is_all_poisoned(range, sizeof range));
+  assert_ok(tarn_provider_alloc(provider, 2 * 4096, &block));
+  assert_int_equal(touchable_bytes(block, sizeof range), 2 * 4096);
+  assert_ok(tarn_provider_free(provider, block, 2 * 4096));
+  assert_true(is_all_poisoned(range, sizeof range));
+  tarn_provider_release(provider);
+  assert_int_equal(touchable_bytes(range, sizeof range), sizeof range);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_range_is_used_up_and_comes_back_whole),
       cmocka_unit_test(ends_are_trimmed_to_the_granularity),
       cmocka_unit_test(a_range_beyond_the_address_space_is_refused),
       cmocka_unit_test(what_was_not_lent_is_not_taken_back),
+      cmocka_unit_test(what_is_not_lent_out_is_not_to_be_touched),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
