@@ -13,9 +13,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static const size_t window_bytes = (size_t)1 << 38;
+/* Less where addresses are few, as under valgrind. */
+static const size_t window_bytes_max = (size_t)1 << 38;
+static const size_t window_bytes_min = (size_t)1 << 34;
 static const size_t page_bytes = 4096;
 static uintptr_t addresses, memory;
+static size_t window_bytes;
 
 static uintptr_t map_nothing(size_t size_bytes) {
   void *mapped =
@@ -23,15 +26,22 @@ static uintptr_t map_nothing(size_t size_bytes) {
   return mapped == MAP_FAILED ? 0 : (uintptr_t)mapped;
 }
 
-bool sim_window_open(void) {
-  if (addresses != 0) return true;
-  addresses = map_nothing(window_bytes);
+static bool open_window(size_t size_bytes) {
+  addresses = map_nothing(size_bytes);
   if (addresses == 0) return false;
-  memory = map_nothing(window_bytes);
+  memory = map_nothing(size_bytes);
+  window_bytes = size_bytes;
   if (memory != 0) return true;
-  munmap((void *)addresses, window_bytes);
+  munmap((void *)addresses, size_bytes);
   addresses = 0;
   return false;
+}
+
+bool sim_window_open(void) {
+  for (size_t bytes = window_bytes_max; addresses == 0 && bytes >= window_bytes_min; bytes /= 2) {
+    if (open_window(bytes)) return true;
+  }
+  return addresses != 0;
 }
 
 static bool is_in_window(uintptr_t address) {
