@@ -35,6 +35,7 @@ typedef struct tarn__block {
   tarn__segment *segment;
   struct tarn__block *left;
   struct tarn__block *right;
+  bool is_going; /* CLAIMED to go back to the provider */
   /* The tree that holds the block, keyed by (key, address): a line again. */
   _Alignas(64) struct tarn__block **root; /* NULL: none */
   struct tarn__block *low;

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/fork.h"
+
 struct tarn_budget {
   atomic_size_t reference_count;
   tarn_budget *parent; /* a reference */
@@ -285,4 +287,21 @@ bool tarn__budget_press(tarn_budget *budget, const tarn_pressure *pressure, cons
   pthread_mutex_unlock(&budget_lock);
   is_pressing = false;
   return has_given;
+}
+
+/* --- fork --- */
+
+void tarn__budget_hold(void) {
+  pthread_mutex_lock(&budget_lock);
+}
+
+void tarn__budget_unhold(void) {
+  pthread_mutex_unlock(&budget_lock);
+}
+
+/* Calls of the parent's threads never return here. */
+void tarn__budget_mend(void) {
+  for (handler *each = handlers; each != NULL; each = each->next) each->running_count = 0;
+  pthread_cond_init(&handler_idle, NULL); /* it may remember threads that wait */
+  pthread_mutex_unlock(&budget_lock);
 }

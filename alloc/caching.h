@@ -36,7 +36,9 @@ typedef struct tarn__magazine_place {
 
 enum { TARN__MAGAZINE_PLACES = 64 };
 
-typedef struct tarn__caching {
+typedef struct tarn__caching tarn__caching;
+
+struct tarn__caching {
   tarn__magazine_place places[TARN__MAGAZINE_PLACES];
   uint64_t id;             /* never reused, unlike the address */
   tarn_provider *provider; /* a reference */
@@ -72,7 +74,11 @@ typedef struct tarn__caching {
   uint32_t impatience;    /* times in a row that they did not get done in a moment either */
   tarn_pool *closing;     /* no handle may be left: the pool ends with its last block */
   bool has_ended;         /* it has given up its reference to itself */
-} tarn__caching;
+  size_t obtaining_bytes; /* charged, and not reserved yet */
+  bool is_left_behind;    /* in a child of fork: its memory is the parent's device's */
+  tarn__caching *next;    /* of all; under the lock of caching_fork.c */
+  tarn__caching *previous;
+};
 
 /* What is asked for; the same through all tiers. */
 typedef struct tarn__request {
@@ -144,6 +150,12 @@ void tarn__caching_recycle(tarn__caching *self, const tarn__request *asked, size
 /* caching_decay.c: after every change; and the pool's operation, which leaves the lock. */
 void tarn__caching_note_spare(tarn__caching *self, size_t allocated_bytes);
 tarn_status tarn__caching_decay(void *context, uint64_t now_ns, size_t *released_bytes);
+
+/* caching_fork.c: a pool that is whole; and one that is about to end. Without the lock. */
+void tarn__caching_enlist(tarn__caching *self);
+void tarn__caching_delist(tarn__caching *self);
+/* TARN_UNAVAILABLE, and words for it, where the pool is left behind; else TARN_OK. */
+tarn_status tarn__caching_check_process(const tarn__caching *self);
 
 /* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left, the second
  * one no more than the floor allows; asks how far the last users of every free block have come;

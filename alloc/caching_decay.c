@@ -85,6 +85,8 @@ static tarn_status decay_to(tarn__caching *self, uint64_t now_ns, size_t *releas
 
 tarn_status tarn__caching_decay(void *context, uint64_t now_ns, size_t *released_bytes) {
   tarn__caching *self = context;
+  const tarn_status there = tarn__caching_check_process(self);
+  if (there != TARN_OK) return there;
   pthread_mutex_lock(&self->lock);
   if (self->decay_ns == 0) self->decay_ns = DEFAULT_DECAY_NS;
   const tarn_status status = decay_to(self, now_ns, released_bytes);

@@ -30,17 +30,23 @@ bool tarn__caching_fresh_bytes(const tarn__caching *self, const tarn__request *a
                             self->machine->granularity_bytes, size_bytes);
 }
 
+static void cancel_charge(tarn__caching *self, size_t size_bytes) {
+  self->obtaining_bytes -= size_bytes;
+  tarn__budget_cancel(self->budget, size_bytes);
+}
+
 /* Asks the provider for one segment. Charged before the provider is asked, so that threads that
  * grow at once respect the limit. */
 static tarn_status alloc_segment(tarn__caching *self, const tarn__request *asked, size_t size_bytes,
                                  void **memory) {
   tarn_status status = tarn_budget_charge(self->budget, size_bytes);
   if (status != TARN_OK) return status;
+  self->obtaining_bytes += size_bytes;
   self->stats.provider_calls++;
   tarn__caching_leave(self);
   status = tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
   tarn__caching_return(self);
-  if (status != TARN_OK) tarn__budget_cancel(self->budget, size_bytes);
+  if (status != TARN_OK) cancel_charge(self, size_bytes);
   return status;
 }
 
@@ -93,9 +99,10 @@ static tarn__block *grow_segment(tarn__caching *self, const tarn__request *asked
     (void)freed; /* nothing is left to try, and the failure below is the one to report */
     *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a segment's records");
     tarn__caching_return(self);
-    tarn__budget_cancel(self->budget, size_bytes);
+    cancel_charge(self, size_bytes);
     return NULL;
   }
+  self->obtaining_bytes -= size_bytes;
   tarn__heap_claim(block);
   tarn__caching_trace(self, 's', memory, size_bytes, asked->stream);
   stamp_fresh(self, asked, block);
@@ -362,6 +369,7 @@ static tarn_status commit_hole(tarn__caching *self, const tarn__request *asked,
   block->state = TARN__BLOCK_CLAIMED;
   tarn__caching_watch_free(self, block);
   self->heap.reserved_bytes += block->size_bytes;
+  self->obtaining_bytes -= block->size_bytes;
   return TARN_OK;
 }
 
@@ -371,6 +379,7 @@ static tarn_status commit_growth(tarn__caching *self, const tarn__request *asked
                                  const growth *plan) {
   tarn_status status = tarn_budget_charge(self->budget, plan->commit_bytes);
   if (status != TARN_OK) return status;
+  self->obtaining_bytes += plan->commit_bytes;
   size_t left_bytes = plan->commit_bytes;
   tarn__block *block = plan->first;
   for (bool is_last = false; status == TARN_OK && !is_last; block = block->right) {
@@ -380,7 +389,7 @@ static tarn_status commit_growth(tarn__caching *self, const tarn__request *asked
     if (status == TARN_OK) left_bytes -= block->size_bytes;
   }
   TARN_ASSERT(status != TARN_OK || left_bytes == 0);
-  if (status != TARN_OK) tarn__budget_cancel(self->budget, left_bytes);
+  if (status != TARN_OK) cancel_charge(self, left_bytes);
   return status;
 }
 

@@ -121,6 +121,11 @@ static tarn_status caching_alloc(void *context, size_t size_bytes, size_t alignm
                      tarn_stream_name(stream));
   }
   pthread_mutex_lock(&self->lock);
+  const tarn_status there = tarn__caching_check_process(self);
+  if (there != TARN_OK) {
+    pthread_mutex_unlock(&self->lock);
+    return there;
+  }
   if (self->has_ended) {
     /* The caller has a handle, and with this block the pool keeps itself once more. */
     tarn_pool_retain(self->closing);
@@ -212,6 +217,8 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
 
 static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *released_bytes) {
   tarn__caching *self = context;
+  const tarn_status there = tarn__caching_check_process(self);
+  if (there != TARN_OK) return there;
   pthread_mutex_lock(&self->lock);
   tarn__magazines_gather(self, /*least_bytes=*/0);
   tarn__caching_observe_pending(self);
@@ -288,6 +295,7 @@ static void deinit(tarn__caching *self) {
 
 static void caching_destroy(void *context) {
   tarn__caching *self = context;
+  tarn__caching_delist(self);
   tarn__magazines_forget(self);
   if (self->is_sharing) {
     const tarn_status removed =
@@ -352,8 +360,10 @@ tarn_status tarn_caching_pool_reserve(tarn_pool *pool, size_t size_bytes) {
     return tarn_fail(TARN_TOO_LARGE, "pool %s: %zu bytes exceed any machine",
                      tarn_budget_name(self->budget), size_bytes);
   }
+  tarn_status status = tarn__caching_check_process(self);
+  if (status != TARN_OK) return status;
   pthread_mutex_lock(&self->lock);
-  const tarn_status status = tarn__caching_reserve(self, size_bytes);
+  status = tarn__caching_reserve(self, size_bytes);
   pthread_mutex_unlock(&self->lock);
   return status;
 }
@@ -425,6 +435,7 @@ static tarn_status make_context(tarn_provider *provider, const tarn_caching_opti
   }
   self->provider = provider;
   tarn_provider_retain(provider);
+  tarn__caching_enlist(self);
   *made = self;
   return TARN_OK;
 }

@@ -73,6 +73,7 @@ static tarn__block *claim_idle(tarn__caching *self, giving plan) {
           reserves ? claim_idle_granules(self, block, &plan) : claim_idle_segment(block, &plan);
       if (idle == NULL) continue;
       plan.left_bytes -= idle->size_bytes;
+      idle->is_going = true;
       idle->low = chain;
       chain = idle;
       block = idle;
@@ -96,6 +97,7 @@ static tarn_status release_chain(tarn__caching *self, tarn__block *chain, size_t
                  : tarn_provider_free(self->provider, block->address, block->size_bytes);
     tarn__caching_return(self);
     self->giving_count--;
+    block->is_going = false;
     if (status != TARN_OK) result = status;
     if (status == TARN_OK) *released_bytes += block->size_bytes;
     if (status == TARN_OK || !reserves) {

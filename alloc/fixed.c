@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "alloc/fork.h"
 #include "alloc/tarn_poison.h"
 
 /* The whole range as runs in address order, free and lent alternating as they come:
@@ -18,8 +19,18 @@ typedef struct run {
   bool is_free;
 } run;
 
+/* Of all ranges: the way here is cold. Guards the runs; nothing is called under it. */
+static pthread_mutex_t fixed_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void tarn__fixed_hold(void) {
+  pthread_mutex_lock(&fixed_lock);
+}
+
+void tarn__fixed_unhold(void) {
+  pthread_mutex_unlock(&fixed_lock);
+}
+
 typedef struct fixed {
-  pthread_mutex_t lock; /* guards the runs; nothing is called under it */
   run *first;
   tarn_device device;
   size_t granularity_bytes;
@@ -48,7 +59,7 @@ static tarn_status fixed_alloc(void *context, size_t size_bytes, void **address)
   if (rest == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "fixed: no memory for a run");
   size_t largest_bytes = 0;
 
-  pthread_mutex_lock(&self->lock);
+  pthread_mutex_lock(&fixed_lock);
   run *found = self->first;
   for (; found != NULL; found = found->next) {
     if (!found->is_free) continue;
@@ -68,7 +79,7 @@ static tarn_status fixed_alloc(void *context, size_t size_bytes, void **address)
       rest = NULL;
     }
   }
-  pthread_mutex_unlock(&self->lock);
+  pthread_mutex_unlock(&fixed_lock);
 
   free(rest);
   if (found != NULL) {
@@ -92,7 +103,7 @@ static tarn_status fixed_release(void *context, void *address, size_t size_bytes
   fixed *self = context;
   run *joined[2] = {NULL, NULL};
 
-  pthread_mutex_lock(&self->lock);
+  pthread_mutex_lock(&fixed_lock);
   run *before = NULL;
   run *found = self->first;
   while (found != NULL && found->address != (char *)address) {
@@ -106,7 +117,7 @@ static tarn_status fixed_release(void *context, void *address, size_t size_bytes
     joined[0] = join_with_next(found);
     if (before != NULL) joined[1] = join_with_next(before);
   }
-  pthread_mutex_unlock(&self->lock);
+  pthread_mutex_unlock(&fixed_lock);
 
   free(joined[0]);
   free(joined[1]);
@@ -121,7 +132,6 @@ static void fixed_destroy(void *context) {
     allow(self, self->first->address, self->first->size_bytes);
     free(self->first);
   }
-  pthread_mutex_destroy(&self->lock);
   free(self);
 }
 
@@ -173,7 +183,6 @@ tarn_status tarn_fixed_provider_create(void *address, size_t size_bytes,
       .first = whole,
       .granularity_bytes = granularity,
       .device = options->device.type != 0 ? options->device : tarn_device_make(TARN_DEVICE_CPU, 0)};
-  pthread_mutex_init(&self->lock, NULL);
   forbid(self, start, usable_bytes);
   static const tarn_provider_ops ops = {.struct_size = sizeof ops,
                                         .name = "fixed",

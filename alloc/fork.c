@@ -10,9 +10,18 @@ typedef struct fork_part {
   void (*mend)(void);
 } fork_part;
 
-/* A lock ranks before those of the rows below. */
+/* A lock ranks before those of the rows below; and what a row needs to mend its own, those below
+ * have mended already. */
 static const fork_part parts[] = {
     {tarn__maintenance_hold, tarn__maintenance_unhold, tarn__maintenance_mend},
+    {tarn__caching_hold, tarn__caching_unhold, tarn__caching_mend},
+    {tarn__budget_hold, tarn__budget_unhold, tarn__budget_mend},
+    {tarn__fixed_hold, tarn__fixed_unhold, tarn__fixed_unhold},
+    {tarn__worker_hold, tarn__worker_unhold, tarn__worker_mend},
+    {tarn__order_hold, tarn__order_unhold, tarn__order_mend},
+    {tarn__storage_hold, tarn__storage_unhold, tarn__storage_unhold},
+    {tarn__tag_hold, tarn__tag_unhold, tarn__tag_unhold},
+    {tarn__slab_hold, tarn__slab_unhold, tarn__slab_mend},
 };
 
 enum { PART_COUNT = sizeof parts / sizeof *parts };

@@ -14,4 +14,34 @@ void tarn__maintenance_hold(void);
 void tarn__maintenance_unhold(void);
 void tarn__maintenance_mend(void);
 
+/* caching_fork.c: stops every thread that is inside a magazine, too. */
+void tarn__caching_hold(void);
+void tarn__caching_unhold(void);
+void tarn__caching_mend(void);
+
+void tarn__budget_hold(void);
+void tarn__budget_unhold(void);
+void tarn__budget_mend(void);
+
+void tarn__fixed_hold(void);
+void tarn__fixed_unhold(void);
+
+void tarn__worker_hold(void);
+void tarn__worker_unhold(void);
+void tarn__worker_mend(void);
+
+void tarn__order_hold(void);
+void tarn__order_unhold(void);
+void tarn__order_mend(void);
+
+void tarn__storage_hold(void);
+void tarn__storage_unhold(void);
+
+void tarn__tag_hold(void);
+void tarn__tag_unhold(void);
+
+void tarn__slab_hold(void);
+void tarn__slab_unhold(void);
+void tarn__slab_mend(void);
+
 #endif

@@ -37,6 +37,13 @@ void tarn__magazines_set_tag(uint32_t tag);
 /* The pool is going, and nobody calls it any more. Without the pool's lock. */
 void tarn__magazines_forget(tarn__caching *self);
 
+/* Around a fork: keep every thread from coming and leaving; let them; and in the child, where all
+ * pools' locks are held and their magazines closed, give back what the threads kept that are not
+ * there. */
+void tarn__magazines_hold(void);
+void tarn__magazines_unhold(void);
+void tarn__magazines_mend(void);
+
 /* From here on with the pool's lock held. Keeps a LIVE block, just freed on the timeline `slot`
  * (TARN__HOST_SLOT: by the CPU). False where the block has to go to the heap, for one because
  * another stream may still use it. */

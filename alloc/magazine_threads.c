@@ -8,19 +8,23 @@
 /* Pools that a thread uses at once without one pushing another's magazine out. */
 enum { POOLS_MAX = 64 };
 
-/* A thread's magazines, each where its pool's number says. */
+/* A thread's magazines, each where its pool's number says. Written by the thread with the lock, so
+ * that a child of fork finds what the other threads had. */
 typedef struct thread_table {
   tarn__magazine *magazines[POOLS_MAX];
   uint64_t used; /* a bit for each that is not NULL */
+  struct thread_table *next;
+  struct thread_table *previous;
 } thread_table;
 
 _Static_assert(POOLS_MAX == 64, "a thread's table has a bit for each place");
 
 static _Thread_local thread_table *current_table;
 
-/* Held while a thread leaves a pool that another thread may be taking down. Rank: before a pool's
- * lock. */
+/* Held while a thread comes, and while it leaves a pool that another thread may be taking down.
+ * Rank: before a pool's lock. */
 static pthread_mutex_t magazines_lock = PTHREAD_MUTEX_INITIALIZER;
+static thread_table *all_tables;
 
 /* Empties the magazine and takes it off the pool's list; its counts go over to the pool. */
 static void detach(tarn__magazine *magazine) {
@@ -33,28 +37,41 @@ static void detach(tarn__magazine *magazine) {
   if (magazine->previous != NULL) magazine->previous->next = magazine->next;
   if (magazine->next != NULL) magazine->next->previous = magazine->previous;
   if (self->magazines == magazine) self->magazines = magazine->next;
-  tarn__magazine_place *place = tarn__magazine_place_of(self, tarn__thread_number());
-  if (atomic_load_explicit(&place->magazine, memory_order_relaxed) == magazine) {
+  for (int index = 0; index < TARN__MAGAZINE_PLACES; index++) {
+    tarn__magazine_place *place = &self->places[index];
+    if (atomic_load_explicit(&place->magazine, memory_order_relaxed) != magazine) continue;
     atomic_store_explicit(&place->thread, 0, memory_order_relaxed);
     atomic_store_explicit(&place->magazine, NULL, memory_order_relaxed);
   }
 }
 
-/* The thread's own, and it is not inside. */
-static void discard(tarn__magazine *magazine) {
-  pthread_mutex_lock(&magazines_lock);
+static void destroy_magazine(tarn__magazine *magazine) {
+  for (tarn__lane *kept = magazine->lanes, *next = NULL; kept != NULL; kept = next) {
+    next = kept->next;
+    free(kept);
+  }
+  free(magazine);
+}
+
+/* The thread's own, and it is not inside. With the lock. */
+static void discard(thread_table *table, size_t index) {
+  tarn__magazine *magazine = table->magazines[index];
+  table->magazines[index] = NULL;
+  table->used &= ~(UINT64_C(1) << index);
   if (!magazine->is_forgotten) {
     pthread_mutex_t *lock = &magazine->pool->lock;
     pthread_mutex_lock(lock);
     detach(magazine);
     pthread_mutex_unlock(lock);
   }
-  pthread_mutex_unlock(&magazines_lock);
-  for (tarn__lane *kept = magazine->lanes, *next = NULL; kept != NULL; kept = next) {
-    next = kept->next;
-    free(kept);
-  }
-  free(magazine);
+  destroy_magazine(magazine);
+}
+
+static void destroy_table(thread_table *table) {
+  if (table->previous != NULL) table->previous->next = table->next;
+  if (table->next != NULL) table->next->previous = table->previous;
+  if (all_tables == table) all_tables = table->next;
+  free(table);
 }
 
 void tarn__magazines_forget(tarn__caching *self) {
@@ -72,29 +89,27 @@ static bool has_exit_key;
 
 static void leave_pools(void *argument) {
   thread_table *table = argument;
-  for (uint64_t left = table->used; left != 0; left &= left - 1) {
-    discard(table->magazines[__builtin_ctzll(left)]);
-  }
+  pthread_mutex_lock(&magazines_lock);
+  while (table->used != 0) discard(table, (size_t)__builtin_ctzll(table->used));
   /* Another library's destructor may still free something: it then gets a fresh table, and this
    * runs once more. */
   current_table = NULL;
-  free(table);
+  destroy_table(table);
+  pthread_mutex_unlock(&magazines_lock);
 }
 
-static void make_exit_key(void) {
-  has_exit_key = pthread_key_create(&exit_key, leave_pools) == 0;
-}
-
-/* The thread's own table; NULL where nobody would hear of its exit. */
+/* The thread's own table; NULL where nobody would hear of its exit. With the lock. */
 static thread_table *make_table(void) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, make_exit_key);
+  if (!has_exit_key) has_exit_key = pthread_key_create(&exit_key, leave_pools) == 0;
   if (!has_exit_key) return NULL;
   thread_table *table = calloc(1, sizeof *table);
   if (table == NULL || pthread_setspecific(exit_key, table) != 0) {
     free(table);
     return NULL;
   }
+  table->next = all_tables;
+  if (table->next != NULL) table->next->previous = table;
+  all_tables = table;
   current_table = table;
   return table;
 }
@@ -141,20 +156,48 @@ tarn__magazine *tarn__magazine_of_caller(const tarn__caching *self) {
   return found != NULL && found->pool_id == self->id ? found : NULL;
 }
 
-tarn__magazine *tarn__magazine_of_thread(tarn__caching *self) {
-  tarn__magazine *found = tarn__magazine_of_caller(self);
-  if (found != NULL) return found;
+/* With the lock. */
+static tarn__magazine *come_in(tarn__caching *self) {
   thread_table *table = current_table != NULL ? current_table : make_table();
   if (table == NULL) return NULL;
   const size_t index = self->id % POOLS_MAX;
-  const uint64_t bit = UINT64_C(1) << index;
-  if ((table->used & bit) != 0) discard(table->magazines[index]);
-  table->magazines[index] = NULL;
-  table->used &= ~bit;
+  if (table->magazines[index] != NULL) discard(table, index);
   tarn__magazine *made = make_magazine(self);
   if (made == NULL) return NULL;
   attach(made);
   table->magazines[index] = made;
-  table->used |= bit;
+  table->used |= UINT64_C(1) << index;
   return made;
+}
+
+tarn__magazine *tarn__magazine_of_thread(tarn__caching *self) {
+  tarn__magazine *found = tarn__magazine_of_caller(self);
+  if (found != NULL) return found;
+  pthread_mutex_lock(&magazines_lock);
+  found = come_in(self);
+  pthread_mutex_unlock(&magazines_lock);
+  return found;
+}
+
+/* --- fork --- */
+
+void tarn__magazines_hold(void) {
+  pthread_mutex_lock(&magazines_lock);
+}
+
+void tarn__magazines_unhold(void) {
+  pthread_mutex_unlock(&magazines_lock);
+}
+
+void tarn__magazines_mend(void) {
+  for (thread_table *table = all_tables, *next = NULL; table != NULL; table = next) {
+    next = table->next;
+    if (table == current_table) continue;
+    for (; table->used != 0; table->used &= table->used - 1) {
+      tarn__magazine *magazine = table->magazines[__builtin_ctzll(table->used)];
+      if (!magazine->is_forgotten) detach(magazine);
+      destroy_magazine(magazine);
+    }
+    destroy_table(table);
+  }
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/fork.h"
 #include "alloc/status.h"
 #include "alloc/stream.h"
 
@@ -579,4 +580,31 @@ bool tarn__order_is_limbo(tarn__stamp stamp) {
 
 bool tarn__order_is_held(tarn__stamp stamp) {
   return stamp.ticket > load(&timeline_of(stamp.slot)->held_above) && !tarn__order_is_seen(stamp);
+}
+
+/* --- fork --- */
+
+void tarn__order_hold(void) {
+  pthread_mutex_lock(&order_lock);
+}
+
+void tarn__order_unhold(void) {
+  pthread_mutex_unlock(&order_lock);
+}
+
+/* The work enqueued by now is the parent's, and nothing of it touches the child's memory: all of it
+ * counts as seen. Fences stay until somebody looks. */
+void tarn__order_mend(void) {
+  const uint32_t count = atomic_load(&timeline_count);
+  for (uint32_t slot = 0; slot < count; slot++) {
+    tarn__timeline *timeline = timeline_of(slot);
+    timeline->recording = 0;
+    if (timeline->is_private) continue;
+    const tarn__stamp last = close_ticket(timeline);
+    raise_to(&timeline->seen, last.ticket);
+    /* The thread that was ending the stream is not there. */
+    if (timeline->state == TIMELINE_RETIRING) timeline->state = TIMELINE_RETIRED;
+  }
+  pthread_cond_init(&order_changed, NULL); /* it may remember threads that wait */
+  pthread_mutex_unlock(&order_lock);
 }

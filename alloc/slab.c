@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "alloc/fork.h"
 #include "alloc/thread_number.h"
 
 enum {
@@ -34,6 +35,22 @@ static tarn__slab_place *place_of(tarn__slab *slab, uintptr_t thread) {
 
 static bool is_own(const tarn__slab_place *place, uintptr_t thread) {
   return atomic_load_explicit(&place->thread, memory_order_relaxed) == thread;
+}
+
+/* Ranks before the locks of the slabs. */
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static tarn__slab *listed;
+
+/* Before the slab's lock is taken first. */
+static void enlist(tarn__slab *slab) {
+  if (atomic_load_explicit(&slab->is_listed, memory_order_acquire)) return;
+  pthread_mutex_lock(&list_lock);
+  if (!atomic_load_explicit(&slab->is_listed, memory_order_relaxed)) {
+    slab->next = listed;
+    listed = slab;
+    atomic_store_explicit(&slab->is_listed, true, memory_order_release);
+  }
+  pthread_mutex_unlock(&list_lock);
 }
 
 /* --- with the lock --- */
@@ -78,6 +95,7 @@ static bool claim(tarn__slab *slab, tarn__slab_place *place, uintptr_t thread) {
 
 static __attribute__((noinline)) void *take_locked(tarn__slab *slab, tarn__slab_place *place,
                                                    uintptr_t thread) {
+  enlist(slab);
   pthread_mutex_lock(&slab->lock);
   void *object = NULL;
   if (slab->free_list != NULL || grow(slab)) object = pop(&slab->free_list);
@@ -123,4 +141,34 @@ void tarn__slab_give(tarn__slab *slab, void *object) {
   }
   place->free_count++;
   push(&place->free_list, object);
+}
+
+/* --- fork --- */
+
+void tarn__slab_hold(void) {
+  pthread_mutex_lock(&list_lock);
+  for (tarn__slab *slab = listed; slab != NULL; slab = slab->next) pthread_mutex_lock(&slab->lock);
+}
+
+void tarn__slab_unhold(void) {
+  for (tarn__slab *slab = listed; slab != NULL; slab = slab->next) {
+    pthread_mutex_unlock(&slab->lock);
+  }
+  pthread_mutex_unlock(&list_lock);
+}
+
+/* The other threads were not stopped: what lies in their lists may be in use or half linked, and is
+ * not taken again. */
+void tarn__slab_mend(void) {
+  const uintptr_t thread = tarn__thread_number();
+  for (tarn__slab *slab = listed; slab != NULL; slab = slab->next) {
+    for (size_t index = 0; index < TARN__SLAB_PLACES; index++) {
+      tarn__slab_place *place = &slab->places[index];
+      if (is_own(place, thread)) continue;
+      place->free_list = NULL;
+      place->free_count = 0;
+      atomic_store_explicit(&place->thread, 0, memory_order_relaxed);
+    }
+  }
+  tarn__slab_unhold();
 }

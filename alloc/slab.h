@@ -29,6 +29,8 @@ typedef struct tarn__slab {
   void *chunks;
   pthread_key_t exit_key; /* tells of a thread's end */
   bool has_exit_key;
+  _Atomic bool is_listed; /* of all slabs that were used, for fork */
+  struct tarn__slab *next;
   tarn__slab_place places[TARN__SLAB_PLACES];
 } tarn__slab;
 

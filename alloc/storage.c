@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "alloc/fork.h"
 #include "alloc/order.h"
 #include "alloc/slab.h"
 #include "alloc/stamps.h"
@@ -28,6 +29,14 @@ struct tarn_storage {
 
 /* One for all blobs: noting a use takes a few nanoseconds. */
 static pthread_mutex_t use_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void tarn__storage_hold(void) {
+  pthread_mutex_lock(&use_lock);
+}
+
+void tarn__storage_unhold(void) {
+  pthread_mutex_unlock(&use_lock);
+}
 
 static const uint64_t ONE_STRONG = 1;
 static const uint64_t ONE_WEAK = UINT64_C(1) << 32;

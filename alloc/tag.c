@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "alloc/fork.h"
 #include "alloc/magazine.h"
 
 enum { PLACE_COUNT = 2 * TARN_TAGS_MAX }; /* a power of two, at most half full */
@@ -81,4 +82,12 @@ uint32_t tarn_tag_current(void) {
 
 const char *tarn_tag_name(uint32_t tag) {
   return tag < TARN_TAGS_MAX ? names[tag] : "";
+}
+
+void tarn__tag_hold(void) {
+  pthread_mutex_lock(&name_lock);
+}
+
+void tarn__tag_unhold(void) {
+  pthread_mutex_unlock(&name_lock);
 }

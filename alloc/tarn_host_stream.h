@@ -14,7 +14,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_host_stream_create(tarn_stream **stream
 
 /* A queue with one worker thread. Copies and callbacks run there in order; enqueueing allocates a
  * queue node and can fail with TARN_OUT_OF_MEMORY. The last release returns at once; the thread
- * finishes what is queued and goes. All signals are blocked in the thread. */
+ * finishes what is queued and goes. All signals are blocked in the thread. In a child of fork the
+ * queue is empty, and a thread of the child's begins with the first call. */
 TARN_API TARN_NODISCARD tarn_status tarn_worker_stream_create(tarn_stream **stream);
 
 #ifdef __cplusplus

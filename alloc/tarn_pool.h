@@ -17,8 +17,16 @@
  *    waited for, searched again, and idle memory was given back before. So an allocation may wait
  *    for streams, and must not be made by a host function of one that uses the pool's memory.
  *
- * After fork, a child may not use pools that another thread of the parent was using, nor wait for
- * the parent's worker streams: it has neither their locks' owners nor their threads.
+ * A child of fork may use the pools of host memory that it finds, whatever other threads of the
+ * parent were doing with them at that moment; fork waits for nothing but their short locks. Blocks
+ * that were lent out are so in the child, in its copy of the memory. What threads kept for
+ * themselves is the pool's again. Work that was enqueued on streams counts as passed, for it is the
+ * parent's (alloc/tarn_stream.h). A call to a provider that was under way in another thread is
+ * taken for one that did not happen, or did, whichever is safe: at worst the child never sees that
+ * memory again. Pools of a device's or of pinned memory answer TARN_UNAVAILABLE when they are asked
+ * for some; freeing, statistics and the release of handles work, and take nothing from the parent.
+ * A function that a pool calls (of a provider, of a budget's pressure) may fork, but its child must
+ * not return from it: exec or _exit there.
  */
 #ifndef TARN_POOL_H
 #define TARN_POOL_H

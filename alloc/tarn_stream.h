@@ -16,6 +16,10 @@
  *    it through a pool (tarn_pool_note_use) or wait.
  * 5. Releasing the last reference of a stream lets the work already enqueued finish. Storages and
  *    pools that used a stream may hold references of their own.
+ * 6. A child of fork has nobody who works for the parent's streams. Whatever was enqueued by
+ *    then is neither run there nor waited for, and all fences have passed; what it was to write,
+ *    its arguments and jobs are lost to the child. A worker stream works again in the child, with a
+ *    thread that begins at the first call; streams of a device answer TARN_UNAVAILABLE.
  */
 #ifndef TARN_STREAM_H
 #define TARN_STREAM_H

@@ -4,10 +4,9 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "alloc/tarn_maintenance.h"
+#include "tests/support/child.h"
 
 enum { WINDOW = 8000 };
 
@@ -298,12 +297,6 @@ static void pools_come_and_go_under_the_thread(void **state) {
 }
 
 /* --- the end of the process, and its child --- */
-
-static int exit_code_of(pid_t child) {
-  int how = 0;
-  assert_int_equal(waitpid(child, &how, 0), child);
-  return WIFEXITED(how) ? WEXITSTATUS(how) : 1000 + WTERMSIG(how);
-}
 
 static told at_exit;
 

@@ -122,41 +122,7 @@ static tarn_status use_pool_over_pool(void) {
   return use_pool(make_over_pool, make_worker, 4 << 20);
 }
 
-static bool give_nothing(void *context, const tarn_pressure *pressure) {
-  (void)context;
-  (void)pressure;
-  return false;
-}
-
 /* Two pools share a budget that is too small for both. */
-static tarn_status use_budgets(void) {
-  const tarn_budget_options limit = {.struct_size = sizeof limit, .limit_bytes = 4 << 20};
-  tarn_budget *budget = NULL;
-  tarn_provider *provider = NULL;
-  tarn_pool *pools[2] = {NULL};
-  bool is_listening = false;
-  tarn_status status = TARN_OK;
-  TRY(tarn_budget_create(&limit, &budget));
-  TRY(tarn_budget_add_pressure(budget, give_nothing, NULL));
-  is_listening = true;
-  TRY(make_pages(&provider));
-  const tarn_caching_options options = {.struct_size = sizeof options, .budget = budget};
-  TRY(tarn_caching_pool_create(provider, &options, &pools[0]));
-  TRY(tarn_caching_pool_create(provider, &options, &pools[1]));
-  TRY(tarn_caching_pool_reserve(pools[0], 4 << 20));
-  for (int index = 0; index < 4; index++) {
-    void *block = NULL;
-    TRY(tarn_pool_alloc(pools[index % 2], 3 << 20, NULL, &block));
-    assert_ok(tarn_pool_free(pools[index % 2], block, NULL));
-  }
-done:
-  for (int index = 0; index < 2; index++) tarn_pool_release(pools[index]);
-  if (is_listening) assert_ok(tarn_budget_remove_pressure(budget, give_nothing, NULL));
-  tarn_provider_release(provider);
-  tarn_budget_release(budget);
-  return status;
-}
-
 static tarn_status drop_text(void *context, const char *text, size_t text_bytes) {
   (void)context;
   (void)text;
