@@ -75,7 +75,7 @@ struct tarn__caching {
   tarn_pool *closing;     /* no handle may be left: the pool ends with its last block */
   bool has_ended;         /* it has given up its reference to itself */
   size_t obtaining_bytes; /* charged, and not reserved yet */
-  bool is_left_behind;    /* in a child of fork: its memory is the parent's device's */
+  bool is_left_behind;    /* in a child of fork: its memory is the parent's alone */
   tarn__caching *next;    /* of all; under the lock of caching_fork.c */
   tarn__caching *previous;
 };
@@ -154,6 +154,8 @@ tarn_status tarn__caching_decay(void *context, uint64_t now_ns, size_t *released
 /* caching_fork.c: a pool that is whole; and one that is about to end. Without the lock. */
 void tarn__caching_enlist(tarn__caching *self);
 void tarn__caching_delist(tarn__caching *self);
+/* Whether a child of fork gets none of the pool's memory; false for a pool of another kind. */
+bool tarn__caching_is_of_process(const tarn_pool *pool);
 /* TARN_UNAVAILABLE, and words for it, where the pool is left behind; else TARN_OK. */
 tarn_status tarn__caching_check_process(const tarn__caching *self);
 

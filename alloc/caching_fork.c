@@ -15,6 +15,7 @@
  * lent out: the child may have addresses of it. */
 #include "alloc/fork.h"
 #include "alloc/magazine.h"
+#include "alloc/status.h"
 
 /* Ranks before all locks of pools and magazines. */
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -39,8 +40,20 @@ void tarn__caching_delist(tarn__caching *self) {
 tarn_status tarn__caching_check_process(const tarn__caching *self) {
   if (!self->is_left_behind) return TARN_OK;
   return tarn_fail(TARN_UNAVAILABLE,
-                   "pool %s: after a fork the memory of device type %d is the parent process's",
-                   tarn_budget_name(self->budget), (int)self->machine->device.type);
+                   "pool %s: after a fork its memory is the parent process's alone",
+                   tarn_budget_name(self->budget));
+}
+
+static bool is_of_process(const tarn__caching *self) {
+  return self->machine->device.type != TARN_DEVICE_CPU ||
+         (self->machine->flags & TARN_PROVIDER_OF_PROCESS) != 0;
+}
+
+bool tarn__caching_is_of_process(const tarn_pool *pool) {
+  const tarn_error before = *tarn_last_error();
+  const tarn__caching *self = tarn__caching_of(pool);
+  if (self == NULL) tarn__error_restore(&before); /* no failure: another kind */
+  return self != NULL && is_of_process(self);
 }
 
 void tarn__caching_hold(void) {
@@ -95,7 +108,7 @@ static void mend(tarn__caching *self) {
   self->busy_count = 0;
   self->giving_count = 0;
   pthread_cond_init(&self->settled, NULL); /* it may remember threads that wait */
-  self->is_left_behind |= self->machine->device.type != TARN_DEVICE_CPU;
+  self->is_left_behind |= is_of_process(self);
 }
 
 void tarn__caching_mend(void) {

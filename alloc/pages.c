@@ -58,6 +58,9 @@ static tarn_status pages_attributes(void *context, tarn_provider_attributes *att
   attributes->granularity_bytes = self->granularity_bytes;
   attributes->alignment_bytes = self->can_reserve ? self->granularity_bytes : self->page_bytes;
   attributes->flags = TARN_PROVIDER_ZEROED | (self->can_reserve ? TARN_PROVIDER_RESERVES : 0);
+  /* Of shared pages a child gets the same ones. Explicit ones it gets as copies when it writes, and
+   * where the system has none left for that the kernel ends it. */
+  if (is_shared(self) || self->page_bytes != 0) attributes->flags |= TARN_PROVIDER_OF_PROCESS;
   return TARN_OK;
 }
 

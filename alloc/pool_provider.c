@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "alloc/caching.h"
+
 static const size_t DEFAULT_GRANULARITY_BYTES = (size_t)64 << 10;
 static const size_t DEFAULT_ALIGNMENT_BYTES = 256;
 
@@ -20,6 +22,7 @@ static tarn_status over_pool_attributes(void *context, tarn_provider_attributes 
   attributes->granularity_bytes = self->granularity_bytes;
   attributes->alignment_bytes = self->alignment_bytes;
   attributes->flags = TARN_PROVIDER_ORDERED;
+  if (tarn__caching_is_of_process(self->upstream)) attributes->flags |= TARN_PROVIDER_OF_PROCESS;
   return TARN_OK;
 }
 

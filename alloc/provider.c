@@ -43,7 +43,8 @@ static tarn_status check_ops(const tarn_provider_ops *ops) {
 
 static tarn_status check_attributes(const tarn_provider_ops *ops,
                                     const tarn_provider_attributes *attributes) {
-  const uint32_t known = TARN_PROVIDER_ZEROED | TARN_PROVIDER_RESERVES | TARN_PROVIDER_ORDERED;
+  const uint32_t known = TARN_PROVIDER_ZEROED | TARN_PROVIDER_RESERVES | TARN_PROVIDER_ORDERED |
+                         TARN_PROVIDER_OF_PROCESS;
   if (!tarn_is_power_of_two(attributes->granularity_bytes) ||
       !tarn_is_power_of_two(attributes->alignment_bytes)) {
     return tarn_fail(TARN_INVALID_ARGUMENT,

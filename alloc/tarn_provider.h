@@ -31,6 +31,9 @@ enum {
   TARN_PROVIDER_ZEROED = 1u << 0,   /* fresh memory, committed or allocated, reads as zero */
   TARN_PROVIDER_RESERVES = 1u << 1, /* reserve, commit and decommit work */
   TARN_PROVIDER_ORDERED = 1u << 2,  /* alloc_ordered hands memory out in the order of a stream */
+  /* A child of fork has no copy of the memory, but the parent's own, or none for certain: pools
+   * lend none of it there. So it is with all memory that is not TARN_DEVICE_CPU, said or not. */
+  TARN_PROVIDER_OF_PROCESS = 1u << 3,
 };
 
 typedef struct tarn_provider_attributes {

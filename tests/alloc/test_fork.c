@@ -10,6 +10,8 @@
 #include "alloc/slab.h"
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_pages.h"
+#include "alloc/tarn_pool_provider.h"
 #include "tests/support/child.h"
 #include "tests/support/manual_stream.h"
 
@@ -312,6 +314,42 @@ static void a_child_gets_no_memory_of_a_device(void **state) {
   tarn_pool_release(pool);
 }
 
+static int find_shared_memory_gone(tarn_pool *pool, tarn_pool *upper, void *block) {
+  void *none = NULL;
+  CHECK(tarn_pool_alloc(pool, 5000, NULL, &none) == TARN_UNAVAILABLE && none == NULL);
+  CHECK(tarn_pool_alloc(upper, 5000, NULL, &none) == TARN_UNAVAILABLE && none == NULL);
+  CHECK(tarn_pool_free(upper, block, NULL) == TARN_OK);
+  tarn_pool_release(upper);
+  tarn_pool_release(pool);
+  return 0;
+}
+
+/* Both processes would write the same bytes. */
+static void a_child_gets_no_memory_that_it_shares(void **state) {
+  (void)state;
+  const tarn_pages_options shared = {.struct_size = sizeof shared, .flags = TARN_PAGES_SHARED};
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  tarn_pool *upper = NULL;
+  assert_ok(tarn_pages_provider_create(&shared, &provider));
+  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
+  tarn_provider_release(provider);
+  assert_ok(tarn_pool_provider_create(pool, NULL, &provider));
+  assert_ok(tarn_caching_pool_create(provider, NULL, &upper));
+  tarn_provider_release(provider);
+  give(pool, take(pool, 5000, NULL), NULL);
+  give(upper, take(upper, 5000, NULL), NULL);
+  void *block = take(upper, 5000, NULL);
+  memset(block, 3, 5000);
+  const pid_t child = fork();
+  if (child == 0) _exit(find_shared_memory_gone(pool, upper, block));
+  assert_int_equal(exit_code_of(child), 0);
+  for (int i = 0; i < 5000; i++) assert_int_equal(((char *)block)[i], 3);
+  give(upper, block, NULL);
+  tarn_pool_release(upper);
+  tarn_pool_release(pool);
+}
+
 static int use_in_child(tarn_pool *pool) {
   for (size_t size_bytes = 1; size_bytes < MIB; size_bytes *= 3) {
     void *block = NULL;
@@ -354,6 +392,7 @@ int main(void) {
       cmocka_unit_test(a_childs_streams_have_nothing_to_do_and_work),
       cmocka_unit_test(a_child_takes_no_object_that_a_thread_may_have_been_linking),
       cmocka_unit_test(a_child_gets_no_memory_of_a_device),
+      cmocka_unit_test(a_child_gets_no_memory_that_it_shares),
       cmocka_unit_test(a_grandchild_can_do_as_much),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,7 +188,7 @@ static void attributes_are_the_pools(void **state) {
   assert_int_equal(attributes->granularity_bytes, 1024);
   assert_int_equal(attributes->alignment_bytes, 4096);
   assert_int_equal(attributes->device.type, TARN_DEVICE_CUDA);
-  assert_int_equal(attributes->flags, TARN_PROVIDER_ORDERED);
+  assert_int_equal(attributes->flags, TARN_PROVIDER_ORDERED | TARN_PROVIDER_OF_PROCESS);
   void *block = NULL;
   void *kept = take(lower, 256, NULL);
   assert_ok(tarn_provider_alloc(provider, 1024, &block));
