@@ -6,6 +6,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* --- fork --- */
+
+/* How often the process was forked to get here. */
+static _Atomic uint32_t generation;
+
+static void begin_generation(void) {
+  atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
+}
+
+static void watch_forks(void) {
+  (void)pthread_atfork(NULL, NULL, begin_generation);
+}
+
+bool tarn__cuda_is_left_behind(const tarn_cuda *cuda) {
+  return cuda->generation != atomic_load_explicit(&generation, memory_order_relaxed);
+}
+
+tarn_status tarn__cuda_check_process(const tarn_cuda *cuda) {
+  if (!tarn__cuda_is_left_behind(cuda)) return TARN_OK;
+  return tarn_fail(TARN_UNAVAILABLE,
+                   "after a fork the CUDA driver and its memory are the parent process's");
+}
+
 /* --- life --- */
 
 static tarn_status init_device(tarn_cuda *cuda, int32_t index) {
@@ -54,6 +77,8 @@ tarn_status tarn_cuda_open(const tarn_cuda_options *options, tarn_cuda **cuda) {
                      sizeof *options, options->struct_size);
   }
 
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, watch_forks);
   tarn__driver driver;
   tarn_status status = tarn__driver_load(options->driver_path, &driver);
   if (status != TARN_OK) return status;
@@ -69,6 +94,7 @@ tarn_status tarn_cuda_open(const tarn_cuda_options *options, tarn_cuda **cuda) {
     goto fail;
   }
   atomic_init(&made->reference_count, 1);
+  made->generation = atomic_load_explicit(&generation, memory_order_relaxed);
   made->driver = driver;
   made->driver_version = version;
   made->device_count = device_count;
@@ -103,6 +129,10 @@ void tarn_cuda_release(tarn_cuda *cuda) {
   if (cuda == NULL) return;
   /* Release pairs with acquire: all use in other threads happens before the end. */
   if (atomic_fetch_sub_explicit(&cuda->reference_count, 1, memory_order_acq_rel) != 1) return;
+  if (tarn__cuda_is_left_behind(cuda)) { /* the driver's own are the parent's to give back */
+    free(cuda);
+    return;
+  }
   for (int32_t i = 0; i < cuda->device_count; i++) {
     tarn__cuda_device *device = &cuda->devices[i];
     tarn__cuda_drop_events(cuda, i);
@@ -123,6 +153,8 @@ tarn_status tarn__cuda_context(tarn_cuda *cuda, int32_t device, CUcontext *conte
     return tarn_fail(TARN_INVALID_ARGUMENT, "there is no CUDA device %d, only %d of them",
                      (int)device, (int)cuda->device_count);
   }
+  const tarn_status status = tarn__cuda_check_process(cuda);
+  if (status != TARN_OK) return status;
   tarn__cuda_device *self = &cuda->devices[device];
   *context = atomic_load_explicit(&self->context, memory_order_acquire);
   if (*context != NULL) return TARN_OK;
@@ -144,6 +176,8 @@ tarn_status tarn__cuda_context(tarn_cuda *cuda, int32_t device, CUcontext *conte
 
 tarn_status tarn__cuda_enter(tarn_cuda *cuda, CUcontext context, tarn__cuda_scope *scope) {
   *scope = (tarn__cuda_scope){.cuda = cuda};
+  const tarn_status status = tarn__cuda_check_process(cuda);
+  if (status != TARN_OK) return status;
   CUresult result = cuda->driver.CtxGetCurrent(&scope->previous);
   if (result != CUDA_SUCCESS) {
     return tarn__cuda_status(&cuda->driver, result, "cuCtxGetCurrent", "the thread's context");

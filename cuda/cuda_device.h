@@ -32,6 +32,7 @@ struct tarn_cuda {
   int32_t device_count;
   atomic_size_t pinned_bytes; /* page-locked by tarn; host_register.h */
   tarn__seams seams;
+  uint32_t generation; /* of the process that opened it: cuda_device.c */
   tarn__cuda_device devices[];
 };
 
@@ -43,6 +44,12 @@ typedef struct tarn__cuda_scope {
   bool is_relaxed;
   CUstreamCaptureMode previous_mode;
 } tarn__cuda_scope;
+
+/* In a child of fork, for what the parent opened. No lock of it may be taken then, for the thread
+ * that holds it may not be there, and the driver would refuse every call. */
+bool tarn__cuda_is_left_behind(const tarn_cuda *cuda);
+/* TARN_UNAVAILABLE, and words for it, where that is so; else TARN_OK. */
+TARN_NODISCARD tarn_status tarn__cuda_check_process(const tarn_cuda *cuda);
 
 /* The device's primary context, retained now where it was not yet. TARN_INVALID_ARGUMENT where
  * there is no such device. */

@@ -28,6 +28,10 @@ static tarn_status take_event(tarn_cuda *cuda, int32_t device, tarn__cuda_event 
 
 static void give_event(tarn_cuda *cuda, int32_t device, tarn__cuda_event *event) {
   tarn__cuda_device *self = &cuda->devices[device];
+  if (tarn__cuda_is_left_behind(cuda)) {
+    free(event);
+    return;
+  }
   pthread_mutex_lock(&self->event_lock);
   event->next = self->idle_events;
   self->idle_events = event;

@@ -259,6 +259,8 @@ static tarn_status refuse_unknown(const tarn__driver_pool *self, const void *add
 
 static tarn_status pool_free(void *context, void *address, tarn_stream *stream) {
   tarn__driver_pool *self = context;
+  /* The parent's memory: all that there is to do is to forget it. */
+  if (tarn__cuda_is_left_behind(self->cuda)) return TARN_OK;
   pthread_mutex_lock(&self->lock);
   tarn__pool_block *block = tarn__pool_blocks_remove(&self->live, address);
   pthread_mutex_unlock(&self->lock);
@@ -283,6 +285,8 @@ static tarn_status pool_free(void *context, void *address, tarn_stream *stream) 
 
 static tarn_status pool_note_use(void *context, void *address, tarn_stream *stream) {
   tarn__driver_pool *self = context;
+  const tarn_status there = tarn__cuda_check_process(self->cuda);
+  if (there != TARN_OK) return there;
   pthread_mutex_lock(&self->lock);
   tarn__pool_block *block = tarn__pool_blocks_find(self->live, address);
   const bool is_noted = block != NULL && tarn__pool_block_note(block, stream);
@@ -361,7 +365,7 @@ static void destroy_native(tarn__driver_pool *self) {
 static void pool_destroy(void *context) {
   tarn__driver_pool *self = context;
   destroy_native(self);
-  tarn__driver_pool_drop_pendings(self);
+  if (!tarn__cuda_is_left_behind(self->cuda)) tarn__driver_pool_drop_pendings(self);
   tarn_stream_release(self->host_stream);
   tarn_stream_release(self->join_stream);
   pthread_mutex_destroy(&self->lock);

@@ -6,8 +6,13 @@
  * order that CUDA's rules allow; tarn_cuda_is_simulated tells.
  *
  * tarn works in each device's primary context, retained at the device's first use and for as long
- * as the tarn_cuda lives, and leaves the calling thread's current context as it found it. In a
- * child of fork every call that needs the driver answers TARN_UNAVAILABLE, as CUDA itself does.
+ * as the tarn_cuda lives, and leaves the calling thread's current context as it found it.
+ *
+ * In a child of fork what the parent opened and made is of no use: every call that needs the driver
+ * answers TARN_UNAVAILABLE, and so do allocations from pools of device and pinned memory, though
+ * they have some at hand. Freeing such memory and releasing the handles is allowed, calls no driver
+ * and takes nothing from the parent. Whether the child can open CUDA anew is the driver's to say: it
+ * cannot once the parent has.
  */
 #ifndef TARN_CUDA_H
 #define TARN_CUDA_H

@@ -135,13 +135,15 @@ static tarn_status provider_reserve(void *context, size_t size_bytes, void **add
 
 static tarn_status provider_commit(void *context, void *address, size_t size_bytes) {
   virtual_provider *self = context;
+  tarn_status status = tarn__cuda_check_process(self->cuda);
+  if (status != TARN_OK) return status;
   if (!tarn__granules_flip(&self->granules, address, size_bytes, /*to_used=*/true)) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
                      "%zu bytes at %p are outside of what was reserved, or committed already",
                      size_bytes, address);
   }
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
+  status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status == TARN_OK) {
     status = map_memory(self, (CUdeviceptr)(uintptr_t)address, size_bytes);
     tarn__cuda_leave(&scope);
@@ -153,12 +155,14 @@ static tarn_status provider_commit(void *context, void *address, size_t size_byt
 
 static tarn_status provider_decommit(void *context, void *address, size_t size_bytes) {
   virtual_provider *self = context;
+  tarn_status status = tarn__cuda_check_process(self->cuda);
+  if (status != TARN_OK) return status;
   if (!tarn__granules_flip(&self->granules, address, size_bytes, /*to_used=*/false)) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "%zu bytes at %p are not committed throughout",
                      size_bytes, address);
   }
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
+  status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status == TARN_OK) {
     status = unmap_memory(self, (CUdeviceptr)(uintptr_t)address, size_bytes);
     tarn__cuda_leave(&scope);
@@ -184,13 +188,15 @@ static tarn_status unmap_range(const virtual_provider *self, const tarn__granule
 static tarn_status provider_release(void *context, void *address, size_t size_bytes) {
   virtual_provider *self = context;
   const tarn__driver *driver = &self->cuda->driver;
+  tarn_status status = tarn__cuda_check_process(self->cuda);
+  if (status != TARN_OK) return status;
   tarn__granule_range *range = tarn__granules_remove(&self->granules, address, size_bytes);
   if (range == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "%zu bytes at %p are no whole range of this provider",
                      size_bytes, address);
   }
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
+  status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status == TARN_OK) {
     status = unmap_range(self, range);
     if (status == TARN_OK) {
