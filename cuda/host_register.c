@@ -21,8 +21,10 @@ static tarn_status check_attribute(const tarn_cuda *cuda, CUdevice_attribute att
 }
 
 tarn_status tarn__host_register_check(const tarn_cuda *cuda, bool is_read_only) {
-  tarn_status status = check_attribute(cuda, CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED,
-                                       "does not register host memory that it did not allocate");
+  tarn_status status = tarn__cuda_check_process(cuda);
+  if (status != TARN_OK) return status;
+  status = check_attribute(cuda, CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED,
+                           "does not register host memory that it did not allocate");
   if (status == TARN_OK) {
     status = check_attribute(cuda, CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM,
                              "sees registered host memory at other addresses than the CPU does");

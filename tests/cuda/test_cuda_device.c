@@ -134,7 +134,11 @@ static void a_forked_child_gets_a_defined_error(void **state) {
   if (child == 0) {
     void *address = NULL;
     const tarn_status status = tarn_provider_alloc(pinned.provider, pinned.size_bytes, &address);
-    _exit(status == TARN_UNAVAILABLE && address == NULL ? 0 : 1 + (int)status);
+    if (status != TARN_UNAVAILABLE || address != NULL) _exit(1 + (int)status);
+    if (tarn_last_error()->native_call != NULL) _exit(100); /* the driver was asked */
+    tarn_cuda_release(cuda); /* of two references, so that the provider's is the last */
+    tarn_provider_release(pinned.provider);
+    _exit(0);
   }
   int ended = -1;
   assert_int_equal(waitpid(child, &ended, 0), child);

@@ -1,5 +1,6 @@
 /* test_pin.c: memory of somebody else's, page-locked for a while. */
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/cuda/pinned_fixture.h"
@@ -215,6 +216,34 @@ static void a_blob_that_cannot_be_pinned_is_not_taken(void **state) {
   munmap(self.bytes, BYTES);
 }
 
+static int pin_in_child(tarn_cuda *cuda, tarn_cuda_pin *pin, unsigned char *bytes) {
+  tarn_cuda_pin *other = (tarn_cuda_pin *)&other;
+  if (tarn_cuda_pin_create(cuda, bytes + 4096, 1, 0, &other) != TARN_UNAVAILABLE) return 1;
+  if (other != NULL || tarn_last_error()->native_call != NULL) return 2;
+  tarn_cuda_pin_destroy(pin);
+  bytes[0] = 8;
+  return 0;
+}
+
+static void a_child_of_fork_pins_nothing(void **state) {
+  tarn_cuda *cuda = *state;
+  unsigned char *bytes = map_bytes();
+  const size_t before_bytes = pinned_bytes_now();
+  tarn_cuda_pin *pin = NULL;
+  OK(tarn_cuda_pin_create(cuda, bytes, 4096, 0, &pin));
+  const pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) _exit(pin_in_child(cuda, pin, bytes));
+  int ended = -1;
+  assert_int_equal(waitpid(child, &ended, 0), child);
+  assert_true(WIFEXITED(ended));
+  assert_int_equal(WEXITSTATUS(ended), 0);
+  assert_int_equal(bytes[0], 7);
+  tarn_cuda_pin_destroy(pin);
+  assert_int_equal(pinned_bytes_now(), before_bytes);
+  munmap(bytes, BYTES);
+}
+
 int run_pin_tests(void) {
   const struct CMUnitTest pin_tests[] = {
       cmocka_unit_test(pages_of_the_caller_are_pinned_for_a_while),
@@ -224,6 +253,7 @@ int run_pin_tests(void) {
       cmocka_unit_test(a_pin_beyond_what_one_call_takes_has_a_seam),
       cmocka_unit_test(a_wrapped_blob_is_unpinned_behind_its_last_copy),
       cmocka_unit_test(a_blob_that_cannot_be_pinned_is_not_taken),
+      cmocka_unit_test(a_child_of_fork_pins_nothing),
   };
   return cmocka_run_group_tests(pin_tests, fixture_setup, fixture_teardown);
 }

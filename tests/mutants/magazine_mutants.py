@@ -77,9 +77,9 @@ plant(
     "smaller_block_from_the_same_bin",
     "a bin holds several sizes, and any of them is handed out",
     "alloc/magazine_fast.h",
-    "  const size_t more_bytes = block->size_bytes - size_bytes; /* of a smaller one wraps round */\n",
+    "  const size_t more_bytes = block->size_bytes - size_bytes;",
     "  const size_t more_bytes =\n"
-    "      block->size_bytes > size_bytes ? block->size_bytes - size_bytes : 0;\n",
+    "      block->size_bytes > size_bytes ? block->size_bytes - size_bytes : 0;",
     first="test_magazine",
     piece="bin_changed_between_alloc_and_free",
 )

@@ -97,9 +97,8 @@ plant(
     "refused_commit_stays_marked",
     "a range that got no memory counts as committed, and can never be again",
     "cuda/virtual_provider.c",
-    "  if (status != TARN_OK) flip_addresses(self, address, size_bytes, /*to_mapped=*/false);\n"
-    "  return status;\n",
-    "  return status;\n",
+    "    tarn__granules_flip(&self->granules, address, size_bytes, /*to_used=*/false);\n",
+    "",
     first="test_cuda",
     piece="wake_half_done_on_a_device",
 )
