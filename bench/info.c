@@ -17,6 +17,34 @@ const char info_help[] =
     "\n"
     "  --json FILE  also write it as JSON: {\"machine\": {...}, \"results\": []}\n";
 
+static const char *kind_name(tarn_memory_kind kind) {
+  switch (kind) {
+    case TARN_MEMORY_DRAM:
+      return " DRAM";
+    case TARN_MEMORY_HBM:
+      return " HBM";
+    case TARN_MEMORY_CXL:
+      return " CXL";
+    case TARN_MEMORY_NVM:
+      return " NVM";
+    case TARN_MEMORY_GPU:
+      return " GPU";
+    case TARN_MEMORY_UNKNOWN:
+      break;
+  }
+  return "";
+}
+
+static void print_room(const tarn_topology *topology, int32_t node) {
+  tarn_node_room room = {.struct_size = sizeof room};
+  if (tarn_topology_room(topology, node, &room) != TARN_OK) return;
+  printf(" (%.1f free", (double)room.free_bytes / (1 << 30));
+  if (room.limit_bytes != SIZE_MAX) {
+    printf(", %.1f of the limit left", (double)room.room_bytes / (1 << 30));
+  }
+  printf(")");
+}
+
 static void print_nodes(const machine_info *machine) {
   tarn_topology *topology = NULL;
   if (tarn_topology_create(NULL, &topology) != TARN_OK) {
@@ -26,8 +54,11 @@ static void print_nodes(const machine_info *machine) {
   printf("nodes      %d\n", machine->node_count);
   for (int32_t i = 0; i < machine->node_count; i++) {
     const tarn_node_info *node = &machine->nodes[i];
-    printf("  node %-3d %7.1f GiB, %d processing units", node->node,
-           (double)node->capacity_bytes / (1 << 30), node->cpu_count);
+    printf("  node %-3d %7.1f GiB%s", node->node, (double)node->capacity_bytes / (1 << 30),
+           kind_name(node->memory_kind));
+    print_room(topology, node->node);
+    printf(", tier %d, %d processing units%s", node->tier, node->cpu_count,
+           node->is_memory_only ? " near, none its own" : "");
     if (node->bandwidth_mib_per_s > 0) {
       printf(", %llu MiB/s", (unsigned long long)node->bandwidth_mib_per_s);
     }
@@ -51,6 +82,17 @@ static void print_nodes(const machine_info *machine) {
   tarn_topology_release(topology);
 }
 
+/* As the driver says, or the topology where the driver does not. */
+static void print_nearest_node(const tarn_cuda_device_info *gpu) {
+  int32_t node = gpu->host_node;
+  tarn_topology *topology = NULL;
+  if (node < 0 && tarn_topology_create(NULL, &topology) == TARN_OK) {
+    if (tarn_topology_node_of_pci(topology, gpu->pci_bus_id, &node) != TARN_OK) node = -1;
+    tarn_topology_release(topology);
+  }
+  if (node >= 0) printf(", near node %d", node);
+}
+
 static void print_gpus(const machine_info *machine) {
   if (machine->driver_version == 0) {
     printf("driver     none\n");
@@ -64,7 +106,7 @@ static void print_gpus(const machine_info *machine) {
            gpu->name, (double)gpu->total_bytes / (1 << 30), (double)gpu->free_bytes / (1 << 30),
            gpu->compute_capability_major, gpu->compute_capability_minor, gpu->multiprocessor_count,
            gpu->pci_bus_id);
-    if (gpu->host_node >= 0) printf(", near node %d", gpu->host_node);
+    print_nearest_node(gpu);
     printf("\n           virtual memory %s, memory pools %s\n",
            gpu->has_virtual_memory ? "yes" : "no", gpu->has_memory_pools ? "yes" : "no");
   }

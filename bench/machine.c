@@ -188,8 +188,10 @@ static void write_nodes(const machine_info *machine, FILE *file) {
     const tarn_node_info *node = &machine->nodes[i];
     fprintf(file, "%s{\"node\": %d, \"capacity_bytes\": %zu, \"cpu_count\": %d, ",
             i == 0 ? "" : ", ", node->node, node->capacity_bytes, node->cpu_count);
-    fprintf(file, "\"bandwidth_mib_per_s\": %llu, \"latency_ns\": %llu}",
+    fprintf(file, "\"bandwidth_mib_per_s\": %llu, \"latency_ns\": %llu, ",
             (unsigned long long)node->bandwidth_mib_per_s, (unsigned long long)node->latency_ns);
+    fprintf(file, "\"memory_kind\": %d, \"tier\": %d, \"is_memory_only\": %s}",
+            (int)node->memory_kind, node->tier, node->is_memory_only ? "true" : "false");
   }
   fputs("]", file);
 }

@@ -175,6 +175,9 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(machine["cpu_count"], os.cpu_count())
         self.assertGreater(machine["memory_bytes"], 1 << 20)
         self.assertGreaterEqual(len(machine["nodes"]), 1)
+        self.assertIn(0, [node["tier"] for node in machine["nodes"]])
+        for node in machine["nodes"]:
+            self.assertRegex(done.stdout, rf"node {node['node']} .* tier {node['tier']}, ")
         self.assertGreaterEqual(len(machine["capabilities"]), 8)
         for capability in machine["capabilities"]:
             self.assertIn(capability["name"], done.stdout)
