@@ -11,6 +11,7 @@ import magazine_mutants
 import npy_mutants
 import order_mutants
 import pinned_mutants
+import placement_mutants
 import planting
 import pool_mutants
 import storage_mutants
@@ -24,6 +25,7 @@ TABLE = [
     *order_mutants.TABLE,
     *heap_mutants.TABLE,
     *magazine_mutants.TABLE,
+    *placement_mutants.TABLE,
     *pool_mutants.TABLE,
     *transpose_mutants.TABLE,
     *user_mutants.TABLE,
@@ -91,6 +93,13 @@ PROGRAMS = """
     test_element
     test_accessor
     test_tensor_text
+    test_topology_nodes
+    test_topology_near
+    test_topology_best
+    test_topology_room
+    test_placement
+    test_placement_bind
+    test_placement_stripes
     test_museum
     test_museum_cuda
     test_caching_programs
