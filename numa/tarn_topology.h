@@ -58,9 +58,9 @@ typedef struct tarn_node_info {
   uint64_t bandwidth_mib_per_s; /* as the firmware tells; 0 where it does not */
   uint64_t latency_ns;
   tarn_memory_kind memory_kind; /* as hwloc knows it */
-  /* 0 is the fastest. hwloc's own tiers (2.10 and later) where every node has one; otherwise by
-   * kind (HBM; DRAM and unknown; CXL; NVM; GPU), and inside of a kind by bandwidth: a node with
-   * less than 9/10 of a tier's best begins the next. Where nothing is told there is one tier. */
+  /* 0 is the fastest: by kind (HBM; DRAM and unknown; CXL; NVM; GPU), and inside of a kind by
+   * bandwidth: a node with less than 9/10 of a tier's best begins the next. Where nothing is told
+   * there is one tier. */
   int32_t tier;
   /* No processor is its own: the kernel says so, or, where the topology is not this machine's, all
    * that are near to it are near to nodes with lower numbers too. */

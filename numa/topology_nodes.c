@@ -113,15 +113,6 @@ static int32_t speed_of_kind(tarn_memory_kind kind) {
   return 4;
 }
 
-static bool has_tiers_of_hwloc(tarn_topology *topology) {
-  for (int32_t i = 0; i < topology->node_count; ++i) {
-    const char *text = hwloc_obj_get_info_by_name(topology->nodes[i].object, "MemoryTier");
-    if (text == NULL) return false;
-    topology->nodes[i].info.tier = (int32_t)strtol(text, NULL, 10);
-  }
-  return true;
-}
-
 /* The node that is fastest among those without a tier: by kind, then by bandwidth. */
 static tarn_node_info *fastest_unranked(tarn_topology *topology) {
   tarn_node_info *fastest = NULL;
@@ -138,8 +129,9 @@ static tarn_node_info *fastest_unranked(tarn_topology *topology) {
   return fastest;
 }
 
+/* Not by hwloc's own tiers: its releases before 2.10 have none, and later ones put what they do not
+ * know before HBM. */
 void tarn__topology_rank_tiers(tarn_topology *topology) {
-  if (has_tiers_of_hwloc(topology)) return;
   for (int32_t i = 0; i < topology->node_count; ++i) topology->nodes[i].info.tier = -1;
   int32_t tier = 0;
   tarn_node_info first = {0}; /* of the tier */
