@@ -124,7 +124,7 @@ static bool sum_pages(uintptr_t start, uintptr_t end, page_sums *sums) {
 tarn_status tarn_pages_resident(const void *address, size_t size_bytes, size_t *resident_bytes) {
   if (resident_bytes == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "resident_bytes is NULL");
   *resident_bytes = 0;
-  uintptr_t start, end;
+  uintptr_t start = 0, end = 0;
   const tarn_status status = whole_pages(address, size_bytes, &start, &end);
   if (status != TARN_OK) return status;
   page_sums sums = {0};
@@ -231,7 +231,7 @@ tarn_status tarn_pages_inspect(const void *address, size_t size_bytes, tarn_page
                      sizeof *state);
   }
   *state = (tarn_pages_state){.struct_size = sizeof *state};
-  uintptr_t start, end;
+  uintptr_t start = 0, end = 0;
   tarn_status status = whole_pages(address, size_bytes, &start, &end);
   if (status != TARN_OK) return status;
   tarn_pages_state found = *state;

@@ -117,11 +117,12 @@ static void try_nodes(machine_info *machine) {
   add_capability(machine, "topology", tarn_topology_create(NULL, &topology));
   if (topology != NULL) {
     const int32_t node = machine->node_count > 0 ? machine->nodes[0].node : 0;
+    const tarn_node_options options = tarn_node_options_on(node);
     add_capability(machine, "node provider",
-                   tarn_node_provider_create(topology, node, NULL, &provider));
-    const tarn_node_pool_options options = {.struct_size = sizeof options, .node = node};
+                   tarn_node_provider_create(topology, &options, &provider));
+    const tarn_node_pool_options pool_options = {.struct_size = sizeof pool_options, .node = node};
     add_capability(machine, "node pool (jemalloc)",
-                   tarn_node_pool_create(topology, &options, &pool));
+                   tarn_node_pool_create(topology, &pool_options, &pool));
   }
   tarn_pool_release(pool);
   tarn_provider_release(provider);

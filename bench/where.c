@@ -101,7 +101,8 @@ static tarn_status open_pages(where_place *where, tarn_provider **provider) {
     const tarn_status status = tarn_topology_create(NULL, &where->topology);
     if (status != TARN_OK) return status;
   }
-  return tarn_node_provider_create(where->topology, where->node, NULL, provider);
+  const tarn_node_options options = tarn_node_options_on(where->node);
+  return tarn_node_provider_create(where->topology, &options, provider);
 }
 
 static tarn_status open_host(where_place *where) {

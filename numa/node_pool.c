@@ -528,9 +528,9 @@ static tarn_status make_provider(tarn_topology *topology, const tarn_node_pool_o
     tarn_provider_retain(*provider);
     return TARN_OK;
   }
-  const tarn_pages_options pages = {.struct_size = sizeof pages,
-                                    .granularity_bytes = (size_t)sysconf(_SC_PAGESIZE)};
-  return tarn_node_provider_create(topology, options->node, &pages, provider);
+  tarn_node_options pages = tarn_node_options_on(options->node);
+  pages.granularity_bytes = (size_t)sysconf(_SC_PAGESIZE);
+  return tarn_node_provider_create(topology, &pages, provider);
 }
 
 static uint32_t arena_count_of(const tarn_node_pool_options *options) {

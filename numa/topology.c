@@ -193,23 +193,3 @@ tarn_status tarn__topology_check_node(const tarn_topology *topology, int32_t nod
   if (info != NULL) *info = topology->nodes[index].info;
   return TARN_OK;
 }
-
-tarn_status tarn__topology_bind(const tarn_topology *topology, int32_t node, void *address,
-                                size_t size_bytes) {
-  hwloc_bitmap_t nodeset = hwloc_bitmap_alloc();
-  if (nodeset == NULL || hwloc_bitmap_only(nodeset, (unsigned)node) != 0) {
-    hwloc_bitmap_free(nodeset);
-    return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a set of nodes");
-  }
-  const int result =
-      hwloc_set_area_membind(topology->hwloc, address, size_bytes, nodeset, HWLOC_MEMBIND_BIND,
-                             HWLOC_MEMBIND_BYNODESET | HWLOC_MEMBIND_STRICT);
-  const int error = errno;
-  hwloc_bitmap_free(nodeset);
-  if (result == 0) return TARN_OK;
-  /* A container may forbid the call. Where there is one node, all memory is on it all the same. */
-  if (topology->node_count == 1 && (error == EPERM || error == ENOSYS)) return TARN_OK;
-  return tarn_fail_native(error == ENOMEM ? TARN_OUT_OF_MEMORY : TARN_SYSTEM_ERROR,
-                          "hwloc_set_area_membind", error, "binding %zu bytes to node %d: %s",
-                          size_bytes, node, strerror(error));
-}

@@ -57,8 +57,4 @@ tarn_status tarn__topology_from(const tarn_topology *topology, int32_t node, int
 tarn_status tarn__topology_check_node(const tarn_topology *topology, int32_t node,
                                       tarn_node_info *info);
 
-/* Binds the range strictly to `node`; what is in it already stays where it is. */
-tarn_status tarn__topology_bind(const tarn_topology *topology, int32_t node, void *address,
-                                size_t size_bytes);
-
 #endif

@@ -122,7 +122,7 @@ static void threads_are_as_many_as_asked_and_as_pay_off(void **state) {
   assert_ok(tarn_touch(range, size_bytes, &options));
   assert_int_equal(started_count, 3); /* and the calling thread */
   started_count = 0;
-  assert_ok(tarn_touch(range, (size_t)16 << 20, &options)); /* two chunks */
+  assert_ok(tarn_touch(range, (size_t)16 << 20, &options)); /* enough for two */
   assert_int_equal(started_count, 1);
   started_count = 0;
   options = by(1);

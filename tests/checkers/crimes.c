@@ -58,7 +58,8 @@ static tarn_status make_on_node(tarn_pool **pool) {
   tarn_node_info info = {.struct_size = sizeof info};
   tarn_status status = tarn_topology_create(NULL, &topology);
   if (status == TARN_OK) status = tarn_topology_node(topology, 0, &info);
-  if (status == TARN_OK) status = tarn_node_provider_create(topology, info.node, NULL, &provider);
+  const tarn_node_options on_node = tarn_node_options_on(info.node);
+  if (status == TARN_OK) status = tarn_node_provider_create(topology, &on_node, &provider);
   tarn_topology_release(topology);
   return make_caching(status, provider, pool);
 }

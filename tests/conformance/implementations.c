@@ -56,7 +56,8 @@ static tarn_status make_fixed(tarn_provider **provider) {
 }
 
 /* The first or last node of this machine, as a provider or as a pool. */
-static tarn_status make_on_node(bool is_last, tarn_provider **provider, tarn_pool **pool) {
+static tarn_status make_on_node(bool is_last, uint32_t flags, size_t page_bytes,
+                                tarn_provider **provider, tarn_pool **pool) {
   tarn_topology *topology = NULL;
   tarn_node_info info = {.struct_size = sizeof info};
   tarn_status status = tarn_topology_create(NULL, &topology);
@@ -66,20 +67,49 @@ static tarn_status make_on_node(bool is_last, tarn_provider **provider, tarn_poo
                                   : tarn_topology_node(topology, is_last ? last : 0, &info);
   }
   if (status == TARN_OK) {
-    const tarn_node_pool_options options = {.struct_size = sizeof options, .node = info.node};
-    status = provider != NULL ? tarn_node_provider_create(topology, info.node, NULL, provider)
-                              : tarn_node_pool_create(topology, &options, pool);
+    tarn_node_options options = tarn_node_options_on(info.node);
+    options.flags = flags;
+    options.page_bytes = page_bytes;
+    const tarn_node_pool_options pool_options = {.struct_size = sizeof pool_options,
+                                                 .node = info.node};
+    status = provider != NULL ? tarn_node_provider_create(topology, &options, provider)
+                              : tarn_node_pool_create(topology, &pool_options, pool);
   }
   tarn_topology_release(topology);
   return status;
 }
 
 static tarn_status make_node(tarn_provider **provider) {
-  return make_on_node(/*is_last=*/false, provider, NULL);
+  return make_on_node(/*is_last=*/false, 0, 0, provider, NULL);
 }
 
 static tarn_status make_last_node(tarn_provider **provider) {
-  return make_on_node(/*is_last=*/true, provider, NULL);
+  return make_on_node(/*is_last=*/true, 0, 0, provider, NULL);
+}
+
+static tarn_status make_shared_node(tarn_provider **provider) {
+  return make_on_node(/*is_last=*/false, TARN_PAGES_SHARED, 0, provider, NULL);
+}
+
+static tarn_status make_locked_node(tarn_provider **provider) {
+  return make_on_node(/*is_last=*/false, TARN_PAGES_LOCK | TARN_PAGES_POPULATE, 0, provider, NULL);
+}
+
+static tarn_status make_explicit_node(tarn_provider **provider) {
+  return make_on_node(/*is_last=*/false, 0, 2 << 20, provider, NULL);
+}
+
+/* Strictly on all of this machine's nodes in turn. */
+static tarn_status make_interleaved_nodes(tarn_provider **provider) {
+  tarn_topology *topology = NULL;
+  tarn_node_options options = {.struct_size = sizeof options};
+  options.placement.struct_size = sizeof options.placement;
+  options.placement.kind = TARN_PLACEMENT_INTERLEAVE;
+  options.placement.flags = TARN_PLACEMENT_STRICT;
+  tarn_status status = tarn_topology_create(NULL, &topology);
+  if (status == TARN_OK) status = tarn_node_provider_create(topology, &options, provider);
+  tarn_topology_release(topology);
+  return status;
 }
 
 static tarn_status make_cuda_device(tarn_provider **provider) {
@@ -158,6 +188,10 @@ const implementation provider_implementations[] = {
     {.name = "fixed", .make_provider = make_fixed},
     {.name = "node", .make_provider = make_node},
     {.name = "last node", .make_provider = make_last_node},
+    {.name = "shared node", .make_provider = make_shared_node},
+    {.name = "locked node", .make_provider = make_locked_node},
+    {.name = "explicit node", .make_provider = make_explicit_node},
+    {.name = "interleaved nodes", .make_provider = make_interleaved_nodes},
     {.name = "cuda device", .make_provider = make_cuda_device},
     {.name = "cuda virtual", .make_provider = make_cuda_virtual},
     {.name = "cuda pinned", .make_provider = make_cuda_pinned},
@@ -203,11 +237,11 @@ static tarn_status make_caching_last_node(tarn_pool **pool) {
 }
 
 static tarn_status make_jemalloc_node(tarn_pool **pool) {
-  return make_on_node(/*is_last=*/false, NULL, pool);
+  return make_on_node(/*is_last=*/false, 0, 0, NULL, pool);
 }
 
 static tarn_status make_jemalloc_last_node(tarn_pool **pool) {
-  return make_on_node(/*is_last=*/true, NULL, pool);
+  return make_on_node(/*is_last=*/true, 0, 0, NULL, pool);
 }
 
 static tarn_status make_caching_cuda_device(tarn_pool **pool) {

@@ -354,7 +354,8 @@ static tarn_status use_node(void) {
   tarn_status status = TARN_OK;
   TRY(tarn_topology_create(NULL, &topology));
   TRY(first_node(topology, &node));
-  TRY(tarn_node_provider_create(topology, node, NULL, &options.provider));
+  const tarn_node_options on_node = tarn_node_options_on(node);
+  TRY(tarn_node_provider_create(topology, &on_node, &options.provider));
   TRY(tarn_node_pool_create(topology, &options, &pool));
   for (int index = 0; index < STREAM_COUNT; index++) TRY(make_worker(&streams[index]));
   for (int index = 0; index < 64; index++) {
