@@ -14,7 +14,7 @@ const char bench_help[] =
     "Measures tarn beside its rivals, in turn in one process, and verifies the results.\n"
     "\n"
     "  alloc     allocate and free of one size, churn over many, storages; against malloc and a\n"
-    "            private jemalloc (host memory)\n"
+    "            private jemalloc (host memory); first touch by two threads against one\n"
     "  view      views of a tensor value and a wrapped blob; against copying the value\n"
     "  copy      copies of host memory of every kind, with one thread; against memcpy of as many\n"
     "            bytes; 2threads: against one thread\n"
