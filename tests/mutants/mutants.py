@@ -9,6 +9,7 @@ import heap_mutants
 import layout_mutants
 import magazine_mutants
 import npy_mutants
+import numa_mutants
 import order_mutants
 import pinned_mutants
 import placement_mutants
@@ -37,6 +38,7 @@ TABLE = [
     *convert_mutants.TABLE,
     *values_mutants.TABLE,
     *layout_mutants.TABLE,
+    *numa_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -105,6 +107,13 @@ PROGRAMS = """
     test_caching_programs
     test_provider_conformance
     test_pool_conformance
+    test_shadow
+    test_used_blocks
+    test_held_blocks
+    test_arena
+    test_front
+    test_node_pool
+    test_node_pool_life
     test_cuda
     sim_programs --seed 1 --count 40 --seconds 300
 """

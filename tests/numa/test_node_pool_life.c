@@ -251,7 +251,7 @@ static void settings_of_the_processs_jemalloc_are_not_read(void **state) {
     dup2(ends[1], STDOUT_FILENO);
     dup2(ends[1], STDERR_FILENO);
     setenv("MALLOC_CONF",
-           "bogus:1,stats_print:true,confirm_conf:true,abort_conf:true,dirty_decay_ms:0,"
+           "bogus:1,stats_print:true,confirm_conf:true,dirty_decay_ms:0,"
            "narenas:7,retain:false,junk:true,background_thread:true,tcache_max:4096",
            1);
     execl("/proc/self/exe", "test_node_pool_life", "use", (char *)NULL);
