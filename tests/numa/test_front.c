@@ -1,6 +1,7 @@
 /* test_front.c: what threads keep is theirs alone, is counted, and goes back when it has to. */
 #include "numa/front.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -91,24 +92,65 @@ static void the_block_freed_last_is_lent_first(void **state) {
 
 static void a_front_keeps_no_more_than_its_share(void **state) {
   (void)state;
-  enum { BLOCKS = 200 };
-  const size_t sizes[] = {64, 20000, 300000, 3 << 20};
-  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
-    place self;
-    begin(&self);
-    tarn__front *front = tarn__front_of_thread(&self.fronts);
-    void *blocks[BLOCKS];
-    for (size_t j = 0; j < BLOCKS; ++j) assert_non_null(blocks[j] = lend(front, sizes[i]));
-    (void)settle(&self.fronts);
-    const size_t share_bytes = tarn__count_load(&self.fronts.allocated_sum) / 8;
-    const size_t most_bytes = (share_bytes > 1 << 20 ? share_bytes : 1 << 20) + sizes[i] * 5 / 4;
-    for (size_t j = 0; j < BLOCKS; ++j) {
-      assert_true(take_back(front, blocks[j]));
+  enum { CLASSES = 20, OF_A_CLASS = 8 };
+  place self;
+  begin(&self);
+  tarn__front *front = tarn__front_of_thread(&self.fronts);
+  void *blocks[CLASSES][OF_A_CLASS];
+  const unsigned first_class = tarn__class_of(256 << 10);
+  for (unsigned i = 0; i < CLASSES; ++i) {
+    const size_t block_bytes = tarn__class_bytes(first_class + i);
+    for (size_t j = 0; j < OF_A_CLASS; ++j) {
+      assert_non_null(blocks[i][j] = lend(front, block_bytes));
+    }
+  }
+  (void)settle(&self.fronts);
+  const size_t most_bytes = tarn__count_load(&self.fronts.allocated_sum) / 8 +
+                            tarn__class_bytes(first_class + CLASSES - 1);
+  for (unsigned i = 0; i < CLASSES; ++i) {
+    for (size_t j = 0; j < OF_A_CLASS; ++j) {
+      assert_true(take_back(front, blocks[i][j]));
       assert_true(tarn__count_load(&front->kept_bytes) <= most_bytes);
     }
-    assert_true(tarn__count_load(&front->kept_bytes) > 0);
-    end(&self);
   }
+  assert_true(tarn__count_load(&front->kept_bytes) > 0);
+  end(&self);
+}
+
+typedef struct closer {
+  tarn__fronts *fronts;
+  atomic_bool *has_closed;
+} closer;
+
+static void *close_fronts(void *argument) {
+  const closer *self = argument;
+  pthread_mutex_lock(&self->fronts->lock);
+  tarn__fronts_close(self->fronts);
+  atomic_store(self->has_closed, true);
+  tarn__fronts_open(self->fronts);
+  pthread_mutex_unlock(&self->fronts->lock);
+  return NULL;
+}
+
+static void whoever_closes_waits_for_the_thread_inside(void **state) {
+  (void)state;
+  enum { TURNS = 2000 }; /* in which it could be over if it did not wait */
+  place self;
+  begin(&self);
+  tarn__front *front = tarn__front_of_thread(&self.fronts);
+  atomic_bool has_closed = false;
+  closer other = {&self.fronts, &has_closed};
+  assert_true(tarn__front_enter_slowly(front));
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, close_fronts, &other), 0);
+  while (atomic_load(&front->closed) % TARN__FRONT_NEEDS_FENCE == 0 && !has_closed) sched_yield();
+  for (int turn = 0; turn < TURNS; ++turn) sched_yield();
+  const bool was_over = atomic_load(&has_closed);
+  tarn__front_leave(front);
+  pthread_join(thread, NULL);
+  assert_false(was_over);
+  assert_true(has_closed);
+  end(&self);
 }
 
 static void *use_and_end(void *argument) {
@@ -261,6 +303,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_block_freed_last_is_lent_first),
       cmocka_unit_test(a_front_keeps_no_more_than_its_share),
+      cmocka_unit_test(whoever_closes_waits_for_the_thread_inside),
       cmocka_unit_test(a_front_ends_with_its_thread),
       cmocka_unit_test(without_a_cache_of_jemallocs_a_front_works),
       cmocka_unit_test(draining_reaches_a_thread_that_never_comes_back),

@@ -148,6 +148,34 @@ static void pass_gate(void *argument) {
   pthread_mutex_unlock(gate);
 }
 
+static void a_block_of_a_kept_class_is_held_for_the_stream_that_uses_it(void **state) {
+  (void)state;
+  tarn_pool *pool = make_pool();
+  tarn_stream *stream = NULL;
+  assert_int_equal(tarn_worker_stream_create(&stream), TARN_OK);
+  pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+  const size_t sizes[] = {100, 100000};
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
+    void *block = NULL, *again = NULL;
+    assert_int_equal(tarn_pool_alloc(pool, sizes[i], NULL, &block), TARN_OK);
+    assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_OK); /* the thread keeps such now */
+    pthread_mutex_lock(&gate);
+    assert_int_equal(tarn_pool_alloc(pool, sizes[i], NULL, &block), TARN_OK);
+    assert_int_equal(tarn_stream_call(stream, pass_gate, &gate), TARN_OK);
+    assert_int_equal(tarn_pool_note_use(pool, (char *)block + sizes[i] / 2, stream), TARN_OK);
+    assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_OK);
+    assert_int_equal(tarn_pool_alloc(pool, sizes[i], NULL, &again), TARN_OK);
+    assert_ptr_not_equal(again, block);
+    assert_true(stats_of(pool).active_bytes >= 2 * sizes[i]);
+    pthread_mutex_unlock(&gate);
+    assert_int_equal(tarn_pool_free(pool, again, NULL), TARN_OK);
+    assert_int_equal(tarn_stream_synchronize(stream), TARN_OK);
+    assert_int_equal(stats_of(pool).active_bytes, 0);
+  }
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
 static void a_held_block_is_lent_again_once_its_stream_has_passed(void **state) {
   (void)state;
   tarn_pool *pool = make_pool();
@@ -283,6 +311,14 @@ static void peaks_are_those_of_the_calls(void **state) {
   stats = stats_of(pool);
   assert_int_equal(stats.requested_bytes_peak, 20000);
   assert_int_equal(stats.allocated_bytes_peak, 20480);
+  /* Both are kept by the thread now: that they are lent at once, nobody is told. */
+  assert_int_equal(tarn_pool_alloc(pool, 20000, NULL, &blocks[0]), TARN_OK);
+  assert_int_equal(tarn_pool_alloc(pool, 1000, NULL, &blocks[1]), TARN_OK);
+  assert_int_equal(tarn_pool_free(pool, blocks[0], NULL), TARN_OK);
+  assert_int_equal(tarn_pool_free(pool, blocks[1], NULL), TARN_OK);
+  stats = stats_of(pool);
+  assert_int_equal(stats.requested_bytes_peak, 21000);
+  assert_int_equal(stats.allocated_bytes_peak, 20480 + 1024);
   tarn_pool_release(pool);
 }
 
@@ -455,6 +491,7 @@ int main(void) {
       cmocka_unit_test(what_a_window_did_not_need_goes_back),
       cmocka_unit_test(memory_is_kept_until_it_is_trimmed),
       cmocka_unit_test(more_than_the_machine_has_is_out_of_memory),
+      cmocka_unit_test(a_block_of_a_kept_class_is_held_for_the_stream_that_uses_it),
       cmocka_unit_test(a_held_block_is_lent_again_once_its_stream_has_passed),
   };
   return cmocka_run_group_tests(tests, load_topology, release_topology);
