@@ -18,7 +18,7 @@ plant(
     "numa/front.h",
     "  const bool is_kept = found.requested_bytes != 0 && !found.is_used &&\n",
     "  const bool is_kept = found.requested_bytes != 0 &&\n",
-    first="test_pool_conformance",
+    first="test_node_pool",
 )
 plant(
     "front_keeps_all",
@@ -51,7 +51,7 @@ plant(
     "a peak that a thread has reached alone is not seen",
     "numa/front.c",
     "  if ((ptrdiff_t)(high - front->allocated_high) > 0) front->allocated_high = high;\n",
-    "",
+    "  (void)high;\n",
     first="test_node_pool",
 )
 plant(
