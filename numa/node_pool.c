@@ -565,7 +565,12 @@ static tarn_status make_handle(node_pool *self, const tarn_node_pool_options *op
                              .destroy = pool_destroy,
                              .close = pool_close,
                              .decay = pool_decay};
-  return tarn_pool_create(&ops, self, &self->handle);
+  tarn_pool *handle = NULL;
+  const tarn_status status = tarn_pool_create(&ops, self, &handle);
+  pthread_mutex_lock(&all_lock); /* find_pool may be looking */
+  self->handle = handle;
+  pthread_mutex_unlock(&all_lock);
+  return status;
 }
 
 tarn_status tarn_node_pool_create(tarn_topology *topology, const tarn_node_pool_options *options,

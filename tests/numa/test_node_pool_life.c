@@ -140,6 +140,57 @@ static void a_forked_child_waits_for_no_stream_of_its_parents(void **state) {
   tarn_pool_release(pool);
 }
 
+static void *keep_and_park(void *argument) {
+  void **pool_and_barrier = argument;
+  void *block = NULL;
+  for (size_t size_bytes = 64; size_bytes < 1 << 20; size_bytes *= 2) {
+    if (tarn_pool_alloc(pool_and_barrier[0], size_bytes, NULL, &block) != TARN_OK) return argument;
+    if (tarn_pool_free(pool_and_barrier[0], block, NULL) != TARN_OK) return argument;
+  }
+  pthread_barrier_wait(pool_and_barrier[1]);
+  pthread_barrier_wait(pool_and_barrier[1]);
+  return NULL;
+}
+
+/* In the child: all of it goes, and the pool ends. */
+static int give_back_in_child(tarn_pool *pool) {
+  if (stats_of(pool).reserved_bytes == 0) return 1;
+  if (tarn_pool_trim(pool, 0, NULL) != TARN_OK) return 2;
+  if (stats_of(pool).reserved_bytes != 0) return 3;
+  if (stats_of(pool).alloc_count != stats_of(pool).free_count) return 4;
+  tarn_pool_release(pool);
+  return 0;
+}
+
+static void a_forked_child_gives_back_what_other_threads_kept(void **state) {
+  (void)state;
+#if defined(__SANITIZE_THREAD__)
+  skip(); /* as below */
+#endif
+  tarn_pool *pool = make_pool();
+  pthread_barrier_t barrier;
+  pthread_barrier_init(&barrier, NULL, 2);
+  void *pool_and_barrier[2] = {pool, &barrier};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, keep_and_park, pool_and_barrier), 0);
+  pthread_barrier_wait(&barrier);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    _exit(give_back_in_child(pool));
+  }
+  int result = -1;
+  const bool has_ended = child > 0 && waitpid(child, &result, 0) == child;
+  pthread_barrier_wait(&barrier);
+  void *failed = NULL;
+  pthread_join(thread, &failed);
+  assert_true(has_ended);
+  assert_int_equal(result, 0);
+  assert_null(failed);
+  pthread_barrier_destroy(&barrier);
+  tarn_pool_release(pool);
+}
+
 static void a_forked_child_may_use_the_pool(void **state) {
   (void)state;
 #if defined(__SANITIZE_THREAD__)
@@ -297,6 +348,7 @@ int main(int argument_count, char **arguments) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_block_may_be_freed_by_another_thread),
       cmocka_unit_test(a_forked_child_waits_for_no_stream_of_its_parents),
+      cmocka_unit_test(a_forked_child_gives_back_what_other_threads_kept),
       cmocka_unit_test(a_forked_child_may_use_the_pool),
       cmocka_unit_test(the_last_block_ends_the_pool_whoever_frees_it),
       cmocka_unit_test(threads_may_free_while_the_handle_goes),
