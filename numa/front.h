@@ -92,8 +92,8 @@ struct tarn__fronts {
   tarn__front *first;
   uint32_t closed_count;
   unsigned next_part;
-  tarn__fronts *next;           /* of the process's */
-  uint64_t alloc_count;          /* of threads that are gone, or have no front; under the lock */
+  tarn__fronts *next;   /* of the process's */
+  uint64_t alloc_count; /* of threads that are gone, or have no front; under the lock */
   uint64_t free_count;
   _Atomic size_t requested_sum; /* as far as it was published; and the most that it was */
   _Atomic size_t allocated_sum;
