@@ -252,6 +252,8 @@ static void a_block_that_is_none_is_refused(void **state) {
       [PINNED_GRANULES] = {TARN_INVALID_ARGUMENT, NULL},
   };
   for (pinned_origin origin = 0; origin < PINNED_ORIGINS; origin++) {
+    const bool is_registered = origin == PINNED_WHOLE || origin == PINNED_CHUNKS;
+    if (is_registered && fixture_sim_control() == NULL) continue; /* other drivers may take it */
     tarn_provider *provider = pinned_provider(*state, origin);
     void *address = NULL;
     OK(tarn_provider_alloc(provider, PINNED_GRANULE_BYTES, &address));

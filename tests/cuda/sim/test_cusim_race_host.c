@@ -44,6 +44,27 @@ static void the_cpu_may_not_write_what_a_copy_still_reads(void **state) {
   scene_close(&self);
 }
 
+static void copies_of_registered_memory_are_asynchronous(void **state) {
+  (void)state;
+  const scene self = scene_open();
+  static unsigned char bytes[BYTES];
+  CU(cuMemHostRegister(bytes, BYTES, CU_MEMHOSTREGISTER_PORTABLE));
+  CU(cuMemcpyHtoDAsync(self.block, bytes, BYTES, self.stream));
+  cusim_host_read(bytes, BYTES);
+  cusim_expect_no_race();
+  cusim_host_write(bytes, BYTES);
+  cusim_expect_race("cusim_host_write", "cuMemcpyHtoDAsync", "the host never waited for stream");
+  CU(cuStreamSynchronize(self.stream));
+  cusim_host_write(bytes, BYTES);
+  cusim_expect_no_race();
+  /* Taking the registration away is the end of all use, too. */
+  CU(cuMemcpyDtoHAsync(bytes, self.block, BYTES, self.stream));
+  cusim_drain();
+  CU(cuMemHostUnregister(bytes));
+  cusim_expect_race("cuMemHostUnregister", "cuMemcpyDtoHAsync", "has not waited since");
+  scene_close(&self);
+}
+
 static void staged_bytes_are_free_when_the_call_returns(void **state) {
   (void)state;
   const scene self = scene_open();
@@ -292,6 +313,7 @@ static void many_streams_come_and_go(void **state) {
 int run_cusim_race_host_tests(void) {
   const struct CMUnitTest cusim_race_host_tests[] = {
       CUSIM_TEST(the_cpu_may_not_write_what_a_copy_still_reads),
+      CUSIM_TEST(copies_of_registered_memory_are_asynchronous),
       CUSIM_TEST(staged_bytes_are_free_when_the_call_returns),
       CUSIM_TEST(copies_that_block_order_the_host),
       CUSIM_TEST(a_host_function_is_in_the_order_of_its_stream),
