@@ -427,6 +427,18 @@ class CommandTest(unittest.TestCase):
         self.assertIn("order.refused_share.8streams.32MiB.0.15", results)
         self.expect_error(run("bench", "order", "--on", "host"), 1, "--on sim")
 
+    def test_pinned_memory_wastes_no_more_than_its_budget(self):
+        report = self.folder / "pin.json"
+        self.expect_fine(run("bench", "alloc", "--filter", "pin.waste", "--json", report))
+        results = {r["name"]: r for r in json.loads(report.read_text("utf-8"))["results"]}
+        # Counted, whatever the machine; powers of two are what it is measured against.
+        for name, most, least_of_powers in (("65GiB", 1.02, 1.9), ("over_1MiB", 1.02, 1.2),
+                                            ("below_1MiB", 1.125, 1.2)):
+            result = results[f"pin.waste.{name}"]
+            self.assertTrue(1 <= result["median"] <= most, result)
+            self.assertEqual(result["baseline"]["name"], "powers of two")
+            self.assertTrue(least_of_powers <= result["baseline"]["median"] <= 2, result)
+
     def test_filter_that_fits_nothing_is_an_error(self):
         self.expect_error(run("bench", "view", "--filter", "zebra"), 1, "zebra")
 
