@@ -12,6 +12,7 @@
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_staging.h"
+#include "tests/support/asleep.h"
 #include "tests/support/manual_stream.h"
 
 enum { SLOT_BYTES = 4096, RANGE_BYTES = 1 << 20 };
@@ -482,17 +483,25 @@ static void threads_that_wait_for_the_only_slot_all_get_it(void **state) {
   tarn_staging_release(shared_ring);
 }
 
+typedef struct waiting {
+  asleep_thread state;
+  tarn_status answer;
+} waiting;
+
 static void *wait_for_any(void *argument) {
+  waiting *self = argument;
   tarn_staging_slot slot;
-  *(tarn_status *)argument = tarn_staging_acquire(shared_ring, 0, &slot);
+  asleep_here(&self->state);
+  self->answer = tarn_staging_acquire(shared_ring, 0, &slot);
   tarn_staging_give_back(&slot);
+  asleep_done(&self->state);
   return NULL;
 }
 
 static void threads_that_wait_are_told_when_a_capture_has_the_last_slot(void **state) {
   (void)state;
   pthread_t threads[THREADS];
-  tarn_status answers[THREADS];
+  static waiting waits[THREADS];
   tarn_staging_slot slot;
   tarn_capture *capture;
   tarn_stream *stream = make_stream();
@@ -500,13 +509,14 @@ static void threads_that_wait_are_told_when_a_capture_has_the_last_slot(void **s
   assert_ok(tarn_capture_begin(stream, &capture));
   assert_ok(tarn_staging_acquire(shared_ring, 0, &slot));
   for (int i = 0; i < THREADS; i++) {
-    assert_int_equal(pthread_create(&threads[i], NULL, wait_for_any, &answers[i]), 0);
+    assert_int_equal(pthread_create(&threads[i], NULL, wait_for_any, &waits[i]), 0);
   }
+  for (int i = 0; i < THREADS; i++) asleep_wait(&waits[i].state);
   assert_ok(tarn_staging_mark(&slot, stream, 0));
   tarn_staging_give_back(&slot);
   for (int i = 0; i < THREADS; i++) {
     pthread_join(threads[i], NULL);
-    assert_int_equal(answers[i], TARN_NOT_READY);
+    assert_int_equal(waits[i].answer, TARN_NOT_READY);
   }
   assert_ok(tarn_capture_destroy(capture));
   tarn_stream_release(stream);

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-#include "alloc/tarn_staging.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "alloc/tarn_staging_file.h"
 #include "tests/faults/scenarios.h"
 #include "tests/support/open_cuda.h"
 
@@ -18,6 +21,21 @@ static tarn_status copy_there_and_back(tarn_stream *stream, void *far) {
   tarn_status status = tarn_stream_copy(stream, far, device, sent, host, BYTES);
   if (status == TARN_OK) status = tarn_stream_copy(stream, received, host, far, device, BYTES);
   if (status == TARN_OK) assert_memory_equal(received, sent, BYTES);
+  return status;
+}
+
+/* A file as long as the memory, there and back. */
+static tarn_status use_a_file(tarn_staging *staging, tarn_stream *stream, void *far) {
+  char name[] = "/tmp/tarn_faults_XXXXXX";
+  const tarn_device device = {TARN_DEVICE_CUDA, 0};
+  const int file = mkstemp(name);
+  assert_true(file >= 0);
+  unlink(name);
+  tarn_status status = tarn_staging_store(staging, stream, file, 0, far, device, BYTES);
+  if (status == TARN_OK) {
+    status = tarn_staging_load(staging, stream, file, 0, far, device, BYTES);
+  }
+  close(file);
   return status;
 }
 
@@ -40,6 +58,7 @@ tarn_status use_staging(void) {
   TRY(tarn_staging_create(pinned, &options, &staging));
   TRY(tarn_stream_set_staging(stream, staging));
   TRY(copy_there_and_back(stream, far));
+  TRY(use_a_file(staging, stream, far));
 done:
   tarn_staging_release(staging);
   if (stream != NULL) assert_ok(tarn_stream_synchronize(stream));

@@ -15,6 +15,7 @@ import pinned_mutants
 import placement_mutants
 import planting
 import pool_mutants
+import staging_mutants
 import storage_mutants
 import transpose_mutants
 import user_mutants
@@ -32,6 +33,7 @@ TABLE = [
     *user_mutants.TABLE,
     *pinned_mutants.TABLE,
     *storage_mutants.TABLE,
+    *staging_mutants.TABLE,
     *npy_mutants.TABLE,
     *dlpack_mutants.TABLE,
     *copy_mutants.TABLE,
@@ -67,6 +69,9 @@ PROGRAMS = """
     test_storage_reserve
     test_pool
     test_stream
+    test_staging
+    test_staging_copy
+    test_staging_file
     test_slab
     test_layout_view
     test_layout_dims
@@ -84,6 +89,8 @@ PROGRAMS = """
     test_float_formats
     test_convert
     test_copy_convert
+    test_copy_ring
+    test_npy_ring
     test_copy_rows
     test_copy_walk
     test_copy_threads

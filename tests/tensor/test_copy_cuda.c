@@ -5,6 +5,7 @@
  */
 #include "tests/support/test.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -320,6 +321,66 @@ static void a_pinned_tensor_is_read_in_place_behind_the_stream(void **state) {
   tarn_tensor_release(&near);
 }
 
+/* --- threads --- */
+
+enum { THREADS = 4, THREAD_ROUNDS = 40, THREAD_BYTES = 40000 };
+
+/* Sends bytes there and back on a stream of its own, which shares the ring of the others. */
+static void *send_and_fetch(void *argument) {
+  uint64_t random = 100 + (uint64_t)(uintptr_t)argument;
+  unsigned char *near = malloc(THREAD_BYTES);
+  tarn_staging *ring;
+  tarn_stream *own;
+  const char *wrong = NULL;
+  tarn_tensor far, host;
+  if (tarn_stream_staging(stream, /*reads_host=*/false, &ring) != TARN_OK || near == NULL ||
+      tarn_cuda_stream_create(cuda, 0, &own) != TARN_OK ||
+      (ring != NULL && tarn_stream_set_staging(own, ring) != TARN_OK) ||
+      tarn_tensor_create(pools[DEVICE], TARN_U8, 1, (int64_t[]){THREAD_BYTES}, own, &far) !=
+          TARN_OK) {
+    return (void *)(uintptr_t) "a thread has no stream or no memory";
+  }
+  const tarn_blob blob = {.struct_size = sizeof blob, .address = near, .size_bytes = THREAD_BYTES};
+  if (tarn_tensor_wrap(&blob, TARN_U8, 1, far.layout.shape, NULL, 0, &host) != TARN_OK) {
+    return (void *)(uintptr_t) "no tensor";
+  }
+  for (int round = 0; round < THREAD_ROUNDS && wrong == NULL; round++) {
+    const int64_t size = random_in(&random, 1, THREAD_BYTES);
+    const int fill = (int)random_in(&random, 0, 250);
+    tarn_tensor to = far, from = host;
+    memset(near, fill, THREAD_BYTES);
+    if (tarn_tensor_narrow(&to, 0, THREAD_BYTES - size, size) != TARN_OK ||
+        tarn_tensor_narrow(&from, 0, 0, size) != TARN_OK ||
+        tarn_tensor_copy(&to, &from, own, NULL) != TARN_OK) {
+      wrong = "a copy to the device failed";
+      break;
+    }
+    memset(near, 251, THREAD_BYTES); /* read already, or the copy is done */
+    if (tarn_tensor_copy(&from, &to, own, NULL) != TARN_OK) wrong = "a copy back failed";
+    for (int64_t i = 0; i < size && wrong == NULL; i++) {
+      if (near[i] != fill) wrong = "other bytes came back";
+    }
+  }
+  tarn_tensor_release(&host);
+  tarn_tensor_release(&far);
+  tarn_stream_release(own);
+  free(near);
+  return (void *)(uintptr_t)wrong;
+}
+
+static void threads_that_share_a_ring_get_their_own_bytes_back(void **state) {
+  (void)state;
+  pthread_t threads[THREADS];
+  for (uintptr_t i = 0; i < THREADS; i++) {
+    assert_int_equal(pthread_create(&threads[i], NULL, send_and_fetch, (void *)i), 0);
+  }
+  for (int i = 0; i < THREADS; i++) {
+    void *wrong;
+    pthread_join(threads[i], &wrong);
+    if (wrong != NULL) fail_msg("%s", (const char *)wrong);
+  }
+}
+
 int main(int argument_count, char **arguments) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(copies_between_all_places_equal_the_model),
@@ -330,6 +391,7 @@ int main(int argument_count, char **arguments) {
       cmocka_unit_test(a_walk_reads_ahead_and_writes_behind),
       cmocka_unit_test(a_device_tensor_is_filled_read_and_compared),
       cmocka_unit_test(a_pinned_tensor_is_read_in_place_behind_the_stream),
+      cmocka_unit_test(threads_that_share_a_ring_get_their_own_bytes_back),
   };
   driver_path = argument_count > 1 ? arguments[1] : NULL;
   const tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = driver_path};
