@@ -1,5 +1,5 @@
-/* test_cuda_fork.c: in a child of fork what is CUDA's is refused, and may be let go; the parent goes
- * on unharmed. */
+/* test_cuda_fork.c: in a child of fork what is CUDA's is refused, and may be let go; the parent
+ * goes on unharmed. */
 #include "tests/support/test.h"
 
 #include <pthread.h>

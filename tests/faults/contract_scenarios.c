@@ -3,6 +3,7 @@
 
 #include "alloc/tarn_budget.h"
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_fallback.h"
 #include "alloc/tarn_maintenance.h"
 #include "alloc/tarn_pages.h"
 #include "tests/faults/scenarios.h"
@@ -62,5 +63,21 @@ tarn_status use_maintenance(void) {
 done:
   tarn_pool_release(pool);
   tarn_maintenance_destroy(maintenance);
+  return status;
+}
+
+tarn_status use_fallback(void) {
+  tarn_fallback *fallback = NULL;
+  tarn_storage *storage = NULL;
+  tarn_pool *pool = NULL;
+  tarn_status status = TARN_OK;
+  TRY(make_pages_pool(&pool));
+  const tarn_fallback_choice only = {.struct_size = sizeof only, .name = "only", .pool = pool};
+  TRY(tarn_fallback_create(&only, 1, &fallback));
+  TRY(tarn_fallback_storage_create(fallback, 1 << 20, NULL, &storage, NULL));
+done:
+  tarn_storage_release(storage);
+  tarn_fallback_release(fallback);
+  tarn_pool_release(pool);
   return status;
 }

@@ -598,6 +598,7 @@ SCENARIO(bare_stream)
 SCENARIO(host_tensors)
 SCENARIO(growing_storage)
 SCENARIO(maintenance)
+SCENARIO(fallback)
 SCENARIO(dlpack)
 SCENARIO(npy_files)
 SCENARIO(node)
@@ -629,6 +630,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(host_tensors_survives),
       cmocka_unit_test(growing_storage_survives),
       cmocka_unit_test(maintenance_survives),
+      cmocka_unit_test(fallback_survives),
       cmocka_unit_test(dlpack_survives),
       cmocka_unit_test(npy_files_survives),
       cmocka_unit_test(node_survives),

@@ -23,7 +23,7 @@ enum { CHILD_HAS_THREADS = 1 };
 enum { CHILD_HAS_THREADS = 1 };
 #endif
 
-/* In a function that returns a child's exit code: 0 where all went well, else a hint at the line. */
+/* In a function that returns a child's exit code: 0 where all went well, else a hint at a line. */
 #define CHECK(condition) \
   if (!(condition)) return __LINE__ % 200 + 50
 
