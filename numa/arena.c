@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "numa/poison.h"
+#include "alloc/tarn_poison.h"
 #include "numa/shadow.h"
 
 /* Read last, so that nothing else that jemalloc reads can win over it.
@@ -121,12 +121,12 @@ static bool add_range(tarn__arena *arena, const arena_range *range) {
 static bool commit_pages(tarn__arena *arena, void *address, size_t size_bytes) {
   if (!add_committed(arena, size_bytes)) return false;
   count_call(arena);
-  ASAN_UNPOISON_MEMORY_REGION(address, size_bytes);
+  tarn_poison_lift(address, size_bytes);
   if (tarn_provider_commit(arena->provider, address, size_bytes) != TARN_OK) {
     subtract_committed(arena, size_bytes);
     return false;
   }
-  ASAN_POISON_MEMORY_REGION(address, size_bytes);
+  tarn_poison(address, size_bytes);
   return true;
 }
 
@@ -201,7 +201,7 @@ static bool commit(tarn__arena *arena, void *address, size_t size_bytes) {
 
 static bool decommit(tarn__arena *arena, void *address, size_t size_bytes) {
   if (!has_large_granules(arena)) return decommit_pages(arena, address, size_bytes);
-  ASAN_POISON_MEMORY_REGION(address, size_bytes);
+  tarn_poison(address, size_bytes);
   pthread_mutex_lock(&arena->granules_lock);
   (void)leave_granules(arena, address, size_bytes);
   pthread_mutex_unlock(&arena->granules_lock);
@@ -227,7 +227,7 @@ static bool add_granules(tarn__arena *arena, char *start, size_t size_bytes) {
 
 static void free_range(tarn__arena *arena, const arena_range *range) {
   tarn__shadow_destroy(range->shadow);
-  ASAN_UNPOISON_MEMORY_REGION(range->address, range->size_bytes);
+  tarn_poison_lift(range->address, range->size_bytes);
   count_call(arena);
   /* A refusal leaves the range lost; there is nobody to tell. */
   (void)!tarn_provider_free(arena->provider, range->address, range->size_bytes);

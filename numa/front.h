@@ -24,8 +24,8 @@
 
 #include <pthread.h>
 
+#include "alloc/tarn_poison.h"
 #include "numa/arena.h"
-#include "numa/poison.h"
 #include "numa/shadow.h"
 
 enum {
@@ -209,7 +209,7 @@ static inline bool tarn__front_enter(tarn__front *front) {
 static inline void tarn__front_lend(tarn__front *front, void *address, void *word,
                                     unsigned size_class, size_t requested_bytes) {
   tarn__slot_lend(word, size_class, requested_bytes);
-  ASAN_UNPOISON_MEMORY_REGION(address, requested_bytes);
+  tarn_poison_lend(address, requested_bytes);
   const size_t requested_sum = tarn__count_load(&front->requested_bytes) + requested_bytes;
   tarn__count_store(&front->requested_bytes, requested_sum);
   if (!tarn__is_likely((ptrdiff_t)(requested_sum - front->requested_high) <= 0)) {
@@ -236,7 +236,7 @@ static inline void tarn__front_push(tarn__front *front, tarn__front_stack *stack
 static inline void tarn__front_take(tarn__front *front, void *address, const tarn__found *found,
                                     size_t block_bytes) {
   tarn__slot_take(found->word, found->size_class);
-  ASAN_POISON_MEMORY_REGION(address, block_bytes);
+  tarn_poison(address, block_bytes);
   tarn__count_store(&front->requested_bytes,
                     tarn__count_load(&front->requested_bytes) - found->requested_bytes);
 }

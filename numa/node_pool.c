@@ -103,7 +103,7 @@ static tarn_status pool_attributes(void *context, tarn_pool_attributes *attribut
 
 /* A block that is neither lent nor held any more, by anybody. */
 static void give_to_arena(node_pool *self, void *address, unsigned size_class) {
-  ASAN_POISON_MEMORY_REGION(address, tarn__class_bytes(size_class));
+  tarn_poison(address, tarn__class_bytes(size_class));
   tarn__arena_free(self->arena, TARN__NO_CACHE, address, size_class);
 }
 
@@ -154,7 +154,7 @@ static void *lend_without_front(node_pool *self, size_t size_bytes, size_t align
   if (address == NULL) return NULL;
   const tarn__found found = tarn__shadow_look(tarn__shadow_find(address), address);
   tarn__slot_lend(found.word, found.size_class, size_bytes);
-  ASAN_UNPOISON_MEMORY_REGION(address, size_bytes);
+  tarn_poison_lend(address, size_bytes);
   pthread_mutex_lock(&self->fronts.lock);
   if (self->has_ended) {
     /* The caller has a handle, and with this block the pool keeps itself once more. */

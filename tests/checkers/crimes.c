@@ -67,9 +67,11 @@ static tarn_status make_on_node(tarn_pool **pool) {
 static tarn_status make_jemalloc(tarn_pool **pool) {
   tarn_topology *topology = NULL;
   tarn_node_info info = {.struct_size = sizeof info};
+  tarn_node_pool_options options = {.struct_size = sizeof options};
   tarn_status status = tarn_topology_create(NULL, &topology);
   if (status == TARN_OK) status = tarn_topology_node(topology, 0, &info);
-  if (status == TARN_OK) status = tarn_node_pool_create(topology, info.node, pool);
+  options.node = info.node;
+  if (status == TARN_OK) status = tarn_node_pool_create(topology, &options, pool);
   tarn_topology_release(topology);
   return status;
 }
@@ -78,7 +80,7 @@ static tarn_status make_pinned(tarn_pool **pool) {
   tarn_cuda *cuda = NULL;
   tarn_provider *provider = NULL;
   tarn_status status = test_open_cuda(&cuda);
-  if (status == TARN_OK) status = tarn_cuda_pinned_provider_create(cuda, &provider);
+  if (status == TARN_OK) status = tarn_cuda_pinned_provider_create(cuda, NULL, &provider);
   tarn_cuda_release(cuda);
   return make_caching(status, provider, pool);
 }

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "alloc/tarn_pages.h"
-#include "numa/poison.h"
+#include "alloc/tarn_poison.h"
 #include "numa/shadow.h"
 
 /* A provider of base pages that counts what is out, and fails when told to. */
@@ -101,7 +101,7 @@ static void end_arena(counting *self, tarn__arena *arena) {
 /* A block with the bytes that were asked for open to the test. */
 static void *get(tarn__arena *arena, size_t size_bytes, size_t alignment_bytes) {
   void *address = tarn__arena_alloc(arena, /*part=*/0, TARN__NO_CACHE, size_bytes, alignment_bytes);
-  if (address != NULL) ASAN_UNPOISON_MEMORY_REGION(address, size_bytes);
+  if (address != NULL) tarn_poison_lift(address, size_bytes);
   return address;
 }
 
