@@ -3,12 +3,15 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
 #include "cuda/tarn_cuda.h"
+#include "numa/tarn_node_pool.h"
 #include "python/src/py_arguments.h"
 #include "python/src/py_errors.h"
+#include "python/src/py_numa.h"
 
 enum { CUDA_DEVICES_MAX = 64 };
 
@@ -198,19 +201,41 @@ static PyObject *pool_object(tarn_pool *taken) {
   return (PyObject *)self;
 }
 
+/* Memory of one node and no other; of the CPU, so any other device is refused. */
+static PyObject *pool_on_node(PyObject *node_object, tarn_device device,
+                              const tarn_caching_options *caching) {
+  int64_t node = 0;
+  if (tarn__py_int64(node_object, &node) < 0) return NULL;
+  if (node < 0 || node > INT32_MAX || device.type != TARN_DEVICE_CPU) {
+    return tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "node=%R on device (%d, %d)", node_object,
+                         (int)device.type, (int)device.index);
+  }
+  tarn_node_pool_options options = {.struct_size = sizeof options,
+                                    .name = caching->name,
+                                    .node = (int32_t)node,
+                                    .limit_bytes = caching->limit_bytes};
+  tarn_topology *topology = tarn__py_topology();
+  if (!topology) return NULL;
+  tarn_pool *pool;
+  tarn_status status = tarn_node_pool_create(topology, &options, &pool);
+  return status == TARN_OK ? pool_object(pool) : tarn__py_raise(status);
+}
+
 static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
   (void)type;
-  static const char *names[] = {"device", "limit_bytes", "name", NULL};
-  PyObject *device_object = NULL, *limit = NULL;
+  static const char *names[] = {"device", "limit_bytes", "name", "node", NULL};
+  PyObject *device_object = NULL, *limit = NULL, *node = NULL;
   const char *name = NULL;
   tarn_device device;
-  if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O$Oz:Pool", (char **)(uintptr_t)names,
-                                   &device_object, &limit, &name) ||
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O$OzO:Pool", (char **)(uintptr_t)names,
+                                   &device_object, &limit, &name, &node) ||
       tarn__py_device_parse(device_object, &device) < 0) {
     return NULL;
   }
   tarn_caching_options options = {.struct_size = sizeof options, .name = name};
-  if (tarn__py_size(limit, &options.limit_bytes) < 0 || !place_of_pool(device)) return NULL;
+  if (tarn__py_size(limit, &options.limit_bytes) < 0) return NULL;
+  if (node && node != Py_None) return pool_on_node(node, device, &options);
+  if (!place_of_pool(device)) return NULL;
   tarn_pool *pool;
   tarn_status status = make_pool(device, &options, &pool);
   return status == TARN_OK ? pool_object(pool) : tarn__py_raise(status);
@@ -261,6 +286,27 @@ static PyObject *pool_trim(PyObject *self, PyObject *const *args, Py_ssize_t cou
                                                 : tarn__py_raise(status);
 }
 
+/* By the clock that does not go back, which all callers share. */
+static PyObject *pool_decay(PyObject *self, PyObject *unused) {
+  (void)unused;
+  tarn_pool *pool = ((tarn_py_pool *)self)->pool;
+  size_t released_bytes = 0;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+  tarn_status status;
+  Py_BEGIN_ALLOW_THREADS status = tarn_pool_decay(pool, now_ns, &released_bytes);
+  Py_END_ALLOW_THREADS return status == TARN_OK ? PyLong_FromSize_t(released_bytes)
+                                                : tarn__py_raise(status);
+}
+
+static PyObject *pool_get_node(PyObject *self, void *unused) {
+  (void)unused;
+  const int32_t node = tarn_pool_attributes_of(((tarn_py_pool *)self)->pool)->node;
+  if (node < 0) Py_RETURN_NONE;
+  return PyLong_FromLong(node);
+}
+
 static PyObject *pool_get_name(PyObject *self, void *unused) {
   (void)unused;
   return PyUnicode_FromString(tarn_pool_name(((tarn_py_pool *)self)->pool));
@@ -278,10 +324,14 @@ static PyObject *pool_repr(PyObject *self) {
 static PyGetSetDef pool_getset[] = {
     {"name", pool_get_name, NULL, "What it is called in statistics and errors.", NULL},
     {"device", pool_get_device, NULL, "Where its memory lies.", NULL},
+    {"node", pool_get_node, NULL, "The memory node that its pages are bound to; None: none.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMethodDef pool_methods[] = {
+    {"decay", pool_decay, METH_NOARGS,
+     "decay(): to be called now and then; gives back what was not needed for a while and returns\n"
+     "how many bytes. The first call only starts the clock."},
     {"stats", pool_stats, METH_NOARGS, "Bytes and counts as a dict; see tarn_pool.h."},
     {"trim", (PyCFunction)(void (*)(void))pool_trim, METH_FASTCALL | METH_KEYWORDS,
      "trim(keep_bytes=0): gives idle memory back to the system; returns how many bytes."},
@@ -290,7 +340,9 @@ static PyMethodDef pool_methods[] = {
 
 static PyType_Slot pool_slots[] = {
     {Py_tp_doc,
-     (char *)"Pool(device='cpu', *, limit_bytes=None, name=None): a caching pool of its own.\n\n"
+     (char *)"Pool(device='cpu', *, limit_bytes=None, name=None, node=None): a pool of its own.\n\n"
+             "With node, a number of tarn.numa.nodes(), all of its memory lies there; it is then\n"
+             "jemalloc's arenas, else a caching pool.\n"
              "Lives as long as the object or any tensor that has memory from it."},
     {Py_tp_new, pool_new},
     {Py_tp_dealloc, pool_dealloc},

@@ -600,6 +600,8 @@ class Process(unittest.TestCase):
                 typed[node.name] = None
             elif isinstance(node, ast.AnnAssign):
                 typed[node.target.id] = None
+            elif isinstance(node, ast.ImportFrom):
+                typed.update({each.name: None for each in node.names if each.name == each.asname})
         for node in ast.walk(tree):  # in this module the word is an element type
             self.assertFalse(isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
                              and node.id == "bool", "line " + str(getattr(node, "lineno", 0)))

@@ -5,6 +5,8 @@ from os import PathLike
 from types import EllipsisType
 from typing import Any, Literal, Protocol, SupportsIndex, final, overload
 
+from . import numa as numa
+
 _Shape = SupportsIndex | Sequence[SupportsIndex]
 _Dims = SupportsIndex | Sequence[SupportsIndex]
 _DType = DType | str | type | Any  # a NumPy or PyTorch type of the same name as well
@@ -51,12 +53,20 @@ class DType:
 @final
 class Pool:
     def __new__(
-        cls, device: _Device = "cpu", *, limit_bytes: int | None = None, name: str | None = None
+        cls,
+        device: _Device = "cpu",
+        *,
+        limit_bytes: int | None = None,
+        name: str | None = None,
+        node: int | None = None,
     ) -> Pool: ...
     @property
     def name(self) -> str: ...
     @property
     def device(self) -> str: ...
+    @property
+    def node(self) -> int | None: ...
+    def decay(self) -> int: ...
     def stats(self) -> dict[str, int]: ...
     def trim(self, keep_bytes: int = 0) -> int: ...
 

@@ -1,0 +1,127 @@
+# test_python_numa.py: the machine's memory nodes, pools on them, and where their memory lies.
+import sys
+import unittest
+
+import tarn
+
+PAGES = 256
+
+
+class Nodes(unittest.TestCase):
+    def setUp(self):
+        self.nodes = tarn.numa.nodes()
+
+    def test_there_is_one_and_they_come_in_order(self):
+        numbers = [node.number for node in self.nodes]
+        self.assertGreaterEqual(len(numbers), 1)
+        self.assertEqual(numbers, sorted(set(numbers)))
+
+    def test_a_node_says_what_it_is(self):
+        for node in self.nodes:
+            self.assertGreater(node.capacity_bytes, 0)
+            self.assertEqual(node.cpus, tuple(sorted(set(node.cpus))))
+            self.assertGreaterEqual(node.tier, 0)
+            self.assertIn(node.memory_kind, ("unknown", "dram", "hbm", "cxl", "nvm", "gpu"))
+            for told in (node.bandwidth_mib_per_s, node.latency_ns):
+                self.assertTrue(told is None or told > 0)
+        self.assertTrue(any(node.cpus for node in self.nodes))
+
+    def test_a_distance_is_told_or_an_error(self):
+        number = self.nodes[0].number
+        try:
+            self.assertEqual(tarn.numa.distance(number, number), 10)
+        except tarn.TarnError as error:
+            self.assertEqual(error.status, "TARN_UNAVAILABLE")
+        for wrong in (-1, 2**40):
+            with self.assertRaises(tarn.ArgumentError):
+                tarn.numa.distance(number, wrong)
+
+    def test_the_best_node_is_one_of_them(self):
+        numbers = [node.number for node in self.nodes]
+        for attribute in ("bandwidth", "latency", "capacity", "locality", "read_bandwidth",
+                          "write_bandwidth", "read_latency", "write_latency"):
+            best = tarn.numa.best_node(attribute, near=numbers[0])
+            self.assertIn(best.node, numbers)
+        largest = max(node.capacity_bytes for node in self.nodes)
+        self.assertEqual(tarn.numa.best_node("capacity").value, largest)
+
+    def test_no_node_has_more_room_than_there_is(self):
+        with self.assertRaises(MemoryError):
+            tarn.numa.best_node("capacity", least_free_bytes=2**62)
+
+    def test_a_wrong_attribute_is_named(self):
+        with self.assertRaisesRegex(tarn.ArgumentError, "'colour'"):
+            tarn.numa.best_node("colour")
+        with self.assertRaises(tarn.ArgumentError):
+            tarn.numa.best_node(3)
+
+
+class Pools(unittest.TestCase):
+    def setUp(self):
+        self.node = tarn.numa.nodes()[0].number
+
+    def test_a_pool_on_a_node_has_its_pages_there(self):
+        pool = tarn.Pool(node=self.node, limit_bytes=1 << 28)
+        self.assertEqual((pool.node, pool.device), (self.node, "cpu"))
+        page_bytes = tarn.numa.verify(b"x").page_bytes
+        tensor = tarn.zeros(PAGES * page_bytes, "uint8", pool=pool)
+        pages = tarn.numa.verify(tensor)
+        self.assertEqual(list(pages.on_node), [self.node])
+        self.assertEqual(pages.untouched, 0)
+        self.assertIn(pages.on_node[self.node], (PAGES, PAGES + 1))
+
+    def test_its_limit_holds_and_its_memory_goes_back(self):
+        pool = tarn.Pool(node=self.node, limit_bytes=1 << 24, name="near")
+        self.assertEqual(pool.name, "near")
+        with self.assertRaises(MemoryError):
+            tarn.empty(1 << 26, "uint8", pool=pool)
+        tensor = tarn.zeros(1 << 20, "uint8", pool=pool)
+        self.assertGreaterEqual(pool.stats()["reserved_bytes"], 1 << 20)
+        del tensor
+        pool.trim()
+        self.assertEqual(pool.stats()["reserved_bytes"], 0)
+
+    def test_a_node_that_is_not_there_is_refused(self):
+        with self.assertRaises(tarn.TarnError):
+            tarn.Pool(node=10**6)
+        for wrong in (-1, 2**40):
+            with self.assertRaises(tarn.ArgumentError):
+                tarn.Pool(node=wrong)
+        with self.assertRaises(TypeError):
+            tarn.Pool(node="first")
+        with self.assertRaises(tarn.ArgumentError):
+            tarn.Pool("cuda", node=self.node)
+
+    def test_a_pool_without_a_node_says_so(self):
+        self.assertIsNone(tarn.Pool().node)
+        self.assertIsNone(tarn.Pool(node=None).node)
+
+    def test_decay_keeps_what_may_be_needed_soon(self):
+        for pool in (tarn.Pool(), tarn.Pool(node=self.node)):
+            tarn.zeros(1 << 20, "uint8", pool=pool)
+            self.assertEqual((pool.decay(), pool.decay()), (0, 0))
+            self.assertGreaterEqual(pool.stats()["reserved_bytes"], 1 << 20)
+
+
+class Verify(unittest.TestCase):
+    def test_any_buffer_will_do(self):
+        data = bytearray(b"x" * (1 << 20))
+        pages = tarn.numa.verify(memoryview(data))
+        self.assertGreaterEqual(sum(pages.on_node.values()) * pages.page_bytes, 1 << 20)
+
+    def test_untouched_pages_are_counted_apart(self):
+        tensor = tarn.empty(1 << 26, "uint8", pool=tarn.Pool())
+        pages = tarn.numa.verify(tensor)
+        self.assertGreater(pages.untouched, 0)
+        self.assertEqual((sum(pages.on_node.values()) + pages.untouched) * pages.page_bytes,
+                         1 << 26)
+
+    def test_what_lies_in_no_single_run_is_refused(self):
+        with self.assertRaises(BufferError):
+            tarn.numa.verify(tarn.zeros((4, 4)).T)
+        with self.assertRaises(TypeError):
+            tarn.numa.verify(3)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
