@@ -22,7 +22,9 @@ def owner(process, name):
 class NodeInfo(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_size_t), ("node", ctypes.c_int32),
                 ("capacity_bytes", ctypes.c_size_t), ("cpu_count", ctypes.c_int32),
-                ("bandwidth_mib_per_s", ctypes.c_uint64), ("latency_ns", ctypes.c_uint64)]
+                ("bandwidth_mib_per_s", ctypes.c_uint64), ("latency_ns", ctypes.c_uint64),
+                ("memory_kind", ctypes.c_int), ("tier", ctypes.c_int32),
+                ("is_memory_only", ctypes.c_bool)]
 
 
 def main():
