@@ -397,8 +397,8 @@ tarn_status tarn_fence_record(tarn_fence *fence, tarn_stream *stream) {
   if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a fence's record");
   tarn__stamp point;
   const bool is_behind_call = may_await_call(stream, &point);
-  const uint64_t old_mark = atomic_exchange(&fence->mark, 0);
   if (is_behind_call) atomic_store(&fence->is_behind_call, true);
+  const uint64_t old_mark = atomic_exchange(&fence->mark, 0);
   const tarn__stamp reached = tarn__order_close_ticket(stream);
   const tarn_status status = kind->fence_record(stream->context, fence->native);
   if (status == TARN_OK && !is_behind_call) atomic_store(&fence->is_behind_call, false);
