@@ -36,7 +36,8 @@ static bool compose(near_device *self, uint32_t flags) {
   if (test_open_cuda(&self->cuda) != TARN_OK) return false;
   assert_ok(tarn_topology_create(NULL, &self->topology));
   self->node = node_of_device(self);
-  if (tarn_node_provider_create(self->topology, self->node, NULL, &pages) != TARN_OK) {
+  const tarn_node_options on_node = tarn_node_options_on(self->node);
+  if (tarn_node_provider_create(self->topology, &on_node, &pages) != TARN_OK) {
     return false; /* the process may not use that node's memory */
   }
   const tarn_cuda_pinned_options options = {
