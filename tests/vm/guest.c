@@ -1,7 +1,7 @@
 /* guest.c: where threads run and pages lie on the machine that /machine describes. */
 #include "tests/vm/guest.h"
 
-#include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,17 +167,37 @@ void guest_count_pages(const void *address, size_t size_bytes, size_t counts[GUE
   each_page(address, size_bytes, count_page, counts);
 }
 
-size_t guest_free_bytes(int32_t node) {
-  char path[64], line[256];
-  snprintf(path, sizeof path, "/sys/devices/system/node/node%d/meminfo", node);
-  FILE *file = fopen(path, "r");
+size_t guest_room_bytes(int32_t node) {
+  FILE *file = fopen("/proc/zoneinfo", "r");
   assert_non_null(file);
-  size_t free_kib = 0;
+  char line[512];
+  int32_t current = -1;
+  size_t free_pages = 0, room_pages = 0, number;
   while (fgets(line, sizeof line, file) != NULL) {
-    if (sscanf(line, "Node %*d MemFree: %zu kB", &free_kib) == 1) break;
+    if (sscanf(line, "Node %" SCNd32 ", zone", &current) == 1 || current != node) continue;
+    if (sscanf(line, " pages free %zu", &number) == 1) free_pages = number;
+    if (sscanf(line, " high %zu", &number) == 1 && free_pages > number) {
+      room_pages += free_pages - number;
+    }
   }
   fclose(file);
-  return free_kib << 10;
+  return room_pages * PAGE_BYTES;
+}
+
+void *guest_fill_node(int32_t node, size_t room_bytes, size_t *taken_bytes) {
+  enum { BIND = 2, STEP_BYTES = 4 << 20 };
+  const size_t capacity_bytes = guest_machine_here()->nodes[node].capacity_mib << 20;
+  char *const filled = mmap(NULL, capacity_bytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  assert_true(filled != MAP_FAILED);
+  const unsigned long mask = 1ul << node;
+  assert_int_equal(syscall(SYS_mbind, filled, capacity_bytes, BIND, &mask, sizeof mask * 8, 0), 0);
+  *taken_bytes = capacity_bytes;
+  for (size_t i = 0; i < capacity_bytes / STEP_BYTES; ++i) {
+    if (guest_room_bytes(node) < room_bytes + STEP_BYTES) break;
+    memset(filled + i * STEP_BYTES, 1, STEP_BYTES);
+  }
+  return filled;
 }
 
 uint64_t guest_kill_count(void) {

@@ -43,8 +43,13 @@ void guest_check_on_node(const void *address, size_t size_bytes, int32_t node);
 /* How many pages of the range lie on each node; untouched ones are not counted anywhere. */
 void guest_count_pages(const void *address, size_t size_bytes, size_t counts[GUEST_NODES_MAX]);
 
-size_t guest_free_bytes(int32_t node); /* as /sys tells */
-uint64_t guest_kill_count(void);       /* processes that the kernel ended for lack of memory */
+/* What the node has before the kernel starts to look for memory elsewhere: /proc/zoneinfo's free
+ * pages over its high watermarks. */
+size_t guest_room_bytes(int32_t node);
+/* Takes memory of the node until it has room_bytes of room, or a little more; munmap(it,
+ * *taken_bytes) gives it back. */
+void *guest_fill_node(int32_t node, size_t room_bytes, size_t *taken_bytes);
+uint64_t guest_kill_count(void); /* processes that the kernel ended for lack of memory */
 
 /* cmocka_run_group_tests' answer goes through here: tells what was looked up. */
 int guest_finish(int failed_count);
