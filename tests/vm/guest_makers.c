@@ -12,21 +12,42 @@ bool guest_can_make(const guest_maker *maker) {
   return can;
 }
 
+static tarn_status make_with(tarn_topology *topology, int32_t node, uint32_t flags,
+                             size_t granularity_bytes, tarn_provider **provider) {
+  tarn_node_options options = tarn_node_options_on(node);
+  options.flags = flags;
+  options.granularity_bytes = granularity_bytes;
+  options.touch_threads = 2;
+  return tarn_node_provider_create(topology, &options, provider);
+}
+
 static tarn_status make_node(tarn_topology *topology, int32_t node, tarn_provider **provider) {
-  return tarn_node_provider_create(topology, node, NULL, provider);
+  return make_with(topology, node, 0, 0, provider);
 }
 
 static tarn_status make_base_pages(tarn_topology *topology, int32_t node,
                                    tarn_provider **provider) {
-  const tarn_pages_options pages = {
-      .struct_size = sizeof pages, .huge = TARN_PAGES_HUGE_NEVER, .granularity_bytes = 4096};
-  return tarn_node_provider_create(topology, node, &pages, provider);
+  tarn_node_options options = tarn_node_options_on(node);
+  options.huge = TARN_PAGES_HUGE_NEVER;
+  options.granularity_bytes = 4096;
+  return tarn_node_provider_create(topology, &options, provider);
 }
 
 static tarn_status make_coarse(tarn_topology *topology, int32_t node, tarn_provider **provider) {
-  const tarn_pages_options pages = {
-      .struct_size = sizeof pages, .huge = TARN_PAGES_HUGE_ADVISE, .granularity_bytes = 2 << 20};
-  return tarn_node_provider_create(topology, node, &pages, provider);
+  return make_with(topology, node, 0, 2 << 20, provider);
+}
+
+static tarn_status make_populated(tarn_topology *topology, int32_t node, tarn_provider **provider) {
+  return make_with(topology, node, TARN_PAGES_POPULATE, 0, provider);
+}
+
+static tarn_status make_locked_pages(tarn_topology *topology, int32_t node,
+                                     tarn_provider **provider) {
+  return make_with(topology, node, TARN_PAGES_LOCK | TARN_PAGES_NORESERVE, 0, provider);
+}
+
+static tarn_status make_shared(tarn_topology *topology, int32_t node, tarn_provider **provider) {
+  return make_with(topology, node, TARN_PAGES_SHARED, 0, provider);
 }
 
 /* Locked for the simulated driver's devices, over pages of the node. */
@@ -59,6 +80,9 @@ const guest_maker guest_providers[] = {
     {.name = "node", .make_provider = make_node},
     {.name = "node, base pages", .make_provider = make_base_pages},
     {.name = "node, coarse", .make_provider = make_coarse},
+    {.name = "node, populated", .make_provider = make_populated},
+    {.name = "node, locked", .make_provider = make_locked_pages},
+    {.name = "node, shared", .make_provider = make_shared},
     {.name = "pinned", .needs_cuda = true, .make_provider = make_pinned},
     {.name = "pinned granules", .needs_cuda = true, .make_provider = make_pinned_granules},
     {.name = NULL},

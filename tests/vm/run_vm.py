@@ -30,9 +30,10 @@ PROGRAMS = {
     name: (seconds, arguments)
     for name, seconds, *arguments in (
         ("vm_topology", 30),
-        ("vm_placement", 90),
-        ("vm_policy", 60),
-        ("vm_overflow", 60),
+        ("vm_placement", 300),
+        ("vm_policy", 180),
+        ("vm_hugetlb", 60),
+        ("vm_overflow", 300),
         ("test_topology", 30),
         ("test_node_provider", 30),
         ("test_node_verify", 30),

