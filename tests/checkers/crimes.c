@@ -141,8 +141,10 @@ static void read_freed_by_a_stream(void) {
   const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
   must(tarn_stream_fill(worker, block, cpu, 1, ODD_BYTES));
   give(block, worker);
-  must(tarn_stream_synchronize(worker));
-  give(take(70000, NULL), NULL); /* the pool sees that the stream has come past */
+  for (size_t size_bytes = 70000; size_bytes < 500000; size_bytes *= 2) {
+    must(tarn_stream_synchronize(worker));
+    give(take(size_bytes, NULL), NULL); /* the pool asks, and sees that the stream has come past */
+  }
   read_at(block + 500);
 }
 
