@@ -13,7 +13,7 @@ enum { SLOT_BYTES = 4096, BLOCK_BYTES_MAX = 128 << 10 };
 tarn_status runner_open_ring(runner *self) {
   if (self->of->ring_slots == 0) return TARN_OK;
   tarn_provider *pinned;
-  tarn_status status = tarn_cuda_pinned_provider_create(self->cuda, &pinned);
+  tarn_status status = tarn_cuda_pinned_provider_create(self->cuda, NULL, &pinned);
   if (status != TARN_OK) return status;
   const tarn_staging_options options = {
       .struct_size = sizeof options, .slot_bytes = SLOT_BYTES, .slot_count = self->of->ring_slots};

@@ -89,7 +89,8 @@ const guest_maker guest_providers[] = {
 };
 
 static tarn_status make_jemalloc(tarn_topology *topology, int32_t node, tarn_pool **pool) {
-  return tarn_node_pool_create(topology, node, pool);
+  const tarn_node_pool_options options = {.struct_size = sizeof options, .node = node};
+  return tarn_node_pool_create(topology, &options, pool);
 }
 
 static tarn_status make_over(tarn_status (*make)(tarn_topology *, int32_t, tarn_provider **),
