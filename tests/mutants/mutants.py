@@ -5,6 +5,7 @@
 import convert_mutants
 import copy_mutants
 import dlpack_mutants
+import fork_mutants
 import heap_mutants
 import layout_mutants
 import magazine_mutants
@@ -29,6 +30,7 @@ TABLE = [
     *magazine_mutants.TABLE,
     *placement_mutants.TABLE,
     *pool_mutants.TABLE,
+    *fork_mutants.TABLE,
     *transpose_mutants.TABLE,
     *user_mutants.TABLE,
     *pinned_mutants.TABLE,
@@ -59,6 +61,9 @@ PROGRAMS = """
     test_caching_corners
     test_caching_budget
     test_caching_decay
+    test_fork
+    test_maintenance
+    test_fallback
     test_caching_explain
     test_caching_recycle
     test_caching_snapshot
