@@ -14,6 +14,19 @@ static struct {
   void *context;
 } exchange = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* A child of fork finds it free, and all that was set. */
+static void hold(void) {
+  pthread_mutex_lock(&exchange.lock);
+}
+
+static void unhold(void) {
+  pthread_mutex_unlock(&exchange.lock);
+}
+
+__attribute__((constructor)) static void watch_forks(void) {
+  (void)pthread_atfork(hold, unhold, unhold);
+}
+
 /* Memory that the CPU reaches is numbered 0, as in a managed tensor. */
 static bool is_pool_for(const tarn_pool *pool, tarn_device device) {
   const tarn_device lies = tarn_pool_attributes_of(pool)->device;

@@ -13,6 +13,7 @@
 #include "alloc/tarn_pool_provider.h"
 #include "alloc/tarn_storage.h"
 #include "alloc/tarn_tag.h"
+#include "tensor/tarn_dlpack.h"
 #include "tests/support/child.h"
 #include "tests/support/manual_stream.h"
 
@@ -289,8 +290,13 @@ static tarn_status hit_order(const hammered *on) {
   return TARN_OK;
 }
 
-static tarn_status (*const hits[])(const hammered *) = {hit_budget, hit_fixed, hit_blob, hit_fence,
-                                                        hit_order};
+static tarn_status hit_exchange(const hammered *on) {
+  (void)on;
+  return tarn_dlpack_set_exchange_pool(tarn_device_make(TARN_DEVICE_CPU, 0), NULL);
+}
+
+static tarn_status (*const hits[])(const hammered *) = {hit_budget, hit_fixed, hit_blob,
+                                                        hit_fence,  hit_order, hit_exchange};
 
 typedef struct hammer {
   pthread_t thread;
