@@ -37,7 +37,8 @@ static tarn_status tell_again(const tarn_error *error) {
                           error->message);
 }
 
-/* Memory that has just been committed and has no pages yet. */
+/* Memory that has just been committed and has no pages yet. Where that or a later step fails,
+ * node_commit takes the promise back. */
 static tarn_status place(void *context, void *address, size_t size_bytes) {
   node_provider *self = context;
   size_t room_bytes[TARN_PLACEMENT_NODES_MAX];
@@ -56,12 +57,7 @@ static tarn_status place(void *context, void *address, size_t size_bytes) {
   const tarn_status status =
       tarn__placement_bind(self->topology, &resolved, self->promises != NULL ? room_bytes : NULL,
                            address, size_bytes, &granted);
-  if (status != TARN_OK) {
-    if (self->promises == NULL) return status;
-    const tarn_error error = *tarn_last_error();
-    tarn__promises_drop(self->promises, address, size_bytes);
-    return tell_again(&error);
-  }
+  if (status != TARN_OK) return status;
   if (self->promises != NULL) tarn__promises_learn(self->promises, granted.node_bytes);
   /* Relaxed: reports, that order nothing. */
   if (granted.is_bound) atomic_store_explicit(&self->is_bound, true, memory_order_relaxed);

@@ -14,6 +14,7 @@ import numa_mutants
 import order_mutants
 import pinned_mutants
 import placement_mutants
+import pages_mutants
 import planting
 import pool_mutants
 import staging_mutants
@@ -37,6 +38,7 @@ TABLE = [
     *storage_mutants.TABLE,
     *staging_mutants.TABLE,
     *npy_mutants.TABLE,
+    *pages_mutants.TABLE,
     *dlpack_mutants.TABLE,
     *copy_mutants.TABLE,
     *convert_mutants.TABLE,
@@ -70,6 +72,10 @@ PROGRAMS = """
     test_caching_trace
     test_capture
     test_pool_provider
+    test_pages
+    test_touch
+    test_promises
+    test_node_provider
     test_storage
     test_storage_reserve
     test_pool
