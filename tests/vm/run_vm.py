@@ -199,7 +199,7 @@ def pack(build, machine, programs, scratch):
 
 def boot(qemu, kernel, machine, initrd, seconds):
     command = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    # Emulated, `rep stosb` goes byte by byte: without ERMS the kernel clears pages by longer stores.
+    # Emulated, `rep stosb` goes byte by byte: without ERMS the kernel clears pages by more at once.
     command += ["-serial", "stdio", "-accel", "tcg", "-cpu", "max,-erms,-fsrm"]
     command += machine.arguments()
     command += ["-kernel", kernel, "-initrd", initrd, "-append"]

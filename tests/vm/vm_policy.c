@@ -174,8 +174,8 @@ static int32_t nearest(int32_t from, unsigned seen) {
   return best;
 }
 
-/* Binds as much as fills all but the last of the nodes, touches it, and checks that they gave nearly
- * all of the room they had, the last one the rest, and any other node nothing. */
+/* Binds as much as fills all but the last of the nodes, touches it, and checks that they gave
+ * nearly all of the room they had, the last one the rest, and any other node nothing. */
 static void check_spill(const tarn_placement *placement, const int32_t *nodes, int32_t node_count) {
   size_t rooms_bytes[GUEST_NODES_MAX];
   size_t size_bytes = 32 * MIB;
@@ -184,8 +184,8 @@ static void check_spill(const tarn_placement *placement, const int32_t *nodes, i
     if (i + 1 < node_count) size_bytes += rooms_bytes[i] / MIB * MIB;
   }
   char *range = map(size_bytes);
-  /* Before Linux 6.7 a transparent huge page comes from the thread's own node, where the nodes bound
-   * to have it, whatever their order. */
+  /* Before Linux 6.7 a transparent huge page comes from the thread's own node, where that is one of
+   * the nodes bound to, whatever their order. */
   if ((placement->flags & TARN_PLACEMENT_STRICT) != 0) madvise(range, size_bytes, MADV_NOHUGEPAGE);
   const tarn_placement_granted granted = apply(placement, range, size_bytes);
   assert_int_equal(granted.is_strict, (placement->flags & TARN_PLACEMENT_STRICT) != 0);
