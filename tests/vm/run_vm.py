@@ -34,14 +34,14 @@ PROGRAMS = {
         ("vm_policy", 180),
         ("vm_hugetlb", 60),
         ("vm_overflow", 300),
-        ("test_topology", 30),
-        ("test_node_provider", 30),
-        ("test_node_verify", 30),
-        ("test_node_pool", 60),
-        ("test_storage", 30),
-        ("test_storage_reserve", 30),
-        ("test_provider_conformance", 60, "*node*"),
-        ("test_pool_conformance", 60, "*node*"),
+        ("test_topology", 60),
+        ("test_placement_verify", 60),
+        ("test_node_provider", 60),
+        ("test_node_pool", 120),
+        ("test_storage", 60),
+        ("test_storage_reserve", 60),
+        ("test_provider_conformance", 180, "*node*"),
+        ("test_pool_conformance", 180, "*node*"),
     )
 }
 # Loaded by dlopen, so that no list of needed libraries has them.
