@@ -1,8 +1,8 @@
 /* tarn_fallback.h: memory from the first of several pools that has some, and never silently.
  *
  * Whoever can live with slower memory says so once, as a list in the order of preference, such as
- * the GPU's own, pinned on its node, pinned anywhere, pageable. A request gets the first that works,
- * together with which one that was and why each one before it was refused:
+ * the GPU's own, pinned on its node, pinned anywhere, pageable. A request gets the first that
+ * works, together with which one that was and why each one before it was refused:
  *
  *     tarn_fallback_choice choices[] = {
  *         {.struct_size = sizeof *choices, .name = "device", .pool = device_pool},
@@ -51,8 +51,8 @@ typedef struct tarn_fallback_refusal {
   char message[TARN_ERROR_MESSAGE_BYTES]; /* the last error of the attempt, or the reason, cut */
 } tarn_fallback_refusal;
 
-/* What a request got: some 4 KiB. refusals[i] belongs to choice i, for all that were asked before the one that
- * gave: there are as many as `choice`, or where all refused as there are choices. */
+/* What a request got: some 4 KiB. refusals[i] belongs to choice i, for all that were asked before
+ * the one that gave: there are as many as `choice`, or where all refused as there are choices. */
 typedef struct tarn_fallback_grant {
   size_t struct_size;
   void *address;      /* NULL: nothing was granted, or 0 bytes */
@@ -90,8 +90,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_fallback_free(tarn_fallback_grant *gran
                                                        tarn_stream *stream);
 
 /* A storage instead of a bare block: it gives itself back, and tarn_storage_device says where it
- * lies. `grant` says the rest, with the storage's address, and is not to be freed; NULL where nobody
- * wants to know. A tensor on it: tarn_tensor_of_storage. */
+ * lies. `grant` says the rest, with the storage's address, and is not to be freed; NULL where
+ * nobody wants to know. A tensor on it: tarn_tensor_of_storage. */
 TARN_API TARN_NODISCARD tarn_status tarn_fallback_storage_create(tarn_fallback *fallback,
                                                                  size_t size_bytes,
                                                                  tarn_stream *stream,

@@ -11,8 +11,8 @@
  * In a child of fork what the parent opened and made is of no use: every call that needs the driver
  * answers TARN_UNAVAILABLE, and so do allocations from pools of device and pinned memory, though
  * they have some at hand. Freeing such memory and releasing the handles is allowed, calls no driver
- * and takes nothing from the parent. Whether the child can open CUDA anew is the driver's to say: it
- * cannot once the parent has.
+ * and takes nothing from the parent. Whether the child can open CUDA anew is the driver's to say:
+ * it cannot once the parent has.
  */
 #ifndef TARN_CUDA_H
 #define TARN_CUDA_H

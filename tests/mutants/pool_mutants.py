@@ -139,7 +139,7 @@ plant(
     """\
   status = tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
   tarn__caching_return(self);
-  if (status != TARN_OK) tarn__budget_cancel(self->budget, size_bytes);
+  if (status != TARN_OK) cancel_charge(self, size_bytes);
 """,
     """\
   tarn_budget_pay_back(self->budget, size_bytes);
@@ -159,7 +159,7 @@ plant(
     """\
   status = tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
   tarn__caching_return(self);
-  if (status != TARN_OK) tarn__budget_cancel(self->budget, size_bytes);
+  if (status != TARN_OK) cancel_charge(self, size_bytes);
 """,
     """\
   status = tarn_provider_alloc_ordered(self->provider, size_bytes, asked->stream, memory);
