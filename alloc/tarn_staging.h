@@ -45,12 +45,11 @@ enum { TARN_STAGING_SLOTS_MAX = 1024, TARN_STAGING_SLOT_BYTES_MIN = 4096 };
 
 typedef struct tarn_staging_options {
   size_t struct_size;
-  const char *name; /* copied; NULL: "staging" */
-  size_t
-      slot_bytes; /* rounded up to pages; 0: 4 MiB. A bus of 55 GB/s needs 76 us for that, against
-                        a few to enqueue it, and a CPU that copies 10 GB/s has the first slot ready
-                        in 0.4 ms */
-  size_t slot_count; /* 0: 16, at most TARN_STAGING_SLOTS_MAX */
+  const char *name;  /* copied; NULL: "staging" */
+  size_t slot_bytes; /* rounded up to pages; 0: 4 MiB. A bus of 55 GB/s needs 76 us for that,
+                        against a few to enqueue it, and a CPU that copies 10 GB/s has the first
+                        slot ready in 0.4 ms */
+  size_t slot_count; /* 0: 16; at most TARN_STAGING_SLOTS_MAX */
 } tarn_staging_options;
 
 /* A ring in one block of `provider`, which is host memory: page-locked, for streams to copy from

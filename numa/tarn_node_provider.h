@@ -2,6 +2,8 @@
 #ifndef TARN_NODE_PROVIDER_H
 #define TARN_NODE_PROVIDER_H
 
+#include <string.h>
+
 #include "alloc/tarn_pages.h"
 #include "numa/tarn_placement.h"
 
@@ -26,7 +28,9 @@ typedef struct tarn_node_options {
 
 /* Strictly on one node, and else the defaults. */
 static inline tarn_node_options tarn_node_options_on(int32_t node) {
-  tarn_node_options options = {.struct_size = sizeof options};
+  tarn_node_options options; /* C++17 has no designated initializers */
+  memset(&options, 0, sizeof options);
+  options.struct_size = sizeof options;
   options.placement.struct_size = sizeof options.placement;
   options.placement.kind = TARN_PLACEMENT_NODE;
   options.placement.flags = TARN_PLACEMENT_STRICT;
