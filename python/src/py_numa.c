@@ -18,7 +18,7 @@ tarn_topology *tarn__py_topology(void) {
   return topology;
 }
 
-static int parse_node(PyObject *object, int32_t *node) {
+int tarn__py_node_parse(PyObject *object, int32_t *node) {
   int64_t value = *node;
   if (!object || object == Py_None) return 0;
   if (tarn__py_int64(object, &value) < 0) return -1;
@@ -106,7 +106,8 @@ static PyObject *module_distance(PyObject *module, PyObject *const *args, Py_ssi
   int32_t from = 0, to = 0;
   uint32_t distance = 0;
   if (tarn__py_arguments(&signature, args, count, keywords, values) < 0 ||
-      parse_node(values[0], &from) < 0 || parse_node(values[1], &to) < 0 || !tarn__py_topology()) {
+      tarn__py_node_parse(values[0], &from) < 0 || tarn__py_node_parse(values[1], &to) < 0 ||
+      !tarn__py_topology()) {
     return NULL;
   }
   tarn_status status = tarn_topology_distance(topology, from, to, &distance);
@@ -115,7 +116,7 @@ static PyObject *module_distance(PyObject *module, PyObject *const *args, Py_ssi
 
 /* --- the best --- */
 
-static int parse_attribute(PyObject *object, tarn_node_attribute *attribute) {
+int tarn__py_attribute_parse(PyObject *object, tarn_node_attribute *attribute) {
   static const struct {
     const char *name;
     tarn_node_attribute attribute;
@@ -152,7 +153,8 @@ static PyObject *module_best(PyObject *module, PyObject *const *args, Py_ssize_t
   int32_t near_node = TARN_NODE_ANY;
   size_t least_free_bytes = 0;
   if (tarn__py_arguments(&signature, args, count, keywords, values) < 0 ||
-      parse_attribute(values[0], &attribute) < 0 || parse_node(values[1], &near_node) < 0 ||
+      tarn__py_attribute_parse(values[0], &attribute) < 0 ||
+      tarn__py_node_parse(values[1], &near_node) < 0 ||
       tarn__py_size(values[2], &least_free_bytes) < 0 || !tarn__py_topology()) {
     return NULL;
   }

@@ -10,4 +10,8 @@ int tarn__py_numa_init(PyObject *module);
 /* This machine's, read at first use and kept; borrowed. NULL with an exception. */
 tarn_topology *tarn__py_topology(void);
 
+/* Each returns 0, or -1 with an exception. No node leaves *node as it is. */
+int tarn__py_node_parse(PyObject *object, int32_t *node);
+int tarn__py_attribute_parse(PyObject *object, tarn_node_attribute *attribute);
+
 #endif

@@ -7,11 +7,11 @@
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
-#include "cuda/tarn_cuda.h"
 #include "numa/tarn_node_pool.h"
 #include "python/src/py_arguments.h"
 #include "python/src/py_errors.h"
 #include "python/src/py_numa.h"
+#include "python/src/py_placement.h"
 
 enum { CUDA_DEVICES_MAX = 64 };
 
@@ -89,11 +89,11 @@ PyObject *tarn__py_device_name(tarn_device device) {
 
 /* --- the default pools --- */
 
-static int open_cuda(void) {
-  if (cuda) return 0;
+tarn_cuda *tarn__py_cuda(void) {
+  if (cuda) return cuda;
   tarn_status status = tarn_cuda_open(NULL, &cuda);
   if (status != TARN_OK) tarn__py_raise(status);
-  return status == TARN_OK ? 0 : -1;
+  return cuda;
 }
 
 /* Takes the provider. */
@@ -121,9 +121,9 @@ static tarn_status make_pool(tarn_device device, const tarn_caching_options *opt
 /* Where a device's default pool is kept; NULL with an exception. */
 static tarn_pool **place_of_pool(tarn_device device) {
   if (device.type == TARN_DEVICE_CPU && device.index == 0) return &host_pool;
-  if (device.type == TARN_DEVICE_CUDA_HOST) return open_cuda() == 0 ? &pinned_pool : NULL;
+  if (device.type == TARN_DEVICE_CUDA_HOST) return tarn__py_cuda() ? &pinned_pool : NULL;
   if (device.type == TARN_DEVICE_CUDA && device.index >= 0 && device.index < CUDA_DEVICES_MAX) {
-    return open_cuda() == 0 ? &cuda_pools[device.index] : NULL;
+    return tarn__py_cuda() ? &cuda_pools[device.index] : NULL;
   }
   tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "no memory is to be had on device (%d, %d)",
                 (int)device.type, (int)device.index);
@@ -138,14 +138,17 @@ tarn_pool *tarn__py_pool_of_device(tarn_device device) {
   return *place;
 }
 
+tarn_pool *tarn__py_pool_of(PyObject *pool) {
+  if (Py_TYPE(pool) == pool_type) return ((tarn_py_pool *)pool)->pool;
+  return (void *)tarn__py_fail(TARN_PY_ERROR_TYPE, "pool is a tarn.Pool, not %R", pool);
+}
+
 tarn_pool *tarn__py_pool_choose(PyObject *pool, PyObject *device) {
   tarn_device parsed;
   if (tarn__py_device_parse(device, &parsed) < 0) return NULL;
   if (!pool || pool == Py_None) return tarn__py_pool_of_device(parsed);
-  if (Py_TYPE(pool) != pool_type) {
-    return (void *)tarn__py_fail(TARN_PY_ERROR_TYPE, "pool is a tarn.Pool, not %R", pool);
-  }
-  tarn_pool *chosen = ((tarn_py_pool *)pool)->pool;
+  tarn_pool *chosen = tarn__py_pool_of(pool);
+  if (!chosen) return NULL;
   tarn_device home = tarn_pool_attributes_of(chosen)->device;
   if (device && device != Py_None && !tarn_device_equal(home, parsed)) {
     return (void *)tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "the pool's memory is not on device %R",
@@ -156,7 +159,7 @@ tarn_pool *tarn__py_pool_choose(PyObject *pool, PyObject *device) {
 
 int tarn__py_device_stream_of(tarn_device device, uintptr_t handle, tarn_stream **stream) {
   *stream = NULL;
-  if (open_cuda() < 0) return -1;
+  if (!tarn__py_cuda()) return -1;
   tarn_status status = tarn_cuda_stream_wrap(cuda, device.index, (void *)handle, stream);
   if (status != TARN_OK) tarn__py_raise(status);
   return status == TARN_OK ? 0 : -1;
@@ -201,19 +204,11 @@ static PyObject *pool_object(tarn_pool *taken) {
   return (PyObject *)self;
 }
 
-/* Memory of one node and no other; of the CPU, so any other device is refused. */
-static PyObject *pool_on_node(PyObject *node_object, tarn_device device,
-                              const tarn_caching_options *caching) {
-  int64_t node = 0;
-  if (tarn__py_int64(node_object, &node) < 0) return NULL;
-  if (node < 0 || node > INT32_MAX || device.type != TARN_DEVICE_CPU) {
-    return tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "node=%R on device (%d, %d)", node_object,
-                         (int)device.type, (int)device.index);
-  }
-  tarn_node_pool_options options = {.struct_size = sizeof options,
-                                    .name = caching->name,
-                                    .node = (int32_t)node,
-                                    .limit_bytes = caching->limit_bytes};
+/* jemalloc's arenas in memory of one node and no other. */
+static PyObject *pool_on_node(PyObject *node_object, const tarn_caching_options *caching) {
+  tarn_node_pool_options options = {
+      .struct_size = sizeof options, .name = caching->name, .limit_bytes = caching->limit_bytes};
+  if (tarn__py_node_parse(node_object, &options.node) < 0) return NULL;
   tarn_topology *topology = tarn__py_topology();
   if (!topology) return NULL;
   tarn_pool *pool;
@@ -221,20 +216,64 @@ static PyObject *pool_on_node(PyObject *node_object, tarn_device device,
   return status == TARN_OK ? pool_object(pool) : tarn__py_raise(status);
 }
 
+/* Over the host's pages that lie so, page-locked where the device is that. */
+static PyObject *pool_on_place(const tarn_py_place *place, tarn_device device,
+                               const tarn_caching_options *options) {
+  const bool is_pinned = device.type == TARN_DEVICE_CUDA_HOST;
+  tarn_provider *provider;
+  if ((is_pinned && !tarn__py_cuda()) || tarn__py_place_provider(place, &provider) < 0) return NULL;
+  tarn_status status = TARN_OK;
+  if (is_pinned) {
+    tarn_provider *host = provider;
+    tarn_cuda_pinned_options pinned = {.struct_size = sizeof pinned, .host = host};
+    status = tarn_cuda_pinned_provider_create(cuda, &pinned, &provider);
+    tarn_provider_release(host);
+  }
+  tarn_pool *pool;
+  if (status == TARN_OK) status = pool_over(provider, options, &pool);
+  return status == TARN_OK ? pool_object(pool) : tarn__py_raise(status);
+}
+
+/* The pages of a GPU cannot be placed, nor pinned. */
+static int parse_pinned(bool is_pinned, const tarn_py_place *place, tarn_device *device) {
+  const bool is_host = device->type == TARN_DEVICE_CUDA_HOST ||
+                       (device->type == TARN_DEVICE_CPU && device->index == 0);
+  if (!is_host && (is_pinned || tarn__py_place_is_said(place))) {
+    tarn__py_fail(TARN_PY_ERROR_ARGUMENT,
+                  "only the host's memory is placed and pinned, not (%d, %d)", (int)device->type,
+                  (int)device->index);
+    return -1;
+  }
+  if (is_pinned) *device = tarn_device_make(TARN_DEVICE_CUDA_HOST, 0);
+  return 0;
+}
+
 static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
   (void)type;
-  static const char *names[] = {"device", "limit_bytes", "name", "node", NULL};
-  PyObject *device_object = NULL, *limit = NULL, *node = NULL;
+  static const char *names[] = {"device", "limit_bytes", "name",       "node",     "pinned",
+                                "near",   "placement",   "page_bytes", "populate", NULL};
+  PyObject *device_object = NULL, *limit = NULL;
   const char *name = NULL;
+  int is_pinned = 0, is_populated = 0;
   tarn_device device;
-  if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O$OzO:Pool", (char **)(uintptr_t)names,
-                                   &device_object, &limit, &name, &node) ||
+  tarn_py_place place = {0};
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O$OzOpOOOp:Pool", (char **)(uintptr_t)names,
+                                   &device_object, &limit, &name, &place.node, &is_pinned,
+                                   &place.near, &place.placement, &place.page_bytes,
+                                   &is_populated) ||
       tarn__py_device_parse(device_object, &device) < 0) {
     return NULL;
   }
+  place.is_populated = is_populated;
   tarn_caching_options options = {.struct_size = sizeof options, .name = name};
-  if (tarn__py_size(limit, &options.limit_bytes) < 0) return NULL;
-  if (node && node != Py_None) return pool_on_node(node, device, &options);
+  if (tarn__py_size(limit, &options.limit_bytes) < 0 ||
+      parse_pinned(is_pinned, &place, &device) < 0) {
+    return NULL;
+  }
+  if (device.type == TARN_DEVICE_CPU && tarn__py_place_is_node_alone(&place)) {
+    return pool_on_node(place.node, &options);
+  }
+  if (tarn__py_place_is_said(&place)) return pool_on_place(&place, device, &options);
   if (!place_of_pool(device)) return NULL;
   tarn_pool *pool;
   tarn_status status = make_pool(device, &options, &pool);
@@ -324,7 +363,7 @@ static PyObject *pool_repr(PyObject *self) {
 static PyGetSetDef pool_getset[] = {
     {"name", pool_get_name, NULL, "What it is called in statistics and errors.", NULL},
     {"device", pool_get_device, NULL, "Where its memory lies.", NULL},
-    {"node", pool_get_node, NULL, "The memory node that its pages are bound to; None: none.", NULL},
+    {"node", pool_get_node, NULL, "The one node where its pages are to lie; None: none.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -340,10 +379,16 @@ static PyMethodDef pool_methods[] = {
 
 static PyType_Slot pool_slots[] = {
     {Py_tp_doc,
-     (char *)"Pool(device='cpu', *, limit_bytes=None, name=None, node=None): a pool of its own.\n\n"
-             "With node, a number of tarn.numa.nodes(), all of its memory lies there; it is then\n"
-             "jemalloc's arenas, else a caching pool.\n"
-             "Lives as long as the object or any tensor that has memory from it."},
+     (char
+          *)"Pool(device='cpu', *, limit_bytes=None, name=None, node=None, pinned=False, "
+            "near=None,\n"
+            "     placement=None, page_bytes=None, populate=False): a pool of its own.\n\n"
+            "pinned=True is page-locked memory, as device='cuda_host' is. Where the host's memory\n"
+            "lies one of these says: node, a number of tarn.numa.nodes(), strictly there; near, a\n"
+            "GPU's index, preferably on the node nearest to it; placement, of tarn.numa. With\n"
+            "page_bytes it is in explicit huge pages of that size; populate makes pages at once.\n"
+            "With node alone the pool is jemalloc's arenas, else a caching pool.\n"
+            "Lives as long as the object or any tensor that has memory from it."},
     {Py_tp_new, pool_new},
     {Py_tp_dealloc, pool_dealloc},
     {Py_tp_repr, pool_repr},

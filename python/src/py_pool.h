@@ -7,6 +7,7 @@
 #define TARN_PY_POOL_H
 
 #include "alloc/tarn_pool.h"
+#include "cuda/tarn_cuda.h"
 #include "python/src/py_limited.h"
 
 int tarn__py_pool_init(PyObject *module);
@@ -16,6 +17,11 @@ int tarn__py_pool_init(PyObject *module);
  * object, or as the module. NULL with an exception. */
 tarn_pool *tarn__py_pool_choose(PyObject *pool, PyObject *device);
 tarn_pool *tarn__py_pool_of_device(tarn_device device);
+/* A tarn.Pool's own; borrowed. NULL with a TypeError. */
+tarn_pool *tarn__py_pool_of(PyObject *pool);
+
+/* The driver, opened at first use and kept; borrowed. NULL with an exception. */
+tarn_cuda *tarn__py_cuda(void);
 
 /* Borrowed; NULL in *stream is the CPU's. 0, or -1 with an exception. */
 int tarn__py_device_stream(tarn_device device, tarn_stream **stream);

@@ -106,6 +106,41 @@ class Gpu(unittest.TestCase):
         host = t.__dlpack__(dl_device=(1, 0), copy=False, max_version=(1, 0))
         self.assertEqual(capsules.read(host).tensor.data, t.data_ptr())
 
+    def test_pinned_pools_lie_where_they_are_told(self):
+        node = tarn.numa.nodes()[0].number
+        for where in ({"node": node}, {"placement": tarn.numa.on_node(node, strict=True)},
+                      {"node": node, "device": "cuda_host"}):
+            pool = tarn.Pool(pinned="device" not in where, name="near", **where)
+            self.assertEqual((pool.name, pool.device, pool.node), ("near", "cuda_host", node))
+            t = tarn.zeros(1 << 18, pool=pool)
+            self.assertEqual((t.device, t.__dlpack_device__()), ("cuda_host", (3, 0)))
+            self.assertEqual(list(tarn.numa.verify(t).on_node), [node])
+            t.copy_(self.t[0, 1])
+            self.assertEqual((t[0].item(), t[-1].item()), (2, 2))
+        pool = tarn.Pool(pinned=True, limit_bytes=1 << 22)
+        self.assertEqual((pool.device, pool.node), ("cuda_host", None))
+        with self.assertRaises(MemoryError):
+            tarn.empty(1 << 23, "uint8", pool=pool)
+
+    def test_near_a_gpu_is_a_node_of_the_machine(self):
+        numbers = [node.number for node in tarn.numa.nodes()]
+        try:
+            pool = tarn.Pool(pinned=True, near=0)
+        except tarn.TarnError as error:  # several nodes, and nobody says which is near
+            self.assertGreater(len(numbers), 1)
+            self.assertIn(error.status, ("TARN_NOT_FOUND", "TARN_UNAVAILABLE"))
+        else:
+            self.assertEqual(pool.device, "cuda_host")
+            self.assertIn(pool.node, numbers)
+            same = tarn.Pool(pinned=True, placement=tarn.numa.near_device(0))
+            self.assertEqual((same.device, same.node), ("cuda_host", pool.node))
+            self.assertEqual(tarn.Pool(near=0).device, "cpu")
+        for wrong in (-1, 63, 2**40):
+            with self.assertRaises(tarn.TarnError):
+                tarn.Pool(pinned=True, near=wrong)
+        with self.assertRaises(TypeError):
+            tarn.Pool(pinned=True, near="first")
+
     def test_pools(self):
         pool = tarn.Pool("cuda:0", name="gpu")
         t = tarn.empty(1000, pool=pool)

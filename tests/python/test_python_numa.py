@@ -103,6 +103,102 @@ class Pools(unittest.TestCase):
             self.assertGreaterEqual(pool.stats()["reserved_bytes"], 1 << 20)
 
 
+class Placements(unittest.TestCase):
+    def setUp(self):
+        self.node = tarn.numa.nodes()[0].number
+
+    def pages_of(self, **where):
+        page_bytes = tarn.numa.verify(b"x").page_bytes
+        tensor = tarn.zeros(PAGES * page_bytes, "uint8", pool=tarn.Pool(**where))
+        return tarn.numa.verify(tensor)
+
+    def test_strict_pages_lie_where_each_kind_says(self):
+        numa = tarn.numa
+        for placement in (numa.on_node(self.node, strict=True),
+                          numa.interleave([self.node], strict=True),
+                          numa.weighted({self.node: 2}, strict=True),
+                          numa.ordered([self.node], strict=True),
+                          numa.best("capacity", near=self.node, strict=True)):
+            pages = self.pages_of(placement=placement)
+            self.assertEqual(pages.untouched, 0)
+            if placement.kind != "attribute":
+                self.assertEqual(list(pages.on_node), [self.node], placement)
+
+    def test_preferences_and_all_nodes_need_no_names(self):
+        numa = tarn.numa
+        numbers = {node.number for node in numa.nodes()}
+        for placement in (numa.on_node(self.node), numa.near_thread(), numa.interleave(),
+                          numa.weighted(), numa.ordered(), numa.best("bandwidth")):
+            self.assertLessEqual(set(self.pages_of(placement=placement).on_node), numbers)
+
+    def test_several_nodes_share_what_is_interleaved(self):
+        numbers = [node.number for node in tarn.numa.nodes() if node.memory_kind != "gpu"][:2]
+        if len(numbers) < 2:
+            self.skipTest("one node")
+        stripes = tarn.numa.interleave(numbers, strict=True, stripe_bytes=1 << 16)
+        self.assertEqual(set(self.pages_of(placement=stripes).on_node), set(numbers))
+        self.assertIsNone(tarn.Pool(placement=stripes).node)
+
+    def test_a_placement_is_a_value(self):
+        placement = tarn.numa.interleave([0, 1], strict=True)
+        self.assertEqual(placement, tarn.numa.interleave((0, 1), strict=True))
+        self.assertNotEqual(placement, tarn.numa.interleave((0, 1)))
+
+    def test_pages_may_be_made_at_once(self):
+        for where in ({"node": self.node}, {"placement": tarn.numa.on_node(self.node)}, {}):
+            pool = tarn.Pool(populate=True, **where)
+            tensor = tarn.empty(PAGES << 12, "uint8", pool=pool)
+            self.assertEqual(tarn.numa.verify(tensor).untouched, 0)
+            self.assertEqual(pool.node, self.node if where else None)
+
+    def test_huge_pages_are_there_or_the_system_lacks_them(self):
+        try:
+            pool = tarn.Pool(page_bytes=1 << 21)
+            tarn.zeros(1 << 20, "uint8", pool=pool)
+        except tarn.TarnError as error:
+            self.assertIn(error.status, ("TARN_UNAVAILABLE", "TARN_OUT_OF_MEMORY"))
+        with self.assertRaises(tarn.ArgumentError):
+            tarn.Pool(page_bytes=12345)
+
+    def test_what_is_no_placement_is_refused(self):
+        numa = tarn.numa
+        for wrong in (numa.interleave([self.node] * 2), numa.weighted({self.node: -1}),
+                      numa.on_node(-1), numa.on_node(2**40), numa.ordered(range(17)),
+                      numa.best("colour"), numa.near_device(""), numa.near_device("x" * 32),
+                      numa.near_device("0\0"), numa.Placement("nowhere"),
+                      numa.interleave([self.node], stripe_bytes=-1)):
+            with self.assertRaises(tarn.ArgumentError):
+                tarn.Pool(placement=wrong)
+        for wrong in (3, (), ("node",), "node", numa.on_node("first"),
+                      numa.on_node(self.node)._replace(nodes=[self.node])):
+            with self.assertRaises(TypeError):
+                tarn.Pool(placement=wrong)
+        with self.assertRaises(tarn.TarnError):
+            tarn.Pool(placement=numa.on_node(10**6))
+        with self.assertRaises(tarn.TarnError):
+            tarn.Pool(placement=numa.near_device("fffe:00:00.0"))
+
+    def test_one_thing_says_where_and_only_of_the_host(self):
+        for where in ({"node": self.node, "placement": tarn.numa.near_thread()},
+                      {"node": self.node, "near": 0},
+                      {"device": "cuda", "placement": tarn.numa.near_thread()},
+                      {"device": "cuda", "pinned": True}, {"device": "cuda", "populate": True}):
+            with self.assertRaises(tarn.ArgumentError):
+                tarn.Pool(**where)
+
+    def test_without_a_driver_pinned_memory_is_a_device_error(self):
+        try:
+            tarn.Pool("cuda_host")
+        except tarn.DeviceError as error:
+            for where in ({"pinned": True}, {"near": 0}, {"pinned": True, "near": 0},
+                          {"pinned": True, "node": self.node},
+                          {"placement": tarn.numa.near_device(0)}):
+                with self.assertRaises(tarn.DeviceError) as raised:
+                    tarn.Pool(**where)
+                self.assertEqual((raised.exception.status, error.status),
+                                 ("TARN_UNAVAILABLE", "TARN_UNAVAILABLE"))
+
+
 class Verify(unittest.TestCase):
     def test_any_buffer_will_do(self):
         data = bytearray(b"x" * (1 << 20))

@@ -59,6 +59,11 @@ class Pool:
         limit_bytes: int | None = None,
         name: str | None = None,
         node: int | None = None,
+        pinned: builtins.bool = False,
+        near: int | None = None,
+        placement: numa.Placement | None = None,
+        page_bytes: int | None = None,
+        populate: builtins.bool = False,
     ) -> Pool: ...
     @property
     def name(self) -> str: ...

@@ -1,4 +1,5 @@
 # numa.pyi: the types of tarn.numa, as type checkers and editors read them.
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 _Attribute = Literal[
@@ -32,6 +33,33 @@ class Pages(NamedTuple):
     untouched: int
     page_bytes: int
 
+class Placement(NamedTuple):
+    kind: str
+    nodes: tuple[int, ...] = ()
+    weights: tuple[int, ...] = ()
+    strict: bool = False
+    device: int | str | None = None
+    attribute: _Attribute | None = None
+    least_free_bytes: int = 0
+    stripe_bytes: int = 0
+
+def on_node(node: int, *, strict: bool = False) -> Placement: ...
+def near_device(device: int | str, *, strict: bool = False) -> Placement: ...
+def near_thread(*, strict: bool = False) -> Placement: ...
+def interleave(
+    nodes: Iterable[int] = (), *, strict: bool = False, stripe_bytes: int = 0
+) -> Placement: ...
+def weighted(
+    weights: Mapping[int, int] | None = None, *, strict: bool = False, stripe_bytes: int = 0
+) -> Placement: ...
+def ordered(nodes: Iterable[int] = (), *, strict: bool = False) -> Placement: ...
+def best(
+    attribute: _Attribute,
+    *,
+    near: int | None = None,
+    least_free_bytes: int = 0,
+    strict: bool = False,
+) -> Placement: ...
 def nodes() -> list[Node]: ...
 def distance(from_node: int, to_node: int) -> int: ...
 def best_node(
