@@ -7,6 +7,7 @@
 #include "python/src/py_dlpack.h"
 #include "python/src/py_dtype.h"
 #include "python/src/py_errors.h"
+#include "python/src/py_fallback.h"
 #include "python/src/py_linear.h"
 #include "python/src/py_npy.h"
 #include "python/src/py_numa.h"
@@ -30,7 +31,7 @@ PyMODINIT_FUNC PyInit__tarn(void) {
   static int (*const parts[])(PyObject *) = {
       tarn__py_errors_init, tarn__py_dtype_init,  tarn__py_pool_init,   tarn__py_tensor_init,
       tarn__py_create_init, tarn__py_buffer_init, tarn__py_arrays_init, tarn__py_dlpack_init,
-      tarn__py_linear_init, tarn__py_npy_init,    tarn__py_numa_init,
+      tarn__py_linear_init, tarn__py_npy_init,    tarn__py_numa_init,   tarn__py_fallback_init,
   };
   PyObject *module = PyModule_Create(&definition);
   if (!module) return NULL;

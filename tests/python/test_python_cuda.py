@@ -141,6 +141,18 @@ class Gpu(unittest.TestCase):
         with self.assertRaises(TypeError):
             tarn.Pool(pinned=True, near="first")
 
+    def test_the_first_that_has_memory_may_be_the_gpu_or_pinned(self):
+        memory = tarn.first_of([("gpu", tarn.Pool("cuda", limit_bytes=1 << 22)),
+                                ("pinned", lambda: tarn.Pool(pinned=True))])
+        on_gpu, on_host = memory.zeros(1 << 10), memory.zeros(1 << 22)
+        self.assertEqual((on_gpu.name, on_gpu.tensor.device, on_gpu.refusals),
+                         ("gpu", "cuda:0", ()))
+        self.assertEqual((on_host.name, on_host.tensor.device), ("pinned", "cuda_host"))
+        self.assertEqual(on_host.refusals[0][:2], ("gpu", "TARN_OUT_OF_MEMORY"))
+        on_gpu.tensor.copy_(tarn.full(1 << 10, 3))
+        on_host.tensor[: 1 << 10].copy_(on_gpu.tensor)
+        self.assertEqual(on_host.tensor[(1 << 10) - 1 : (1 << 10) + 1].tolist(), [3, 0])
+
     def test_pools(self):
         pool = tarn.Pool("cuda:0", name="gpu")
         t = tarn.empty(1000, pool=pool)

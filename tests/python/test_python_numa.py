@@ -199,6 +199,57 @@ class Placements(unittest.TestCase):
                                  ("TARN_UNAVAILABLE", "TARN_UNAVAILABLE"))
 
 
+class FirstOf(unittest.TestCase):
+    def test_the_first_pool_that_has_the_memory_gives_it_and_the_rest_say_why(self):
+        small = tarn.Pool(name="small", limit_bytes=1 << 21)
+        memory = tarn.first_of([
+            ("none", lambda: tarn.Pool(node=10**6)),
+            ("told", RuntimeError("switched off")), ("small", small), ("large", tarn.Pool())])
+        self.assertEqual(memory.names, ("none", "told", "small", "large"))
+        tensor, name, refusals = memory.zeros((4, 4))
+        self.assertEqual((name, tensor.tolist()), ("small", [[0.0] * 4] * 4))
+        self.assertEqual([each.name for each in refusals], ["none", "told"])
+        self.assertEqual(refusals[0].status, "TARN_UNAVAILABLE")
+        self.assertIn("1000000", refusals[0].message)
+        self.assertEqual(refusals[1][1:], ("TARN_UNAVAILABLE", "switched off"))
+        self.assertEqual(small.stats()["alloc_count"], 1)
+        granted = memory.empty(1 << 22, "uint8")
+        self.assertEqual((granted.name, granted.tensor.nbytes), ("large", 1 << 22))
+        self.assertEqual((granted.refusals[2].name, granted.refusals[2].status),
+                         ("small", "TARN_OUT_OF_MEMORY"))
+
+    def test_where_all_refuse_the_error_tells_of_each(self):
+        memory = tarn.first_of([("off", tarn.DeviceError("no GPU")),
+                                ("small", tarn.Pool(limit_bytes=1 << 21))])
+        with self.assertRaisesRegex(tarn.OutOfMemoryError, "off: no GPU; small: "):
+            memory.empty(1 << 22, "uint8")
+        with self.assertRaisesRegex(tarn.DeviceError, "off: no GPU"):
+            tarn.first_of([("off", tarn.DeviceError("no GPU"))]).empty(1)
+
+    def test_what_was_granted_outlives_the_list(self):
+        pool = tarn.Pool()
+        tensor = tarn.first_of([("pool", pool)]).zeros(3, "int32").tensor
+        del pool
+        tensor[1] = 5
+        self.assertEqual(tensor.tolist(), [0, 5, 0])
+        self.assertEqual(tarn.first_of([("pool", tarn.Pool())]).empty((0, 2)).tensor.shape, (0, 2))
+
+    def test_a_list_of_something_else_is_refused(self):
+        pool = tarn.Pool()
+        for wrong in ([], [("pool", pool)] * 9, [("", pool)], [("x" * 32, pool)]):
+            with self.assertRaises(tarn.ArgumentError):
+                tarn.first_of(wrong)
+        for wrong in ([("pool", 3)], [("pool", None)], [(3, pool)], [("pool", lambda: 3)]):
+            with self.assertRaises(TypeError):
+                tarn.first_of(wrong)
+        with self.assertRaises(ZeroDivisionError):
+            tarn.first_of([("mistake", lambda: tarn.Pool(limit_bytes=1 // 0))])
+        with self.assertRaises(ValueError):
+            tarn.first_of([("pool", pool)]).empty((2**40, 2**40))
+        with self.assertRaises(TypeError):
+            tarn.first_of([("pool", pool)]).empty(1, "colour")
+
+
 class Verify(unittest.TestCase):
     def test_any_buffer_will_do(self):
         data = bytearray(b"x" * (1 << 20))

@@ -1,9 +1,9 @@
 # __init__.pyi: the types of the package, as type checkers and editors read them.
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from types import EllipsisType
-from typing import Any, Literal, Protocol, SupportsIndex, final, overload
+from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, final, overload
 
 from . import numa as numa
 
@@ -17,6 +17,8 @@ _MemoryFormat = (
 _Number = int | float | complex | _Scalar
 _KeyItem = SupportsIndex | slice | EllipsisType | None
 _Key = _KeyItem | tuple[_KeyItem, ...]
+
+_Source = Pool | Exception | Callable[[], Pool]
 
 __version__: str
 
@@ -273,6 +275,23 @@ def load_npy(
     device: _Device | None = None,
 ) -> Tensor: ...
 def save_npy(path: str | PathLike[str], tensor: Tensor, *, sync: builtins.bool = False) -> None: ...
+class Refusal(NamedTuple):
+    name: str
+    status: str
+    message: str
+
+class Granted(NamedTuple):
+    tensor: Tensor
+    name: str
+    refusals: tuple[Refusal, ...]
+
+class Fallback:
+    names: tuple[str, ...]
+    def __init__(self, choices: Iterable[tuple[str, _Source]]) -> None: ...
+    def empty(self, shape: _Shape, dtype: _DType = "float32") -> Granted: ...
+    def zeros(self, shape: _Shape, dtype: _DType = "float32") -> Granted: ...
+
+def first_of(choices: Iterable[tuple[str, _Source]]) -> Fallback: ...
 def default_pool(device: _Device = "cpu", /) -> Pool: ...
 
 int8: DType
