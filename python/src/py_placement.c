@@ -168,3 +168,15 @@ int tarn__py_place_provider(const tarn_py_place *place, tarn_provider **provider
   if (status != TARN_OK) tarn__py_raise(status);
   return status == TARN_OK ? 0 : -1;
 }
+
+int tarn__py_pinned_provider(const tarn_py_place *place, tarn_provider **provider) {
+  *provider = NULL;
+  tarn_cuda *cuda = tarn__py_cuda();
+  tarn_cuda_pinned_options options = {.struct_size = sizeof options};
+  if (!cuda) return -1;
+  if (tarn__py_place_is_said(place) && tarn__py_place_provider(place, &options.host) < 0) return -1;
+  tarn_status status = tarn_cuda_pinned_provider_create(cuda, &options, provider);
+  tarn_provider_release(options.host);
+  if (status != TARN_OK) tarn__py_raise(status);
+  return status == TARN_OK ? 0 : -1;
+}

@@ -21,5 +21,7 @@ bool tarn__py_place_is_node_alone(const tarn_py_place *place);
 /* Pages that lie so, for the caller to release; all of `place` may be unsaid. 0, or -1 with an
  * exception. */
 int tarn__py_place_provider(const tarn_py_place *place, tarn_provider **provider);
+/* The same page-locked; unsaid, the driver chooses. */
+int tarn__py_pinned_provider(const tarn_py_place *place, tarn_provider **provider);
 
 #endif

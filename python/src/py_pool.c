@@ -221,16 +221,11 @@ static PyObject *pool_on_place(const tarn_py_place *place, tarn_device device,
                                const tarn_caching_options *options) {
   const bool is_pinned = device.type == TARN_DEVICE_CUDA_HOST;
   tarn_provider *provider;
-  if ((is_pinned && !tarn__py_cuda()) || tarn__py_place_provider(place, &provider) < 0) return NULL;
-  tarn_status status = TARN_OK;
-  if (is_pinned) {
-    tarn_provider *host = provider;
-    tarn_cuda_pinned_options pinned = {.struct_size = sizeof pinned, .host = host};
-    status = tarn_cuda_pinned_provider_create(cuda, &pinned, &provider);
-    tarn_provider_release(host);
+  if ((is_pinned ? tarn__py_pinned_provider : tarn__py_place_provider)(place, &provider) < 0) {
+    return NULL;
   }
   tarn_pool *pool;
-  if (status == TARN_OK) status = pool_over(provider, options, &pool);
+  tarn_status status = pool_over(provider, options, &pool);
   return status == TARN_OK ? pool_object(pool) : tarn__py_raise(status);
 }
 

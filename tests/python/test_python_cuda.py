@@ -153,6 +153,49 @@ class Gpu(unittest.TestCase):
         on_host.tensor[: 1 << 10].copy_(on_gpu.tensor)
         self.assertEqual(on_host.tensor[(1 << 10) - 1 : (1 << 10) + 1].tolist(), [3, 0])
 
+    def test_pageable_copies_go_through_a_ring_where_there_is_one(self):
+        node = tarn.numa.nodes()[0].number
+        for where in ({}, {"node": node}):
+            ring = tarn.Staging(slot_bytes=1 << 16, slot_count=3, name="ring", **where)
+            self.assertEqual((ring.name, repr(ring)), ("ring", "<tarn.Staging 'ring'>"))
+            tarn.set_staging("cuda", ring)
+            self.addCleanup(tarn.set_staging, "cuda", None)
+            source = tarn.full(1 << 18, 7, "int32")
+            on_gpu = source.to("cuda")
+            source.fill_(8)  # read by then
+            self.assertEqual((on_gpu[0].item(), on_gpu[-1].item()), (7, 7))
+            self.assertGreaterEqual(ring.stats()["passed_bytes"], source.nbytes)
+            before = ring.stats()["passed_bytes"]
+            host = on_gpu.to("cpu")
+            self.assertEqual(host.to("cpu")[:: 1 << 10].tolist(), [7] * (1 << 8))
+            after = ring.stats()
+            self.assertGreaterEqual(after["passed_bytes"] - before, host.nbytes)
+            self.assertEqual((after["slot_bytes"], after["held_count"]), (1 << 16, 0))
+            tarn.set_staging("cuda", None)
+            on_gpu.copy_(source)
+            self.assertEqual((on_gpu[-1].item(), ring.stats()["passed_bytes"]),
+                             (8, after["passed_bytes"]))
+
+    def test_a_ring_lives_as_long_as_the_device_has_it(self):
+        tarn.set_staging("cuda:0", tarn.Staging(slot_bytes=1 << 16, slot_count=2))
+        try:
+            big = tarn.full(1 << 16, 3, "int32").to("cuda")
+            self.assertEqual(big.to("cpu")[-1].item(), 3)
+        finally:
+            tarn.set_staging("cuda:0", None)
+
+    def test_what_is_no_ring_is_refused(self):
+        for wrong in ({"slot_bytes": -1}, {"slot_count": 10**6}, {"node": 0, "near": 0}):
+            with self.assertRaises(tarn.ArgumentError):
+                tarn.Staging(**wrong)
+        ring = tarn.Staging(slot_bytes=1 << 16, slot_count=1)
+        with self.assertRaises(tarn.UnsupportedError):
+            tarn.set_staging("cpu", ring)
+        with self.assertRaises(tarn.TarnError):
+            tarn.set_staging("cuda:63", ring)
+        with self.assertRaises(TypeError):
+            tarn.set_staging("cuda", 3)
+
     def test_pools(self):
         pool = tarn.Pool("cuda:0", name="gpu")
         t = tarn.empty(1000, pool=pool)

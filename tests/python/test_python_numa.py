@@ -197,6 +197,8 @@ class Placements(unittest.TestCase):
                     tarn.Pool(**where)
                 self.assertEqual((raised.exception.status, error.status),
                                  ("TARN_UNAVAILABLE", "TARN_UNAVAILABLE"))
+            with self.assertRaises(tarn.DeviceError):
+                tarn.Staging()
 
 
 class FirstOf(unittest.TestCase):

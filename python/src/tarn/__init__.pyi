@@ -275,6 +275,25 @@ def load_npy(
     device: _Device | None = None,
 ) -> Tensor: ...
 def save_npy(path: str | PathLike[str], tensor: Tensor, *, sync: builtins.bool = False) -> None: ...
+@final
+class Staging:
+    def __new__(
+        cls,
+        *,
+        slot_bytes: int | None = None,
+        slot_count: int | None = None,
+        name: str | None = None,
+        node: int | None = None,
+        near: int | None = None,
+        placement: numa.Placement | None = None,
+        page_bytes: int | None = None,
+    ) -> Staging: ...
+    @property
+    def name(self) -> str: ...
+    def stats(self) -> dict[str, int]: ...
+
+def set_staging(device: _Device, staging: Staging | None, /) -> None: ...
+
 class Refusal(NamedTuple):
     name: str
     status: str
