@@ -86,6 +86,20 @@ int tarn__py_flag(PyObject *object, bool *value) {
   return 0;
 }
 
+int tarn__py_seconds(PyObject *object, uint64_t *ns) {
+  static const double LONGEST_S = 1e9, NS_PER_S = 1e9;
+  if (!object || object == Py_None) return 0;
+  const double seconds = PyFloat_AsDouble(object);
+  if (seconds == -1 && PyErr_Occurred()) return -1;
+  const double wanted_ns = seconds * NS_PER_S;
+  if (!(wanted_ns >= 1 && seconds <= LONGEST_S)) { /* not a number is neither */
+    tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "%R seconds: 1e-9 to 1e9 are possible", object);
+    return -1;
+  }
+  *ns = (uint64_t)wanted_ns;
+  return 0;
+}
+
 static int too_many(Py_ssize_t count) {
   tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "%zd dimensions; tarn has at most %d", count,
                 (int)TARN_RANK_MAX);

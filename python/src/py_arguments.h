@@ -27,6 +27,8 @@ int tarn__py_int64(PyObject *object, int64_t *value);
 int tarn__py_dim(PyObject *object, int32_t *dim);
 int tarn__py_size(PyObject *object, size_t *value);
 int tarn__py_flag(PyObject *object, bool *value);
+/* Of a time of more than 0; None leaves *ns as it is. */
+int tarn__py_seconds(PyObject *object, uint64_t *ns);
 
 /* A shape, strides or several dimensions: (2, 3) or 2 alone. */
 int tarn__py_int64s(PyObject *object, int64_t *values, int32_t *count);

@@ -9,6 +9,7 @@
 #include "python/src/py_errors.h"
 #include "python/src/py_fallback.h"
 #include "python/src/py_linear.h"
+#include "python/src/py_maintenance.h"
 #include "python/src/py_npy.h"
 #include "python/src/py_numa.h"
 #include "python/src/py_pool.h"
@@ -30,10 +31,11 @@ PyMODINIT_FUNC PyInit__tarn(void);
 
 PyMODINIT_FUNC PyInit__tarn(void) {
   static int (*const parts[])(PyObject *) = {
-      tarn__py_errors_init,  tarn__py_dtype_init,  tarn__py_pool_init,   tarn__py_tensor_init,
-      tarn__py_create_init,  tarn__py_buffer_init, tarn__py_arrays_init, tarn__py_dlpack_init,
-      tarn__py_linear_init,  tarn__py_npy_init,    tarn__py_numa_init,   tarn__py_fallback_init,
-      tarn__py_staging_init,
+      tarn__py_errors_init,  tarn__py_dtype_init,       tarn__py_pool_init,
+      tarn__py_tensor_init,  tarn__py_create_init,      tarn__py_buffer_init,
+      tarn__py_arrays_init,  tarn__py_dlpack_init,      tarn__py_linear_init,
+      tarn__py_npy_init,     tarn__py_numa_init,        tarn__py_fallback_init,
+      tarn__py_staging_init, tarn__py_maintenance_init,
   };
   PyObject *module = PyModule_Create(&definition);
   if (!module) return NULL;

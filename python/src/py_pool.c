@@ -206,8 +206,10 @@ static PyObject *pool_object(tarn_pool *taken) {
 
 /* jemalloc's arenas in memory of one node and no other. */
 static PyObject *pool_on_node(PyObject *node_object, const tarn_caching_options *caching) {
-  tarn_node_pool_options options = {
-      .struct_size = sizeof options, .name = caching->name, .limit_bytes = caching->limit_bytes};
+  tarn_node_pool_options options = {.struct_size = sizeof options,
+                                    .name = caching->name,
+                                    .limit_bytes = caching->limit_bytes,
+                                    .decay_ns = caching->decay_ns};
   if (tarn__py_node_parse(node_object, &options.node) < 0) return NULL;
   tarn_topology *topology = tarn__py_topology();
   if (!topology) return NULL;
@@ -245,23 +247,24 @@ static int parse_pinned(bool is_pinned, const tarn_py_place *place, tarn_device 
 
 static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
   (void)type;
-  static const char *names[] = {"device", "limit_bytes", "name",       "node",     "pinned",
-                                "near",   "placement",   "page_bytes", "populate", NULL};
-  PyObject *device_object = NULL, *limit = NULL;
+  static const char *names[] = {"device",    "limit_bytes", "name",     "node",    "pinned", "near",
+                                "placement", "page_bytes",  "populate", "decay_s", NULL};
+  PyObject *device_object = NULL, *limit = NULL, *decay = NULL;
   const char *name = NULL;
   int is_pinned = 0, is_populated = 0;
   tarn_device device;
   tarn_py_place place = {0};
-  if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O$OzOpOOOp:Pool", (char **)(uintptr_t)names,
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O$OzOpOOOpO:Pool", (char **)(uintptr_t)names,
                                    &device_object, &limit, &name, &place.node, &is_pinned,
-                                   &place.near, &place.placement, &place.page_bytes,
-                                   &is_populated) ||
+                                   &place.near, &place.placement, &place.page_bytes, &is_populated,
+                                   &decay) ||
       tarn__py_device_parse(device_object, &device) < 0) {
     return NULL;
   }
   place.is_populated = is_populated;
   tarn_caching_options options = {.struct_size = sizeof options, .name = name};
   if (tarn__py_size(limit, &options.limit_bytes) < 0 ||
+      tarn__py_seconds(decay, &options.decay_ns) < 0 ||
       parse_pinned(is_pinned, &place, &device) < 0) {
     return NULL;
   }
@@ -374,16 +377,16 @@ static PyMethodDef pool_methods[] = {
 
 static PyType_Slot pool_slots[] = {
     {Py_tp_doc,
-     (char
-          *)"Pool(device='cpu', *, limit_bytes=None, name=None, node=None, pinned=False, "
-            "near=None,\n"
-            "     placement=None, page_bytes=None, populate=False): a pool of its own.\n\n"
-            "pinned=True is page-locked memory, as device='cuda_host' is. Where the host's memory\n"
-            "lies one of these says: node, a number of tarn.numa.nodes(), strictly there; near, a\n"
-            "GPU's index, preferably on the node nearest to it; placement, of tarn.numa. With\n"
-            "page_bytes it is in explicit huge pages of that size; populate makes pages at once.\n"
-            "With node alone the pool is jemalloc's arenas, else a caching pool.\n"
-            "Lives as long as the object or any tensor that has memory from it."},
+     (char *)"Pool(device='cpu', *, limit_bytes=None, name=None, node=None, pinned=False,\n"
+             "     near=None, placement=None, page_bytes=None, populate=False, decay_s=None)\n\n"
+             "A pool of its own. pinned=True is page-locked memory, as device='cuda_host' is.\n"
+             "Where the host's memory lies one of these says: node, a number of\n"
+             "tarn.numa.nodes(), strictly there; near, a GPU's index, preferably on the node\n"
+             "nearest to it; placement, of tarn.numa. With page_bytes it is in explicit huge\n"
+             "pages of that size; populate makes pages at once. decay() gives back what was not\n"
+             "needed for decay_s seconds, 10 where nothing is said.\n"
+             "With node alone the pool is jemalloc's arenas, else a caching pool.\n"
+             "Lives as long as the object or any tensor that has memory from it."},
     {Py_tp_new, pool_new},
     {Py_tp_dealloc, pool_dealloc},
     {Py_tp_repr, pool_repr},

@@ -139,6 +139,12 @@ class Placements(unittest.TestCase):
         self.assertEqual(set(self.pages_of(placement=stripes).on_node), set(numbers))
         self.assertIsNone(tarn.Pool(placement=stripes).node)
 
+    def test_what_strict_refuses_a_preference_does_without(self):
+        where = {"near": self.node, "least_free_bytes": 2**60}
+        with self.assertRaises(tarn.OutOfMemoryError):
+            tarn.Pool(placement=tarn.numa.best("capacity", strict=True, **where))
+        self.assertIsNotNone(tarn.Pool(placement=tarn.numa.best("capacity", **where)).node)
+
     def test_a_placement_is_a_value(self):
         placement = tarn.numa.interleave([0, 1], strict=True)
         self.assertEqual(placement, tarn.numa.interleave((0, 1), strict=True))
@@ -166,7 +172,9 @@ class Placements(unittest.TestCase):
                       numa.on_node(-1), numa.on_node(2**40), numa.ordered(range(17)),
                       numa.best("colour"), numa.near_device(""), numa.near_device("x" * 32),
                       numa.near_device("0\0"), numa.Placement("nowhere"),
-                      numa.interleave([self.node], stripe_bytes=-1)):
+                      numa.interleave([self.node], stripe_bytes=-1),
+                      numa.interleave([self.node], stripe_bytes=12345),
+                      numa.interleave([self.node])._replace(weights=(2,))):
             with self.assertRaises(tarn.ArgumentError):
                 tarn.Pool(placement=wrong)
         for wrong in (3, (), ("node",), "node", numa.on_node("first"),
@@ -199,6 +207,45 @@ class Placements(unittest.TestCase):
                                  ("TARN_UNAVAILABLE", "TARN_UNAVAILABLE"))
             with self.assertRaises(tarn.DeviceError):
                 tarn.Staging()
+
+
+class Maintained(unittest.TestCase):
+    def test_idle_memory_goes_back_by_itself(self):
+        node = tarn.numa.nodes()[0].number
+        with tarn.Maintenance(period_s=1e-3) as maintenance:
+            for pool in (tarn.Pool(decay_s=1e-3), tarn.Pool(node=node, decay_s=1e-3)):
+                maintenance.add(pool)
+                kept = tarn.zeros(1 << 12, "uint8", pool=pool)
+                tarn.zeros(1 << 24, "uint8", pool=pool)
+                while pool.stats()["reserved_bytes"] >= 1 << 24:  # ends, or the test's limit does
+                    pass
+                self.assertEqual(kept.tolist(), [0] * (1 << 12))
+
+    def test_a_pool_is_there_once_and_may_end_before(self):
+        pool = tarn.Pool()
+        with tarn.Maintenance(1e-3, name="m") as maintenance:
+            maintenance.add(tarn.Pool())
+            maintenance.add(pool)
+            with self.assertRaises(tarn.BusyError):
+                maintenance.add(pool)
+            maintenance.remove(pool)
+            with self.assertRaises(tarn.TarnError):
+                maintenance.remove(pool)
+            with self.assertRaises(TypeError):
+                maintenance.add(3)
+        maintenance.close()
+        for method in (maintenance.add, maintenance.remove):
+            with self.assertRaisesRegex(tarn.ArgumentError, "closed"):
+                method(pool)
+
+    def test_times_are_more_than_nothing(self):
+        for wrong in (0, -1, float("nan"), float("inf"), 1e10):
+            with self.assertRaises(tarn.ArgumentError):
+                tarn.Maintenance(period_s=wrong)
+            with self.assertRaises(tarn.ArgumentError):
+                tarn.Pool(decay_s=wrong)
+        with self.assertRaises(TypeError):
+            tarn.Pool(decay_s="soon")
 
 
 class FirstOf(unittest.TestCase):

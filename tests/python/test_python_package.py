@@ -607,7 +607,8 @@ class Process(unittest.TestCase):
                              and node.id == "bool", "line " + str(getattr(node, "lineno", 0)))
         public = {name for name in vars(tarn) if not name.startswith("_")}
         self.assertEqual(public, {name for name in typed if not name.startswith("_")})
-        for kind in (tarn.Tensor, tarn.Pool, tarn.DType, tarn.LinearSpan, tarn.Staging):
+        for kind in (tarn.Tensor, tarn.Pool, tarn.DType, tarn.LinearSpan, tarn.Staging,
+                     tarn.Maintenance):
             names = {name for name in vars(kind) if not name.startswith("_")}
             stubbed = {name for name in typed[kind.__name__] if not name.startswith("_")}
             self.assertEqual(names, stubbed, kind)
