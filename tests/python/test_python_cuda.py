@@ -153,6 +153,25 @@ class Gpu(unittest.TestCase):
         on_host.tensor[: 1 << 10].copy_(on_gpu.tensor)
         self.assertEqual(on_host.tensor[(1 << 10) - 1 : (1 << 10) + 1].tolist(), [3, 0])
 
+    def test_the_cpu_gets_memory_that_the_gpu_is_done_with(self):
+        memory = tarn.first_of([("gpu", tarn.Pool("cuda", limit_bytes=1 << 21)),
+                                ("pinned", tarn.Pool(pinned=True, limit_bytes=1 << 22))])
+        driver, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+        self.assertEqual(driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0), 0)
+        self.assertEqual(driver.cuCtxSetCurrent(context), 0)
+        on_gpu = tarn.empty(1 << 20, "int32", device="cuda")
+        on_host = memory.zeros(on_gpu.shape, "int32").tensor
+        wait, busy_us = ctypes.CDLL(None).usleep, ctypes.c_void_p(5000)
+        for value in range(1, 9):  # the GPU is busy for a while before it reads
+            on_host.fill_(value)
+            self.assertEqual(driver.cuLaunchHostFunc(None, wait, busy_us), 0)
+            on_gpu.copy_(on_host)
+            del on_host
+            on_host = memory.zeros(on_gpu.shape, "int32").tensor
+            self.assertEqual((on_host.device, on_gpu[:: 1 << 18].tolist()),
+                             ("cuda_host", [value] * 4))
+        self.assertEqual(driver.cuDevicePrimaryCtxRelease_v2(0), 0)
+
     def test_pageable_copies_go_through_a_ring_where_there_is_one(self):
         node = tarn.numa.nodes()[0].number
         for where in ({}, {"node": node}):
