@@ -74,6 +74,10 @@ struct tarn__arena {
   arena_part parts[];
 };
 
+/* Of the calling thread's allocation: memory was refused for addresses that there are. jemalloc
+ * would go on with fresh ones, which fare no better, and keep these too, at every try. */
+static _Thread_local bool is_refused;
+
 static void count_call(tarn__arena *arena) {
   atomic_fetch_add_explicit(&arena->provider_calls, 1, memory_order_relaxed);
 }
@@ -192,10 +196,15 @@ static bool has_large_granules(const tarn__arena *arena) {
 }
 
 static bool commit(tarn__arena *arena, void *address, size_t size_bytes) {
-  if (!has_large_granules(arena)) return commit_pages(arena, address, size_bytes);
-  pthread_mutex_lock(&arena->granules_lock);
-  const bool has_all = enter_granules(arena, address, size_bytes);
-  pthread_mutex_unlock(&arena->granules_lock);
+  bool has_all;
+  if (has_large_granules(arena)) {
+    pthread_mutex_lock(&arena->granules_lock);
+    has_all = enter_granules(arena, address, size_bytes);
+    pthread_mutex_unlock(&arena->granules_lock);
+  } else {
+    has_all = commit_pages(arena, address, size_bytes);
+  }
+  if (!has_all) is_refused = true;
   return has_all;
 }
 
@@ -221,6 +230,17 @@ static bool add_granules(tarn__arena *arena, char *start, size_t size_bytes) {
   arena->granule_uses = made;
   pthread_mutex_unlock(&arena->granules_lock);
   return true;
+}
+
+/* Of a range that goes back before jemalloc has seen it. */
+static void remove_granules(tarn__arena *arena, const char *start) {
+  pthread_mutex_lock(&arena->granules_lock);
+  granule_use **link = &arena->granule_uses;
+  while (*link != NULL && (*link)->start != start) link = &(*link)->next;
+  granule_use *const found = *link;
+  if (found != NULL) *link = found->next;
+  pthread_mutex_unlock(&arena->granules_lock);
+  free(found);
 }
 
 /* --- jemalloc calls the hooks under its own locks; they return true for "no" --- */
@@ -262,12 +282,13 @@ static void *on_alloc(extent_hooks_t *hooks, void *wanted_address, size_t size_b
   (void)index;
   tarn__arena *const arena = ((arena_part *)hooks)->arena;
   arena_range range = {NULL, 0, NULL};
-  if (wanted_address != NULL) return NULL;
+  if (wanted_address != NULL || is_refused) return NULL;
   char *const start = reserve(arena, size_bytes, alignment_bytes, &range);
   if (start == NULL) return NULL;
   const bool has_all = !*is_committed || commit(arena, start, size_bytes);
   if (!has_all || !add_range(arena, &range)) {
     if (*is_committed && has_all) (void)decommit(arena, start, size_bytes);
+    remove_granules(arena, start);
     free_range(arena, &range);
     return NULL;
   }
@@ -430,6 +451,7 @@ void *tarn__arena_alloc(tarn__arena *arena, unsigned part, tarn__arena_cache cac
                         size_t size_bytes, size_t alignment_bytes) {
   const int alignment = alignment_flag(alignment_bytes);
   const unsigned index = arena->parts[part % arena->part_count].index;
+  is_refused = false;
   void *const address =
       je_mallocx(in_lines(size_bytes), MALLOCX_ARENA(index) | flags_of(cache) | alignment);
   if (address == NULL) return NULL;

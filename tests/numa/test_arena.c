@@ -238,6 +238,24 @@ static void no_more_than_the_limit_is_committed(void **state) {
   end_arena(&self, arena);
 }
 
+/* Whoever stays at the limit for hours would use up the process's addresses. */
+static void tries_that_fail_take_no_further_addresses(void **state) {
+  (void)state;
+  const size_t granularities[] = {(size_t)sysconf(_SC_PAGESIZE), 64 << 10};
+  for (size_t i = 0; i < 2; ++i) {
+    counting counts;
+    tarn__arena *arena = make_arena_of(&counts, granularities[i], /*part_count=*/1, 1 << 20);
+    assert_null(get(arena, 32 << 20, 0));
+    const size_t ranges_before = counts.ranges;
+    for (int try = 0; try < 50; ++try) assert_null(get(arena, 32 << 20, 0));
+    assert_int_equal(counts.ranges, ranges_before);
+    void *const block = get(arena, 100 << 10, 0); /* which the limit allows */
+    assert_non_null(block);
+    put(arena, block);
+    end_arena(&counts, arena);
+  }
+}
+
 static void each_part_is_an_arena_of_jemallocs(void **state) {
   (void)state;
   enum { PARTS = 5 };
@@ -306,6 +324,7 @@ int main(void) {
       cmocka_unit_test(a_provider_without_memory_leaves_the_arena_sound),
       cmocka_unit_test(granules_larger_than_pages_are_given_back_whole),
       cmocka_unit_test(no_more_than_the_limit_is_committed),
+      cmocka_unit_test(tries_that_fail_take_no_further_addresses),
       cmocka_unit_test(each_part_is_an_arena_of_jemallocs),
       cmocka_unit_test(caches_beyond_jemallocs_limit_are_refused_and_recovered),
       cmocka_unit_test(arenas_beyond_jemallocs_limit_are_refused_and_recovered),
