@@ -413,11 +413,13 @@ void tarn__fronts_lock_all(void) {
   pthread_mutex_lock(&registry);
   for (tarn__fronts *each = all_fronts; each != NULL; each = each->next) {
     pthread_mutex_lock(&each->lock);
+    tarn__fronts_close(each);
   }
 }
 
 void tarn__fronts_unlock_all(void) {
   for (tarn__fronts *each = all_fronts; each != NULL; each = each->next) {
+    tarn__fronts_open(each);
     pthread_mutex_unlock(&each->lock);
   }
   pthread_mutex_unlock(&registry);
@@ -429,23 +431,12 @@ static bool is_own(const tarn__front *front) {
   return own != NULL;
 }
 
-/* The other threads are not there. What one had inside of a call may be half changed, and nobody
- * looks at it any more; what it has counted is added as far as it came. */
-static void adopt(tarn__front *front) {
-  tarn__fronts *fronts = front->fronts;
-  front->is_orphan = true;
-  leave_place(front);
-  if (!atomic_load_explicit(&front->is_inside, memory_order_relaxed)) return;
-  tarn__front_publish(front);
-  add_counts(front, &fronts->alloc_count, &fronts->free_count);
-  unlink_front(front);
-}
-
 void tarn__fronts_unlock_all_in_child(void) {
   for (tarn__fronts *fronts = all_fronts; fronts != NULL; fronts = fronts->next) {
-    for (tarn__front *front = fronts->first, *next; front != NULL; front = next) {
-      next = front->next;
-      if (!is_own(front)) adopt(front);
+    for (tarn__front *front = fronts->first; front != NULL; front = front->next) {
+      if (is_own(front)) continue;
+      front->is_orphan = true;
+      leave_place(front);
     }
   }
   tarn__fronts_unlock_all();

@@ -148,7 +148,7 @@ void tarn__fronts_count_free(tarn__fronts *fronts, size_t requested_bytes, size_
 /* The most that was allocated since the last call. With the fronts settled. */
 size_t tarn__fronts_take_peak(tarn__fronts *fronts);
 
-/* Around a fork: all fronts of the process. */
+/* Around a fork: all fronts of the process, closed, so that the child finds none half changed. */
 void tarn__fronts_lock_all(void);
 void tarn__fronts_unlock_all(void);
 void tarn__fronts_unlock_all_in_child(void);

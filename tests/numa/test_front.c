@@ -153,6 +153,49 @@ static void whoever_closes_waits_for_the_thread_inside(void **state) {
   end(&self);
 }
 
+typedef struct visit {
+  tarn__fronts *fronts;
+  atomic_bool stop;
+  _Atomic uint64_t begun;
+  _Atomic uint64_t ended;
+} visit;
+
+static void *visit_until_stopped(void *argument) {
+  visit *self = argument;
+  tarn__front *front = tarn__front_of_thread(self->fronts);
+  while (!atomic_load(&self->stop)) {
+    if (front == NULL || !tarn__front_enter_slowly(front)) continue;
+    atomic_fetch_add(&self->begun, 1);
+    atomic_fetch_add(&self->ended, 1);
+    tarn__front_leave(front);
+  }
+  return NULL;
+}
+
+/* The kernel copies a process page by page: what a thread changed meanwhile would be there in part. */
+static void no_thread_is_inside_around_a_fork(void **state) {
+  (void)state;
+  place pool;
+  begin(&pool);
+  visit visits = {.fronts = &pool.fronts};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, visit_until_stopped, &visits), 0);
+  while (atomic_load(&visits.ended) == 0) sched_yield();
+  int inside_count = 0;
+  for (int i = 0; i < 2000; ++i) {
+    tarn__fronts_lock_all();
+    const uint64_t begun = atomic_load(&visits.begun);
+    for (int look = 0; look < 100; ++look) {
+      inside_count += atomic_load(&visits.ended) != begun || atomic_load(&visits.begun) != begun;
+    }
+    tarn__fronts_unlock_all();
+  }
+  atomic_store(&visits.stop, true);
+  pthread_join(thread, NULL);
+  assert_int_equal(inside_count, 0);
+  end(&pool);
+}
+
 static void *use_and_end(void *argument) {
   tarn__front *front = tarn__front_of_thread(argument);
   void *blocks[100];
@@ -304,6 +347,7 @@ int main(void) {
       cmocka_unit_test(the_block_freed_last_is_lent_first),
       cmocka_unit_test(a_front_keeps_no_more_than_its_share),
       cmocka_unit_test(whoever_closes_waits_for_the_thread_inside),
+      cmocka_unit_test(no_thread_is_inside_around_a_fork),
       cmocka_unit_test(a_front_ends_with_its_thread),
       cmocka_unit_test(without_a_cache_of_jemallocs_a_front_works),
       cmocka_unit_test(draining_reaches_a_thread_that_never_comes_back),
