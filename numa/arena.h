@@ -69,8 +69,13 @@ void *tarn__arena_alloc(tarn__arena *arena, unsigned part, tarn__arena_cache cac
 void tarn__arena_free(tarn__arena *arena, tarn__arena_cache cache, void *address,
                       unsigned size_class);
 
-/* Decommits all that is idle; what caches hold is not. */
+/* Decommits all that is idle; what caches hold is not. Waits for another thread's purge. */
 void tarn__arena_purge(tarn__arena *arena);
+
+/* Around a fork, before jemalloc's own handlers and after them: no purge is under way. In its midst
+ * jemalloc has pages on no list, and its child would neither lend nor purge them. */
+void tarn__arena_stop_purges(tarn__arena *arena);
+void tarn__arena_allow_purges(tarn__arena *arena);
 
 tarn__arena_counts tarn__arena_counts_of(const tarn__arena *arena);
 /* Takes some microseconds per arena of the process. */

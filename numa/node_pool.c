@@ -47,11 +47,13 @@ static void before_fork(void) {
   for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
     tarn__used_blocks_lock(&pool->used);
     tarn__held_blocks_lock(&pool->held);
+    if (pool->arena != NULL) tarn__arena_stop_purges(pool->arena);
   }
 }
 
 static void after_fork(void) {
   for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
+    if (pool->arena != NULL) tarn__arena_allow_purges(pool->arena);
     tarn__held_blocks_unlock(&pool->held);
     tarn__used_blocks_unlock(&pool->used);
   }
@@ -61,6 +63,7 @@ static void after_fork(void) {
 
 static void after_fork_in_child(void) {
   for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
+    if (pool->arena != NULL) tarn__arena_allow_purges(pool->arena);
     tarn__held_blocks_unlock_in_child(&pool->held);
     tarn__used_blocks_unlock(&pool->used);
   }

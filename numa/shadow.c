@@ -32,6 +32,14 @@ static bool make_leaves(uintptr_t first_cell, uintptr_t last_cell) {
   return has_all;
 }
 
+void tarn__shadow_lock(void) {
+  pthread_mutex_lock(&table_lock);
+}
+
+void tarn__shadow_unlock(void) {
+  pthread_mutex_unlock(&table_lock);
+}
+
 static void enter(const tarn__shadow *range, tarn__shadow *entered) {
   const uintptr_t last_cell = (range->start + range->size_bytes - 1) >> TARN__CELL_BITS;
   for (uintptr_t cell = range->start >> TARN__CELL_BITS; cell <= last_cell; ++cell) {

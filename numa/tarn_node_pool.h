@@ -17,7 +17,7 @@
  * where small blocks are, 8 bytes per 4 KiB.
  *
  * After fork the child may use the pool; what other threads kept at that moment goes back there by
- * trim, but for what one was just working on.
+ * trim. A fork waits for a trim that is under way.
  */
 #ifndef TARN_NODE_POOL_H
 #define TARN_NODE_POOL_H

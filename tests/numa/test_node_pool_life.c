@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_pages.h"
 
 static tarn_topology *topology;
 static int32_t first_node;
@@ -228,6 +229,80 @@ static void a_forked_child_may_use_the_pool(void **state) {
   tarn_pool_release(pool);
 }
 
+static void *use_and_trim_until_stopped(void *argument) {
+  void **pool_and_stop = argument;
+  atomic_bool *stop = pool_and_stop[1];
+  while (!atomic_load(stop)) {
+    void *blocks[8] = {NULL};
+    for (size_t i = 0; i < 8; ++i) {
+      if (tarn_pool_alloc(pool_and_stop[0], 150000 * i + 1, NULL, &blocks[i]) != TARN_OK) {
+        return argument;
+      }
+      memset(blocks[i], 1, 150000 * i + 1);
+    }
+    for (size_t i = 0; i < 8; ++i) {
+      if (tarn_pool_free(pool_and_stop[0], blocks[i], NULL) != TARN_OK) return argument;
+    }
+    if (tarn_pool_trim(pool_and_stop[0], 0, NULL) != TARN_OK) return argument;
+  }
+  return NULL;
+}
+
+/* In the child: what is idle can still go, and memory can come. */
+static int trim_in_child(tarn_pool *pool) {
+  tarn_node_pool_stats stats = {.struct_size = sizeof stats};
+  for (size_t size_bytes = 100; size_bytes < 1 << 22; size_bytes *= 2) {
+    void *block = NULL;
+    if (tarn_pool_alloc(pool, size_bytes, NULL, &block) != TARN_OK) return 1;
+    memset(block, 1, size_bytes);
+    if (tarn_pool_free(pool, block, NULL) != TARN_OK) return 2;
+  }
+  if (tarn_pool_trim(pool, 0, NULL) != TARN_OK) return 3;
+  if (tarn_node_pool_stats_of(pool, &stats) != TARN_OK) return 4;
+  return stats.dirty_bytes == 0 ? 0 : 5;
+}
+
+/* Forks beside a thread that trims; how often the child could as well. */
+static int count_children_that_trim(tarn_pool *pool, int fork_count) {
+  atomic_bool stop = false;
+  void *pool_and_stop[2] = {pool, &stop};
+  pthread_t user;
+  assert_int_equal(pthread_create(&user, NULL, use_and_trim_until_stopped, pool_and_stop), 0);
+  int fine_count = 0;
+  for (int i = 0; i < fork_count && fine_count == i; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);
+      _exit(trim_in_child(pool));
+    }
+    int result = -1;
+    if (child > 0 && waitpid(child, &result, 0) == child && result == 0) ++fine_count;
+  }
+  atomic_store(&stop, true);
+  void *failed = NULL;
+  pthread_join(user, &failed);
+  return failed == NULL ? fine_count : -1;
+}
+
+static void a_forked_child_may_trim_though_another_thread_did(void **state) {
+  (void)state;
+#if defined(__SANITIZE_THREAD__)
+  skip(); /* as above */
+#endif
+  enum { FORKS = 60 };
+  tarn_pool *pool = make_pool();
+  assert_int_equal(count_children_that_trim(pool, FORKS), FORKS);
+  tarn_pool_release(pool);
+  const tarn_pages_options granules = {.struct_size = sizeof granules,
+                                       .granularity_bytes = 1 << 20};
+  tarn_node_pool_options options = {.struct_size = sizeof options};
+  assert_int_equal(tarn_pages_provider_create(&granules, &options.provider), TARN_OK);
+  assert_int_equal(tarn_node_pool_create(NULL, &options, &pool), TARN_OK);
+  assert_int_equal(count_children_that_trim(pool, FORKS), FORKS);
+  tarn_pool_release(pool);
+  tarn_provider_release(options.provider);
+}
+
 static void free_after_the_handle_is_gone(tarn_pool *pool, void *block) {
   tarn_pool_release(pool);
   /* The pool lives as long as the block; AddressSanitizer and the sums at its end say so. */
@@ -350,6 +425,7 @@ int main(int argument_count, char **arguments) {
       cmocka_unit_test(a_forked_child_waits_for_no_stream_of_its_parents),
       cmocka_unit_test(a_forked_child_gives_back_what_other_threads_kept),
       cmocka_unit_test(a_forked_child_may_use_the_pool),
+      cmocka_unit_test(a_forked_child_may_trim_though_another_thread_did),
       cmocka_unit_test(the_last_block_ends_the_pool_whoever_frees_it),
       cmocka_unit_test(threads_may_free_while_the_handle_goes),
       cmocka_unit_test(settings_of_the_processs_jemalloc_are_not_read),
