@@ -57,8 +57,6 @@ typedef struct granule_use {
 } granule_use;
 
 struct tarn__arena {
-  tarn__arena *next; /* of all */
-  tarn__arena *previous;
   tarn_provider *provider;
   size_t page_bytes;
   size_t granularity_bytes;
@@ -76,52 +74,6 @@ struct tarn__arena {
   unsigned part_count;
   arena_part parts[];
 };
-
-/* All of the process, for fork. */
-static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
-static tarn__arena *all_arenas;
-
-static void before_fork(void) {
-  pthread_mutex_lock(&all_lock);
-  for (tarn__arena *each = all_arenas; each != NULL; each = each->next) {
-    pthread_mutex_lock(&each->granules_lock);
-  }
-  for (tarn__arena *each = all_arenas; each != NULL; each = each->next) {
-    pthread_mutex_lock(&each->lock);
-  }
-  tarn__shadow_lock();
-}
-
-static void after_fork(void) {
-  tarn__shadow_unlock();
-  for (tarn__arena *each = all_arenas; each != NULL; each = each->next) {
-    pthread_mutex_unlock(&each->lock);
-    pthread_mutex_unlock(&each->granules_lock);
-  }
-  pthread_mutex_unlock(&all_lock);
-}
-
-/* Handlers run the last one registered first: before jemalloc's are registered, since its locks
- * rank before these, and after those of alloc/, which rank behind them. */
-__attribute__((constructor(103))) static void watch_forks(void) {
-  (void)pthread_atfork(before_fork, after_fork, after_fork);
-}
-
-static void add_to_all(tarn__arena *arena) {
-  pthread_mutex_lock(&all_lock);
-  arena->next = all_arenas;
-  if (all_arenas != NULL) all_arenas->previous = arena;
-  all_arenas = arena;
-  pthread_mutex_unlock(&all_lock);
-}
-
-static void remove_from_all(tarn__arena *arena) {
-  pthread_mutex_lock(&all_lock);
-  if (arena->next != NULL) arena->next->previous = arena->previous;
-  if (arena->previous != NULL) arena->previous->next = arena->next;
-  if (all_arenas == arena) all_arenas = arena->next;
-  pthread_mutex_unlock(&all_lock);
-}
 
 /* Of the calling thread's allocation: memory was refused for addresses that there are. jemalloc
  * would go on with fresh ones, which fare no better, and keep these too, at every try. */
@@ -425,7 +377,6 @@ tarn_status tarn__arena_create(tarn_provider *provider, unsigned part_count, siz
   pthread_mutex_init(&made->granules_lock, NULL);
   made->provider = provider;
   tarn_provider_retain(provider);
-  add_to_all(made);
   tarn_status status = TARN_OK;
   while (status == TARN_OK && made->part_count < part_count) {
     arena_part *part = &made->parts[made->part_count];
@@ -452,7 +403,6 @@ void tarn__arena_destroy(tarn__arena *arena) {
     arena->granule_uses = next;
   }
   tarn_provider_release(arena->provider);
-  remove_from_all(arena);
   pthread_mutex_destroy(&arena->purge_lock);
   pthread_mutex_destroy(&arena->granules_lock);
   pthread_mutex_destroy(&arena->lock);
@@ -533,6 +483,16 @@ void tarn__arena_stop_purges(tarn__arena *arena) {
 
 void tarn__arena_allow_purges(tarn__arena *arena) {
   pthread_mutex_unlock(&arena->purge_lock);
+}
+
+void tarn__arena_lock(tarn__arena *arena) {
+  pthread_mutex_lock(&arena->granules_lock);
+  pthread_mutex_lock(&arena->lock);
+}
+
+void tarn__arena_unlock(tarn__arena *arena) {
+  pthread_mutex_unlock(&arena->lock);
+  pthread_mutex_unlock(&arena->granules_lock);
 }
 
 tarn__arena_counts tarn__arena_counts_of(const tarn__arena *arena) {

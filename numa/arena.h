@@ -76,6 +76,9 @@ void tarn__arena_purge(tarn__arena *arena);
  * jemalloc has pages on no list, and its child would neither lend nor purge them. */
 void tarn__arena_stop_purges(tarn__arena *arena);
 void tarn__arena_allow_purges(tarn__arena *arena);
+/* The same between jemalloc's handlers and those of alloc/: no hook has anything half changed. */
+void tarn__arena_lock(tarn__arena *arena);
+void tarn__arena_unlock(tarn__arena *arena);
 
 tarn__arena_counts tarn__arena_counts_of(const tarn__arena *arena);
 /* Takes some microseconds per arena of the process. */

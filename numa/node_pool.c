@@ -40,9 +40,11 @@ struct node_pool {
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static node_pool *all_pools;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool is_forking; /* under all_lock */
 
 static void before_fork(void) {
   pthread_mutex_lock(&all_lock);
+  is_forking = true;
   tarn__fronts_lock_all();
   for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
     tarn__used_blocks_lock(&pool->used);
@@ -58,6 +60,7 @@ static void after_fork(void) {
     tarn__used_blocks_unlock(&pool->used);
   }
   tarn__fronts_unlock_all();
+  is_forking = false;
   pthread_mutex_unlock(&all_lock);
 }
 
@@ -68,6 +71,7 @@ static void after_fork_in_child(void) {
     tarn__used_blocks_unlock(&pool->used);
   }
   tarn__fronts_unlock_all_in_child();
+  is_forking = false;
   pthread_mutex_unlock(&all_lock);
 }
 
@@ -75,6 +79,27 @@ static void watch_forks(void) {
   /* jemalloc registered its own handlers when it was loaded, so that these locks are taken first.
    */
   (void)pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+
+/* What is locked under jemalloc's locks. */
+static void lock_arenas(void) {
+  if (!is_forking) return; /* the first pool is only just being made */
+  for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
+    if (pool->arena != NULL) tarn__arena_lock(pool->arena);
+  }
+}
+
+static void unlock_arenas(void) {
+  if (!is_forking) return;
+  for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
+    if (pool->arena != NULL) tarn__arena_unlock(pool->arena);
+  }
+}
+
+/* Handlers run the last one registered first: these are registered before jemalloc's, and after
+ * those of alloc/, whose locks rank behind them. */
+__attribute__((constructor(103))) static void watch_forks_early(void) {
+  (void)pthread_atfork(lock_arenas, unlock_arenas, unlock_arenas);
 }
 
 static void add_to_all(node_pool *self) {

@@ -1,14 +1,10 @@
 /* shadow.c: what is known of each block by its address: size class, requested size, lent or not. */
 #include "numa/shadow.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 _Atomic(tarn__shadow_leaf *) tarn__shadow_table[1 << TARN__TABLE_BITS];
-
-/* Held while a range is entered, so that one leaf is made. Nothing is locked under it. */
-static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Address space that is zero where it was not written; NULL where there is none. */
 static void *map_zeros(size_t size_bytes) {
@@ -17,27 +13,27 @@ static void *map_zeros(size_t size_bytes) {
   return mapping == MAP_FAILED ? NULL : mapping;
 }
 
+/* Without a lock, which a fork would have to take as well: of two at once one is too many. */
+static bool make_leaf(_Atomic(tarn__shadow_leaf *) *place) {
+  tarn__shadow_leaf *none = NULL;
+  if (atomic_load_explicit(place, memory_order_acquire) != NULL) return true;
+  tarn__shadow_leaf *made = map_zeros(sizeof *made);
+  if (made == NULL) return false;
+  if (!atomic_compare_exchange_strong_explicit(place, &none, made, memory_order_acq_rel,
+                                               memory_order_acquire)) {
+    (void)munmap(made, sizeof *made);
+  }
+  return true;
+}
+
 /* Leaves stay: an address may be asked for at any time. */
 static bool make_leaves(uintptr_t first_cell, uintptr_t last_cell) {
-  bool has_all = last_cell >> TARN__LEAF_BITS < (uintptr_t)1 << TARN__TABLE_BITS;
   const uintptr_t last = last_cell >> TARN__LEAF_BITS;
-  pthread_mutex_lock(&table_lock);
+  bool has_all = last < (uintptr_t)1 << TARN__TABLE_BITS;
   for (uintptr_t at = first_cell >> TARN__LEAF_BITS; has_all && at <= last; ++at) {
-    if (atomic_load_explicit(&tarn__shadow_table[at], memory_order_relaxed) != NULL) continue;
-    tarn__shadow_leaf *made = map_zeros(sizeof *made);
-    has_all = made != NULL;
-    atomic_store_explicit(&tarn__shadow_table[at], made, memory_order_release);
+    has_all = make_leaf(&tarn__shadow_table[at]);
   }
-  pthread_mutex_unlock(&table_lock);
   return has_all;
-}
-
-void tarn__shadow_lock(void) {
-  pthread_mutex_lock(&table_lock);
-}
-
-void tarn__shadow_unlock(void) {
-  pthread_mutex_unlock(&table_lock);
 }
 
 static void enter(const tarn__shadow *range, tarn__shadow *entered) {

@@ -66,10 +66,6 @@ tarn__shadow *tarn__shadow_create(void *start, size_t size_bytes, const void *ow
 /* Nobody asks for an address of the range any more. */
 void tarn__shadow_destroy(tarn__shadow *shadow);
 
-/* Around a fork: no range is being entered. */
-void tarn__shadow_lock(void);
-void tarn__shadow_unlock(void);
-
 /* A block of the class comes out of the arena, not lent yet; and goes back. */
 void tarn__shadow_place(tarn__shadow *shadow, const void *address, unsigned size_class);
 void tarn__shadow_clear(tarn__shadow *shadow, const void *address, unsigned size_class);
