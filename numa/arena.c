@@ -48,12 +48,17 @@ typedef struct arena_range {
   tarn__shadow *shadow;
 } arena_range;
 
-/* Of a provider with large granules: how much of one is committed to jemalloc. */
+/* Of a provider with large granules. */
+typedef struct granule {
+  size_t used_bytes; /* committed to jemalloc */
+  bool is_committed;
+} granule;
+
 typedef struct granule_use {
   struct granule_use *next;
   char *start; /* of a range, on a granule */
   size_t count;
-  size_t used_bytes[];
+  granule granules[];
 } granule_use;
 
 struct tarn__arena {
@@ -152,24 +157,23 @@ static granule_use *use_of(const tarn__arena *arena, const char *address) {
   return use;
 }
 
-/* Takes size_bytes at the address out of its granules' use; what nobody uses is decommitted. False
- * where the provider refused one: that stays committed, and will be used again. */
-static bool leave_granules(tarn__arena *arena, char *address, size_t size_bytes) {
+/* Takes size_bytes at the address out of its granules' use; what nobody uses is decommitted. What
+ * the provider refuses to take stays committed, and is used again. */
+static void leave_granules(tarn__arena *arena, char *address, size_t size_bytes) {
   granule_use *use = use_of(arena, address);
-  bool has_all = true;
   for (size_t left = size_bytes; left > 0;) {
     const size_t index = (size_t)(address - use->start) / arena->granularity_bytes;
-    char *const granule = use->start + index * arena->granularity_bytes;
-    const size_t room = (size_t)(granule + arena->granularity_bytes - address);
+    granule *const left_one = &use->granules[index];
+    char *const start = use->start + index * arena->granularity_bytes;
+    const size_t room = (size_t)(start + arena->granularity_bytes - address);
     const size_t part = left < room ? left : room;
-    use->used_bytes[index] -= part;
-    if (use->used_bytes[index] == 0) {
-      has_all = decommit_pages(arena, granule, arena->granularity_bytes) && has_all;
+    left_one->used_bytes -= part;
+    if (left_one->used_bytes == 0) {
+      left_one->is_committed = !decommit_pages(arena, start, arena->granularity_bytes);
     }
     address += part;
     left -= part;
   }
-  return has_all;
 }
 
 static bool enter_granules(tarn__arena *arena, char *address, size_t size_bytes) {
@@ -178,17 +182,17 @@ static bool enter_granules(tarn__arena *arena, char *address, size_t size_bytes)
   while (done < size_bytes) {
     char *const at = address + done;
     const size_t index = (size_t)(at - use->start) / arena->granularity_bytes;
-    char *const granule = use->start + index * arena->granularity_bytes;
-    const size_t room = (size_t)(granule + arena->granularity_bytes - at);
+    granule *const entered = &use->granules[index];
+    char *const start = use->start + index * arena->granularity_bytes;
+    const size_t room = (size_t)(start + arena->granularity_bytes - at);
     const size_t part = size_bytes - done < room ? size_bytes - done : room;
-    if (use->used_bytes[index] == 0 && !commit_pages(arena, granule, arena->granularity_bytes)) {
-      break;
-    }
-    use->used_bytes[index] += part;
+    if (!entered->is_committed && !commit_pages(arena, start, arena->granularity_bytes)) break;
+    entered->is_committed = true;
+    entered->used_bytes += part;
     done += part;
   }
   if (done == size_bytes) return true;
-  if (done > 0) (void)leave_granules(arena, address, done);
+  if (done > 0) leave_granules(arena, address, done);
   return false;
 }
 
@@ -213,7 +217,7 @@ static bool decommit(tarn__arena *arena, void *address, size_t size_bytes) {
   if (!has_large_granules(arena)) return decommit_pages(arena, address, size_bytes);
   tarn_poison(address, size_bytes);
   pthread_mutex_lock(&arena->granules_lock);
-  (void)leave_granules(arena, address, size_bytes);
+  leave_granules(arena, address, size_bytes);
   pthread_mutex_unlock(&arena->granules_lock);
   return true;
 }
@@ -222,7 +226,7 @@ static bool decommit(tarn__arena *arena, void *address, size_t size_bytes) {
 static bool add_granules(tarn__arena *arena, char *start, size_t size_bytes) {
   if (!has_large_granules(arena)) return true;
   const size_t count = (size_bytes + arena->granularity_bytes - 1) / arena->granularity_bytes;
-  granule_use *made = calloc(1, sizeof *made + count * sizeof made->used_bytes[0]);
+  granule_use *made = calloc(1, sizeof *made + count * sizeof made->granules[0]);
   if (made == NULL) return false;
   made->start = start;
   made->count = count;

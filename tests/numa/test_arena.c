@@ -20,6 +20,7 @@ typedef struct counting {
   _Atomic size_t committed_bytes;
   _Atomic bool commit_fails;
   _Atomic bool reserve_fails;
+  _Atomic bool decommit_fails;
 } counting;
 
 static tarn_status counting_attributes(void *context, tarn_provider_attributes *attributes) {
@@ -56,6 +57,7 @@ static tarn_status counting_commit(void *context, void *address, size_t size_byt
 
 static tarn_status counting_decommit(void *context, void *address, size_t size_bytes) {
   counting *self = context;
+  if (self->decommit_fails) return tarn_fail(TARN_SYSTEM_ERROR, "it stays, says the test");
   const tarn_status status = tarn_provider_decommit(self->pages, address, size_bytes);
   if (status == TARN_OK) self->committed_bytes -= size_bytes;
   return status;
@@ -256,6 +258,25 @@ static void tries_that_fail_take_no_further_addresses(void **state) {
   }
 }
 
+static void memory_that_the_provider_will_not_take_back_is_counted_once(void **state) {
+  (void)state;
+  const size_t granularities[] = {(size_t)sysconf(_SC_PAGESIZE), 64 << 10};
+  for (size_t i = 0; i < 2; ++i) {
+    counting counts;
+    tarn__arena *arena = make_arena_of(&counts, granularities[i], /*part_count=*/1, 8 << 20);
+    counts.decommit_fails = true;
+    for (int turn = 0; turn < 20; ++turn) {
+      void *const block = get(arena, 1 << 20, 0);
+      assert_non_null(block);
+      put(arena, block);
+      tarn__arena_purge(arena);
+      assert_int_equal(tarn__arena_counts_of(arena).committed_bytes, counts.committed_bytes);
+    }
+    counts.decommit_fails = false;
+    end_arena(&counts, arena);
+  }
+}
+
 static void each_part_is_an_arena_of_jemallocs(void **state) {
   (void)state;
   enum { PARTS = 5 };
@@ -325,6 +346,7 @@ int main(void) {
       cmocka_unit_test(granules_larger_than_pages_are_given_back_whole),
       cmocka_unit_test(no_more_than_the_limit_is_committed),
       cmocka_unit_test(tries_that_fail_take_no_further_addresses),
+      cmocka_unit_test(memory_that_the_provider_will_not_take_back_is_counted_once),
       cmocka_unit_test(each_part_is_an_arena_of_jemallocs),
       cmocka_unit_test(caches_beyond_jemallocs_limit_are_refused_and_recovered),
       cmocka_unit_test(arenas_beyond_jemallocs_limit_are_refused_and_recovered),
