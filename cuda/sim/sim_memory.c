@@ -239,8 +239,8 @@ static const size_t REGISTERED_BYTES_END = (size_t)512 << 30;
 
 CUresult cuMemHostRegister(void *address, size_t size_bytes, unsigned flags) {
   SIM_ENTER(cuMemHostRegister, SIM_NEEDS_CONTEXT);
-  const unsigned known = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP |
-                         CU_MEMHOSTREGISTER_READ_ONLY;
+  const unsigned known =
+      CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP | CU_MEMHOSTREGISTER_READ_ONLY;
   const uintptr_t start = (uintptr_t)address;
   const bool is_written = (flags & CU_MEMHOSTREGISTER_READ_ONLY) == 0;
   if (address == NULL || size_bytes == 0 || size_bytes > UINTPTR_MAX - start ||
