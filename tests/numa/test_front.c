@@ -172,7 +172,7 @@ static void *visit_until_stopped(void *argument) {
   return NULL;
 }
 
-/* The kernel copies a process page by page: what a thread changed meanwhile would be there in part. */
+/* The kernel copies a process page by page: of what a thread changed meanwhile it has a part. */
 static void no_thread_is_inside_around_a_fork(void **state) {
   (void)state;
   place pool;
