@@ -94,7 +94,7 @@ plant(
     "granule_decommitted_in_use",
     "a granule goes back while a block lies in another part of it",
     "numa/arena.c",
-    "    if (use->used_bytes[index] == 0) {\n",
+    "    if (left_one->used_bytes == 0) {\n",
     "    if (part > 0) {\n",
     first="test_arena",
 )
