@@ -1,4 +1,4 @@
-# test_readme.py: the README's C example compiles, runs and prints what the README says.
+# test_readme.py: the README's C examples compile, run and print what the README says.
 #
 # usage: test_readme.py COMPILER FOLDER_OF_LIBTARN [COMPILER FLAG...]
 import os
@@ -10,7 +10,8 @@ import unittest
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 COMPILER, LIBRARY_FOLDER, FLAGS = sys.argv[1], sys.argv[2], sys.argv[3:]
-EXAMPLE_LINES_MAX = 30
+EXAMPLES = 2
+EXAMPLE_LINES_MAX = 35
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 
 
@@ -19,18 +20,22 @@ def read_readme():
         return file.read()
 
 
-def code_block(text, language):
-    """The one block of this language."""
+def code_blocks(text, language):
+    """The blocks of this language, one for each example."""
     blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    if len(blocks) != 1:
-        raise AssertionError(f"README.md has {len(blocks)} blocks of {language}, not one")
-    return blocks[0]
+    if len(blocks) != EXAMPLES:
+        raise AssertionError(f"README.md has {len(blocks)} blocks of {language}, not {EXAMPLES}")
+    return blocks
 
 
 class Readme(unittest.TestCase):
-    def test_the_example_prints_what_the_readme_says(self):
+    def test_the_examples_print_what_the_readme_says(self):
         readme = read_readme()
-        example, promised = code_block(readme, "c"), code_block(readme, "text")
+        for example, promised in zip(code_blocks(readme, "c"), code_blocks(readme, "text")):
+            with self.subTest(promised=promised):
+                self.check_example(example, promised)
+
+    def check_example(self, example, promised):
         lines = [line for line in example.splitlines() if line.strip()]
         self.assertLessEqual(len(lines), EXAMPLE_LINES_MAX)
         with tempfile.TemporaryDirectory() as folder:
@@ -42,6 +47,8 @@ class Readme(unittest.TestCase):
             built = subprocess.run(command, capture_output=True, text=True)
             self.assertEqual(built.returncode, 0, built.stderr)
             ran = subprocess.run([program], capture_output=True, text=True)
+            if ran.returncode == 1 and "the kernel does not tell where" in ran.stdout:
+                self.skipTest(ran.stdout)  # a container that lets nobody ask where pages lie
             self.assertEqual((ran.returncode, ran.stdout), (0, promised), ran.stderr)
 
     def test_every_file_that_the_readme_names_is_there(self):
