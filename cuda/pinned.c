@@ -11,6 +11,7 @@
 #include "cuda/host_register.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 enum {
   PINNED_GRANULARITY_BYTES = 64 << 10,
@@ -289,6 +290,12 @@ static tarn_status check_host(const tarn_cuda_pinned_options *options, bool by_g
   if (host->device.type != TARN_DEVICE_CPU || (host->flags & TARN_PROVIDER_ORDERED) != 0) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
                      "provider %s gives no memory of the CPU's that can be registered", name);
+  }
+  const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+  if (host->granularity_bytes < page_bytes || host->alignment_bytes < page_bytes) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "provider %s lends less than whole pages of %zu bytes, and those are locked",
+                     name, page_bytes);
   }
   if (by_granule && (host->flags & TARN_PROVIDER_RESERVES) == 0) {
     return tarn_fail(TARN_NOT_SUPPORTED, "provider %s does not reserve address space", name);

@@ -186,7 +186,8 @@ typedef struct tarn_cuda_pinned_options {
  * A failure to pin leaves nothing pinned, and no error behind in the driver. TARN_OUT_OF_MEMORY
  * where the process may lock no more: the message says which `ulimit -l` would do.
  * TARN_NOT_SUPPORTED where a device does not register memory, or not at the same address;
- * TARN_INVALID_ARGUMENT for a `host` that is not the CPU's. */
+ * TARN_INVALID_ARGUMENT for a `host` that is not the CPU's, or whose blocks are less than whole
+ * pages. */
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_pinned_provider_create(
     tarn_cuda *cuda, const tarn_cuda_pinned_options *options, tarn_provider **provider);
 

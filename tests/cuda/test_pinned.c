@@ -1,4 +1,5 @@
 /* test_pinned.c: page-locked memory behind the provider seam, of every origin. */
+#include "alloc/tarn_fixed.h"
 #include "tests/cuda/pinned_fixture.h"
 
 #include <linux/capability.h>
@@ -63,6 +64,20 @@ static void another_ones_memory_keeps_its_node_and_granules(void **state) {
                    TARN_NOT_SUPPORTED);
   assert_null(provider);
   tarn_provider_release(host);
+}
+
+/* The driver locks whole pages: two blocks on one page could not both be locked, and the end of
+ * either would unlock the other. */
+static void a_host_of_less_than_pages_is_refused(void **state) {
+  static _Alignas(4096) char memory[4 * 4096];
+  const tarn_fixed_options fixed = {.struct_size = sizeof fixed, .granularity_bytes = 512};
+  tarn_cuda_pinned_options options = {.struct_size = sizeof options};
+  tarn_provider *provider = (tarn_provider *)&provider;
+  OK(tarn_fixed_provider_create(memory, sizeof memory, &fixed, &options.host));
+  assert_int_equal(tarn_cuda_pinned_provider_create(*state, &options, &provider),
+                   TARN_INVALID_ARGUMENT);
+  assert_null(provider);
+  tarn_provider_release(options.host);
 }
 
 static void options_that_make_no_sense_are_refused(void **state) {
@@ -341,6 +356,7 @@ int run_pinned_tests(void) {
   const struct CMUnitTest pinned_tests[] = {
       cmocka_unit_test(the_drivers_own_says_what_it_is),
       cmocka_unit_test(another_ones_memory_keeps_its_node_and_granules),
+      cmocka_unit_test(a_host_of_less_than_pages_is_refused),
       cmocka_unit_test(options_that_make_no_sense_are_refused),
       cmocka_unit_test(the_cpu_and_every_device_reach_it),
       cmocka_unit_test(copies_run_over_seams),
