@@ -50,6 +50,13 @@ static tarn_status refuse_entry(const char *path, const char *name, int version,
                             "is installed, or the stub hides it",
                             path);
   }
+  if (result == CUDA_ERROR_NOT_INITIALIZED) {
+    return tarn_fail_native(
+        TARN_UNAVAILABLE, "cuGetProcAddress", result,
+        "the driver in %s answers the process that started it alone: after a fork "
+        "that is the parent process",
+        path);
+  }
   return tarn_fail_native(TARN_UNAVAILABLE, "cuGetProcAddress", result,
                           "the driver in %s lacks %s (ABI of CUDA %d.%d): it is too old", path,
                           name, version / 1000, version % 1000 / 10);

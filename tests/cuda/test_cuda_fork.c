@@ -76,7 +76,7 @@ static int tear_down(void **state) {
 /* --- what a child does --- */
 
 static bool is_refused(tarn_status status) {
-  return status == TARN_UNAVAILABLE && strstr(tarn_last_error()->message, "fork") != NULL;
+  return status == TARN_UNAVAILABLE && strstr(tarn_last_error()->message, "after a fork") != NULL;
 }
 
 static int find_all_refused(void) {
@@ -97,6 +97,8 @@ static int find_all_refused(void) {
   CHECK(is_refused(tarn_fence_record(shared.fence, shared.stream)));
   tarn_stream *stream = NULL;
   CHECK(is_refused(tarn_cuda_stream_create(shared.cuda, 0, &stream)));
+  tarn_cuda *again = NULL;
+  CHECK(is_refused(test_open_cuda(&again)));
   tarn_cuda_device_info info = {.struct_size = sizeof info};
   CHECK(is_refused(tarn_cuda_device_info_of(shared.cuda, 0, &info)));
   let_all_go();
