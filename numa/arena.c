@@ -76,6 +76,7 @@ struct tarn__arena {
   atomic_size_t committed_bytes;
   atomic_size_t committed_bytes_peak;
   atomic_uint_fast64_t provider_calls;
+  bool is_left_behind; /* by a fork: what the provider has is the parent's */
   unsigned part_count;
   arena_part parts[];
 };
@@ -129,7 +130,7 @@ static bool add_range(tarn__arena *arena, const arena_range *range) {
 
 /* What is new may not be touched before it is lent; the provider itself may touch it. */
 static bool commit_pages(tarn__arena *arena, void *address, size_t size_bytes) {
-  if (!add_committed(arena, size_bytes)) return false;
+  if (arena->is_left_behind || !add_committed(arena, size_bytes)) return false;
   count_call(arena);
   tarn_poison_lift(address, size_bytes);
   if (tarn_provider_commit(arena->provider, address, size_bytes) != TARN_OK) {
@@ -141,6 +142,7 @@ static bool commit_pages(tarn__arena *arena, void *address, size_t size_bytes) {
 }
 
 static bool decommit_pages(tarn__arena *arena, void *address, size_t size_bytes) {
+  if (arena->is_left_behind) return false;
   count_call(arena);
   if (tarn_provider_decommit(arena->provider, address, size_bytes) != TARN_OK) return false;
   subtract_committed(arena, size_bytes);
@@ -253,6 +255,7 @@ static void remove_granules(tarn__arena *arena, const char *start) {
 static void free_range(tarn__arena *arena, const arena_range *range) {
   tarn__shadow_destroy(range->shadow);
   tarn_poison_lift(range->address, range->size_bytes);
+  if (arena->is_left_behind) return;
   count_call(arena);
   /* A refusal leaves the range lost; there is nobody to tell. */
   (void)!tarn_provider_free(arena->provider, range->address, range->size_bytes);
@@ -411,6 +414,15 @@ void tarn__arena_destroy(tarn__arena *arena) {
   pthread_mutex_destroy(&arena->granules_lock);
   pthread_mutex_destroy(&arena->lock);
   free(arena);
+}
+
+void tarn__arena_enter_child(tarn__arena *arena) {
+  const uint32_t flags = tarn_provider_attributes_of(arena->provider)->flags;
+  if ((flags & TARN_PROVIDER_OF_PROCESS) != 0) arena->is_left_behind = true;
+}
+
+bool tarn__arena_is_left_behind(const tarn__arena *arena) {
+  return arena->is_left_behind;
 }
 
 tarn__arena_cache tarn__arena_cache_create(void) {

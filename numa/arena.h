@@ -48,6 +48,11 @@ tarn_status tarn__arena_create(tarn_provider *provider, unsigned part_count, siz
 /* No block is out and no cache left, and no thread is inside of a call. NULL does nothing. */
 void tarn__arena_destroy(tarn__arena *arena);
 
+/* In a child of fork, before any call. Where the provider's memory is the parent's alone, the arena
+ * is left behind: nothing is committed or given back any more. */
+void tarn__arena_enter_child(tarn__arena *arena);
+bool tarn__arena_is_left_behind(const tarn__arena *arena);
+
 /* What a block of size_bytes really takes; 0 where no block can be so large. */
 size_t tarn__arena_rounded(size_t size_bytes, size_t alignment_bytes);
 

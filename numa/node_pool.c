@@ -64,13 +64,27 @@ static void after_fork(void) {
   pthread_mutex_unlock(&all_lock);
 }
 
+/* The quick path keeps off what is the parent's alone: those fronts stay closed. */
+static void close_fronts_left_behind(void) {
+  for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
+    if (pool->arena == NULL || !tarn__arena_is_left_behind(pool->arena)) continue;
+    pthread_mutex_lock(&pool->fronts.lock);
+    tarn__fronts_close(&pool->fronts);
+    pthread_mutex_unlock(&pool->fronts.lock);
+  }
+}
+
 static void after_fork_in_child(void) {
   for (node_pool *pool = all_pools; pool != NULL; pool = pool->next) {
-    if (pool->arena != NULL) tarn__arena_allow_purges(pool->arena);
+    if (pool->arena != NULL) {
+      tarn__arena_allow_purges(pool->arena);
+      tarn__arena_enter_child(pool->arena);
+    }
     tarn__held_blocks_unlock_in_child(&pool->held);
     tarn__used_blocks_unlock(&pool->used);
   }
   tarn__fronts_unlock_all_in_child();
+  close_fronts_left_behind();
   is_forking = false;
   pthread_mutex_unlock(&all_lock);
 }
@@ -116,6 +130,13 @@ static void remove_from_all(node_pool *self) {
   while (*link != self) link = &(*link)->next;
   *link = self->next;
   pthread_mutex_unlock(&all_lock);
+}
+
+static tarn_status check_process(const node_pool *self) {
+  if (!tarn__arena_is_left_behind(self->arena)) return TARN_OK;
+  return tarn_fail(TARN_UNAVAILABLE,
+                   "pool %s: after a fork its memory is the parent process's alone",
+                   tarn_pool_name(self->handle));
 }
 
 static tarn_status pool_attributes(void *context, tarn_pool_attributes *attributes) {
@@ -214,6 +235,8 @@ static void *lend(node_pool *self, size_t size_bytes, size_t alignment_bytes) {
 /* Tries what the arena has, then what lies idle elsewhere, then what streams will pass. */
 static __attribute__((noinline)) tarn_status alloc_slowly(node_pool *self, size_t size_bytes,
                                                           size_t alignment_bytes, void **address) {
+  const tarn_status there = check_process(self);
+  if (there != TARN_OK) return there;
   tarn__front *front = tarn__front_of_thread(&self->fronts); /* it may have found no place */
   if (front != NULL && alignment_bytes <= TARN__ARENA_ALIGNMENT_BYTES &&
       tarn__front_alloc(front, size_bytes, address)) {
@@ -381,6 +404,8 @@ static size_t give_back_committed(node_pool *self) {
 
 static tarn_status pool_trim(void *context, size_t keep_bytes, size_t *released_bytes) {
   node_pool *self = context;
+  const tarn_status there = check_process(self);
+  if (there != TARN_OK) return there;
   reap(self, /*waits=*/false);
   if (tarn__arena_counts_of(self->arena).committed_bytes <= keep_bytes) return TARN_OK;
   *released_bytes = give_back_committed(self);
@@ -406,6 +431,8 @@ static bool has_idled(node_pool *self, uint64_t now_ns) {
 
 static tarn_status pool_decay(void *context, uint64_t now_ns, size_t *released_bytes) {
   node_pool *self = context;
+  const tarn_status there = check_process(self);
+  if (there != TARN_OK) return there;
   reap(self, /*waits=*/false);
   pthread_mutex_lock(&self->fronts.lock);
   const bool gives_back = has_idled(self, now_ns);

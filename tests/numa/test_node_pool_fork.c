@@ -88,7 +88,49 @@ static void children_use_what_eight_threads_were_using(void **state) {
   assert_int_equal(fine_count, FORKS);
 }
 
+static bool is_refused(tarn_status status) {
+  return status == TARN_UNAVAILABLE && strstr(tarn_last_error()->message, "after a fork") != NULL;
+}
+
+static int find_refused(tarn_pool *pool, char *block) {
+  alarm(20);
+  void *other = NULL;
+  CHECK(is_refused(tarn_pool_alloc(pool, 100, NULL, &other))); /* the quick path has one */
+  CHECK(is_refused(tarn_pool_alloc(pool, MIB, NULL, &other)));
+  CHECK(is_refused(tarn_pool_trim(pool, 0, NULL)));
+  CHECK(is_refused(tarn_pool_decay(pool, 1, NULL)));
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  CHECK(tarn_pool_stats_of(pool, &stats) == TARN_OK);
+  CHECK(is_refused(tarn_pool_alloc(pool, 100, NULL, &other)));
+  CHECK(block[0] == 7);
+  CHECK(tarn_pool_free(pool, block, NULL) == TARN_OK);
+  tarn_pool_release(pool);
+  return 0;
+}
+
+static void memory_of_the_parents_alone_is_refused_to_a_child(void **state) {
+  (void)state;
+  if (!CHILD_HAS_THREADS) skip(); /* as above */
+  const tarn_pages_options shared = {.struct_size = sizeof shared, .flags = TARN_PAGES_SHARED};
+  tarn_pool *pool = make_pool(&shared);
+  void *block = NULL;
+  assert_ok(tarn_pool_alloc(pool, 100, NULL, &block));
+  assert_ok(tarn_pool_free(pool, block, NULL));
+  assert_ok(tarn_pool_alloc(pool, MIB, NULL, &block));
+  memset(block, 7, MIB);
+  const pid_t child = fork();
+  if (child == 0) _exit(find_refused(pool, block));
+  assert_int_equal(exit_code_of(child), 0);
+  for (size_t i = 0; i < MIB; ++i) assert_int_equal(((char *)block)[i], 7);
+  assert_ok(tarn_pool_free(pool, block, NULL));
+  assert_int_equal(use(pool, MIB), 0);
+  tarn_pool_release(pool);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(children_use_what_eight_threads_were_using)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(children_use_what_eight_threads_were_using),
+      cmocka_unit_test(memory_of_the_parents_alone_is_refused_to_a_child),
+  };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
