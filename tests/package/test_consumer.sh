@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_consumer.sh: installs a build, then builds and runs a program against it, found both ways.
+# test_consumer.sh: installs a build; a program finds it both ways, and each header stands alone.
 #
 #   test_consumer.sh BUILD CONSUMER WORK CC [CFLAGS]
 set -eu
@@ -59,4 +59,13 @@ for program in cmake/consumer_static static; do
     echo "$program uses the shared library" >&2
     exit 1
   fi
+done
+
+# 3. Each header alone, as strict C11 and, where there is a compiler for it, as C++17.
+include="$work/prefix/include/tarn"
+for header in $(cd "$include" && find . -name '*.h'); do
+  printf '#include "%s"\n' "${header#./}" | tee "$work/alone.c" >"$work/alone.cc"
+  strict="-Wall -Wextra -Wpedantic -Werror -fsyntax-only"
+  "$cc" -std=c11 $strict -I "$include" "$work/alone.c"
+  if command -v c++ >/dev/null; then c++ -std=c++17 $strict -I "$include" "$work/alone.cc"; fi
 done
