@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 /* One number on all architectures, and in no header of the oldest systems that tarn builds on. */
@@ -26,6 +27,13 @@ int tarn__kernel_bind(void *address, size_t size_bytes, int policy, const tarn__
 int tarn__kernel_set_home(void *address, size_t size_bytes, int32_t node) {
   return syscall(SYS_set_mempolicy_home_node, address, size_bytes, (long)node, 0ul) == 0 ? 0
                                                                                          : errno;
+}
+
+bool tarn__kernel_homes_huge_pages(void) {
+  struct utsname name;
+  int major, minor;
+  if (uname(&name) != 0 || sscanf(name.release, "%d.%d", &major, &minor) != 2) return false;
+  return major > 6 || (major == 6 && minor >= 7);
 }
 
 int tarn__kernel_nodes_of(size_t count, void **pages, int *nodes) {

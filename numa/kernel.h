@@ -43,6 +43,9 @@ int tarn__kernel_bind(void *address, size_t size_bytes, int policy, const tarn__
 /* From which node a range bound by MPOL_BIND or MPOL_PREFERRED_MANY looks for memory first. 0, or
  * the errno; kernels before 5.17 answer ENOSYS. */
 int tarn__kernel_set_home(void *address, size_t size_bytes, int32_t node);
+/* Whether that holds for transparent huge pages: before Linux 6.7 one comes from the node of the
+ * thread that touches it, where that is among those bound to (seen on 6.1). */
+bool tarn__kernel_homes_huge_pages(void);
 
 /* nodes[i] becomes the node that pages[i] lies on, or less than 0, an errno. 0, or the errno. */
 int tarn__kernel_nodes_of(size_t count, void **pages, int *nodes);

@@ -13,8 +13,11 @@ typedef struct binding {
   tarn__node_set all;
   unsigned move_flags; /* MPOL_MF_* */
   bool is_strict;
+  bool has_homes; /* the kernel looks beyond a full node in the order asked */
   tarn_placement_granted *granted;
 } binding;
+
+enum { SPARED_PART = 64 }; /* of a node's room, where nothing follows it */
 
 static bool is_forbidden(int error) {
   return error == EPERM || error == ENOSYS;
@@ -27,6 +30,11 @@ static tarn_status fail_bind(const binding *self, const char *call, int error, v
                             "binding %zu bytes at %p: no memory for the mapping, or more mappings "
                             "than vm.max_map_count",
                             size_bytes, address);
+  }
+  if (error == ENOSPC) {
+    return tarn_fail(TARN_OUT_OF_MEMORY,
+                     "the %d nodes from node %d on have no room for %zu bytes, cut between them",
+                     self->resolved->node_count, self->resolved->nodes[0], size_bytes);
   }
   if (error == EIO) {
     return tarn_fail_native(TARN_BUSY, call, error,
@@ -48,18 +56,20 @@ static int bind_to(const binding *self, int policy, int32_t index, void *address
   return tarn__kernel_bind(address, size_bytes, policy, &only, self->move_flags);
 }
 
-/* One node, and beyond it all of those asked, nearest to it first. Older kernels do not know that:
- * then the one node alone. */
+/* One node, and beyond it all of those asked, nearest to it first. Older kernels do not know that,
+ * or not of huge pages: then the one node alone. */
 static int bind_with_home(binding *self, int32_t index, void *address, size_t size_bytes) {
-  int error =
-      tarn__kernel_bind(address, size_bytes, self->is_strict ? MPOL_BIND : MPOL_PREFERRED_MANY,
-                        &self->all, self->move_flags);
-  if (error == 0) {
-    error = tarn__kernel_set_home(address, size_bytes, self->resolved->nodes[index]);
-    if (error == 0) return 0;
+  if (self->has_homes) {
+    int error =
+        tarn__kernel_bind(address, size_bytes, self->is_strict ? MPOL_BIND : MPOL_PREFERRED_MANY,
+                          &self->all, self->move_flags);
+    if (error == 0) {
+      error = tarn__kernel_set_home(address, size_bytes, self->resolved->nodes[index]);
+      if (error == 0) return 0;
+    }
+    if (error != EINVAL && !is_forbidden(error)) return error;
   }
   self->granted->is_order_kept = false;
-  if (error != EINVAL && !is_forbidden(error)) return error;
   return bind_to(self, self->is_strict ? MPOL_BIND : MPOL_PREFERRED, index, address, size_bytes);
 }
 
@@ -112,12 +122,18 @@ static size_t room_of(const binding *self, const size_t *room_bytes, int32_t ind
 
 static int bind_in_order(binding *self, const size_t *room_bytes, char *address,
                          size_t size_bytes) {
-  if (tarn__placement_order_is_by_distance(self->topology, self->resolved)) {
+  if (self->has_homes && tarn__placement_order_is_by_distance(self->topology, self->resolved)) {
     return bind_piece(self, 0, address, size_bytes);
   }
+  /* Nothing follows a node that is full: touching more would end the process. */
+  const bool has_to_fit = self->is_strict && !self->has_homes &&
+                          (self->resolved->flags & TARN_PLACEMENT_UNCHECKED) == 0;
   for (int32_t i = 0; size_bytes > 0; ++i) {
-    const size_t piece_bytes = cut_by_room(self->resolved, i, room_of(self, room_bytes, i),
-                                           (uintptr_t)address, size_bytes);
+    size_t node_bytes = room_of(self, room_bytes, i);
+    if (has_to_fit) node_bytes -= node_bytes / SPARED_PART;
+    const size_t piece_bytes =
+        cut_by_room(self->resolved, i, node_bytes, (uintptr_t)address, size_bytes);
+    if (has_to_fit && piece_bytes > node_bytes) return ENOSPC;
     if (piece_bytes == 0) continue;
     const int error = bind_piece(self, i, address, piece_bytes);
     if (error != 0) return error;
@@ -186,6 +202,7 @@ tarn_status tarn__placement_bind(const tarn_topology *topology,
   binding self = {.topology = topology,
                   .resolved = resolved,
                   .is_strict = (resolved->flags & TARN_PLACEMENT_STRICT) != 0,
+                  .has_homes = tarn__kernel_homes_huge_pages(),
                   .granted = granted};
   if ((resolved->flags & TARN_PLACEMENT_MOVE) != 0) self.move_flags |= MPOL_MF_MOVE;
   if (self.is_strict) self.move_flags |= MPOL_MF_STRICT;

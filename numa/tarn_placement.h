@@ -145,8 +145,9 @@ TARN_API TARN_NODISCARD tarn_status tarn_placement_resolve(const tarn_topology *
  * given in that order (each farther from the first, by 3 at least: closer ones the kernel may swap)
  * it holds for every page at every moment. Otherwise the range is cut by the room that the nodes
  * have now, the first node's room first; if a node fills up before its piece is touched, its pages
- * come from those of the given nodes that are nearest to it. Kernels before 5.17 then take them
- * from the nearest of all, or, strict, not at all (is_order_kept says which).
+ * come from those of the given nodes that are nearest to it. Kernels before 6.7, which do not keep
+ * an order for huge pages, have the cut alone: there such pages come from the nearest of all, or,
+ * strict, not at all (is_order_kept says which).
  *
  * Pieces: each is a mapping of its own, of which the kernel gives a process 65530
  * (vm.max_map_count).

@@ -104,6 +104,12 @@ int __wrap_tarn__kernel_set_home(void *address, size_t size_bytes, int32_t node)
   return 0;
 }
 
+bool __real_tarn__kernel_homes_huge_pages(void);
+bool __wrap_tarn__kernel_homes_huge_pages(void);
+bool __wrap_tarn__kernel_homes_huge_pages(void) {
+  return is_recording ? !recorded.is_before_6_7 : __real_tarn__kernel_homes_huge_pages();
+}
+
 int __real_tarn__kernel_nodes_of(size_t count, void **pages, int *nodes);
 int __wrap_tarn__kernel_nodes_of(size_t count, void **pages, int *nodes);
 int __wrap_tarn__kernel_nodes_of(size_t count, void **pages, int *nodes) {

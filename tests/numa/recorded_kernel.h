@@ -27,7 +27,8 @@ typedef struct recorded_kernel {
   int bind_errno_after;     /* so many binds work first */
   int preferred_many_errno; /* of kernels that do not know it yet */
   int home_errno;
-  int cpu; /* that the thread runs on */
+  bool is_before_6_7; /* does not keep an order for huge pages */
+  int cpu;            /* that the thread runs on */
   int nodes_of_errno;
   int page_nodes[8]; /* what page i % 8 of a move_pages call answers */
 } recorded_kernel;

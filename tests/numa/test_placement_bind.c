@@ -242,6 +242,26 @@ static void older_kernels_keep_the_order_by_the_cut_alone(void **state) {
   tarn_topology_release(topology);
 }
 
+/* Where the kernel would take the nodes in the order of their distance, too. */
+static void a_kernel_without_an_order_for_huge_pages_gets_a_cut_range(void **state) {
+  (void)state;
+  tarn_topology *topology = describe("hbm_dram.xml");
+  set_room();
+  tarn_placement wish = {ORDERED, .node_count = 3, .nodes = {0, 1, 2}};
+  tarn_placement_granted granted;
+  recorded.is_before_6_7 = true;
+  assert_int_equal(apply(topology, wish, 16 * MIB, &granted), TARN_OK);
+  assert_string_equal(told(), "0+2 prefer 0, 2+6 prefer 1, 8+8 prefer 2");
+  assert_false(granted.is_order_kept);
+  wish.flags = TARN_PLACEMENT_STRICT; /* a node has 3, 6, 9 MiB, of which a 64th is spared */
+  assert_int_equal(apply(topology, wish, 14 * MIB, &granted), TARN_OK);
+  assert_string_equal(told(), "0+2 bind 0, 2+4 bind 1, 6+8 bind 2");
+  assert_false(granted.is_order_kept);
+  assert_int_equal(apply(topology, wish, 15 * MIB, &granted), TARN_OUT_OF_MEMORY);
+  assert_string_equal(told(), "");
+  tarn_topology_release(topology);
+}
+
 static void room_that_the_caller_knows_better_counts(void **state) {
   (void)state;
   tarn_topology *topology = describe("hbm_dram.xml");
@@ -372,6 +392,7 @@ int main(void) {
       recorded_test(pages_that_are_there_move_where_asked),
       recorded_test(no_placement_takes_a_policy_away),
       recorded_test(a_container_that_forbids_binds_is_told_of),
+      recorded_test(a_kernel_without_an_order_for_huge_pages_gets_a_cut_range),
       recorded_test(older_kernels_keep_the_order_by_the_cut_alone),
       recorded_test(room_that_the_caller_knows_better_counts),
       recorded_test(pieces_end_between_the_memorys_own_pages),

@@ -184,9 +184,6 @@ static void check_spill(const tarn_placement *placement, const int32_t *nodes, i
     if (i + 1 < node_count) size_bytes += rooms_bytes[i] / MIB * MIB;
   }
   char *range = map(size_bytes);
-  /* Before Linux 6.7 a transparent huge page comes from the thread's own node, where that is one of
-   * the nodes bound to, whatever their order. */
-  if ((placement->flags & TARN_PLACEMENT_STRICT) != 0) madvise(range, size_bytes, MADV_NOHUGEPAGE);
   const tarn_placement_granted granted = apply(placement, range, size_bytes);
   assert_int_equal(granted.is_strict, (placement->flags & TARN_PLACEMENT_STRICT) != 0);
   touch(range, size_bytes);
