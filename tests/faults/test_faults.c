@@ -350,6 +350,7 @@ static tarn_status use_node(void) {
   tarn_pool *pool = NULL;
   tarn_stream *streams[STREAM_COUNT] = {NULL};
   void *blocks[64] = {NULL};
+  void *kept = NULL;
   int32_t node = 0;
   tarn_status status = TARN_OK;
   TRY(tarn_topology_create(NULL, &topology));
@@ -357,6 +358,9 @@ static tarn_status use_node(void) {
   const tarn_node_options on_node = tarn_node_options_on(node);
   TRY(tarn_node_provider_create(topology, &on_node, &options.provider));
   TRY(tarn_node_pool_create(topology, &options, &pool));
+  /* Kept by the thread; before other threads allocate, so that the order is always the same. */
+  TRY(tarn_pool_alloc(pool, 100, NULL, &kept));
+  assert_ok(tarn_pool_free(pool, kept, NULL));
   for (int index = 0; index < STREAM_COUNT; index++) TRY(make_worker(&streams[index]));
   for (int index = 0; index < 64; index++) {
     TRY(tarn_pool_alloc(pool, (size_t)64 << (index % 16), NULL, &blocks[index]));
@@ -364,9 +368,6 @@ static tarn_status use_node(void) {
     TRY(tarn_pool_note_use(pool, blocks[index], streams[index % STREAM_COUNT]));
     TRY(tarn_pool_note_use(pool, blocks[index], streams[(index + 1) % STREAM_COUNT]));
   }
-  void *kept = NULL; /* by the thread, once it is freed */
-  TRY(tarn_pool_alloc(pool, 100, NULL, &kept));
-  assert_ok(tarn_pool_free(pool, kept, NULL));
 done:
   for (int index = 0; index < 64; index++) {
     assert_ok(tarn_pool_free(pool, blocks[index], streams[index % STREAM_COUNT]));
