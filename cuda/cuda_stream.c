@@ -202,7 +202,7 @@ static tarn_status enqueue_fill(const cuda_stream *self, char *dst, uint8_t valu
     done += piece_bytes;
   }
   return tarn__cuda_status(&self->cuda->driver, result, "cuMemsetD8Async",
-                           "a fill of %zu bytes at %p on CUDA device %d", size_bytes, dst,
+                           "a fill of %zu bytes at %p on CUDA device %d", size_bytes, (void *)dst,
                            (int)self->device);
 }
 
