@@ -140,9 +140,7 @@ static void touch_all(touch *self, const tarn_touch_options *options) {
   cpu_set_t cpus[CPU_SETS] = {0};
   const int cpu_count = cpus_of(options, cpus, sizeof cpus);
   const int count = thread_count_of(options, cpu_count, self->end - self->first, self->chunk_bytes);
-  /* The calling thread works too, unless it could be far from the processors that were asked. The
-   * scheduler spreads the others; keeping them off this processor was no better, and worse where
-   * the rest were busy. */
+  /* The calling thread works too, unless it could be far from the processors that were asked. */
   const bool is_pinned = options->cpu_count > 0 && cpu_count > 0;
   pthread_t threads[TARN_TOUCH_THREADS_MAX];
   int started = 0;
