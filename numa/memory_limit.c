@@ -131,11 +131,6 @@ static size_t read_droppable(const char *folder, const controller *files) {
   return dropped_bytes > dirty_bytes ? dropped_bytes - dirty_bytes : 0;
 }
 
-static size_t left_of(const tarn__memory_limit *limit) {
-  if (limit->limit_bytes == SIZE_MAX) return SIZE_MAX;
-  return limit->limit_bytes > limit->used_bytes ? limit->limit_bytes - limit->used_bytes : 0;
-}
-
 static void tighten(const char *folder, const controller *files, tarn__memory_limit *tightest) {
   tarn__memory_limit found;
   if (!read_number(folder, files->limit_file, &found.limit_bytes) ||
@@ -144,7 +139,7 @@ static void tighten(const char *folder, const controller *files, tarn__memory_li
   }
   const size_t dropped_bytes = read_droppable(folder, files);
   found.used_bytes = found.used_bytes > dropped_bytes ? found.used_bytes - dropped_bytes : 0;
-  if (left_of(&found) < left_of(tightest)) *tightest = found;
+  if (tarn__memory_limit_left(&found) < tarn__memory_limit_left(tightest)) *tightest = found;
 }
 
 tarn__memory_limit tarn__memory_limit_read(void) {

@@ -51,28 +51,37 @@ static void read_line(const char *line, zone *self) {
   }
 }
 
-bool tarn__node_room_read(int32_t node, size_t *free_bytes) {
-  *free_bytes = 0;
+/* Where the node is among those asked for; `count` where it is not. */
+static int32_t find_node(const int32_t *nodes, int32_t count, int32_t node) {
+  int32_t at = 0;
+  while (at < count && nodes[at] != node) ++at;
+  return at;
+}
+
+int32_t tarn__node_rooms_read(const int32_t *nodes, int32_t count, size_t *free_bytes) {
+  for (int32_t i = 0; i < count; ++i) free_bytes[i] = 0;
   FILE *file = tarn__kernel_open("/proc/zoneinfo");
-  if (file == NULL) return false;
+  if (file == NULL) return 0;
+  const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
   zone current = {0};
-  size_t page_count = 0;
-  bool is_told = false;
-  bool is_of_node = false;
+  tarn__node_set told = {0};
+  int32_t told_count = 0;
+  int32_t at = count;
   char line[512];
   while (fgets(line, sizeof line, file) != NULL) {
     int named;
     if (sscanf(line, "Node %d, zone", &named) != 1) {
-      if (is_of_node) read_line(line, &current);
+      if (at < count) read_line(line, &current);
       continue;
     }
-    if (is_of_node) page_count += usable_pages(&current);
-    is_of_node = named == node;
-    is_told |= is_of_node;
+    if (at < count) free_bytes[at] += usable_pages(&current) * page_bytes;
     current = (zone){0};
+    at = find_node(nodes, count, named);
+    if (at == count || tarn__node_set_has(&told, named)) continue;
+    tarn__node_set_add(&told, named);
+    ++told_count;
   }
-  if (is_of_node) page_count += usable_pages(&current);
+  if (at < count) free_bytes[at] += usable_pages(&current) * page_bytes;
   fclose(file);
-  *free_bytes = page_count * (size_t)sysconf(_SC_PAGESIZE);
-  return is_told;
+  return told_count;
 }

@@ -39,22 +39,21 @@ static void leave_out_what_is_there(const tarn_placement_resolved *resolved, con
 /* A kernel that does not tell what is free lets everything pass. */
 static tarn_status check_room(const tarn_topology *topology,
                               const tarn_placement_resolved *resolved, const size_t *shares) {
+  size_t rooms_bytes[TARN_PLACEMENT_NODES_MAX];
+  size_t left_bytes;
+  if (!tarn__topology_rooms(topology, resolved->nodes, resolved->node_count, rooms_bytes,
+                            &left_bytes)) {
+    return TARN_OK;
+  }
   size_t needed_bytes = 0;
   size_t free_bytes = 0;
-  size_t left_bytes = SIZE_MAX;
   for (int32_t i = 0; i < resolved->node_count; ++i) {
-    tarn_node_room room = {.struct_size = sizeof room};
-    if (tarn_topology_room(topology, resolved->nodes[i], &room) != TARN_OK) return TARN_OK;
-    if (resolved->mode != TARN_PLACEMENT_MODE_ORDER && shares[i] > room.free_bytes) {
+    if (resolved->mode != TARN_PLACEMENT_MODE_ORDER && shares[i] > rooms_bytes[i]) {
       return tarn_fail(TARN_OUT_OF_MEMORY, "node %d has %zu bytes free, %zu are to be bound to it",
-                       resolved->nodes[i], room.free_bytes, shares[i]);
+                       resolved->nodes[i], rooms_bytes[i], shares[i]);
     }
     needed_bytes += shares[i];
-    free_bytes += room.free_bytes;
-    if (room.limit_bytes != SIZE_MAX) {
-      left_bytes =
-          room.limit_bytes > room.limit_used_bytes ? room.limit_bytes - room.limit_used_bytes : 0;
-    }
+    free_bytes += rooms_bytes[i];
   }
   if (needed_bytes > free_bytes) {
     return tarn_fail(TARN_OUT_OF_MEMORY, "the %d nodes have %zu bytes free, %zu are to be bound",

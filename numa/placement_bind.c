@@ -111,13 +111,14 @@ static size_t cut_by_room(const tarn_placement_resolved *resolved, int32_t index
   return end > address ? end - address : 0;
 }
 
-static size_t room_of(const binding *self, const size_t *room_bytes, int32_t index) {
-  if (room_bytes != NULL) return room_bytes[index];
-  tarn_node_room room = {.struct_size = sizeof room};
-  /* Of a kernel that does not tell, the first node is believed to have all that is asked. */
-  const tarn_status status =
-      tarn_topology_room(self->topology, self->resolved->nodes[index], &room);
-  return status == TARN_OK ? room.free_bytes : SIZE_MAX;
+/* Of a kernel that does not tell, the first node is believed to have all that is asked. */
+static void read_rooms(const binding *self, size_t *room_bytes) {
+  size_t left_bytes;
+  const int32_t count = self->resolved->node_count;
+  if (tarn__topology_rooms(self->topology, self->resolved->nodes, count, room_bytes, &left_bytes)) {
+    return;
+  }
+  for (int32_t i = 0; i < count; ++i) room_bytes[i] = SIZE_MAX;
 }
 
 static int bind_in_order(binding *self, const size_t *room_bytes, char *address,
@@ -125,11 +126,16 @@ static int bind_in_order(binding *self, const size_t *room_bytes, char *address,
   if (self->has_homes && tarn__placement_order_is_by_distance(self->topology, self->resolved)) {
     return bind_piece(self, 0, address, size_bytes);
   }
+  size_t seen_bytes[TARN_PLACEMENT_NODES_MAX];
+  if (room_bytes == NULL) {
+    read_rooms(self, seen_bytes);
+    room_bytes = seen_bytes;
+  }
   /* Nothing follows a node that is full: touching more would end the process. */
   const bool has_to_fit = self->is_strict && !self->has_homes &&
                           (self->resolved->flags & TARN_PLACEMENT_UNCHECKED) == 0;
   for (int32_t i = 0; size_bytes > 0; ++i) {
-    size_t node_bytes = room_of(self, room_bytes, i);
+    size_t node_bytes = room_bytes[i];
     if (has_to_fit) node_bytes -= node_bytes / SPARED_PART;
     const size_t piece_bytes =
         cut_by_room(self->resolved, i, node_bytes, (uintptr_t)address, size_bytes);

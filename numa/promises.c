@@ -8,6 +8,7 @@
 
 #include "alloc/tarn_pages.h"
 #include "numa/placement.h"
+#include "numa/topology.h"
 
 enum {
   /* For the page tables of what is promised, and what the kernel's lists per processor hold. */
@@ -287,21 +288,16 @@ static void need_of_range(const tarn_placement_resolved *resolved, uintptr_t add
 }
 
 static void read_room(const tarn__promises *self, balance *found) {
-  const size_t promised_bytes = promised_of_all();
-  found->is_told = true;
-  found->limit_left_bytes = SIZE_MAX;
+  size_t limit_left_bytes;
+  found->is_told =
+      tarn__topology_rooms(self->topology, self->resolved.nodes, self->resolved.node_count,
+                           found->free_bytes, &limit_left_bytes);
+  if (!found->is_told) return;
+  found->limit_left_bytes =
+      limit_left_bytes == SIZE_MAX ? SIZE_MAX : less(limit_left_bytes, promised_of_all());
   for (int32_t i = 0; i < self->resolved.node_count; ++i) {
-    tarn_node_room room = {.struct_size = sizeof room};
-    if (tarn_topology_room(self->topology, self->resolved.nodes[i], &room) != TARN_OK) {
-      found->is_told = false;
-      return;
-    }
-    found->free_bytes[i] = room.free_bytes;
     found->promised_bytes[i] = promised_of_node(self->resolved.nodes[i]);
-    found->left_bytes[i] = less(room.free_bytes, found->promised_bytes[i]);
-    if (room.limit_bytes != SIZE_MAX) {
-      found->limit_left_bytes = less(less(room.limit_bytes, room.limit_used_bytes), promised_bytes);
-    }
+    found->left_bytes[i] = less(found->free_bytes[i], found->promised_bytes[i]);
   }
 }
 

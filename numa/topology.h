@@ -52,6 +52,11 @@ static inline bool tarn__topology_less_is_better(tarn_node_attribute attribute) 
 /* The index of a node given by the caller; TARN_NODE_ANY is the calling thread's. */
 tarn_status tarn__topology_from(const tarn_topology *topology, int32_t node, int32_t *index);
 
+/* What is free on each of the nodes, and what the control groups leave the process (SIZE_MAX: all),
+ * each read once. False where the kernel does not tell of one of them, or it is not its machine. */
+bool tarn__topology_rooms(const tarn_topology *topology, const int32_t *nodes, int32_t count,
+                          size_t *free_bytes, size_t *left_bytes);
+
 /* TARN_OK where memory of this process can be bound to `node`: the topology is this machine's, and
  * the node is in it and may be used. `info` may be NULL. */
 tarn_status tarn__topology_check_node(const tarn_topology *topology, int32_t node,
