@@ -65,13 +65,6 @@ static tarn_status pages_attributes(void *context, tarn_provider_attributes *att
   return TARN_OK;
 }
 
-/* After a failure that the calling thread's last error tells, something was undone: the error is
- * the same as before that. */
-static tarn_status tell_again(const tarn_error *error) {
-  return tarn_fail_native(error->status, error->native_call, error->native_code, "%s",
-                          error->message);
-}
-
 static tarn_status check_creator(const pages *self) {
   if (!is_shared(self) || getpid() == self->creator) return TARN_OK;
   return tarn_fail(TARN_NOT_SUPPORTED,
@@ -204,7 +197,7 @@ static tarn_status commit_in_place(const pages *self, void *address, size_t size
   const tarn_error error = *tarn_last_error();
   (void)!drop_pages(self, address, size_bytes);
   mprotect(address, size_bytes, PROT_NONE);
-  return tell_again(&error);
+  return tarn_fail_again(&error);
 }
 
 static tarn_status drop_explicit(void *address, size_t size_bytes) {
@@ -231,7 +224,7 @@ static tarn_status commit_explicit(const pages *self, void *address, size_t size
   if (status == TARN_OK) return TARN_OK;
   const tarn_error error = *tarn_last_error();
   (void)!drop_explicit(address, size_bytes);
-  return tell_again(&error);
+  return tarn_fail_again(&error);
 }
 
 static tarn_status alloc_explicit(const pages *self, size_t size_bytes, void **address) {
@@ -242,7 +235,7 @@ static tarn_status alloc_explicit(const pages *self, size_t size_bytes, void **a
   const tarn_error error = *tarn_last_error();
   munmap(*address, size_bytes);
   *address = NULL;
-  return tell_again(&error);
+  return tarn_fail_again(&error);
 }
 
 static tarn_status pages_commit(void *context, void *address, size_t size_bytes) {
@@ -285,7 +278,7 @@ static tarn_status pages_alloc(void *context, size_t size_bytes, void **address)
   const tarn_error error = *tarn_last_error();
   munmap(*address, size_bytes);
   *address = NULL;
-  return tell_again(&error);
+  return tarn_fail_again(&error);
 }
 
 /* --- sharing --- */

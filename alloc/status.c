@@ -60,6 +60,11 @@ tarn_status tarn_fail_native(tarn_status status, const char *native_call, int64_
   return status;
 }
 
+tarn_status tarn_fail_again(const tarn_error *earlier) {
+  last_error = *earlier;
+  return earlier->status;
+}
+
 void tarn__error_restore(const tarn_error *error) {
   last_error = *error;
 }

@@ -65,6 +65,9 @@ TARN_API tarn_status tarn_fail(tarn_status status, const char *format, ...) TARN
 TARN_API tarn_status tarn_fail_native(tarn_status status, const char *native_call,
                                       int64_t native_code, const char *format, ...)
     TARN_PRINTF(4, 5);
+/* A copy of what tarn_last_error said becomes the last error again, and its status is returned: for
+ * those who had to undo something in between, and may have failed at that too. */
+TARN_API tarn_status tarn_fail_again(const tarn_error *earlier);
 
 #ifdef __cplusplus
 }

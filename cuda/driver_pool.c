@@ -502,8 +502,7 @@ tarn_status tarn_cuda_driver_pool_create(tarn_cuda *cuda, int32_t device,
   if (status != TARN_OK) {
     const tarn_error cause = *tarn_last_error();
     pool_destroy(self);
-    return tarn_fail_native(cause.status, cause.native_call, cause.native_code, "%s",
-                            cause.message);
+    return tarn_fail_again(&cause);
   }
   return TARN_OK;
 }

@@ -91,13 +91,6 @@ static tarn__host_range range_of(const pinned_provider *self, void *address, siz
       .address = address, .size_bytes = size_bytes, .piece_bytes = self->piece_bytes};
 }
 
-/* The failure that began it, whatever came of undoing what was done for the call. */
-static tarn_status fail_after(const tarn_error *cause, tarn_status undone) {
-  (void)undone; /* nothing is left to try, and the first failure is the one to report */
-  return tarn_fail_native(cause->status, cause->native_call, cause->native_code, "%s",
-                          cause->message);
-}
-
 static tarn_status host_alloc(void *context, size_t size_bytes, void **address) {
   const pinned_provider *self = context;
   tarn__cuda_scope scope;
@@ -110,7 +103,8 @@ static tarn_status host_alloc(void *context, size_t size_bytes, void **address) 
     if (status != TARN_OK) {
       const tarn_error cause = *tarn_last_error();
       *address = NULL;
-      status = fail_after(&cause, tarn_provider_free(self->host, range.address, size_bytes));
+      (void)!tarn_provider_free(self->host, range.address, size_bytes);
+      status = tarn_fail_again(&cause);
     }
   }
   tarn__cuda_leave(&scope);
@@ -144,7 +138,8 @@ static tarn_status reserve(void *context, size_t size_bytes, void **address) {
     free(range);
     void *const start = *address;
     *address = NULL;
-    return fail_after(&cause, tarn_provider_free(self->host, start, size_bytes));
+    (void)!tarn_provider_free(self->host, start, size_bytes);
+    return tarn_fail_again(&cause);
   }
   tarn__granules_add(&self->granules, range, *address);
   return TARN_OK;
@@ -160,7 +155,8 @@ static tarn_status commit_memory(const pinned_provider *self, void *address, siz
     status = tarn__host_register(self->cuda, &range);
     if (status != TARN_OK) {
       const tarn_error cause = *tarn_last_error();
-      status = fail_after(&cause, tarn_provider_decommit(self->host, address, size_bytes));
+      (void)!tarn_provider_decommit(self->host, address, size_bytes);
+      status = tarn_fail_again(&cause);
     }
   }
   tarn__cuda_leave(&scope);
@@ -177,7 +173,8 @@ static tarn_status decommit_memory(const pinned_provider *self, void *address, s
     status = tarn_provider_decommit(self->host, address, size_bytes);
     if (status != TARN_OK) {
       const tarn_error cause = *tarn_last_error();
-      status = fail_after(&cause, tarn__host_register(self->cuda, &range));
+      (void)!tarn__host_register(self->cuda, &range);
+      status = tarn_fail_again(&cause);
     }
   }
   tarn__cuda_leave(&scope);
@@ -211,21 +208,35 @@ static tarn_status decommit(void *context, void *address, size_t size_bytes) {
   return status;
 }
 
-/* Every run of granules that have memory. */
-static tarn_status unregister_range(const pinned_provider *self, const tarn__granule_range *range) {
+/* The next run of granules that have memory, from granule *first on; false where there is none. */
+static bool next_run(const pinned_provider *self, const tarn__granule_range *range, size_t *first,
+                     tarn__host_range *run) {
   const size_t step = self->granules.granularity_bytes;
+  const size_t count = tarn__granule_range_run(&self->granules, range, first);
+  *run = range_of(self, (char *)range->start + *first * step, count * step);
+  *first += count;
+  return count != 0;
+}
+
+/* All runs, or none. */
+static tarn_status unregister_range(const pinned_provider *self, const tarn__granule_range *range) {
   tarn__cuda_scope scope;
-  tarn_status result = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
-  if (result != TARN_OK) return result;
-  size_t first = 0;
-  for (size_t count; (count = tarn__granule_range_run(&self->granules, range, &first)) != 0;
-       first += count) {
-    const tarn__host_range run = range_of(self, (char *)range->start + first * step, count * step);
-    const tarn_status status = tarn__host_unregister(self->cuda, &run);
-    if (status != TARN_OK) result = status;
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  size_t run_count = 0;
+  tarn__host_range run;
+  for (size_t first = 0; status == TARN_OK && next_run(self, range, &first, &run); run_count++) {
+    status = tarn__host_unregister(self->cuda, &run);
+  }
+  if (status != TARN_OK) {
+    const tarn_error cause = *tarn_last_error();
+    for (size_t first = 0; --run_count > 0 && next_run(self, range, &first, &run);) {
+      (void)!tarn__host_register(self->cuda, &run);
+    }
+    status = tarn_fail_again(&cause);
   }
   tarn__cuda_leave(&scope);
-  return result;
+  return status;
 }
 
 static tarn_status release_range(void *context, void *address, size_t size_bytes) {
@@ -236,9 +247,13 @@ static tarn_status release_range(void *context, void *address, size_t size_bytes
                      size_bytes, address);
   }
   const tarn_status status = unregister_range(self, range);
+  if (status != TARN_OK) {
+    tarn__granules_add(&self->granules, range, address);
+    return status;
+  }
   free(range);
   tarn__seams_remove(&self->cuda->seams, address);
-  return status == TARN_OK ? tarn_provider_free(self->host, address, size_bytes) : status;
+  return tarn_provider_free(self->host, address, size_bytes);
 }
 
 static tarn_status alloc_range(void *context, size_t size_bytes, void **address) {
@@ -249,7 +264,8 @@ static tarn_status alloc_range(void *context, size_t size_bytes, void **address)
   const tarn_error cause = *tarn_last_error();
   void *const start = *address;
   *address = NULL;
-  return fail_after(&cause, release_range(context, start, size_bytes));
+  (void)!release_range(context, start, size_bytes);
+  return tarn_fail_again(&cause);
 }
 
 /* --- making one --- */

@@ -219,7 +219,7 @@ static tarn_status provider_alloc(void *context, size_t size_bytes, void **addre
   const tarn_status released = provider_release(context, *address, size_bytes);
   (void)released; /* addresses without memory: the lack of memory is what is to be told */
   *address = NULL;
-  return tarn_fail_native(cause.status, cause.native_call, cause.native_code, "%s", cause.message);
+  return tarn_fail_again(&cause);
 }
 
 static void provider_destroy(void *context) {

@@ -32,11 +32,6 @@ static tarn_status node_attributes(void *context, tarn_provider_attributes *attr
   return TARN_OK;
 }
 
-static tarn_status tell_again(const tarn_error *error) {
-  return tarn_fail_native(error->status, error->native_call, error->native_code, "%s",
-                          error->message);
-}
-
 /* Memory that has just been committed and has no pages yet. Where that or a later step fails,
  * node_commit takes the promise back. */
 static tarn_status place(void *context, void *address, size_t size_bytes) {
@@ -109,7 +104,7 @@ static tarn_status node_alloc(void *context, size_t size_bytes, void **address) 
   const tarn_error error = *tarn_last_error();
   (void)!tarn_provider_free(self->pages, *address, size_bytes);
   *address = NULL;
-  return tell_again(&error);
+  return tarn_fail_again(&error);
 }
 
 static tarn_status node_share(void *context, const void *address, int *descriptor,

@@ -29,6 +29,20 @@ static void fail_keeps_the_native_cause(void **state) {
   assert_int_equal(error->native_code, 0);
 }
 
+static void an_earlier_failure_is_told_again(void **state) {
+  (void)state;
+  assert_status(tarn_fail_native(TARN_DEVICE_ERROR, "cuFoo", 700, "at %s", "%d"),
+                TARN_DEVICE_ERROR);
+  const tarn_error earlier = *tarn_last_error();
+  assert_status(tarn_fail(TARN_BUSY, "while undoing"), TARN_BUSY);
+  assert_status(tarn_fail_again(&earlier), TARN_DEVICE_ERROR);
+  const tarn_error *error = tarn_last_error();
+  assert_int_equal(error->status, TARN_DEVICE_ERROR);
+  assert_int_equal(error->native_code, 700);
+  assert_string_equal(error->native_call, "cuFoo");
+  assert_string_equal(error->message, "at %d");
+}
+
 static void long_messages_are_cut_and_terminated(void **state) {
   (void)state;
   char text[2 * TARN_ERROR_MESSAGE_BYTES];
@@ -58,6 +72,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_status_has_a_name_and_a_text),
       cmocka_unit_test(fail_keeps_the_native_cause),
+      cmocka_unit_test(an_earlier_failure_is_told_again),
       cmocka_unit_test(long_messages_are_cut_and_terminated),
       cmocka_unit_test(each_thread_has_its_own_last_error),
   };

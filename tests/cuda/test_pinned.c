@@ -256,6 +256,31 @@ static void a_commit_that_fails_halfway_is_undone(void **state) {
   tarn_provider_release(provider);
 }
 
+static void a_range_that_stays_registered_is_not_lost(void **state) {
+  FIXTURE_NEEDS_SIM();
+  enum { GRANULES = 6, RUNS = 3, BYTES = GRANULES * PINNED_GRANULE_BYTES };
+  tarn_provider *provider = pinned_provider(*state, PINNED_GRANULES);
+  void *range = NULL;
+  OK(tarn_provider_reserve(provider, BYTES, &range));
+  const cusim_counts before = counts_now();
+  for (int run = 0; run < RUNS; run++) { /* every second granule */
+    char *const granule = (char *)range + 2 * run * PINNED_GRANULE_BYTES;
+    OK(tarn_provider_commit(provider, granule, PINNED_GRANULE_BYTES));
+    memset(granule, run + 1, PINNED_GRANULE_BYTES);
+  }
+  for (uint64_t nth = 1; nth <= RUNS; nth++) {
+    assert_int_equal(
+        fixture_sim_control()->fail_call("cuMemHostUnregister", nth, CUDA_ERROR_INVALID_VALUE), 1);
+    assert_int_equal(tarn_provider_free(provider, range, BYTES), TARN_INVALID_ARGUMENT);
+    assert_string_equal(tarn_last_error()->native_call, "cuMemHostUnregister");
+    assert_int_equal(counts_now().pinned_bytes, before.pinned_bytes + RUNS * PINNED_GRANULE_BYTES);
+    assert_int_equal(((unsigned char *)range)[4 * PINNED_GRANULE_BYTES], RUNS);
+  }
+  OK(tarn_provider_free(provider, range, BYTES));
+  assert_int_equal(counts_now().pinned_bytes, before.pinned_bytes);
+  tarn_provider_release(provider);
+}
+
 static void a_block_that_is_none_is_refused(void **state) {
   static const struct {
     tarn_status status;
@@ -363,6 +388,7 @@ int run_pinned_tests(void) {
       cmocka_unit_test(a_block_is_locked_with_one_call),
       cmocka_unit_test(a_failure_to_pin_leaves_nothing_behind),
       cmocka_unit_test(a_commit_that_fails_halfway_is_undone),
+      cmocka_unit_test(a_range_that_stays_registered_is_not_lost),
       cmocka_unit_test(a_block_that_is_none_is_refused),
       cmocka_unit_test(the_limit_that_would_do_is_named),
       cmocka_unit_test(a_child_of_fork_is_told),
