@@ -26,6 +26,9 @@ TARN_NODISCARD tarn_status bench_measure(bench_run *bench, const char *name, con
 /* Like tarn_fail, for a result that is wrong: TARN_DEVICE_ERROR with the case's name. */
 tarn_status bench_wrong(const char *name, const char *what);
 
+/* Wrong where the pool still lends a block out. */
+TARN_NODISCARD tarn_status bench_check_nothing_left(const char *name, tarn_pool *pool);
+
 /* Memory of the place that the CPU may touch: its own, or the pinned memory beside a device. */
 tarn_provider *bench_host_memory(const bench_run *bench);
 

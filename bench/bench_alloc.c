@@ -145,16 +145,6 @@ static int list_allocators(const bench_run *bench, pool_use *use, bench_allocato
 
 /* --- checks --- */
 
-static tarn_status check_nothing_left(const char *name, tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  const tarn_status status = tarn_pool_stats_of(pool, &stats);
-  if (status != TARN_OK) return status;
-  if (stats.requested_bytes != 0 || stats.alloc_count != stats.free_count) {
-    return bench_wrong(name, "blocks are still lent out after the last was freed");
-  }
-  return TARN_OK;
-}
-
 static void write_tags(char *block, size_t size_bytes, uint64_t tag) {
   memcpy(block, &tag, sizeof tag);
   memcpy(block + size_bytes - sizeof tag, &tag, sizeof tag);
@@ -217,7 +207,7 @@ static tarn_status bench_pairs(bench_run *bench, pool_use *use) {
     }
     const measure_options options = {.samples = 0};
     tarn_status status = bench_measure(bench, name, "ns", subjects, count, &options);
-    if (status == TARN_OK) status = check_nothing_left(name, use->pool);
+    if (status == TARN_OK) status = bench_check_nothing_left(name, use->pool);
     if (status != TARN_OK) return status;
   }
   return TARN_OK;
@@ -259,7 +249,7 @@ static tarn_status bench_churn(bench_run *bench, pool_use *use) {
     status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for the churn");
   }
   if (status == TARN_OK) status = measure_churn(bench, name, use, steps, runs);
-  if (status == TARN_OK) status = check_nothing_left(name, use->pool);
+  if (status == TARN_OK) status = bench_check_nothing_left(name, use->pool);
   /* A GPU's memory is not the CPU's to tag; transfers verify it. */
   if (status == TARN_OK && where_is_host(&bench->where)) status = check_churn(name, use, steps);
   free(steps);
@@ -282,7 +272,7 @@ static tarn_status bench_storages(bench_run *bench, pool_use *use) {
     const measure_options options = {.samples = 0};
     const int count = where_is_host(&bench->where) ? 2 : 1;
     tarn_status status = bench_measure(bench, cases[i].name, "ns", subjects, count, &options);
-    if (status == TARN_OK) status = check_nothing_left(cases[i].name, use->pool);
+    if (status == TARN_OK) status = bench_check_nothing_left(cases[i].name, use->pool);
     if (status != TARN_OK) return status;
   }
   return TARN_OK;

@@ -97,6 +97,16 @@ tarn_status bench_wrong(const char *name, const char *what) {
   return tarn_fail(TARN_DEVICE_ERROR, "%s: wrong result: %s", name, what);
 }
 
+tarn_status bench_check_nothing_left(const char *name, tarn_pool *pool) {
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  const tarn_status status = tarn_pool_stats_of(pool, &stats);
+  if (status != TARN_OK) return status;
+  if (stats.requested_bytes != 0 || stats.alloc_count != stats.free_count) {
+    return bench_wrong(name, "blocks are still lent out after the last was freed");
+  }
+  return TARN_OK;
+}
+
 size_name bench_size_name(size_t size_bytes) {
   size_name name;
   if (size_bytes >= 1 << 20 && size_bytes % (1 << 20) == 0) {

@@ -44,16 +44,6 @@ static tarn_status run_malloc_pairs(void *context, uint64_t iterations) {
   return TARN_OK;
 }
 
-static tarn_status check_nothing_left(const char *name, tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  const tarn_status status = tarn_pool_stats_of(pool, &stats);
-  if (status != TARN_OK) return status;
-  if (stats.requested_bytes != 0 || stats.alloc_count != stats.free_count) {
-    return bench_wrong(name, "blocks are still lent out after the last was freed");
-  }
-  return TARN_OK;
-}
-
 static tarn_status bench_pairs(bench_run *bench, tarn_pool *pool) {
   static const size_t sizes[] = {64, 1 << 10, 32 << 10, 64 << 10, 1 << 20, 16 << 20};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -67,7 +57,7 @@ static tarn_status bench_pairs(bench_run *bench, tarn_pool *pool) {
     const measure_options options = {.samples = 0};
     const int count = jemalloc_baseline_exists() ? 3 : 1;
     tarn_status status = bench_measure(bench, name, "ns", subjects, count, &options);
-    if (status == TARN_OK) status = check_nothing_left(name, pool);
+    if (status == TARN_OK) status = bench_check_nothing_left(name, pool);
     if (status != TARN_OK) return status;
   }
   return TARN_OK;

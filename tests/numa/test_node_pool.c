@@ -1,49 +1,13 @@
 /* test_node_pool.c: what is jemalloc's and the node's own, beyond what every pool must do. */
-#include "numa/tarn_numa.h"
+#include "tests/numa/node_pool_fixture.h"
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pool_provider.h"
-
-static tarn_topology *topology;
-static int32_t first_node;
-
-static int load_topology(void **state) {
-  (void)state;
-  tarn_node_info info = {.struct_size = sizeof info};
-  if (tarn_topology_create(NULL, &topology) != TARN_OK) return -1;
-  if (tarn_topology_node(topology, 0, &info) != TARN_OK) return -1;
-  first_node = info.node;
-  return 0;
-}
-
-static int release_topology(void **state) {
-  (void)state;
-  tarn_topology_release(topology);
-  return 0;
-}
-
-static tarn_pool *make_pool(void) {
-  const tarn_node_pool_options options = {.struct_size = sizeof options, .node = first_node};
-  tarn_pool *pool = NULL;
-  assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_OK);
-  return pool;
-}
-
-static tarn_pool_stats stats_of(tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_int_equal(tarn_pool_stats_of(pool, &stats), TARN_OK);
-  return stats;
-}
 
 static void every_block_lies_on_the_node(void **state) {
   (void)state;

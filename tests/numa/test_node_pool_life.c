@@ -1,51 +1,15 @@
 /* test_node_pool_life.c: a node pool's end, its threads', its process's forks and settings. */
-#include "numa/tarn_numa.h"
+#include "tests/numa/node_pool_fixture.h"
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
-
-static tarn_topology *topology;
-static int32_t first_node;
-
-static int load_topology(void **state) {
-  (void)state;
-  tarn_node_info info = {.struct_size = sizeof info};
-  if (tarn_topology_create(NULL, &topology) != TARN_OK) return -1;
-  if (tarn_topology_node(topology, 0, &info) != TARN_OK) return -1;
-  first_node = info.node;
-  return 0;
-}
-
-static int release_topology(void **state) {
-  (void)state;
-  tarn_topology_release(topology);
-  return 0;
-}
-
-static tarn_pool *make_pool(void) {
-  const tarn_node_pool_options options = {.struct_size = sizeof options, .node = first_node};
-  tarn_pool *pool = NULL;
-  assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_OK);
-  return pool;
-}
-
-static tarn_pool_stats stats_of(tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_int_equal(tarn_pool_stats_of(pool, &stats), TARN_OK);
-  return stats;
-}
 
 static void pass_gate(void *argument) {
   pthread_mutex_t *gate = argument;

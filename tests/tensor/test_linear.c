@@ -4,45 +4,12 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
-#include "alloc/tarn_pages.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_linear.h"
 #include "tests/support/manual_stream.h"
-#include "tests/tensor/fake_device.h"
 #include "tests/tensor/layout_model.h"
-
-static tarn_pool *pool, *device_pool;
-static tarn_stream *device_stream;
-
-static int start(void **state) {
-  (void)state;
-  tarn_provider *provider;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
-  fake_device_start();
-  device_pool = fake_device_pool_create();
-  device_stream = fake_device_stream_create();
-  return 0;
-}
-
-static size_t live_blocks(tarn_pool *of) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(of, &stats));
-  return (size_t)(stats.alloc_count - stats.free_count);
-}
-
-static int stop(void **state) {
-  (void)state;
-  assert_int_equal(live_blocks(pool), 0);
-  assert_int_equal(live_blocks(device_pool), 0);
-  tarn_stream_release(device_stream);
-  tarn_pool_release(device_pool);
-  tarn_pool_release(pool);
-  return 0;
-}
+#include "tests/tensor/two_places.h"
 
 /* The host's, or the test's window on the device's. */
 static int32_t *numbers_of(const tarn_tensor *tensor) {

@@ -22,8 +22,16 @@ static int start(void **state) {
   return 0;
 }
 
+static size_t live_blocks(tarn_pool *of) {
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  assert_ok(tarn_pool_stats_of(of, &stats));
+  return (size_t)(stats.alloc_count - stats.free_count);
+}
+
 static int stop(void **state) {
   (void)state;
+  assert_int_equal(live_blocks(pool), 0);
+  assert_int_equal(live_blocks(device_pool), 0);
   tarn_stream_release(device_stream);
   tarn_pool_release(device_pool);
   tarn_pool_release(pool);
