@@ -327,7 +327,8 @@ tarn_status tarn_stream_staging(tarn_stream *stream, bool reads_host, tarn_stagi
   if (staging == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "staging is NULL");
   *staging = NULL;
   if (stream == NULL || tarn__stream_is_closed(stream)) return TARN_OK;
-  tarn_staging *found = atomic_load_explicit(&stream->staging, memory_order_relaxed);
+  /* Acquire pairs with the exchange that set it: what the ring consists of. */
+  tarn_staging *found = atomic_load_explicit(&stream->staging, memory_order_acquire);
   if (found == NULL) return TARN_OK;
   bool is_captured;
   tarn__stamp point;
