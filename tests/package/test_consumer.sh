@@ -63,9 +63,11 @@ done
 
 # 3. Each header alone, as strict C11 and, where there is a compiler for it, as C++17.
 include="$work/prefix/include/tarn"
+check() {
+  "$@" -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I "$include"
+}
 for header in $(cd "$include" && find . -name '*.h'); do
   printf '#include "%s"\n' "${header#./}" | tee "$work/alone.c" >"$work/alone.cc"
-  strict="-Wall -Wextra -Wpedantic -Werror -fsyntax-only"
-  "$cc" -std=c11 $strict -I "$include" "$work/alone.c"
-  if command -v c++ >/dev/null; then c++ -std=c++17 $strict -I "$include" "$work/alone.cc"; fi
+  check "$cc" -std=c11 "$work/alone.c"
+  if command -v c++ >/dev/null; then check c++ -std=c++17 "$work/alone.cc"; fi
 done
