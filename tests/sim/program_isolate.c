@@ -38,7 +38,7 @@ static void explain_end(int status, int words, program_verdict *verdict) {
 bool program_isolate(program_job *job, void *context, program_verdict *verdict,
                      unsigned seconds_max) {
   const int words = memfd_create("words", MFD_CLOEXEC);
-  /* The child inherits the registration, which takes a process some 13 ms: longer than a program. */
+  /* The child inherits the registration, which takes some 13 ms: longer than a program. */
   (void)tarn_barrier_is_one_sided();
   fflush(NULL);
   const pid_t child = fork();
