@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "alloc/tarn_pages.h"
 #include "alloc/tarn_staging_file.h"
 #include "tests/faults/scenarios.h"
 #include "tests/support/open_cuda.h"
@@ -39,6 +40,17 @@ static tarn_status use_a_file(tarn_staging *staging, tarn_stream *stream, void *
   return status;
 }
 
+/* A ring alone, which takes any memory of the host's. */
+static tarn_status make_a_ring(const tarn_staging_options *options) {
+  tarn_provider *pages = NULL;
+  tarn_staging *staging = NULL;
+  tarn_status status = tarn_pages_provider_create(NULL, &pages);
+  if (status == TARN_OK) status = tarn_staging_create(pages, options, &staging);
+  tarn_staging_release(staging);
+  tarn_provider_release(pages);
+  return status;
+}
+
 tarn_status use_staging(void) {
   tarn_cuda *cuda = NULL;
   tarn_provider *pinned = NULL, *memory = NULL;
@@ -48,7 +60,8 @@ tarn_status use_staging(void) {
   const size_t far_bytes = 2 << 20;
   const tarn_staging_options options = {
       .struct_size = sizeof options, .slot_bytes = SLOT_BYTES, .slot_count = 2};
-  tarn_status status = test_open_cuda(&cuda);
+  tarn_status status = make_a_ring(&options);
+  if (status == TARN_OK) status = test_open_cuda(&cuda);
   if (status == TARN_UNAVAILABLE || status == TARN_NOT_SUPPORTED) return TARN_OK;
   if (status != TARN_OK) return status;
   TRY(tarn_cuda_pinned_provider_create(cuda, NULL, &pinned));
