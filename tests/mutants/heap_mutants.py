@@ -75,7 +75,7 @@ plant(
     "alloc/heap.c",
     "if (fits && tarn__stamps_are_covered(&block->stamps, stream) && is_better(block, best)) {",
     "if (fits && (stream != NULL || is_better(block, best))) {",
-    first="test_caching_pool",
+    first="test_caching_corners",
 )
 plant(
     "stamps_forgotten_by_lending",

@@ -28,7 +28,7 @@ plant(
     "alloc/magazine_fast.h",
     "    block->stamps.few[0] = stamp;\n",
     "    if (block->stamps.count == 0) block->stamps.few[0] = stamp;\n",
-    first="test_magazine",
+    first="test_caching_programs",
 )
 plant(
     "other_users_forgotten_by_keeping",
@@ -36,7 +36,7 @@ plant(
     "alloc/magazine_fast.h",
     "  return stamps->capacity == 0 && stamps->count == 1 && stamps->few[0].slot == slot;\n",
     "  return stamps->capacity == 0 && stamps->count <= 2 && slot == slot;\n",
-    first="test_magazine",
+    first="test_caching_pool",
 )
 plant(
     "double_free_of_a_kept_block",
@@ -116,7 +116,7 @@ plant(
     "    magazine->kept_bytes_low = kept_bytes;\n"
     "  }\n",
     "",
-    first="test_magazine",
+    first="test_caching_corners",
 )
 plant(
     "block_freed_last_forgotten",
@@ -180,7 +180,7 @@ plant(
     "alloc/magazine_fast.h",
     "    magazine->requested_bytes_high = sum_bytes;\n",
     "    magazine->requested_bytes_high += 0 * sum_bytes;\n",
-    first="test_magazine",
+    first="test_caching_corners",
 )
 plant(
     "served_calls_not_counted",
@@ -204,7 +204,7 @@ plant(
     "alloc/magazine_fast.h",
     "  if (!tarn__is_common(block->tag == magazine->tag)) block->tag = magazine->tag;\n",
     "",
-    first="test_tag",
+    first="test_caching_corners",
 )
 plant(
     "magazine_emptied_under_its_thread",

@@ -71,7 +71,7 @@ plant(
     "alloc/caching_pool.c",
     "      larger(self->stats.reserved_bytes_peak, self->heap.reserved_bytes);\n",
     "      larger(0, self->heap.reserved_bytes);\n",
-    first="test_museum",
+    first="test_caching_corners",
 )
 plant(
     "allocated_peak_not_kept",
@@ -79,7 +79,7 @@ plant(
     "alloc/magazine.c",
     "if (stats->allocated_bytes_peak < allocated_bytes) stats->",
     "stats->",
-    first="test_museum",
+    first="test_caching_corners",
 )
 plant(
     "out_of_memory_not_counted",
@@ -96,7 +96,7 @@ plant(
     "alloc/caching_pool.c",
     "  self->stats.free_count++;\n",
     "",
-    first="test_museum",
+    first="test_magazine",
 )
 plant(
     "error_of_a_success_left_behind",
@@ -112,7 +112,7 @@ plant(
     "alloc/caching_pool.c",
     "  wait_for_users(self);\n",
     "  (void)wait_for_users;\n",
-    first="test_museum_cuda test_caching_pool",
+    first="test_caching_corners",
 )
 plant(
     "room_to_align_charged",
@@ -130,7 +130,7 @@ plant(
     " ? budget->limit_bytes - budget->used_bytes : 0;",
     "return budget->used_bytes < budget->limit_bytes"
     " ? budget->limit_bytes - budget->used_bytes + (2 << 20) : 0;",
-    first="test_caching_pool",
+    first="test_budget",
 )
 plant(
     "growth_under_way_not_charged",
@@ -150,7 +150,7 @@ plant(
     (void)!tarn_budget_charge(self->budget, size_bytes);
   }
 """,
-    first="test_caching_pool",
+    first="test_caching_corners",
 )
 plant(
     "failed_growth_stays_charged",
@@ -223,7 +223,7 @@ plant(
     "alloc/caching_trim.c",
     "plan->left_bytes - plan->floor_bytes >= block->size_bytes;",
     "plan->left_bytes - plan->floor_bytes > 0;",
-    first="test_caching_budget",
+    first="test_caching_decay",
 )
 plant(
     "run_misses_a_covered_ticket",
@@ -231,7 +231,7 @@ plant(
     "alloc/heap.c",
     "  return stamp.ticket >= *uncovered;\n",
     "  return stamp.ticket > *uncovered;\n",
-    first="test_heap",
+    first="test_caching_budget",
 )
 plant(
     "waits_for_the_wrong_unit",
@@ -239,7 +239,7 @@ plant(
     "alloc/caching_trim.c",
     "} else if (best.first == NULL || count < best_count ||",
     "} else if (best.first == NULL || count > best_count ||",
-    first="test_caching_budget",
+    first="test_caching_corners",
 )
 plant(
     "provider_called_under_the_lock",
@@ -302,7 +302,7 @@ plant(
     "  return block != NULL && block->state == TARN__BLOCK_FREE &&\n"
     "         tarn__stamps_are_covered(&block->stamps, stream);\n",
     "  return block != NULL && block->state == TARN__BLOCK_FREE && (stream == NULL || stream);\n",
-    first="test_caching_pool",
+    first="test_caching_corners",
 )
 plant(
     "block_lost_by_a_failed_growth",
@@ -352,7 +352,7 @@ plant(
     "alloc/caching_trim.c",
     "const uintptr_t end = (start + block->size_bytes) & ~(granule - 1);",
     "const uintptr_t end = (start + block->size_bytes + granule - 1) & ~(granule - 1);",
-    first="test_caching_pool",
+    first="test_magazine",
 )
 plant(
     "budget_not_paid_back",
@@ -450,5 +450,5 @@ plant(
     "alloc/caching_recycle.c",
     "  if (keep_bytes < self->ahead_bytes) keep_bytes = self->ahead_bytes;\n",
     "",
-    first="test_caching_recycle",
+    first="test_caching_corners",
 )

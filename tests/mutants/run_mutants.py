@@ -22,7 +22,7 @@ import mutants
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 JOBS = int(os.environ.get("TARN_JOBS", 0)) or os.cpu_count()
-SECONDS_MIN = 60  # however short a program is without a mutant: others run beside it
+SECONDS_MIN = 20  # however short a program is without a mutant: others run beside it
 SLOWDOWN_MAX = 10
 # The simulated driver's seed is fixed, so that a mutant is caught on every run or on none.
 ENVIRONMENT = {"CUSIM_SEED": "1", "CUSIM_DEVICES": "2", "CMOCKA_MESSAGE_OUTPUT": "stdout"}
@@ -236,8 +236,9 @@ def measure(build, lines, folder):
     """Runs the programs without a mutant, linked as with one: none may fail. Answers a dict from
     their names to how each is run."""
     make_folder(build, folder)
-    programs = {}
-    for name, *arguments in lines:
+
+    def measure_one(line):
+        name, *arguments = line
         path = link_program(build, name, {}, folder)
         start = time.monotonic()
         code, output = run_program([path, *arguments], folder, 600)
@@ -245,7 +246,10 @@ def measure(build, lines, folder):
         if verdict.is_caught:
             raise TableError(f"without a mutant fails {verdict.by}:\n{output[-4000:]}")
         seconds_max = max(SECONDS_MIN, SLOWDOWN_MAX * (time.monotonic() - start))
-        programs[name] = Program(arguments, seconds_max)
+        return name, Program(arguments, seconds_max)
+
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        programs = dict(pool.map(measure_one, lines))
     shutil.rmtree(folder)
     return programs
 
