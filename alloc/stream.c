@@ -64,7 +64,7 @@ tarn_status tarn_stream_create(const tarn_stream_ops *ops, void *context,
   return TARN_OK;
 }
 
-static tarn_status refuse_closed(const tarn_stream *stream, const char *what) {
+tarn_status tarn__stream_refuse_closed(const tarn_stream *stream, const char *what) {
   return tarn_fail(TARN_INVALID_ARGUMENT, "%s on a %s stream that is closed", what,
                    stream->ops->name);
 }
@@ -166,7 +166,7 @@ static tarn_status copy_by_staging(tarn_stream *stream, const tarn_copy_rows *ro
   return tarn__staging_copy_rows(staging, stream, rows);
 }
 
-tarn_status tarn_stream_copy_rows(tarn_stream *stream, const tarn_copy_rows *rows) {
+tarn_status tarn__stream_check_rows(const tarn_stream *stream, const tarn_copy_rows *rows) {
   if (rows == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "rows is NULL");
   if (rows->row_bytes == 0 || rows->row_count == 0) return TARN_OK;
   if (rows->dst == NULL || rows->src == NULL) {
@@ -179,8 +179,14 @@ tarn_status tarn_stream_copy_rows(tarn_stream *stream, const tarn_copy_rows *row
                      "pitches of %zu (destination) and %zu (source) bytes hold no row of %zu",
                      rows->dst_pitch_bytes, rows->src_pitch_bytes, rows->row_bytes);
   }
+  if (tarn__stream_is_closed(stream)) return tarn__stream_refuse_closed(stream, "a copy");
+  return TARN_OK;
+}
+
+tarn_status tarn_stream_copy_rows(tarn_stream *stream, const tarn_copy_rows *rows) {
+  const tarn_status status = tarn__stream_check_rows(stream, rows);
+  if (status != TARN_OK || rows->row_bytes == 0 || rows->row_count == 0) return status;
   if (stream == NULL) return copy_now(rows);
-  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a copy");
   if (is_out_of_reach(stream, rows->dst_device) || is_out_of_reach(stream, rows->src_device)) {
     return refuse_captured(stream, "a copy of pageable memory");
   }
@@ -253,7 +259,7 @@ tarn_status tarn_stream_fill(tarn_stream *stream, void *dst, tarn_device dst_dev
   if (dst == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a fill of %zu bytes at NULL", size_bytes);
   }
-  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a fill");
+  if (tarn__stream_is_closed(stream)) return tarn__stream_refuse_closed(stream, "a fill");
   if (stream != NULL && is_out_of_reach(stream, dst_device)) {
     return refuse_captured(stream, "a fill of pageable memory");
   }
@@ -268,7 +274,7 @@ tarn_status tarn_stream_fill(tarn_stream *stream, void *dst, tarn_device dst_dev
 
 tarn_status tarn_stream_call(tarn_stream *stream, tarn_host_function function, void *argument) {
   if (function == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "function is NULL");
-  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a host function");
+  if (tarn__stream_is_closed(stream)) return tarn__stream_refuse_closed(stream, "a host function");
   if (stream != NULL) return call(stream, function, argument);
   function(argument);
   return TARN_OK;
@@ -301,7 +307,7 @@ static tarn_status check_staging(const tarn_stream *stream, const tarn_staging *
     return tarn_fail(TARN_NOT_SUPPORTED, "the %s stream copies pageable memory without a ring",
                      tarn_stream_name(stream));
   }
-  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a staging ring");
+  if (tarn__stream_is_closed(stream)) return tarn__stream_refuse_closed(stream, "a staging ring");
   if (staging == NULL || tarn_staging_device(staging).type != TARN_DEVICE_CPU) return TARN_OK;
   return tarn_fail(TARN_INVALID_ARGUMENT,
                    "staging ring %s is pageable itself: the %s stream would wait for each slot",
@@ -355,7 +361,7 @@ static tarn__stamp unpack_mark(uint64_t mark) {
 tarn_status tarn_fence_create(tarn_stream *stream, tarn_fence **fence) {
   if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
   *fence = NULL;
-  return tarn__stream_is_closed(stream) ? refuse_closed(stream, "a fence")
+  return tarn__stream_is_closed(stream) ? tarn__stream_refuse_closed(stream, "a fence")
                                         : tarn__fence_create(stream, fence);
 }
 
@@ -395,7 +401,7 @@ tarn_status tarn_fence_record(tarn_fence *fence, tarn_stream *stream) {
                      fence->ops == NULL ? "now" : fence->ops->name, tarn_stream_name(stream));
   }
   if (kind == NULL) return TARN_OK;
-  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a fence's record");
+  if (tarn__stream_is_closed(stream)) return tarn__stream_refuse_closed(stream, "a fence's record");
   tarn__stamp point;
   const bool is_behind_call = may_await_call(stream, &point);
   if (is_behind_call) atomic_store(&fence->is_behind_call, true);
@@ -445,7 +451,7 @@ tarn_status tarn_fence_synchronize(tarn_fence *fence) {
 
 tarn_status tarn_stream_wait(tarn_stream *stream, tarn_fence *fence) {
   if (fence == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "fence is NULL");
-  if (tarn__stream_is_closed(stream)) return refuse_closed(stream, "a wait");
+  if (tarn__stream_is_closed(stream)) return tarn__stream_refuse_closed(stream, "a wait");
   if (tarn_stream_is_synchronous(stream) || stream->ops != fence->ops) {
     if (tarn__order_is_captured(stream) && fence->ops != NULL) {
       return refuse_captured(stream, "a wait by the host");

@@ -80,6 +80,9 @@ static inline bool tarn__stream_is_closed(const tarn_stream *stream) {
 bool tarn__stream_try_retain(tarn_stream *stream);
 /* Whether the stream is captured, by what tarn was told or by what the driver says. */
 tarn_status tarn__stream_ask_captured(const tarn_stream *stream, bool *is_captured);
+/* What tarn_stream_copy_rows checks of the rows and of the stream. */
+tarn_status tarn__stream_check_rows(const tarn_stream *stream, const tarn_copy_rows *rows);
+tarn_status tarn__stream_refuse_closed(const tarn_stream *stream, const char *what);
 void tarn__fence_retain(tarn_fence *fence);
 /* tarn_fence_create, for a stream that is being closed, too. */
 tarn_status tarn__fence_create(tarn_stream *stream, tarn_fence **fence);

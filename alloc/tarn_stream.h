@@ -34,6 +34,11 @@ typedef struct tarn_stream tarn_stream;
 typedef struct tarn_fence tarn_fence;
 typedef struct tarn_staging tarn_staging; /* tarn_staging.h */
 
+/* tarn_stream_copy.h */
+typedef struct tarn_copy_planes tarn_copy_planes;
+typedef struct tarn_copy_span tarn_copy_span;
+typedef struct tarn_copy_grid tarn_copy_grid;
+
 /* Runs in stream order on a thread of the stream's. It must not block on that stream, and on a CUDA
  * stream it must not call the driver. */
 typedef void (*tarn_host_function)(void *argument);
@@ -84,6 +89,14 @@ typedef struct tarn_stream_ops {
   /* Whether the driver captures the stream's work instead of running it, whoever began that. NULL:
    * never. See alloc/tarn_capture.h. */
   tarn_status (*is_capturing)(void *context, bool *is_capturing);
+  /* Copies by fewer calls, each NULL where the stream has no such way. What they are given was
+   * checked as tarn_stream_copy.h says, is not empty, and no side of it is pageable memory where
+   * the stream is a device's. TARN_NOT_SUPPORTED is an answer to any of them (there is no kernel
+   * for it, the driver does not take these pitches, the stream is captured): nothing has been
+   * enqueued then, and tarn goes another way. Any other failure may leave a part enqueued. */
+  tarn_status (*copy_planes)(void *context, const tarn_copy_planes *planes);
+  tarn_status (*copy_batch)(void *context, const tarn_copy_span *spans, size_t count);
+  tarn_status (*copy_grid)(void *context, const tarn_copy_grid *grid);
 } tarn_stream_ops;
 
 typedef struct tarn_stream_options {
