@@ -4,7 +4,8 @@
  * for elements the answer is TARN_NOT_SUPPORTED, and the caller's own way remains (tarn_tensor_copy
  * has one). As with every enqueued copy, both sides stay alive, and the source unchanged, until the
  * stream has passed it (tarn_stream.h). A failure may leave the destination partly written, and the
- * stream at work on both sides, unless it is TARN_INVALID_ARGUMENT or TARN_NOT_SUPPORTED.
+ * stream at work on both sides; TARN_INVALID_ARGUMENT does not, nor does what a grid answers with
+ * TARN_NOT_SUPPORTED.
  */
 #ifndef TARN_STREAM_COPY_H
 #define TARN_STREAM_COPY_H

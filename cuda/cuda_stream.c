@@ -3,7 +3,7 @@
  * Page-locked and device memory moves in the stream's order. Pageable memory (TARN_DEVICE_CPU) is
  * never left to a copy that is still under way: the call waits for the stream before it returns.
  */
-#include "cuda/cuda_device.h"
+#include "cuda/cuda_copy.h"
 #include "cuda/cuda_fence.h"
 
 #include <stdlib.h>
@@ -191,6 +191,35 @@ static tarn_status stream_copy(void *context, const tarn_copy_rows *rows) {
   return status;
 }
 
+static tarn_status stream_copy_planes(void *context, const tarn_copy_planes *planes) {
+  const cuda_stream *self = context;
+  const tarn__cuda_stream stream = {self->cuda, self->device, self->native};
+  tarn_status status = check_reach(self, planes->rows.dst_device);
+  if (status == TARN_OK) status = check_reach(self, planes->rows.src_device);
+  tarn__cuda_scope scope;
+  if (status == TARN_OK) status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  status = tarn__cuda_copy_planes(&stream, planes);
+  tarn__cuda_leave(&scope);
+  return status;
+}
+
+static tarn_status stream_copy_batch(void *context, const tarn_copy_span *spans, size_t count) {
+  const cuda_stream *self = context;
+  const tarn__cuda_stream stream = {self->cuda, self->device, self->native};
+  tarn_status status = TARN_OK;
+  for (size_t i = 0; i < count && status == TARN_OK; i++) {
+    status = check_reach(self, spans[i].dst_device);
+    if (status == TARN_OK) status = check_reach(self, spans[i].src_device);
+  }
+  tarn__cuda_scope scope;
+  if (status == TARN_OK) status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  status = tarn__cuda_copy_batch(&stream, spans, count);
+  tarn__cuda_leave(&scope);
+  return status;
+}
+
 static tarn_status enqueue_fill(const cuda_stream *self, char *dst, uint8_t value,
                                 size_t size_bytes) {
   CUresult result = CUDA_SUCCESS;
@@ -340,6 +369,8 @@ static const tarn_stream_ops cuda_stream_ops = {
     .fence_synchronize = fence_synchronize,
     .fence_destroy = fence_destroy,
     .is_capturing = stream_is_capturing,
+    .copy_planes = stream_copy_planes,
+    .copy_batch = stream_copy_batch,
 };
 
 /* Puts `native` behind the seam; takes it, where it is owned, only from TARN_OK on. */

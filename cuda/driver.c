@@ -75,6 +75,10 @@ static tarn_status fill_table(const entry_finder *finder, const char *path, tarn
   driver->name = (PFN_cu##name##_v##version)entry;
   TARN__DRIVER_TABLE(FILL_ENTRY)
 #undef FILL_ENTRY
+  if (driver->MemcpyBatchAsync == NULL) {
+    (void)find_entry(finder, "cuMemcpyBatchAsync", 12080, &entry);
+    driver->MemcpyBatchAsyncOfCuda12 = (PFN_cuMemcpyBatchAsync_v12080)entry;
+  }
   return TARN_OK;
 }
 

@@ -54,6 +54,8 @@
   X(MemFreeAsync, 11020, OPTIONAL)                \
   X(MemcpyAsync, 4000, REQUIRED)                  \
   X(Memcpy2DAsync, 3020, REQUIRED)                \
+  X(Memcpy3DAsync, 3020, OPTIONAL)                \
+  X(MemcpyBatchAsync, 13000, OPTIONAL)            \
   X(MemsetD8Async, 3020, REQUIRED)                \
   X(StreamCreate, 2000, REQUIRED)                 \
   X(StreamDestroy, 4000, REQUIRED)                \
@@ -77,6 +79,8 @@ typedef struct tarn__driver {
 #define TARN__DRIVER_MEMBER(name, version, need) PFN_cu##name##_v##version name;
   TARN__DRIVER_TABLE(TARN__DRIVER_MEMBER)
 #undef TARN__DRIVER_MEMBER
+  /* The same call with one argument more, before CUDA 13; NULL where there is the newer one. */
+  PFN_cuMemcpyBatchAsync_v12080 MemcpyBatchAsyncOfCuda12;
 } tarn__driver;
 
 /* Opens `path` (NULL: libcuda.so.1) and fills the table; the driver is not initialised yet.

@@ -52,6 +52,9 @@
  * call returns when the copy is done. A copy between two page-locked addresses may be left under
  * way, though the manual calls it synchronous.
  *
+ * A batch of copies (cuMemcpyBatchAsync) is refused while its stream is captured, which leaves the
+ * capture as it was, and always on the legacy default stream.
+ *
  * Captures and graphs: copies, fills, values and host functions become nodes, and a launch enqueues
  * them on its stream, behind each other in an order that the graph's edges allow. What a driver
  * forbids during a capture is refused with its error and breaks the capture. Stricter than some:

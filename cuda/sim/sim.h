@@ -523,6 +523,10 @@ bool sim_place_is_intact(const sim_op *op, const sim_place *place, bool is_writt
                          const char *what);
 /* Moves the bytes, or breaks the context where a block is gone. */
 void sim_copy_run(sim_op *op);
+/* What cuMemcpyBatchAsync was before 13.0. */
+CUresult sim_memcpy_batch_v12080(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count,
+                                 CUmemcpyAttributes *attributes, size_t *starts,
+                                 size_t attribute_count, size_t *failed, CUstream stream);
 
 /* --- sim_fill.c --- */
 void sim_fill_run(sim_op *op);

@@ -299,6 +299,14 @@ static CUresult check_attributes(const CUmemcpyAttributes *attributes, const siz
   return CUDA_SUCCESS;
 }
 
+/* Drivers up to 13.0 capture no batch: they refuse it, and the capture goes on without it. */
+static CUresult refuse_captured_batch(CUstream stream) {
+  sim_queue *queue;
+  const CUresult result = sim_queue_to_enqueue(stream, &queue);
+  if (result != CUDA_SUCCESS) return result;
+  return queue->capture != NULL ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : CUDA_SUCCESS;
+}
+
 /* The copies of a batch have no order among themselves; where the policy is random they get one at
  * random. All are checked before the first is enqueued. Never on the legacy stream. */
 static CUresult copy_batch(const CUdeviceptr *dsts, const CUdeviceptr *srcs, const size_t *sizes,
@@ -309,6 +317,7 @@ static CUresult copy_batch(const CUdeviceptr *dsts, const CUdeviceptr *srcs, con
     return CUDA_ERROR_INVALID_VALUE;
   }
   CUresult result = check_attributes(attributes, starts, attribute_count, count);
+  if (result == CUDA_SUCCESS) result = refuse_captured_batch(stream);
   sim_place to, from;
   for (size_t i = 0; i < count && result == CUDA_SUCCESS; i++) {
     result = sizes[i] == 0 ? CUDA_ERROR_INVALID_VALUE
@@ -331,6 +340,16 @@ CUresult cuMemcpyBatchAsync(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes,
                             CUmemcpyAttributes *attributes, size_t *starts, size_t attribute_count,
                             CUstream stream) {
   SIM_ENTER(cuMemcpyBatchAsync, SIM_NEEDS_CONTEXT);
+  return sim_leave(
+      copy_batch(dsts, srcs, sizes, count, attributes, starts, attribute_count, stream));
+}
+
+CUresult sim_memcpy_batch_v12080(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes, size_t count,
+                                 CUmemcpyAttributes *attributes, size_t *starts,
+                                 size_t attribute_count, size_t *failed, CUstream stream) {
+  SIM_ENTER(cuMemcpyBatchAsync, SIM_NEEDS_CONTEXT);
+  if (failed == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  *failed = SIZE_MAX; /* no copy in particular */
   return sim_leave(
       copy_batch(dsts, srcs, sizes, count, attributes, starts, attribute_count, stream));
 }

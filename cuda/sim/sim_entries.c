@@ -113,6 +113,7 @@ static const entry entries[] = {
     ENTRY(cuMemcpyDtoD, 3020, INT_MAX),
     ENTRY(cuMemcpyPeerAsync, 4000, INT_MAX),
     ENTRY(cuMemcpy3DAsync, 3020, INT_MAX),
+    {"cuMemcpyBatchAsync", 12080, 13000, (any_function)sim_memcpy_batch_v12080},
     ENTRY(cuMemcpyBatchAsync, 13000, INT_MAX),
     ENTRY(cuMemsetD8, 3020, INT_MAX),
     ENTRY(cuMemsetD16Async, 3020, INT_MAX),
@@ -160,6 +161,11 @@ static CUdriverProcAddressQueryResult find_entry(const char *name, int version, 
   return found;
 }
 
+/* What has been given another list of arguments since. */
+static bool is_newest(const char *name, int version) {
+  return version >= 13000 || strcmp(name, "cuMemcpyBatchAsync") != 0;
+}
+
 /* The first version that knew default streams of threads. */
 enum { PER_THREAD_SINCE = 7000 };
 
@@ -173,7 +179,9 @@ static CUresult answer(const char *name, void **function, int version, cuuint64_
   const CUdriverProcAddressQueryResult found = find_entry(name, version, function);
   const bool is_per_thread = (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0;
   const sim_function variant =
-      is_per_thread && version >= PER_THREAD_SINCE ? sim_per_thread_variant(name) : NULL;
+      is_per_thread && version >= PER_THREAD_SINCE && is_newest(name, version)
+          ? sim_per_thread_variant(name)
+          : NULL;
   if (found == CU_GET_PROC_ADDRESS_SUCCESS && variant != NULL) {
     memcpy(function, &variant, sizeof *function);
   }

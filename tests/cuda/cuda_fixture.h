@@ -89,6 +89,7 @@ void fixture_let_go(fixture_gate *gate);
 int run_driver_tests(void);
 int run_cuda_device_tests(void);
 int run_cuda_stream_tests(void);
+int run_cuda_copy_tests(void);
 int run_cuda_order_tests(void);
 int run_cuda_capture_tests(void);
 int run_cuda_failure_tests(void);

@@ -1,4 +1,5 @@
 /* test_cuda_failures.c: every driver call of an operation fails once, and nothing is lost by it. */
+#include "alloc/tarn_stream_copy.h"
 #include "tests/cuda/cuda_fixture.h"
 
 /* One operation with what it needs before, and how to undo its success. */
@@ -220,6 +221,34 @@ static tarn_status do_rectangle(void *subject, void **made) {
   return tarn_stream_copy_rows(self->stream, &rows);
 }
 
+static tarn_status do_planes(void *subject, void **made) {
+  (void)made;
+  work *self = subject;
+  const tarn_copy_planes planes = {.rows = {.dst = self->device.address,
+                                            .src = self->pinned.address,
+                                            .dst_pitch_bytes = 40,
+                                            .src_pitch_bytes = 20,
+                                            .row_bytes = 10,
+                                            .row_count = 4,
+                                            .dst_device = self->device.device,
+                                            .src_device = self->pinned.device},
+                                   .dst_pitch_bytes = 160,
+                                   .src_pitch_bytes = 80,
+                                   .plane_count = 5};
+  return tarn_stream_copy_planes(self->stream, &planes);
+}
+
+static tarn_status do_batch(void *subject, void **made) {
+  (void)made;
+  work *self = subject;
+  tarn_copy_span spans[2];
+  for (int i = 0; i < 2; i++) {
+    spans[i] = (tarn_copy_span){self->device.address + 100 * i, self->pinned.address + 10 * i, 10,
+                                self->device.device, self->pinned.device};
+  }
+  return tarn_stream_copy_batch(self->stream, spans, 2);
+}
+
 static tarn_status do_fill(void *subject, void **made) {
   (void)made;
   work *self = subject;
@@ -263,6 +292,8 @@ static void enqueuing_tells_every_failure(void **state) {
       {{.name = "copy", .act = do_copy}, 4},
       {{.name = "pageable copy", .act = do_pageable_copy}, 7},
       {{.name = "rectangle", .act = do_rectangle}, 4},
+      {{.name = "planes", .act = do_planes}, 4},
+      {{.name = "batch", .act = do_batch}, 5},
       {{.name = "fill", .act = do_fill}, 4},
       {{.name = "record", .act = do_record}, 4},
       {{.name = "wait", .act = do_wait}, 4},

@@ -10,6 +10,7 @@ int main(int argument_count, char **arguments) {
   failed += run_driver_tests();
   failed += run_cuda_device_tests();
   failed += run_cuda_stream_tests();
+  failed += run_cuda_copy_tests();
   failed += run_cuda_order_tests();
   failed += run_cuda_capture_tests();
   failed += run_device_provider_tests();

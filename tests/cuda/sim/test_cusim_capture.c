@@ -47,6 +47,21 @@ static void captured_work_does_not_run(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
+/* A program that does not look at the answer has a graph without the copies. */
+static void a_batch_is_refused_and_the_capture_goes_on(void **state) {
+  (void)state;
+  unsigned char *pinned = cusim_fixture_pinned(2);
+  CUstream stream = begin(CU_STREAM_CAPTURE_MODE_RELAXED);
+  CUdeviceptr to = at(pinned), from = at(pinned) + 1;
+  size_t size = 1, start = 0;
+  CUmemcpyAttributes order = {.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM};
+  assert_int_equal(cuMemcpyBatchAsync(&to, &from, &size, 1, &order, &start, 1, stream),
+                   CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  assert_int_equal(status_of(stream), CU_STREAM_CAPTURE_STATUS_ACTIVE);
+  end_whole(stream);
+  CU(cuMemFreeHost(pinned));
+}
+
 static void states_that_do_not_fit_are_refused(void **state) {
   (void)state;
   CUgraph graph = NULL;
@@ -409,6 +424,7 @@ static void every_call_of_captures_fails_on_demand(void **state) {
 int run_cusim_capture_tests(void) {
   const struct CMUnitTest cusim_capture_tests[] = {
       CUSIM_TEST(captured_work_does_not_run),
+      CUSIM_TEST(a_batch_is_refused_and_the_capture_goes_on),
       CUSIM_TEST(states_that_do_not_fit_are_refused),
       CUSIM_TEST(a_captured_stream_cannot_be_waited_for),
       CUSIM_TEST(a_broken_capture_takes_nothing_more),

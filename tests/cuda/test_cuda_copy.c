@@ -1,0 +1,287 @@
+/* test_cuda_copy.c: planes of rows and batches of copies on a CUDA stream. */
+#include "alloc/tarn_capture.h"
+#include "alloc/tarn_stream_copy.h"
+#include "tests/cuda/pinned_fixture.h"
+
+#include <stdlib.h>
+
+enum { BYTES = 1 << 16 };
+
+static void fill_pattern(unsigned char *bytes, unsigned seed) {
+  for (size_t i = 0; i < BYTES; i++) bytes[i] = (unsigned char)((i * 37 + seed) >> (i % 5));
+}
+
+static uint64_t calls_of(const char *name) {
+  return fixture_sim_control() != NULL ? fixture_sim_control()->calls(name) : 0;
+}
+
+/* Memory on the device and on the host's two sides, and a stream. */
+typedef struct subject {
+  tarn_stream *stream;
+  fixture_block device, source, result;
+} subject;
+
+static subject make_subject(tarn_cuda *cuda) {
+  subject self = {.stream = fixture_stream(cuda),
+                  .device = fixture_device_block(cuda, BYTES),
+                  .source = fixture_pinned_block(cuda, BYTES),
+                  .result = fixture_pinned_block(cuda, BYTES)};
+  fill_pattern(self.source.address, 5);
+  memset(self.result.address, 0xEE, BYTES);
+  return self;
+}
+
+static void drop_subject(subject *self) {
+  tarn_stream_release(self->stream);
+  fixture_free(&self->device);
+  fixture_free(&self->source);
+  fixture_free(&self->result);
+}
+
+/* --- planes --- */
+
+/* Up and down again, with other pitches on the device than on the host. */
+static void send_planes(subject *self, tarn_copy_planes up) {
+  tarn_copy_planes down = up;
+  up.rows.dst = self->device.address + 3;
+  up.rows.src = self->source.address;
+  up.rows.dst_device = down.rows.src_device = self->device.device;
+  up.rows.src_device = down.rows.dst_device = self->source.device;
+  down.rows.dst = self->result.address;
+  down.rows.src = self->device.address + 3;
+  down.rows.dst_pitch_bytes = up.rows.src_pitch_bytes;
+  down.rows.src_pitch_bytes = up.rows.dst_pitch_bytes;
+  down.dst_pitch_bytes = up.src_pitch_bytes;
+  down.src_pitch_bytes = up.dst_pitch_bytes;
+  memset(self->result.address, 0xEE, BYTES);
+  OK(tarn_stream_copy_planes(self->stream, &up));
+  OK(tarn_stream_copy_planes(self->stream, &down));
+  OK(tarn_stream_synchronize(self->stream));
+  unsigned char expected[BYTES];
+  memset(expected, 0xEE, sizeof expected);
+  for (size_t plane = 0; plane < up.plane_count; plane++) {
+    for (size_t row = 0; row < up.rows.row_count; row++) {
+      const size_t at = plane * (size_t)up.src_pitch_bytes + row * up.rows.src_pitch_bytes;
+      memcpy(expected + at, self->source.address + at, up.rows.row_bytes);
+    }
+  }
+  assert_memory_equal(self->result.address, expected, BYTES);
+}
+
+static void planes_take_one_call_where_the_driver_can(void **state) {
+  subject self = make_subject(*state);
+  const tarn_copy_planes planes = {
+      .rows = {.row_bytes = 10, .row_count = 7, .dst_pitch_bytes = 16, .src_pitch_bytes = 20},
+      .dst_pitch_bytes = 16 * 8,
+      .src_pitch_bytes = 20 * 7,
+      .plane_count = 11};
+  const uint64_t before = calls_of("cuMemcpy3DAsync");
+  send_planes(&self, planes);
+  if (fixture_sim_control() != NULL) assert_int_equal(calls_of("cuMemcpy3DAsync"), before + 2);
+  drop_subject(&self);
+}
+
+static void planes_that_no_call_takes_go_as_rows(void **state) {
+  tarn_cuda *cuda = *state;
+  subject self = make_subject(cuda);
+  const uint64_t before = calls_of("cuMemcpy3DAsync");
+  tarn_copy_planes planes = {
+      .rows = {.row_bytes = 10, .row_count = 7, .dst_pitch_bytes = 16, .src_pitch_bytes = 20},
+      .dst_pitch_bytes = 16 * 8 + 1, /* no whole number of rows */
+      .src_pitch_bytes = 20 * 7,
+      .plane_count = 11};
+  send_planes(&self, planes);
+  planes.dst_pitch_bytes = 16 * 8;
+  planes.rows.src_pitch_bytes = 2000; /* planes between the rows of others */
+  planes.src_pitch_bytes = 20;
+  send_planes(&self, planes);
+  const size_t pitch_bytes_max = cuda->devices[0].pitch_bytes_max;
+  cuda->devices[0].pitch_bytes_max = 19;
+  planes.rows.src_pitch_bytes = 20;
+  planes.src_pitch_bytes = 20 * 7;
+  send_planes(&self, planes);
+  cuda->devices[0].pitch_bytes_max = pitch_bytes_max;
+  assert_int_equal(calls_of("cuMemcpy3DAsync"), before);
+  drop_subject(&self);
+}
+
+/* --- batches --- */
+
+enum { SPANS = 1200, SPAN_BYTES = 24 };
+
+/* Every other piece of the source, in an order of its own. */
+static void make_spans(const subject *self, tarn_copy_span *up, tarn_copy_span *down) {
+  for (size_t i = 0; i < SPANS; i++) {
+    const size_t from = i * 2 * SPAN_BYTES, to = i * 701 % SPANS * (SPAN_BYTES + 2);
+    const size_t size_bytes = 1 + i % SPAN_BYTES;
+    up[i] = (tarn_copy_span){self->device.address + to, self->source.address + from, size_bytes,
+                             self->device.device, self->source.device};
+    down[i] = (tarn_copy_span){self->result.address + from, self->device.address + to, size_bytes,
+                               self->device.device, self->device.device};
+    down[i].dst_device = self->result.device;
+  }
+}
+
+static void send_batches(subject *self) {
+  static tarn_copy_span up[SPANS], down[SPANS];
+  unsigned char expected[BYTES];
+  make_spans(self, up, down);
+  OK(tarn_stream_copy_batch(self->stream, up, SPANS));
+  OK(tarn_stream_copy_batch(self->stream, down, SPANS));
+  OK(tarn_stream_synchronize(self->stream));
+  memset(expected, 0xEE, sizeof expected);
+  for (size_t i = 0; i < SPANS; i++) {
+    const size_t at = i * 2 * SPAN_BYTES;
+    memcpy(expected + at, self->source.address + at, up[i].size_bytes);
+  }
+  assert_memory_equal(self->result.address, expected, BYTES);
+}
+
+static void thousands_of_copies_take_a_few_calls(void **state) {
+  tarn_cuda *cuda = *state;
+  subject self = make_subject(cuda);
+  const uint64_t before = calls_of("cuMemcpyBatchAsync"), lines = calls_of("cuMemcpyAsync");
+  send_batches(&self);
+  if (fixture_sim_control() != NULL) {
+    assert_int_equal(calls_of("cuMemcpyBatchAsync"), before + 6);
+    assert_int_equal(calls_of("cuMemcpyAsync"), lines);
+  }
+  drop_subject(&self);
+}
+
+static void a_batch_goes_as_a_loop_where_the_driver_has_none(void **state) {
+  FIXTURE_NEEDS_SIM();
+  (void)state;
+  fixture_sim_control()->hide("cuMemcpyBatchAsync");
+  tarn_cuda *cuda = fixture_open();
+  fixture_sim_control()->hide(NULL);
+  subject self = make_subject(cuda);
+  const uint64_t before = calls_of("cuMemcpyBatchAsync");
+  send_batches(&self);
+  assert_int_equal(calls_of("cuMemcpyBatchAsync"), before);
+  drop_subject(&self);
+  tarn_cuda_release(cuda);
+}
+
+/* Where the call has one argument more. */
+static void a_batch_is_sent_as_drivers_before_cuda_13_want_it(void **state) {
+  FIXTURE_NEEDS_SIM();
+  (void)state;
+  const tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = OLD_DRIVER};
+  tarn_cuda *cuda;
+  OK(tarn_cuda_open(&options, &cuda));
+  assert_null(cuda->driver.MemcpyBatchAsync);
+  subject self = make_subject(cuda);
+  const uint64_t before = calls_of("cuMemcpyBatchAsync");
+  send_batches(&self);
+  assert_int_equal(calls_of("cuMemcpyBatchAsync"), before + 6);
+  drop_subject(&self);
+  tarn_cuda_release(cuda);
+}
+
+static void a_batch_on_the_default_stream_goes_as_a_loop(void **state) {
+  tarn_cuda *cuda = *state;
+  subject self = make_subject(cuda);
+  tarn_stream_release(self.stream);
+  OK(tarn_cuda_stream_wrap(cuda, 0, NULL, &self.stream));
+  send_batches(&self);
+  drop_subject(&self);
+}
+
+/* Nor does a capture take it, and goes on without a word. */
+static void a_batch_is_captured_as_a_loop(void **state) {
+  tarn_cuda *cuda = *state;
+  subject self = make_subject(cuda);
+  static tarn_copy_span up[SPANS], down[SPANS];
+  PFN_cuStreamBeginCapture_v10010 begin;
+  PFN_cuStreamEndCapture_v10000 end;
+  PFN_cuGraphInstantiateWithFlags_v11040 instantiate;
+  PFN_cuGraphLaunch_v10000 launch;
+  PFN_cuGraphExecDestroy_v10000 destroy_executable;
+  PFN_cuGraphDestroy_v10000 destroy_graph;
+  const struct {
+    const char *name;
+    void *function;
+  } wanted[] = {{"cuStreamBeginCapture_v2", &begin},           {"cuStreamEndCapture", &end},
+                {"cuGraphInstantiateWithFlags", &instantiate}, {"cuGraphLaunch", &launch},
+                {"cuGraphExecDestroy", &destroy_executable},   {"cuGraphDestroy", &destroy_graph}};
+  for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+    void *found = fixture_driver_function(wanted[i].name);
+    memcpy(wanted[i].function, &found, sizeof found);
+  }
+  void *native;
+  CUcontext context;
+  CUgraph graph;
+  CUgraphExec executable;
+  tarn__cuda_scope scope;
+  OK(tarn_cuda_stream_native(self.stream, &native));
+  OK(tarn__cuda_context(cuda, 0, &context));
+  OK(tarn__cuda_enter(cuda, context, &scope));
+  make_spans(&self, up, down);
+  assert_int_equal(begin(native, CU_STREAM_CAPTURE_MODE_GLOBAL), CUDA_SUCCESS);
+  OK(tarn_stream_copy_batch(self.stream, up, 20));
+  OK(tarn_stream_copy_batch(self.stream, down, 20));
+  assert_int_equal(end(native, &graph), CUDA_SUCCESS);
+  assert_int_equal(instantiate(&executable, graph, 0), CUDA_SUCCESS);
+  assert_int_equal(launch(executable, native), CUDA_SUCCESS);
+  OK(tarn_stream_synchronize(self.stream));
+  for (size_t i = 0; i < 20; i++) {
+    assert_memory_equal(down[i].dst, up[i].src, up[i].size_bytes);
+  }
+  assert_int_equal(destroy_executable(executable), CUDA_SUCCESS);
+  assert_int_equal(destroy_graph(graph), CUDA_SUCCESS);
+  tarn__cuda_leave(&scope);
+  drop_subject(&self);
+}
+
+/* Memory that was locked by several calls is no one memory to the driver. */
+static void batches_and_planes_are_cut_at_the_seams(void **state) {
+  tarn_cuda *cuda = *state;
+  subject self = make_subject(cuda);
+  fixture_free(&self.source);
+  tarn_provider *provider = pinned_provider(cuda, PINNED_CHUNKS);
+  void *block;
+  OK(tarn_provider_alloc(provider, 2 * PINNED_GRANULE_BYTES, &block));
+  self.source = (fixture_block){
+      .address = (unsigned char *)block + PINNED_GRANULE_BYTES - 1000, /* a seam goes through it */
+      .device = PINNED_DEVICE};
+  fill_pattern(self.source.address, 9);
+  send_batches(&self);
+  const tarn_copy_planes planes = {
+      .rows = {.row_bytes = 10, .row_count = 7, .dst_pitch_bytes = 16, .src_pitch_bytes = 20},
+      .dst_pitch_bytes = 16 * 8,
+      .src_pitch_bytes = 20 * 7,
+      .plane_count = 11};
+  send_planes(&self, planes);
+  self.source = fixture_pinned_block(cuda, BYTES);
+  OK(tarn_provider_free(provider, block, 2 * PINNED_GRANULE_BYTES));
+  tarn_provider_release(provider);
+  drop_subject(&self);
+}
+
+static void a_device_that_is_not_there_is_refused(void **state) {
+  subject self = make_subject(*state);
+  static tarn_copy_span up[SPANS], down[SPANS];
+  make_spans(&self, up, down);
+  up[SPANS - 1].dst_device.index = 77;
+  const uint64_t before = calls_of("cuMemcpyBatchAsync");
+  assert_int_equal(tarn_stream_copy_batch(self.stream, up, SPANS), TARN_NOT_SUPPORTED);
+  assert_int_equal(calls_of("cuMemcpyBatchAsync"), before);
+  OK(tarn_stream_synchronize(self.stream)); /* those before it were enqueued */
+  drop_subject(&self);
+}
+
+int run_cuda_copy_tests(void) {
+  const struct CMUnitTest copy_tests[] = {
+      cmocka_unit_test(planes_take_one_call_where_the_driver_can),
+      cmocka_unit_test(planes_that_no_call_takes_go_as_rows),
+      cmocka_unit_test(thousands_of_copies_take_a_few_calls),
+      cmocka_unit_test(a_batch_goes_as_a_loop_where_the_driver_has_none),
+      cmocka_unit_test(a_batch_is_sent_as_drivers_before_cuda_13_want_it),
+      cmocka_unit_test(a_batch_on_the_default_stream_goes_as_a_loop),
+      cmocka_unit_test(a_batch_is_captured_as_a_loop),
+      cmocka_unit_test(batches_and_planes_are_cut_at_the_seams),
+      cmocka_unit_test(a_device_that_is_not_there_is_refused),
+  };
+  return cmocka_run_group_tests(copy_tests, fixture_setup, fixture_teardown);
+}
