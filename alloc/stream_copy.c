@@ -8,6 +8,17 @@ static bool is_pageable(tarn_device dst, tarn_device src) {
   return dst.type == TARN_DEVICE_CPU || src.type == TARN_DEVICE_CPU;
 }
 
+uint32_t tarn_stream_copy_abilities(const tarn_stream *stream) {
+  if (stream == NULL) return 0;
+  const tarn_stream_ops *ops = stream->ops;
+  return (ops->copy_planes != NULL ? TARN_STREAM_COPIES_PLANES : 0u) |
+         (ops->copy_batch != NULL ? TARN_STREAM_COPIES_BATCHES : 0u) |
+         (ops->copy_grid != NULL ? TARN_STREAM_COPIES_GRIDS : 0u) |
+         (atomic_load_explicit(&stream->staging, memory_order_relaxed) != NULL
+              ? TARN_STREAM_COPIES_BY_RING
+              : 0u);
+}
+
 /* --- planes --- */
 
 static tarn_status copy_planes_one_by_one(tarn_stream *stream, const tarn_copy_planes *planes) {
@@ -36,10 +47,6 @@ tarn_status tarn_stream_copy_planes(tarn_stream *stream, const tarn_copy_planes 
 }
 
 /* --- batches --- */
-
-bool tarn_stream_copies_batches(const tarn_stream *stream) {
-  return stream != NULL && stream->ops->copy_batch != NULL;
-}
 
 static tarn_status check_spans(const tarn_copy_span *spans, size_t count) {
   if (spans == NULL) {
@@ -79,7 +86,7 @@ tarn_status tarn_stream_copy_batch(tarn_stream *stream, const tarn_copy_span *sp
   if (status == TARN_OK && tarn__stream_is_closed(stream)) {
     status = tarn__stream_refuse_closed(stream, "a batch of copies");
   }
-  bool may_batch = tarn_stream_copies_batches(stream);
+  bool may_batch = stream != NULL && stream->ops->copy_batch != NULL;
   for (size_t done = 0; done < count && status == TARN_OK;) {
     const size_t leading = may_batch ? leading_count(spans + done, count - done) : 0;
     const size_t step = leading > 0 ? leading : 1;
@@ -99,10 +106,6 @@ tarn_status tarn_stream_copy_batch(tarn_stream *stream, const tarn_copy_span *sp
 }
 
 /* --- grids --- */
-
-bool tarn_stream_copies_grids(const tarn_stream *stream) {
-  return stream != NULL && stream->ops->copy_grid != NULL;
-}
 
 static bool are_types_equal(const tarn_copy_grid *grid) {
   return grid->dst_type.code == grid->src_type.code && grid->dst_type.bits == grid->src_type.bits &&
@@ -142,7 +145,7 @@ tarn_status tarn_stream_copy_grid(tarn_stream *stream, const tarn_copy_grid *gri
   const tarn_status status = check_grid(grid, &is_empty);
   if (status != TARN_OK || is_empty) return status;
   if (tarn__stream_is_closed(stream)) return tarn__stream_refuse_closed(stream, "a grid's copy");
-  if (!tarn_stream_copies_grids(stream)) {
+  if (stream == NULL || stream->ops->copy_grid == NULL) {
     return tarn_fail(TARN_NOT_SUPPORTED, "the %s stream has no way to copy elements",
                      tarn_stream_name(stream));
   }

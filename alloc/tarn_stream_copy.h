@@ -54,9 +54,9 @@ enum { TARN_COPY_GRID_RANK_MAX = 8 };
  * of the destination do not overlap each other nor the source's. Any order of dimensions is right;
  * the one to expect is the destination's, its smallest stride last.
  *
- * Where the two types are equal, elements of element_bytes bytes are moved as they are and the types
- * are not looked at: whoever makes the grid may take several elements for one, and an element need
- * not be aligned to its size. Where they differ, each element is converted as tarn_tensor_copy
+ * Where the two types are equal, elements of element_bytes bytes are moved as they are and the
+ * types are not looked at: whoever makes the grid may take several elements for one, and an element
+ * need not be aligned to its size. Where they differ, each element is converted as tarn_tensor_copy
  * converts (tensor/tarn_copy.h), the sizes follow from the types, and element_bytes is 0.
  *
  * The arrays are read during the call only. */
@@ -74,10 +74,15 @@ struct tarn_copy_grid {
   size_t element_bytes;
 };
 
-/* Whether the stream copies elements and many spans by itself, at all: a particular copy may still
- * be refused. */
-TARN_API bool tarn_stream_copies_grids(const tarn_stream *stream);
-TARN_API bool tarn_stream_copies_batches(const tarn_stream *stream);
+enum {
+  TARN_STREAM_COPIES_PLANES = 1u << 0,
+  TARN_STREAM_COPIES_BATCHES = 1u << 1,
+  TARN_STREAM_COPIES_GRIDS = 1u << 2,
+  TARN_STREAM_COPIES_BY_RING = 1u << 3, /* it has a staging ring (tarn_stream_set_staging) */
+};
+
+/* What the stream can do at all, TARN_STREAM_COPIES_*: a particular copy may still be refused. */
+TARN_API uint32_t tarn_stream_copy_abilities(const tarn_stream *stream);
 
 /* Enqueues the planes, by tarn_stream_copy_rows one by one where the stream cannot take them at
  * once or pageable memory takes part. */

@@ -247,7 +247,8 @@ static tarn_status run(const task *work, bool is_overlapping, tarn_stream *strea
     /* The source is not written through this pointer. */
     const tarn__copy_side from = {(char *)(uintptr_t)work->src_base, *work->from, work->src_device};
     status = work->convert.step_count > 0
-                 ? tarn__copy_device_convert(&to, &from, &work->convert, stream, outcome)
+                 ? tarn__copy_device_convert(&to, &from, &work->convert, work->dst->dtype,
+                                             work->src->dtype, stream, outcome)
                  : tarn__copy_device_run(&to, &from, work->element_bytes, &work->plan,
                                          is_overlapping, stream, outcome);
   }

@@ -1,12 +1,10 @@
-/* copy_device.c: copies with a device: row copies in the stream, or staged through host memory.
+/* copy_device.c: copies with a device: which way one goes, and the ways by pageable host memory.
  *
- * Where the stream has a ring of pinned slots, what pageable memory or the CPU takes part in goes
- * through that: copy_ring.c.
- *
- * A driver copies evenly spaced rows in one call; a plan of more dimensions takes one call for each
- * index of the others. Where that would be too many small calls, the copy is staged: host memory
- * takes the elements packed in the order in which the *device* has them, so that the device's side
- * needs few calls, and the CPU does the rest.
+ * Where it can, the stream does it alone, by rows, batches or a kernel: copy_direct.c. What
+ * pageable memory takes part in goes through the stream's ring where it has one: copy_ring.c. For
+ * the rest the costs decide: copy_costs.c. Where the stream alone would take too many small calls,
+ * the copy is staged: host memory takes the elements packed in the order in which the *device* has
+ * them, so that the device's side needs few calls, and the CPU does the rest.
  *
  *     device, strided  --rows-->  packed as the device  --CPU-->  host, strided
  *
@@ -17,14 +15,12 @@
 
 #include <stdlib.h>
 
-#include "tensor/copy_convert.h"
-#include "tensor/copy_host.h"
+#include "tensor/copy_costs.h"
+#include "tensor/copy_direct.h"
 #include "tensor/copy_ring.h"
-#include "tensor/copy_staged.h"
 
-/* Enqueueing a driver's copy takes some microseconds, in which a bus moves on the order of
- * DIRECT_CALL_BYTES: calls of that size, or a handful of any size, are not worth staging. */
-enum { DIRECT_CALLS_MAX = 64, DIRECT_CALL_BYTES = 64 << 10 };
+/* Pieces of an overlapping copy that are worth a call each. */
+enum { MOVED_CALLS_MAX = 64 };
 
 /* Staging memory per buffer; more is copied in pieces. */
 enum { STAGING_BYTES_MAX = 64 << 20 };
@@ -95,27 +91,6 @@ static tarn_status copy_staged(const tarn__copy_side *dst, const tarn__copy_side
   return TARN_OK;
 }
 
-/* Calls that the device's sides take when the copy is staged. */
-static uint64_t staged_call_count(const tarn__copy_side *dst, const tarn__copy_side *src,
-                                  size_t element_bytes) {
-  uint64_t count = 0;
-  tarn__copy_plan plan;
-  tarn_layout packed;
-  if (!tarn_device_is_host(src->device)) {
-    tarn__copy_pack(&src->layout, &packed);
-    tarn_layout to = tarn__copy_without_broadcast(&packed, &src->layout);
-    tarn_layout from = tarn__copy_without_broadcast(&src->layout, &src->layout);
-    tarn__copy_plan_make(&to, &from, element_bytes, element_bytes, &plan);
-    count += tarn__copy_plan_call_count(&plan);
-  }
-  if (!tarn_device_is_host(dst->device)) {
-    tarn__copy_pack(&dst->layout, &packed);
-    tarn__copy_plan_make(&dst->layout, &packed, element_bytes, element_bytes, &plan);
-    count += tarn__copy_plan_call_count(&plan);
-  }
-  return count;
-}
-
 /* --- overlapping runs --- */
 
 /* One run onto itself, moved by some distance: pieces no longer than the distance do not overlap,
@@ -129,7 +104,7 @@ static tarn_status copy_moved(const tarn__copy_plan *plan, const tarn__copy_side
   const tarn_device host = tarn_device_make(TARN_DEVICE_CPU, 0);
   size_t total = plan->unit_bytes, distance = (size_t)(to > from ? to - from : from - to);
   size_t piece = distance;
-  if (total / distance >= DIRECT_CALLS_MAX) {
+  if (total / distance >= MOVED_CALLS_MAX) {
     piece = total < STAGING_BYTES_MAX ? total : STAGING_BYTES_MAX;
     staging = malloc(piece);
     if (staging == NULL) {
@@ -155,14 +130,6 @@ static tarn_status copy_moved(const tarn__copy_plan *plan, const tarn__copy_side
   return status;
 }
 
-static bool is_direct(const tarn__copy_side *dst, const tarn__copy_side *src, size_t element_bytes,
-                      const tarn__copy_plan *plan) {
-  uint64_t calls = tarn__copy_plan_call_count(plan);
-  if (calls <= DIRECT_CALLS_MAX) return true;
-  if (plan->run_count / calls * plan->unit_bytes >= DIRECT_CALL_BYTES) return true;
-  return calls <= staged_call_count(dst, src, element_bytes);
-}
-
 /* Through pageable memory, by the CPU. */
 static tarn_status run_staged(const tarn__copy_side *dst, const tarn__copy_side *src,
                               const tarn__copy_elements *element, const tarn_staging *ring,
@@ -177,35 +144,87 @@ static tarn_status run_staged(const tarn__copy_side *dst, const tarn__copy_side 
   return status;
 }
 
+static uint32_t abilities_of(tarn_stream *stream, const tarn_staging *ring,
+                             const tarn__copy_side *dst, const tarn__copy_side *src,
+                             const tarn__copy_elements *element) {
+  const uint32_t all = tarn_stream_copy_abilities(stream);
+  return tarn__copy_ring_carries(ring, dst, src, element) ? all | TARN_STREAM_COPIES_BY_RING
+                                                          : all & ~TARN_STREAM_COPIES_BY_RING;
+}
+
+/* A kernel that refuses leaves the next best way. */
+static tarn_status run_cheapest(const tarn__copy_question *question, tarn_staging *ring,
+                                tarn_stream *stream, tarn__copy_outcome *outcome) {
+  uint64_t estimates_ns[TARN_COPY_WAYS];
+  tarn_copy_way way;
+  tarn__copy_estimate(question, estimates_ns);
+  while (tarn__copy_cheapest(estimates_ns, &way)) {
+    if (way == TARN_COPY_BY_RING) {
+      return tarn__copy_ring_run(ring, question->dst, question->src, question->element, stream,
+                                 outcome);
+    }
+    if (way == TARN_COPY_BY_STAGING) {
+      return run_staged(question->dst, question->src, question->element, ring, stream, outcome);
+    }
+    const tarn_status status = tarn__copy_by_way(way, question, stream, outcome);
+    if (way != TARN_COPY_BY_KERNEL || status != TARN_NOT_SUPPORTED) return status;
+    estimates_ns[way] = UINT64_MAX;
+  }
+  return tarn_fail(TARN_NOT_SUPPORTED, "no way for this copy"); /* never: staging always is one */
+}
+
 tarn_status tarn__copy_device_run(const tarn__copy_side *dst, const tarn__copy_side *src,
                                   size_t element_bytes, const tarn__copy_plan *plan,
                                   bool is_overlapping, tarn_stream *stream,
                                   tarn__copy_outcome *outcome) {
   tarn_staging *ring;
-  const tarn__copy_elements same = {element_bytes, element_bytes, NULL};
-  *outcome = (tarn__copy_outcome){.executor = plan->kind == TARN__COPY_MEMCPY ? "memcpy" : "rows"};
+  const tarn__copy_elements same = {.dst_bytes = element_bytes, .src_bytes = element_bytes};
+  *outcome = (tarn__copy_outcome){.executor = "memcpy"};
   tarn_status status = tarn__copy_find_ring(src, stream, &ring);
   if (status != TARN_OK) return status;
   if (is_overlapping) return copy_moved(plan, dst, src, ring, stream, outcome);
-  const bool is_pageable =
-      dst->device.type == TARN_DEVICE_CPU || src->device.type == TARN_DEVICE_CPU;
-  const bool may_be_direct = is_direct(dst, src, element_bytes, plan);
-  if ((is_pageable || !may_be_direct) && tarn__copy_ring_carries(ring, dst, src, &same)) {
+  const tarn__copy_question question = {plan, dst, src, &same,
+                                        abilities_of(stream, ring, dst, src, &same)};
+  if (tarn__copy_must_take_ring(&question)) {
     return tarn__copy_ring_run(ring, dst, src, &same, stream, outcome);
   }
-  if (!may_be_direct) return run_staged(dst, src, &same, ring, stream, outcome);
+  const bool is_pageable =
+      dst->device.type == TARN_DEVICE_CPU || src->device.type == TARN_DEVICE_CPU;
   outcome->is_done = is_pageable && (ring == NULL || tarn_device_is_host(dst->device));
   outcome->is_source_read = is_pageable;
-  return tarn__copy_by_rows(plan, dst, src, stream, outcome);
+  /* One run: nothing moves it in fewer steps. */
+  if (plan->kind == TARN__COPY_MEMCPY) {
+    return tarn__copy_by_way(TARN_COPY_BY_ROWS, &question, stream, outcome);
+  }
+  return run_cheapest(&question, ring, stream, outcome);
+}
+
+/* By the device, where neither side is pageable and it has the kernel. */
+static tarn_status convert_by_grid(const tarn__copy_side *dst, const tarn__copy_side *src,
+                                   const tarn__copy_elements *element, tarn_stream *stream,
+                                   tarn__copy_outcome *outcome) {
+  tarn__copy_plan plan;
+  if (dst->device.type == TARN_DEVICE_CPU || src->device.type == TARN_DEVICE_CPU ||
+      (tarn_stream_copy_abilities(stream) & TARN_STREAM_COPIES_GRIDS) == 0) {
+    return TARN_NOT_SUPPORTED;
+  }
+  tarn__copy_plan_make(&dst->layout, &src->layout, element->dst_bytes, element->src_bytes, &plan);
+  if (!tarn__copy_plan_fits_grid(&plan)) return TARN_NOT_SUPPORTED;
+  outcome->executor = "kernel";
+  return tarn__copy_by_grid(&plan, dst, src, element, stream, outcome);
 }
 
 tarn_status tarn__copy_device_convert(const tarn__copy_side *dst, const tarn__copy_side *src,
-                                      const tarn__convert *convert, tarn_stream *stream,
+                                      const tarn__convert *convert, tarn_dtype dst_type,
+                                      tarn_dtype src_type, tarn_stream *stream,
                                       tarn__copy_outcome *outcome) {
   tarn_staging *ring;
-  const tarn__copy_elements both = {convert->dst_bytes, convert->src_bytes, convert};
-  *outcome = (tarn__copy_outcome){.executor = "staged"};
-  const tarn_status status = tarn__copy_find_ring(src, stream, &ring);
+  const tarn__copy_elements both = {convert->dst_bytes, convert->src_bytes, convert, dst_type,
+                                    src_type};
+  *outcome = (tarn__copy_outcome){.executor = "kernel"};
+  tarn_status status = convert_by_grid(dst, src, &both, stream, outcome);
+  if (status != TARN_NOT_SUPPORTED) return status;
+  status = tarn__copy_find_ring(src, stream, &ring);
   if (status != TARN_OK) return status;
   if (tarn__copy_ring_carries(ring, dst, src, &both)) {
     return tarn__copy_ring_run(ring, dst, src, &both, stream, outcome);

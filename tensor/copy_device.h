@@ -14,7 +14,7 @@ typedef struct tarn__copy_side {
 } tarn__copy_side;
 
 typedef struct tarn__copy_outcome {
-  const char *executor;  /* a literal: "memcpy", "rows", "staged", "ring" */
+  const char *executor;  /* a literal, as in tarn_copy_report */
   bool is_done;          /* whatever the stream */
   bool is_source_read;   /* nothing that is enqueued reads the source any more */
   uint64_t issued_count; /* calls of the stream, failed ones too: with 0 it has nothing to do */
@@ -28,10 +28,11 @@ tarn_status tarn__copy_device_run(const tarn__copy_side *dst, const tarn__copy_s
                                   bool is_overlapping, tarn_stream *stream,
                                   tarn__copy_outcome *outcome);
 
-/* For sides that share no byte, of the two element types of `convert`: always staged or
- * by the ring, and the CPU converts what is on the host. */
+/* For sides that share no byte, of the two element types of `convert`: by the stream's kernels where
+ * it has such, else staged or by the ring, and the CPU converts what is on the host. */
 tarn_status tarn__copy_device_convert(const tarn__copy_side *dst, const tarn__copy_side *src,
-                                      const tarn__convert *convert, tarn_stream *stream,
+                                      const tarn__convert *convert, tarn_dtype dst_type,
+                                      tarn_dtype src_type, tarn_stream *stream,
                                       tarn__copy_outcome *outcome);
 
 #endif

@@ -133,3 +133,32 @@ uint64_t tarn__copy_plan_call_count(const tarn__copy_plan *plan) {
   int32_t row_dim = tarn__copy_plan_row_dim(plan);
   return row_dim < 0 ? plan->run_count : plan->run_count / (uint64_t)plan->shape[row_dim];
 }
+
+static bool holds_rows(int64_t plane_pitch, int64_t row_pitch, int64_t row_count) {
+  return plane_pitch > 0 && plane_pitch % row_pitch == 0 && plane_pitch / row_pitch >= row_count;
+}
+
+static bool is_plane_dim(const tarn__copy_plan *plan, int32_t dim, int32_t row_dim) {
+  return dim != row_dim &&
+         holds_rows(plan->dst_strides[dim], plan->dst_strides[row_dim], plan->shape[row_dim]) &&
+         holds_rows(plan->src_strides[dim], plan->src_strides[row_dim], plan->shape[row_dim]);
+}
+
+uint64_t tarn__copy_plan_box(const tarn__copy_plan *plan, int32_t *row_dim, int32_t *plane_dim) {
+  *row_dim = tarn__copy_plan_row_dim(plan);
+  *plane_dim = -1;
+  uint64_t fewest = tarn__copy_plan_call_count(plan);
+  for (int32_t row = 0; row < plan->rank; row++) {
+    if (!is_row_dim(plan, row)) continue;
+    for (int32_t plane = 0; plane < plan->rank; plane++) {
+      if (!is_plane_dim(plan, plane, row)) continue;
+      const uint64_t calls =
+          plan->run_count / (uint64_t)plan->shape[row] / (uint64_t)plan->shape[plane];
+      if (calls >= fewest) continue;
+      fewest = calls;
+      *row_dim = row;
+      *plane_dim = plane;
+    }
+  }
+  return fewest;
+}

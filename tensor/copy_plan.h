@@ -49,4 +49,9 @@ int32_t tarn__copy_plan_row_dim(const tarn__copy_plan *plan);
 /* Calls for tarn_stream_copy_rows that run the plan. */
 uint64_t tarn__copy_plan_call_count(const tarn__copy_plan *plan);
 
+/* The same with planes of rows, where a driver takes such in one call: the two dimensions that
+ * leave the fewest calls, whose number is returned. A plane's pitch is a whole number of rows and
+ * holds all of its rows, on both sides. plane_dim is -1 where there are none, row_dim as above. */
+uint64_t tarn__copy_plan_box(const tarn__copy_plan *plan, int32_t *row_dim, int32_t *plane_dim);
+
 #endif

@@ -2,59 +2,8 @@
 #include "tensor/copy_staged.h"
 
 #include "tensor/copy_convert.h"
+#include "tensor/copy_direct.h"
 #include "tensor/copy_host.h"
-
-/* --- rows --- */
-
-static tarn_copy_rows rows_of(const tarn__copy_plan *plan, int32_t row_dim,
-                              const tarn__copy_side *dst, const tarn__copy_side *src) {
-  tarn_copy_rows rows = {.dst = dst->base + plan->dst_offset,
-                         .src = src->base + plan->src_offset,
-                         .dst_pitch_bytes = plan->unit_bytes,
-                         .src_pitch_bytes = plan->unit_bytes,
-                         .row_bytes = plan->unit_bytes,
-                         .row_count = 1,
-                         .dst_device = dst->device,
-                         .src_device = src->device};
-  if (row_dim >= 0) {
-    rows.dst_pitch_bytes = (size_t)plan->dst_strides[row_dim];
-    rows.src_pitch_bytes = (size_t)plan->src_strides[row_dim];
-    rows.row_count = (size_t)plan->shape[row_dim];
-  }
-  return rows;
-}
-
-/* The next index over all dimensions but row_dim; false after the last. */
-static bool step_rows(const tarn__copy_plan *plan, int32_t row_dim, int64_t *index,
-                      tarn_copy_rows *rows) {
-  for (int32_t d = plan->rank - 1; d >= 0; d--) {
-    if (d == row_dim) continue;
-    if (++index[d] < plan->shape[d]) {
-      rows->dst = (char *)rows->dst + plan->dst_strides[d];
-      rows->src = (const char *)rows->src + plan->src_strides[d];
-      return true;
-    }
-    rows->dst = (char *)rows->dst - (plan->shape[d] - 1) * plan->dst_strides[d];
-    rows->src = (const char *)rows->src - (plan->shape[d] - 1) * plan->src_strides[d];
-    index[d] = 0;
-  }
-  return false;
-}
-
-tarn_status tarn__copy_by_rows(const tarn__copy_plan *plan, const tarn__copy_side *dst,
-                               const tarn__copy_side *src, tarn_stream *stream,
-                               tarn__copy_outcome *outcome) {
-  if (plan->kind == TARN__COPY_NONE) return TARN_OK;
-  int64_t index[TARN_RANK_MAX] = {0};
-  int32_t row_dim = tarn__copy_plan_row_dim(plan);
-  tarn_copy_rows rows = rows_of(plan, row_dim, dst, src);
-  do {
-    outcome->issued_count++; /* one that fails may have got some of its rows on their way */
-    tarn_status status = tarn_stream_copy_rows(stream, &rows);
-    if (status != TARN_OK) return status;
-  } while (step_rows(plan, row_dim, index, &rows));
-  return TARN_OK;
-}
 
 /* --- staging --- */
 
@@ -111,6 +60,15 @@ tarn__copy_side tarn__copy_staging_side(const tarn__copy_side *model, size_t ele
   return side;
 }
 
+static tarn_status enqueue(const tarn__copy_plan *plan, const tarn__copy_side *dst,
+                           const tarn__copy_side *src, size_t element_bytes, tarn_stream *stream,
+                           tarn__copy_outcome *outcome) {
+  const char *executor = outcome->executor; /* of the whole, not of this step */
+  const tarn_status status = tarn__copy_directly(plan, dst, src, element_bytes, stream, outcome);
+  outcome->executor = executor;
+  return status;
+}
+
 tarn_status tarn__copy_pull(const tarn__copy_side *staging, const tarn__copy_side *src,
                             size_t element_bytes, tarn_stream *stream,
                             tarn__copy_outcome *outcome) {
@@ -118,7 +76,7 @@ tarn_status tarn__copy_pull(const tarn__copy_side *staging, const tarn__copy_sid
   tarn_layout to = tarn__copy_without_broadcast(&staging->layout, &src->layout);
   tarn_layout from = tarn__copy_without_broadcast(&src->layout, &src->layout);
   tarn__copy_plan_make(&to, &from, element_bytes, element_bytes, &plan);
-  return tarn__copy_by_rows(&plan, staging, src, stream, outcome);
+  return enqueue(&plan, staging, src, element_bytes, stream, outcome);
 }
 
 tarn_status tarn__copy_push(const tarn__copy_side *dst, const tarn__copy_side *staging,
@@ -126,7 +84,7 @@ tarn_status tarn__copy_push(const tarn__copy_side *dst, const tarn__copy_side *s
                             tarn__copy_outcome *outcome) {
   tarn__copy_plan plan;
   tarn__copy_plan_make(&dst->layout, &staging->layout, element_bytes, element_bytes, &plan);
-  return tarn__copy_by_rows(&plan, dst, staging, stream, outcome);
+  return enqueue(&plan, dst, staging, element_bytes, stream, outcome);
 }
 
 /* --- pieces --- */

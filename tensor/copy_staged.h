@@ -10,13 +10,9 @@
 /* What the elements of a staged copy are on the two sides. */
 typedef struct tarn__copy_elements {
   size_t dst_bytes, src_bytes;
-  const tarn__convert *convert; /* NULL: the same bytes */
+  const tarn__convert *convert;  /* NULL: the same bytes */
+  tarn_dtype dst_type, src_type; /* where there is one */
 } tarn__copy_elements;
-
-/* Enqueues the plan: a call of the stream for each index over all dimensions but one. */
-tarn_status tarn__copy_by_rows(const tarn__copy_plan *plan, const tarn__copy_side *dst,
-                               const tarn__copy_side *src, tarn_stream *stream,
-                               tarn__copy_outcome *outcome);
 
 /* The elements of `layout` without gaps, in the order in which it has them. What is flipped stays
  * flipped and what is broadcast stays so, with one element for all. Returns how many there are. */
@@ -29,7 +25,8 @@ tarn_layout tarn__copy_without_broadcast(const tarn_layout *layout, const tarn_l
 tarn__copy_side tarn__copy_staging_side(const tarn__copy_side *model, size_t element_bytes,
                                         size_t *size_bytes);
 
-/* From a device's memory into staging memory, and back; and the CPU's step. */
+/* From a device's memory into staging memory, and back, directly (copy_direct.h), but outcome's
+ * executor stays as it is; and the CPU's step. */
 tarn_status tarn__copy_pull(const tarn__copy_side *staging, const tarn__copy_side *src,
                             size_t element_bytes, tarn_stream *stream, tarn__copy_outcome *outcome);
 tarn_status tarn__copy_push(const tarn__copy_side *dst, const tarn__copy_side *staging,

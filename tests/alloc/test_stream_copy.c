@@ -202,7 +202,6 @@ static void a_batch_goes_one_by_one_where_it_cannot_go_at_once(void **state) {
   assert_ok(tarn_stream_copy_batch(host, spans, SPANS));
   assert_ok(tarn_stream_synchronize(host));
   assert_string_equal(to, "aabbccddeeff");
-  assert_false(tarn_stream_copies_batches(host));
   tarn_stream_release(host);
 }
 
@@ -248,12 +247,10 @@ static void a_grid_is_the_streams_or_nobodys(void **state) {
   char to[24], from[24] = "";
   tarn_stream *stream = stream_on(FAR), *host;
   tarn_copy_grid grid = some_grid(to, from);
-  assert_true(tarn_stream_copies_grids(stream));
   assert_ok(tarn_stream_copy_grid(stream, &grid));
   assert_int_equal(called.grids, 1);
   assert_status(tarn_stream_copy_grid(NULL, &grid), TARN_NOT_SUPPORTED);
   assert_ok(tarn_worker_stream_create(&host));
-  assert_false(tarn_stream_copies_grids(host));
   assert_status(tarn_stream_copy_grid(host, &grid), TARN_NOT_SUPPORTED);
   tarn_stream_release(host);
   grid.src_device = CPU;
@@ -291,6 +288,19 @@ static void wrong_grids_are_refused(void **state) {
   tarn_stream_release(stream);
 }
 
+static void a_stream_says_what_it_can_do(void **state) {
+  (void)state;
+  const uint32_t all =
+      TARN_STREAM_COPIES_PLANES | TARN_STREAM_COPIES_BATCHES | TARN_STREAM_COPIES_GRIDS;
+  tarn_stream *stream = stream_on(FAR), *host;
+  assert_int_equal(tarn_stream_copy_abilities(stream), all); /* and no ring */
+  assert_ok(tarn_worker_stream_create(&host));
+  assert_int_equal(tarn_stream_copy_abilities(host), 0);
+  assert_int_equal(tarn_stream_copy_abilities(NULL), 0);
+  tarn_stream_release(host);
+  tarn_stream_release(stream);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(planes_go_one_by_one_where_they_cannot_go_at_once),
@@ -301,6 +311,7 @@ int main(void) {
       cmocka_unit_test(wrong_batches_are_refused_before_any_copy),
       cmocka_unit_test(a_grid_is_the_streams_or_nobodys),
       cmocka_unit_test(wrong_grids_are_refused),
+      cmocka_unit_test(a_stream_says_what_it_can_do),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* old_driver.c: a driver as it was before CUDA 12: finds entries without saying why not, and none of
- * CUDA 13. */
+/* old_driver.c: a driver as it was before CUDA 12: finds entries without saying why not, and none
+ * of CUDA 13. */
 #include <cuda.h>
 
 #include <dlfcn.h>
