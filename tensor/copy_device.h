@@ -28,8 +28,8 @@ tarn_status tarn__copy_device_run(const tarn__copy_side *dst, const tarn__copy_s
                                   bool is_overlapping, tarn_stream *stream,
                                   tarn__copy_outcome *outcome);
 
-/* For sides that share no byte, of the two element types of `convert`: by the stream's kernels where
- * it has such, else staged or by the ring, and the CPU converts what is on the host. */
+/* For sides that share no byte, of the two element types of `convert`: by the stream's kernels
+ * where it has such, else staged or by the ring, and the CPU converts what is on the host. */
 tarn_status tarn__copy_device_convert(const tarn__copy_side *dst, const tarn__copy_side *src,
                                       const tarn__convert *convert, tarn_dtype dst_type,
                                       tarn_dtype src_type, tarn_stream *stream,

@@ -83,9 +83,9 @@ typedef struct tarn_copy_choice {
 
 /* Which way a copy of these layouts and dtypes would go between memory of these devices, on a
  * stream with these abilities (TARN_STREAM_COPIES_*, tarn_stream_copy.h): nothing is copied, and
- * storages may be NULL. Pageable memory goes through the ring where there is one, whatever the sum, and a
- * conversion by the kernel where it can. A kernel that refuses a copy leaves the next best way.
- * TARN_INVALID_ARGUMENT where neither device is another than the host's, or shapes do not fit;
+ * storages may be NULL. Pageable memory goes through the ring where there is one, whatever the sum,
+ * and a conversion by the kernel where it can. A kernel that refuses a copy leaves the next best
+ * way. TARN_INVALID_ARGUMENT where neither device is another than the host's, or shapes do not fit;
  * TARN_NOT_SUPPORTED where the dtypes do not convert; TARN_TOO_LARGE as tarn_copy_explain. */
 TARN_API TARN_NODISCARD tarn_status tarn_copy_choose(const tarn_tensor *dst, tarn_device dst_device,
                                                      const tarn_tensor *src, tarn_device src_device,

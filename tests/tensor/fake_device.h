@@ -21,6 +21,13 @@ tarn_pool *fake_device_pool_create(void);
  * everything before it, when the call returns, as the seam demands. */
 tarn_stream *fake_device_stream_create(void);
 
+/* The same, and it copies planes, batches and grids by calls of their own, of the memory that it
+ * can reach: grids convert, too. */
+tarn_stream *fake_able_stream_create(void);
+
+extern int fake_plane_calls, fake_batch_calls, fake_grid_calls; /* of those, likewise */
+extern bool fake_refuses_grids;                                 /* with TARN_NOT_SUPPORTED */
+
 /* Where the test itself may read and write what lies at a device's address. */
 void *fake_device_window(const void *address);
 

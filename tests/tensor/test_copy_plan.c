@@ -66,6 +66,35 @@ static void a_channel_of_images_needs_a_call_per_image(void **state) {
   assert_int_equal(tarn__copy_plan_call_count(&plan), 8);
 }
 
+static void planes_of_rows_take_one_call(void **state) {
+  (void)state;
+  tarn_layout dst, src;
+  int32_t row, plane;
+  /* Four planes of six rows, each with room behind it on one side or the other. */
+  assert_int_equal(tarn_layout_init(&dst, 3, (int64_t[]){4, 6, 12}), TARN_OK);
+  assert_int_equal(tarn_layout_narrow(&dst, 2, 0, 10), TARN_OK);
+  assert_int_equal(tarn_layout_init(&src, 3, (int64_t[]){4, 8, 10}), TARN_OK);
+  assert_int_equal(tarn_layout_narrow(&src, 1, 2, 6), TARN_OK);
+  tarn__copy_plan plan = plan_of(dst, src, 1);
+  assert_int_equal(tarn__copy_plan_call_count(&plan), 4);
+  assert_int_equal(tarn__copy_plan_box(&plan, &row, &plane), 1);
+  assert_int_equal(plan.shape[row], 6);
+  assert_int_equal(plan.shape[plane], 4);
+  /* More planes than rows: those are still the rows. */
+  assert_int_equal(tarn_layout_narrow(&dst, 1, 0, 3), TARN_OK);
+  assert_int_equal(tarn_layout_narrow(&src, 1, 0, 3), TARN_OK);
+  plan = plan_of(dst, src, 1);
+  assert_int_equal(tarn__copy_plan_call_count(&plan), 3);
+  assert_int_equal(tarn__copy_plan_box(&plan, &row, &plane), 1);
+  assert_int_equal(plan.shape[row], 3);
+  /* A plane's pitch that is no whole number of rows: one call for each plane or row. */
+  src.strides[0] += 1;
+  plan = plan_of(dst, src, 1);
+  assert_int_equal(tarn__copy_plan_box(&plan, &row, &plane), 3);
+  assert_int_equal(plane, -1);
+  assert_int_equal(row, tarn__copy_plan_row_dim(&plan));
+}
+
 static void what_is_flipped_on_both_sides_is_flipped_on_none(void **state) {
   (void)state;
   tarn_layout flipped = ROW_MAJOR(6, 5);
@@ -176,6 +205,7 @@ int main(void) {
       cmocka_unit_test(equal_packed_layouts_are_one_run),
       cmocka_unit_test(columns_of_a_matrix_are_rows),
       cmocka_unit_test(a_channel_of_images_needs_a_call_per_image),
+      cmocka_unit_test(planes_of_rows_take_one_call),
       cmocka_unit_test(what_is_flipped_on_both_sides_is_flipped_on_none),
       cmocka_unit_test(a_transpose_stays_two_dimensions),
       cmocka_unit_test(a_broadcast_source_has_stride_zero),
