@@ -49,6 +49,7 @@ TARN_NODISCARD tarn_status bench_view(bench_run *bench);
 TARN_NODISCARD tarn_status bench_dlpack(bench_run *bench, const tarn_tensor *base);
 TARN_NODISCARD tarn_status bench_values(bench_run *bench); /* a part of bench_view */
 TARN_NODISCARD tarn_status bench_copy(bench_run *bench);
+TARN_NODISCARD tarn_status bench_copy_device(bench_run *bench); /* a part of bench_copy */
 TARN_NODISCARD tarn_status bench_transfer(bench_run *bench);
 TARN_NODISCARD tarn_status bench_order(bench_run *bench);
 

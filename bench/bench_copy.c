@@ -5,6 +5,7 @@
 #include "alloc/tarn_caching_pool.h"
 #include "bench/bench.h"
 #include "bench/copy_cases.h"
+#include "bench/copy_table.h"
 #include "bench/stream_baseline.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_copy_threads.h"
@@ -225,16 +226,22 @@ static tarn_status explain_case(const copy_case *row) {
   const int thread_count = row->has_two_threads ? 2 : 1;
   if (status == TARN_OK) status = tarn_copy_explain(&dst, &src, thread_count, text);
   if (status == TARN_OK) printf("%s: %s\n", row->name, text);
-  return status;
+  return status == TARN_OK ? copy_table_explain(&dst, &src) : status;
 }
 
 tarn_status bench_copy(bench_run *bench) {
+  if (bench->options->measure_table) {
+    bench->case_count++;
+    return copy_table_measure(&bench->where);
+  }
   tarn_status status = TARN_OK;
+  if (bench->options->explain) copy_table_print();
   for (size_t i = 0; i < copy_case_count && status == TARN_OK; i++) {
     const copy_case *row = &copy_cases[i];
     if (!bench_wants(bench, row->name)) continue;
     status = bench->options->explain ? explain_case(row) : run_case(bench, row);
   }
   const tarn_status restored = tarn_copy_set_thread_count(0);
-  return status == TARN_OK ? restored : status;
+  if (status == TARN_OK) status = restored;
+  return status == TARN_OK && !bench->options->explain ? bench_copy_device(bench) : status;
 }

@@ -9,7 +9,7 @@
 
 const char bench_help[] =
     "usage: tarn bench alloc|view|copy|transfer|order... [--on WHERE] [--filter S] [--list]\n"
-    "                  [--explain] [--json FILE]\n"
+    "                  [--explain] [--measure-table] [--json FILE]\n"
     "\n"
     "Measures tarn beside its rivals, in turn in one process, and verifies the results.\n"
     "\n"
@@ -19,7 +19,8 @@ const char bench_help[] =
     "            memory for each byte asked for, against powers of two\n"
     "  view      views of a tensor value and a wrapped blob; against copying the value\n"
     "  copy      copies of host memory of every kind, with one thread; against memcpy of as many\n"
-    "            bytes; 2threads: against one thread\n"
+    "            bytes; 2threads: against one thread. On a device also its own: strided and\n"
+    "            converting against a plain copy, scattered against a loop of the driver's\n"
     "  transfer  copies through a stream: between host and device against the driver's own calls,\n"
     "            or in host memory through a worker thread against memcpy\n"
     "  order     records, waits, questions and synchronisations that the simulated driver counts "
@@ -34,7 +35,10 @@ const char bench_help[] =
     "               copy use memory of the CPU: with a device, the pinned memory beside it\n"
     "  --filter S   only cases whose name contains S\n"
     "  --list       name the cases and measure nothing\n"
-    "  --explain    copy: say how each case would be copied and measure nothing\n"
+    "  --explain    copy: say how each case would be copied and measure nothing: by the CPU, and\n"
+    "               with a device, by which table of costs\n"
+    "  --measure-table\n"
+    "               copy: measure that table on the device, and print it to be set\n"
     "  --json FILE  also write the figures as JSON\n"
     "\n"
     "Each figure is a median of 11 samples of at least 2 ms, after a warm-up, with the least and "
@@ -181,8 +185,9 @@ static int run_all(const command_options *options, machine_info *machine, report
 
 int bench_main(int argc, char **argv) {
   command_options options;
-  const int code = options_parse("bench", OPTION_ON | OPTION_FILTER | OPTION_LIST | OPTION_EXPLAIN,
-                                 argc, argv, &options);
+  const int code = options_parse(
+      "bench", OPTION_ON | OPTION_FILTER | OPTION_LIST | OPTION_EXPLAIN | OPTION_MEASURE_TABLE,
+      argc, argv, &options);
   if (code != EXIT_FINE) return code;
   if (options.help) {
     fputs(bench_help, stdout);
@@ -196,9 +201,10 @@ int bench_main(int argc, char **argv) {
     return usage_error("bench", "'%s' is not one of alloc, view, copy, transfer, order",
                        options.operands[i]);
   }
-  for (int i = 0; i < options.operand_count && options.explain; i++) {
+  for (int i = 0; i < options.operand_count && (options.explain || options.measure_table); i++) {
     if (strcmp(options.operands[i], "copy") == 0) continue;
-    return usage_error("bench", "--explain is for copy, not for %s", options.operands[i]);
+    return usage_error("bench", "%s is for copy, not for %s",
+                       options.explain ? "--explain" : "--measure-table", options.operands[i]);
   }
   where_place where;
   if (!where_parse(options.on, &where)) {

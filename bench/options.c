@@ -48,6 +48,7 @@ static const option_row option_rows[] = {
     {"--list", OPTION_LIST, false},
     {"--record", OPTION_RECORD, true},
     {"--explain", OPTION_EXPLAIN, false},
+    {"--measure-table", OPTION_MEASURE_TABLE, false},
     {"--help", 0, false},
 };
 
@@ -78,6 +79,7 @@ static int set_option(const char *command, const option_row *row, const char *va
   if (strcmp(row->name, "--verify") == 0) options->verify = true;
   if (strcmp(row->name, "--list") == 0) options->list = true;
   if (strcmp(row->name, "--explain") == 0) options->explain = true;
+  if (strcmp(row->name, "--measure-table") == 0) options->measure_table = true;
   if (strcmp(row->name, "--help") == 0) options->help = true;
   if (strcmp(row->name, "--streams") == 0 && !parse_streams(value, &options->streams)) {
     return usage_error(command, "--streams is '%s' and not a number from 1 to %d", value,

@@ -15,6 +15,7 @@ enum {
   OPTION_LIST = 1u << 4,
   OPTION_RECORD = 1u << 5,
   OPTION_EXPLAIN = 1u << 6,
+  OPTION_MEASURE_TABLE = 1u << 15,
 };
 
 typedef struct command_options {
@@ -26,6 +27,7 @@ typedef struct command_options {
   bool verify;
   bool list;
   bool explain;
+  bool measure_table;
   bool help;
   char **operands; /* points into argv */
   int operand_count;

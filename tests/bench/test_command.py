@@ -367,6 +367,34 @@ class CommandTest(unittest.TestCase):
         self.assertIn("parts by 2 threads", second)
         self.expect_error(run("bench", "view", "--explain"), 2, "--explain is for copy")
 
+    def test_explain_says_which_way_a_device_would_go_and_why(self):
+        done = run("bench", "copy", "--explain", "--filter", "copy.rows")
+        self.expect_fine(done)
+        self.assertRegex(done.stdout, r"ROW_CALL +\d+ ns +.*\n +\(guess: ")  # none is measured
+        self.assertRegex(done.stdout, r"on a device +\w+ +\| rows [\d.]+ us, calls: 1 \| kernel .*")
+        self.assertRegex(done.stdout, r"pageable to device +ring .*: the ring, whatever the sums")
+
+    def test_the_table_of_costs_is_measured_on_a_device(self):
+        done = run("bench", "copy", "--measure-table", "--on", "sim")
+        if "no simulated driver" in done.stderr or "without CUDA" in done.stderr:
+            self.skipTest("no simulated driver in this build")
+        self.expect_fine(done)
+        self.assertIn("simulated", done.stdout.split("\n")[0])
+        for cost in ("ROW_CALL", "BATCH_SPAN", "DEVICE_RATE", "PAGEABLE_RATE"):
+            self.assertRegex(done.stdout, rf"cost_set\(TARN_COPY_COST_{cost}, [1-9]\d*\);")
+        self.expect_error(run("bench", "copy", "--measure-table"), 1, "wants a device")
+        self.expect_error(run("bench", "view", "--measure-table"), 2, "is for copy")
+
+    def test_scattered_copies_are_measured_against_a_loop(self):
+        done = run("bench", "copy", "--on", "sim", "--filter", "scattered.d2h", "--list")
+        self.expect_fine(done)
+        self.assertEqual(done.stdout.split(), ["copy.scattered.d2h"])
+        if run("bench", "copy", "--on", "sim", "--filter", "small_64").returncode != 0:
+            self.skipTest("no simulated driver in this build")
+        written, _ = self.check_bench("copy", "--on", "sim", "--filter", "scattered.d2h")
+        self.assertEqual(written["results"][0]["baseline"]["name"], "driver loop")
+        self.assertTrue(written["machine"]["simulated"])
+
     def check_bench(self, *arguments):
         report = self.folder / "bench.json"
         done = run("bench", *arguments, "--json", report)
