@@ -65,7 +65,14 @@
  * each operation, one after the other. It is the same in every run of a seed and says nothing about
  * a GPU.
  *
- * Left out: modules and launches of kernels, managed memory, arrays, peer attributes, IPC, contexts
+ * Kernels: a module may be any device code as nvcc makes it, but only kernels that the simulator
+ * was built with run: those of the library that it belongs to, compiled for the host from the same
+ * source, thread by thread. Each byte that one reads or writes must be one that follows from its
+ * arguments; it writes each of those once, at aligned addresses, and takes no shared memory of
+ * another thread without a barrier. Else the context breaks, as it does where the memory is not the
+ * device's. A launch during which the module is unloaded breaks it, too.
+ *
+ * Left out: kernels of the program's own, managed memory, arrays, peer attributes, IPC, contexts
  * other than primary ones. Default streams of threads are found through cuGetProcAddress only. It
  * knows what there is; the attributes say no for the rest.
  *
@@ -228,6 +235,7 @@ typedef struct cusim_counts {
   size_t pool_bytes;  /* that pools hold, the devices' own too */
   size_t graphs;
   size_t graph_executables;
+  size_t modules;
 } cusim_counts;
 
 CUSIM_API void cusim_get_counts(cusim_counts *counts);

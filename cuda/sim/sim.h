@@ -145,6 +145,11 @@ enum {
   X(cuGraphInstantiateWithFlags)            \
   X(cuGraphExecDestroy)                     \
   X(cuGraphLaunch)                          \
+  X(cuModuleLoadData)                       \
+  X(cuModuleLoadDataEx)                     \
+  X(cuModuleUnload)                         \
+  X(cuModuleGetFunction)                    \
+  X(cuLaunchKernel)                         \
   X(cusim_kernel_write)                     \
   X(cusim_kernel_check)
 
@@ -156,6 +161,7 @@ typedef enum sim_call {
 } sim_call;
 
 typedef struct sim_op sim_op;
+typedef struct sim_launch sim_launch; /* sim_launch.h */
 typedef struct sim_queue sim_queue;
 
 typedef struct sim_mark {
@@ -176,7 +182,8 @@ typedef enum sim_kind {
   KIND_WRITE_VALUE,
   KIND_LEND, /* memory of a pool begins to be a block, and is poisoned */
   KIND_TAKE, /* it ends */
-  KIND_KERNEL,
+  KIND_KERNEL, /* cusim_kernel_write and _check */
+  KIND_LAUNCH, /* cuLaunchKernel */
 } sim_kind;
 
 /* Memory as an operation saw it when it was enqueued. */
@@ -231,6 +238,7 @@ typedef union sim_payload {
     uint64_t call; /* its number */
     bool is_check;
   } kernel;
+  sim_launch *launch; /* a reference */
 } sim_payload;
 
 struct sim_op {
@@ -373,6 +381,7 @@ typedef struct sim_state {
   size_t graph_count;
   size_t executable_count;
   size_t abandoned_count;
+  size_t module_count;
 
   sim_op *host_op; /* given to the driver's thread; NULL: it is free */
   unsigned idle_ms;
@@ -533,6 +542,15 @@ void sim_fill_run(sim_op *op);
 
 /* --- sim_kernel.c --- */
 void sim_kernel_run(sim_op *op);
+
+/* --- sim_launch.c --- */
+sim_launch *sim_launch_retain(sim_launch *launch);
+void sim_launch_release(sim_launch *launch);
+void sim_launch_run(sim_op *op);
+size_t sim_launch_bytes(const sim_launch *launch); /* that it reads or writes, the greater */
+
+/* --- sim_module.c --- */
+void sim_modules_abandon(int device);
 
 /* --- sim_value.c: waits for and writes of values in memory --- */
 /* Whether a KIND_WAIT_VALUE may pass: its memory says so, or is gone. */

@@ -2,7 +2,7 @@
  *
  * There are three occasions: work was enqueued, somebody asks for a mark, somebody waits for one.
  * sim_schedule.c says what can run; here it is decided what does. */
-#include "cuda/sim/sim.h"
+#include "cuda/sim/sim_launch.h"
 
 enum {
   STARVED_ONE_IN = 3,         /* of the queues, under CUSIM_STARVE */
@@ -90,6 +90,15 @@ static int list_touched(const sim_op *op, touched places[2]) {
   if (op->kind == KIND_KERNEL) {
     places[0] = rows_at(&op->as.kernel.place, op->as.kernel.size_bytes, 1);
     return 1;
+  }
+  if (op->kind == KIND_LAUNCH) { /* of many regions the first two */
+    const sim_launch *launch = op->as.launch;
+    int count = 0;
+    for (; count < 2 && (size_t)count < launch->region_count; count++) {
+      const sim_place *place = &launch->regions[count].place;
+      places[count] = rows_at(place, place->extent_bytes, 1);
+    }
+    return count;
   }
   return 0;
 }

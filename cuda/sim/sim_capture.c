@@ -133,6 +133,9 @@ static bool is_unsafe(sim_call call) {
     case CALL_cuStreamSynchronize:
     case CALL_cuEventQuery:
     case CALL_cuEventSynchronize:
+    case CALL_cuModuleLoadData:
+    case CALL_cuModuleLoadDataEx:
+    case CALL_cuModuleUnload:
       return true;
     default:
       return false;

@@ -211,6 +211,7 @@ void cusim_get_counts(cusim_counts *counts) {
   counts->events = sim.event_count;
   counts->graphs = sim.graph_count;
   counts->graph_executables = sim.executable_count;
+  counts->modules = sim.module_count;
   for (int i = 0; i < SIM_DEVICES_MAX; i++) {
     counts->context_retains += sim.devices[i].context.retain_count;
   }

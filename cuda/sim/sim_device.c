@@ -178,6 +178,7 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
   sim_thread_queues_abandon(device);
   sim_memory_abandon(device);
   sim_pools_abandon(device);
+  sim_modules_abandon(device);
   if (self->legacy != NULL) sim_queue_detach(self->legacy);
   self->legacy = NULL;
   self->error = CUDA_SUCCESS;

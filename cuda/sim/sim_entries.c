@@ -140,6 +140,11 @@ static const entry entries[] = {
     ENTRY(cuGraphInstantiateWithFlags, 11040, INT_MAX),
     ENTRY(cuGraphExecDestroy, 10000, INT_MAX),
     ENTRY(cuGraphLaunch, 10000, INT_MAX),
+    ENTRY(cuModuleLoadData, 2000, INT_MAX),
+    ENTRY(cuModuleLoadDataEx, 2010, INT_MAX),
+    ENTRY(cuModuleUnload, 2000, INT_MAX),
+    ENTRY(cuModuleGetFunction, 2000, INT_MAX),
+    ENTRY(cuLaunchKernel, 4000, INT_MAX),
 };
 
 /* --- finding --- */
@@ -214,6 +219,12 @@ CUresult cuGetProcAddress(const char *name, void **function, int version, cuuint
   X(CUDA_ERROR_NO_DEVICE, "no device was found")                                         \
   X(CUDA_ERROR_INVALID_DEVICE, "there is no such device")                                \
   X(CUDA_ERROR_INVALID_CONTEXT, "no valid context is current")                           \
+  X(CUDA_ERROR_INVALID_IMAGE, "the module is no device code")                            \
+  X(CUDA_ERROR_NO_BINARY_FOR_GPU, "the module has no code for this device")              \
+  X(CUDA_ERROR_INVALID_PTX, "the PTX does not compile")                                  \
+  X(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "the PTX is newer than the driver")              \
+  X(CUDA_ERROR_MISALIGNED_ADDRESS, "a kernel used an address that is not aligned")       \
+  X(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "the kernel does not take so many threads")      \
   X(CUDA_ERROR_ECC_UNCORRECTABLE, "an uncorrectable ECC error")                          \
   X(CUDA_ERROR_OPERATING_SYSTEM, "a call to the operating system failed")                \
   X(CUDA_ERROR_INVALID_HANDLE, "a handle is not valid")                                  \

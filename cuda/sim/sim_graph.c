@@ -40,6 +40,7 @@ void sim_graph_destroy(CUgraph graph) {
   *link = graph->next;
   for (CUgraphNode node = graph->first, next = NULL; node != NULL; node = next) {
     next = node->next;
+    if (node->kind == KIND_LAUNCH) sim_launch_release(node->as.launch);
     free(node);
   }
   free(graph);
@@ -52,6 +53,7 @@ CUgraphNode sim_graph_add(CUgraph graph, const sim_op *op, const sim_frontier *b
   node->index = graph->node_count++;
   node->kind = op->kind;
   node->as = op->as;
+  if (op->kind == KIND_LAUNCH) sim_launch_retain(op->as.launch);
   node->dependency_count = behind->count;
   for (size_t i = 0; i < behind->count; i++) node->dependencies[i] = behind->nodes[i];
   if (graph->last != NULL) {
@@ -93,7 +95,11 @@ CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *count) {
 /* --- executables --- */
 
 static void free_executable(CUgraphExec executable) {
-  for (size_t i = 0; i < executable->node_count; i++) free(executable->nodes[i].dependencies);
+  for (size_t i = 0; i < executable->node_count; i++) {
+    exec_node *node = &executable->nodes[i];
+    if (node->kind == KIND_LAUNCH && node->as.launch != NULL) sim_launch_release(node->as.launch);
+    free(node->dependencies);
+  }
   free(executable->nodes);
   sim_mark_release(executable->last);
   free(executable);
@@ -102,6 +108,7 @@ static void free_executable(CUgraphExec executable) {
 static bool copy_node(exec_node *to, const struct CUgraphNode_st *from) {
   to->kind = from->kind;
   to->as = from->as;
+  if (to->kind == KIND_LAUNCH) sim_launch_retain(to->as.launch);
   to->dependencies = calloc(from->dependency_count + 1, sizeof *to->dependencies);
   if (to->dependencies == NULL) return false;
   to->dependency_count = from->dependency_count;
@@ -187,6 +194,7 @@ static CUresult enqueue_node(sim_queue *queue, sim_kind kind, const sim_payload 
   if (op == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
   op->as = *as;
   if (kind == KIND_WAIT) sim_mark_retain(op->as.wait_for);
+  if (kind == KIND_LAUNCH) sim_launch_retain(op->as.launch);
   return sim_op_enqueue(op);
 }
 

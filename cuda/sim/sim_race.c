@@ -1,7 +1,7 @@
 /* sim_race.c: what each call touches, held against what is known of the bytes. */
 #include "cuda/sim/sim_race.h"
 
-#include "cuda/sim/sim.h"
+#include "cuda/sim/sim_launch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,6 +243,32 @@ static rows line(size_t size_bytes) {
   return (rows){size_bytes, 1, 1};
 }
 
+typedef struct run_of_check {
+  check *self;
+  sim_span *hint;
+} run_of_check;
+
+static void touch_one_run(void *context, uintptr_t start, uintptr_t end) {
+  run_of_check *run = context;
+  const sim_shadow_change change = run->self->access->is_write ? write_run : read_run;
+  run->hint = sim_shadow_apply(start, end, run->hint, change, run->self);
+}
+
+/* Only the bytes of the elements: what lies between them may be somebody else's. Reads before
+ * writes, for what a launch writes is ordered behind what it reads of the same bytes. */
+static void touch_by_launch(const sim_op *op, bool is_write) {
+  const sim_launch *launch = op->as.launch;
+  for (size_t i = 0; i < launch->region_count; i++) {
+    const sim_region *region = &launch->regions[i];
+    if (region->is_written != is_write || region->is_wild) continue;
+    check self;
+    begin(&self, &op->mark->stamp, ACTOR_STREAM, is_write, op->queue->timeline, sim_caller_now());
+    run_of_check run = {.self = &self};
+    sim_region_walk(region, touch_one_run, &run);
+    end(&self);
+  }
+}
+
 /* Each kind of operation and the memory that it touches. */
 static void check_operation(const sim_op *op) {
   switch (op->kind) {
@@ -274,6 +300,10 @@ static void check_operation(const sim_op *op) {
     case KIND_KERNEL:
       touch_by_stream(op, &op->as.kernel.place, line(op->as.kernel.size_bytes),
                       !op->as.kernel.is_check);
+      break;
+    case KIND_LAUNCH:
+      touch_by_launch(op, /*is_write=*/false);
+      touch_by_launch(op, /*is_write=*/true);
       break;
     case KIND_CALL: /* what it touches, it says itself when it runs */
     case KIND_RECORD:

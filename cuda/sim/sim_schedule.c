@@ -48,6 +48,7 @@ void sim_op_discard(sim_op *op) {
   if (op->kind == KIND_WAIT) sim_mark_release(op->as.wait_for);
   if (op->kind == KIND_COPY) free(op->as.copy.staged);
   if (op->kind == KIND_TAKE) sim_mark_release(op->as.pool.lent);
+  if (op->kind == KIND_LAUNCH && op->as.launch != NULL) sim_launch_release(op->as.launch);
   op->mark->op = NULL;
   sim_mark_release(op->mark);
   free(op);
@@ -87,6 +88,8 @@ static uint64_t duration_ns(const sim_op *op) {
     moved_bytes = op->as.fill.width * op->as.fill.row_count * op->as.fill.element_bytes;
   } else if (op->kind == KIND_KERNEL) {
     moved_bytes = op->as.kernel.size_bytes;
+  } else if (op->kind == KIND_LAUNCH) {
+    moved_bytes = sim_launch_bytes(op->as.launch);
   }
   return 1000 + moved_bytes / 16;
 }
@@ -128,6 +131,7 @@ static void run(sim_op *op) {
   if (!is_broken && op->kind == KIND_COPY) sim_copy_run(op);
   if (!is_broken && op->kind == KIND_FILL) sim_fill_run(op);
   if (!is_broken && op->kind == KIND_KERNEL) sim_kernel_run(op);
+  if (!is_broken && op->kind == KIND_LAUNCH) sim_launch_run(op);
   if (!is_broken && (op->kind == KIND_WAIT_VALUE || op->kind == KIND_WRITE_VALUE)) {
     sim_value_run(op);
   }

@@ -62,6 +62,7 @@ int cusim_teardown(void **state) {
   assert_int_equal(counts.events, 0);
   assert_int_equal(counts.graphs, 0);
   assert_int_equal(counts.graph_executables, 0);
+  assert_int_equal(counts.modules, 0);
   assert_int_equal(counts.context_retains, 0);
   assert_int_equal(counts.pending_operations, 0);
   assert_int_equal(counts.abandoned, abandoned_before);

@@ -1,0 +1,29 @@
+/* kernel_list.h: every kernel by name: what it is launched with, and its body.
+ *
+ * FLAT(name, arguments, body): threads that know nothing of each other.
+ * TILED(name, arguments, load, store): the block's threads do `load`, wait for each other and do
+ * `store`. The bodies see `args`, `block`, `row` (of the grid), `thread` and, tiled, `shared`. */
+#ifndef CUDA_KERNEL_LIST_H
+#define CUDA_KERNEL_LIST_H
+
+#include "cuda/kernel_args.h"
+
+#define TARN__KERNELS(FLAT, TILED)                                               \
+  FLAT(copy_1, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 1))   \
+  FLAT(copy_2, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 2))   \
+  FLAT(copy_4, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 4))   \
+  FLAT(copy_8, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 8))   \
+  FLAT(copy_16, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 16)) \
+  FLAT(fill, tarn__kernel_run_args, tarn__fill_body(args, block, thread))        \
+  FLAT(spans, tarn__kernel_span_args, tarn__span_body(args, block, row, thread))
+
+typedef enum tarn__kernel {
+#define TARN__KERNEL_FLAT(name, arguments, body) TARN__KERNEL_##name,
+#define TARN__KERNEL_TILED(name, arguments, load, store) TARN__KERNEL_##name,
+  TARN__KERNELS(TARN__KERNEL_FLAT, TARN__KERNEL_TILED)
+#undef TARN__KERNEL_FLAT
+#undef TARN__KERNEL_TILED
+      TARN__KERNEL_COUNT
+} tarn__kernel;
+
+#endif
