@@ -136,6 +136,7 @@ void tarn_cuda_release(tarn_cuda *cuda) {
   for (int32_t i = 0; i < cuda->device_count; i++) {
     tarn__cuda_device *device = &cuda->devices[i];
     tarn__cuda_drop_events(cuda, i);
+    tarn__kernels_unload(cuda, i);
     if (atomic_load_explicit(&device->context, memory_order_relaxed) != NULL) {
       cuda->driver.DevicePrimaryCtxRelease(device->native);
     }

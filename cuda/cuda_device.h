@@ -3,6 +3,7 @@
 #define TARN_CUDA_DEVICE_H
 
 #include "cuda/cuda_status.h"
+#include "cuda/kernels.h"
 #include "cuda/seams.h"
 #include "cuda/tarn_cuda.h"
 
@@ -23,6 +24,7 @@ typedef struct tarn__cuda_device {
   size_t pitch_bytes_max;     /* of a two-dimensional copy */
   pthread_mutex_t event_lock; /* a leaf: guards idle_events, no driver call under it */
   tarn__cuda_event *idle_events;
+  tarn__kernels kernels;
 } tarn__cuda_device;
 
 struct tarn_cuda {

@@ -3,6 +3,7 @@
  * Page-locked and device memory moves in the stream's order. Pageable memory (TARN_DEVICE_CPU) is
  * never left to a copy that is still under way: the call waits for the stream before it returns.
  */
+#include "cuda/copy_grid.h"
 #include "cuda/cuda_copy.h"
 #include "cuda/cuda_fence.h"
 
@@ -220,6 +221,11 @@ static tarn_status stream_copy_batch(void *context, const tarn_copy_span *spans,
   return status;
 }
 
+static tarn_status stream_copy_grid(void *context, const tarn_copy_grid *grid) {
+  const cuda_stream *self = context;
+  return tarn__cuda_copy_grid(self->cuda, self->device, self->context, self->native, grid);
+}
+
 static tarn_status enqueue_fill(const cuda_stream *self, char *dst, uint8_t value,
                                 size_t size_bytes) {
   CUresult result = CUDA_SUCCESS;
@@ -371,6 +377,7 @@ static const tarn_stream_ops cuda_stream_ops = {
     .is_capturing = stream_is_capturing,
     .copy_planes = stream_copy_planes,
     .copy_batch = stream_copy_batch,
+    .copy_grid = stream_copy_grid,
 };
 
 /* Puts `native` behind the seam; takes it, where it is owned, only from TARN_OK on. */

@@ -69,6 +69,10 @@
   X(EventRecord, 2000, REQUIRED)                  \
   X(EventQuery, 2000, REQUIRED)                   \
   X(EventSynchronize, 2000, REQUIRED)             \
+  X(ModuleLoadDataEx, 2010, OPTIONAL)             \
+  X(ModuleUnload, 2000, OPTIONAL)                 \
+  X(ModuleGetFunction, 2000, OPTIONAL)            \
+  X(LaunchKernel, 4000, OPTIONAL)                 \
   X(StreamIsCapturing, 10000, OPTIONAL)           \
   X(ThreadExchangeStreamCaptureMode, 10010, OPTIONAL)
 

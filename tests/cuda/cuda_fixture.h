@@ -26,6 +26,7 @@
   X(break_context)       \
   X(hide)                \
   X(calls)               \
+  X(fault)               \
   X(get_counts)
 
 typedef struct fixture_sim {
