@@ -3,7 +3,10 @@
  *     CPU      pack 0 | pack 1 | pack 2 | ...         to the device; the other way round the CPU
  *     stream            rows 0 | rows 1 | ...         unpacks behind the stream
  *
- * A piece lies in its slot without gaps, in the device's order of its elements.
+ * A piece lies in its slot without gaps. Where the stream copies grids and the CPU would have to
+ * turn or convert elements, it lies there in the host's order and type: the CPU copies bytes, and
+ * the device does the rest on the elements' way between the slot and its memory. Else it lies there
+ * in the device's order and type.
  */
 #ifndef TENSOR_COPY_RING_H
 #define TENSOR_COPY_RING_H

@@ -1,6 +1,7 @@
 /* linear_device.c: walks a device's tensor in the order of its memory, and turns each chunk. */
 #include "tensor/linear_device.h"
 
+#include "alloc/tarn_stream_copy.h"
 #include "tensor/linear_walk.h"
 #include "tensor/tarn_copy.h"
 
@@ -47,6 +48,8 @@ bool tarn__linear_is_turned(const tarn_tensor *tensor, tarn_pool *pool, tarn_str
       tarn_tensor_size_bytes(tensor) < TURN_BYTES_MIN) {
     return false;
   }
+  /* A kernel turns it on its way, in one copy. */
+  if ((tarn_stream_copy_abilities(stream) & TARN_STREAM_COPIES_GRIDS) != 0) return false;
   int32_t last = -1;
   bool is_turned = false;
   int64_t run = (int64_t)tarn_dtype_size_bytes(tensor->dtype);

@@ -11,8 +11,8 @@
 
 #include "tensor/tarn_tensor.h"
 
-/* Whether that pays: a large tensor of a device, turned, on a stream that works on its own, and a
- * pool whose memory such a stream copies without waiting. */
+/* Whether that pays: a large tensor of a device, turned, on a stream that works on its own without
+ * kernels to turn it, and a pool whose memory such a stream copies without waiting. */
 bool tarn__linear_is_turned(const tarn_tensor *tensor, tarn_pool *pool, tarn_stream *stream);
 
 /* Fills `packed`, a row-major tensor of the same shape in the host's memory that nobody else uses.

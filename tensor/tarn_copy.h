@@ -51,8 +51,9 @@ typedef struct tarn_copy_report {
    * destination; "interleave", the same where the destination takes a run each of a few stretches
    * in turn; "gather" and "scatter", spaced in the source, in the destination; "broadcast", one
    * run again and again; "flip", a run backwards; "strided", anything else; "convert", to another
-   * dtype. With a device: "rows", by calls of the stream; "staged", through packed host memory;
-   * "ring", through slots of the stream's staging ring. */
+   * dtype. With a device: "rows", by copies of the stream, of rows and planes; "kernel", by one
+   * that runs on the device, converting too; "batch", all runs at once; "staged", through packed
+   * host memory; "ring", through slots of the stream's staging ring. */
   const char *executor;
   bool was_synchronous; /* the copy is done, whatever the stream */
   bool is_source_read;  /* the source may be changed at once: nothing reads it any more */
@@ -63,14 +64,16 @@ typedef struct tarn_copy_report {
  * memory. TARN_READ_ONLY where dst's storage is. `report` may be NULL; the caller sets its
  * struct_size.
  *
- * With a device, evenly spaced rows go to the stream in one call, other strides in a few; where
- * that would be many small calls, the copy is staged in pageable host memory and synchronous, and
- * only the elements themselves are moved, never the gaps between them. So is every conversion with
- * a device, by the CPU. Between the host and a device a stream's ring takes the place of that
- * memory, piece by piece: the CPU puts one in order while the stream moves another, as sentence 2
- * says. A source in pinned memory is read so behind all that is enqueued on the stream. A failure
- * in the middle of several calls leaves dst partly written; every other failure leaves it as it
- * was. */
+ * With a device, the copy goes the cheapest of the ways that the stream has, by the table in
+ * tarn_copy_costs.h: evenly spaced rows and planes of rows by one call or a few; any strides, and
+ * conversions, by a kernel where the device runs one and reaches both sides; many runs as one
+ * batch; and where all that is left would be many small calls, or the conversion is the CPU's,
+ * staged in pageable host memory and synchronous. Only the elements themselves are moved, never the
+ * gaps between them. Between pageable memory and a device a stream's ring takes the place of that
+ * memory, piece by piece: the CPU copies one, or puts it in order, while the stream moves another,
+ * as sentence 2 says. A source in pinned memory is read so behind all that is enqueued on the
+ * stream. A failure in the middle of several calls leaves dst partly written; every other failure
+ * leaves it as it was. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_copy(const tarn_tensor *dst, const tarn_tensor *src,
                                                      tarn_stream *stream, tarn_copy_report *report);
 

@@ -258,7 +258,86 @@ static void a_walk_writes_through_the_ring(void **state) {
   tarn_tensor_release(&tensor);
 }
 
+/* --- a device that turns and converts --- */
+
+static int start_able_ring(void **state) {
+  start_ring(state);
+  tarn_stream_release(device_stream);
+  device_stream = fake_able_stream_create();
+  assert_ok(tarn_stream_set_staging(device_stream, ring));
+  return 0;
+}
+
+static tarn_copy_report copied(const tarn_tensor *dst, const tarn_tensor *src) {
+  tarn_copy_report report = {.struct_size = sizeof report};
+  fake_grid_calls = 0;
+  assert_ok(tarn_tensor_copy(dst, src, device_stream, &report));
+  return report;
+}
+
+/* The CPU copies what it would have to turn or convert as it is, and less of it where the source's
+ * elements are the smaller ones. */
+static void the_device_does_what_the_cpu_need_not(void **state) {
+  (void)state;
+  enum { EDGE = 100 };
+  static float seen[EDGE * EDGE];
+  const int64_t shape[] = {EDGE, EDGE};
+  const uint64_t before = stats_of_ring().passed_bytes;
+  tarn_tensor near, far;
+  assert_ok(tarn_tensor_create(pool, TARN_I8, 2, shape, NULL, &near));
+  assert_ok(tarn_tensor_create(device_pool, TARN_F32, 2, shape, device_stream, &far));
+  for (int i = 0; i < EDGE * EDGE; i++) ((int8_t *)bytes_of(&near))[i] = (int8_t)(i % 100);
+  assert_ok(tarn_tensor_transpose(&near, 0, 1));
+  assert_string_equal(copied(&far, &near).executor, "ring");
+  assert_true(fake_grid_calls >= EDGE * EDGE / SLOT_BYTES);
+  assert_int_equal(stats_of_ring().passed_bytes - before, EDGE * EDGE);
+  memset(bytes_of(&near), 0, EDGE * EDGE); /* read already */
+  assert_string_equal(copied(&near, &far).executor, "ring");
+  assert_true(fake_grid_calls >= EDGE * EDGE / SLOT_BYTES);
+  for (int i = 0; i < EDGE * EDGE; i++) {
+    assert_int_equal(((int8_t *)bytes_of(&near))[i], i % 100);
+  }
+  memcpy(seen, bytes_of(&far), sizeof seen);
+  for (int i = 0; i < EDGE * EDGE; i++) {
+    assert_true(seen[i] == (float)(i / EDGE)); /* columns, turned into rows */
+  }
+  tarn_tensor_release(&near);
+  tarn_tensor_release(&far);
+}
+
+static void rows_that_the_cpu_need_not_turn_are_not_the_devices(void **state) {
+  (void)state;
+  const int64_t shape[] = {BYTES};
+  tarn_tensor near, far;
+  assert_ok(tarn_tensor_create(pool, TARN_U8, 1, shape, NULL, &near));
+  assert_ok(tarn_tensor_create(device_pool, TARN_U8, 1, shape, device_stream, &far));
+  assert_string_equal(copied(&far, &near).executor, "ring");
+  assert_int_equal(fake_grid_calls, 0);
+  tarn_tensor_release(&near);
+  tarn_tensor_release(&far);
+}
+
+static void what_the_device_refuses_is_the_cpus(void **state) {
+  fake_refuses_grids = true;
+  fake_grid_calls = 0;
+  copies_of_any_layouts_equal_the_model(state);
+  conversions_equal_those_of_the_host(state);
+  assert_int_equal(fake_grid_calls, 0);
+  fake_refuses_grids = false;
+}
+
 int main(void) {
+  const struct CMUnitTest able_tests[] = {
+      cmocka_unit_test(copies_of_any_layouts_equal_the_model),
+      cmocka_unit_test(conversions_equal_those_of_the_host),
+      cmocka_unit_test(what_host_functions_write_is_read_behind_them),
+      cmocka_unit_test(a_source_may_go_back_to_its_pool_at_once),
+      cmocka_unit_test(slots_in_other_hands_make_copies_slower_and_not_wrong),
+      cmocka_unit_test(linear_access_goes_through_the_ring),
+      cmocka_unit_test(the_device_does_what_the_cpu_need_not),
+      cmocka_unit_test(rows_that_the_cpu_need_not_turn_are_not_the_devices),
+      cmocka_unit_test(what_the_device_refuses_is_the_cpus),
+  };
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(copies_of_any_layouts_equal_the_model),
       cmocka_unit_test(conversions_equal_those_of_the_host),
@@ -270,5 +349,6 @@ int main(void) {
       cmocka_unit_test(linear_access_goes_through_the_ring),
       cmocka_unit_test(a_walk_writes_through_the_ring),
   };
-  return cmocka_run_group_tests(tests, start_ring, stop_ring);
+  const int failed = cmocka_run_group_tests(tests, start_ring, stop_ring);
+  return failed + cmocka_run_group_tests(able_tests, start_able_ring, stop_ring);
 }

@@ -149,6 +149,9 @@ static void what_needs_no_turning_is_copied_at_once(void **state) {
   assert_false(tarn__linear_is_turned(&rows, pinned_pool, device_stream));
   assert_false(tarn__linear_is_turned(&small, pinned_pool, device_stream));
   assert_false(tarn__linear_is_turned(&turned, pageable_pool, device_stream));
+  tarn_stream *able = fake_able_stream_create(); /* whose kernels turn it in one copy */
+  assert_false(tarn__linear_is_turned(&turned, pinned_pool, able));
+  tarn_stream_release(able);
   tarn_tensor_release(&tensor);
 }
 
