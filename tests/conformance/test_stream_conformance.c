@@ -1,6 +1,8 @@
 /* test_stream_conformance.c: what every stream must do. Works through host memory only. */
 #include "tests/conformance/conformance.h"
 
+#include "alloc/tarn_stream_copy.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -77,6 +79,47 @@ static void rows_keep_what_lies_between_them(void **state) {
   assert_ok(tarn_stream_copy_rows(stream, &rows));
   assert_ok(tarn_stream_synchronize(stream));
   for (int row = 0; row < 3; row++) assert_memory_equal(dst[row], "xxx..", 5);
+  tarn_stream_release(stream);
+}
+
+static void planes_keep_what_lies_between_them(void **state) {
+  tarn_stream *stream = make_stream(state);
+  char src[4][3][8], dst[4][2][5];
+  memset(src, 'x', sizeof src);
+  memset(dst, '.', sizeof dst);
+  const tarn_copy_planes planes = {.rows = {.dst = dst,
+                                            .src = src,
+                                            .dst_pitch_bytes = 5,
+                                            .src_pitch_bytes = 8,
+                                            .row_bytes = 3,
+                                            .row_count = 2,
+                                            .dst_device = CPU,
+                                            .src_device = CPU},
+                                   .dst_pitch_bytes = 10,
+                                   .src_pitch_bytes = 24,
+                                   .plane_count = 3};
+  assert_ok(tarn_stream_copy_planes(stream, &planes));
+  assert_ok(tarn_stream_synchronize(stream));
+  for (int row = 0; row < 6; row++) assert_memory_equal(dst[row / 2][row % 2], "xxx..", 5);
+  assert_memory_equal(dst[3], "..........", 10);
+  tarn_stream_release(stream);
+}
+
+static void a_batch_is_all_of_its_copies_in_the_streams_order(void **state) {
+  enum { COUNT = 700 };
+  tarn_stream *stream = make_stream(state);
+  int values[COUNT], results[COUNT], seen[COUNT];
+  tarn_copy_span there[COUNT], back[COUNT];
+  for (int i = 0; i < COUNT; i++) {
+    const int at = i * 3 % COUNT;
+    values[i] = i;
+    there[i] = (tarn_copy_span){&results[at], &values[i], sizeof *values, CPU, CPU};
+    back[i] = (tarn_copy_span){&seen[i], &results[at], sizeof *values, CPU, CPU};
+  }
+  assert_ok(tarn_stream_copy_batch(stream, there, COUNT));
+  assert_ok(tarn_stream_copy_batch(stream, back, COUNT));
+  assert_ok(tarn_stream_synchronize(stream));
+  assert_memory_equal(seen, values, sizeof seen);
   tarn_stream_release(stream);
 }
 
@@ -277,6 +320,8 @@ int main(int argc, char **argv) {
   static const conformance_test tests[] = {
       CONFORMANCE_TEST(copies_arrive_in_order),
       CONFORMANCE_TEST(rows_keep_what_lies_between_them),
+      CONFORMANCE_TEST(planes_keep_what_lies_between_them),
+      CONFORMANCE_TEST(a_batch_is_all_of_its_copies_in_the_streams_order),
       CONFORMANCE_TEST(overlapping_pitches_are_refused),
       CONFORMANCE_TEST(fills_and_empty_work),
       CONFORMANCE_TEST(host_functions_run_in_order),

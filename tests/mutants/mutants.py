@@ -19,6 +19,7 @@ import planting
 import pool_mutants
 import staging_mutants
 import storage_mutants
+import transfer_mutants
 import transpose_mutants
 import user_mutants
 import values_mutants
@@ -38,6 +39,7 @@ TABLE = [
     *storage_mutants.TABLE,
     *staging_mutants.TABLE,
     *npy_mutants.TABLE,
+    *transfer_mutants.TABLE,
     *pages_mutants.TABLE,
     *dlpack_mutants.TABLE,
     *copy_mutants.TABLE,
@@ -50,6 +52,7 @@ TABLE = [
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
 PROGRAMS = """
     test_order
+    test_stream_copy
     test_stamps
     test_block
     test_heap
@@ -101,6 +104,8 @@ PROGRAMS = """
     test_convert
     test_copy_convert
     test_copy_ring
+    test_copy_direct
+    test_transfers
     test_npy_ring
     test_copy_rows
     test_copy_walk

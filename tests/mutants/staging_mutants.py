@@ -72,8 +72,8 @@ plant(
     "pinned_source_read_too_early",
     "a strided source in pinned memory is packed before the stream has written it",
     "tensor/copy_ring.c",
-    "  if (is_to_device && src->device.type != TARN_DEVICE_CPU) status =",
-    "  if (is_to_device && src->base == NULL) status =",
+    "  if (self.is_to_device && src->device.type != TARN_DEVICE_CPU) {",
+    "  if (self.is_to_device && src->base == NULL) {",
     first="test_copy_ring",
 )
 plant(

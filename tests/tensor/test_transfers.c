@@ -1,8 +1,7 @@
 /* test_transfers.c: every kind of host memory, order of elements, way of waiting and direction.
  *
- * usage: test_transfers [path of a libcuda.so.1]; without one the machine's own, and exit status 77
- * where there is none. On the simulated driver all is done on every schedule and several seeds, and
- * a race ends the program.
+ * On the simulated driver all is done on every schedule and several seeds, and a race ends the
+ * program. Exit status 77 in a build without CUDA.
  */
 #include "tests/support/test.h"
 
@@ -16,11 +15,11 @@
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_staging.h"
 #include "cuda/sim/cusim.h"
-#include "cuda/tarn_cuda.h"
 #include "numa/tarn_node_provider.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_linear.h"
 #include "tensor/tarn_npy.h"
+#include "tests/support/open_cuda.h"
 
 /* Several slots of the ring, so that copies wait for them. */
 enum { ROWS = 48, COLUMNS = 80, ELEMENTS = ROWS * COLUMNS, SLOT_BYTES = 4096, SLOTS = 3 };
@@ -65,8 +64,8 @@ static void find(void *library, const char *name, void *function) {
   memcpy(function, &found, sizeof found);
 }
 
-static void find_sim(const char *path) {
-  void *library = dlopen(path != NULL ? path : "libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+static void find_sim(void) {
+  void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD); /* by the name inside of it */
   if (library == NULL) return;
   find(library, "cusim_host_write", &sim.host_write);
   find(library, "cusim_host_read", &sim.host_read);
@@ -546,21 +545,19 @@ static void linear_access_is_one_such_transfer(void **state) {
   on_every_schedule(all_linear_rounds);
 }
 
-int main(int argument_count, char **arguments) {
+int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_transfer_brings_its_bytes_and_protects_both_sides),
       cmocka_unit_test(a_read_only_mapping_is_no_destination),
       cmocka_unit_test(linear_access_is_one_such_transfer),
   };
-  const char *path = argument_count > 1 ? arguments[1] : NULL;
-  const tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = path};
-  setenv("CUSIM_RACES", "abort", /*overwrite=*/0);
-  tarn_status status = tarn_cuda_open(&options, &cuda);
+  const tarn_status status = test_open_cuda(&cuda);
   if (status != TARN_OK) {
     printf("%s: %s\n", tarn_status_name(status), tarn_last_error()->message);
-    return path == NULL ? 77 : 1;
+    return status == TARN_NOT_SUPPORTED ? 77 : 1;
   }
-  find_sim(path);
+  find_sim();
+  if (tarn_cuda_is_simulated(cuda) != (sim.set_policy != NULL)) return 1;
   const int file = mkstemp(npy_path);
   if (file < 0) return 1;
   close(file);
