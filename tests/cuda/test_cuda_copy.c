@@ -243,7 +243,7 @@ static void batches_and_planes_are_cut_at_the_seams(void **state) {
   void *block;
   OK(tarn_provider_alloc(provider, 2 * PINNED_GRANULE_BYTES, &block));
   self.source = (fixture_block){
-      .address = (unsigned char *)block + PINNED_GRANULE_BYTES - 970, /* a seam goes through a copy */
+      .address = (unsigned char *)block + PINNED_GRANULE_BYTES - 970, /* a seam in a copy */
       .device = PINNED_DEVICE};
   fill_pattern(self.source.address, 9);
   send_batches(&self);
