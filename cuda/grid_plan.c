@@ -258,7 +258,64 @@ static void plan_copy(const tarn__grid *grid, tarn__grid_launch *launch) {
       parts_of(launch->as.run.item_count, TARN__KERNEL_THREADS * items_of_thread);
 }
 
+/* --- turns --- */
+
+/* The dimension along which the source is dense, or nearly, where that is another one than the
+ * destination's and both are long enough for tiles; else 0. */
+static int32_t turned_dim(const tarn__grid *grid) {
+  const tarn__grid_dim *dims = grid->dims;
+  if (grid->rank < 2 || dims[0].dst != grid->dst_bytes ||
+      dims[0].size * grid->dst_bytes < SECTOR_BYTES || magnitude(dims[0].src) < SECTOR_BYTES) {
+    return 0;
+  }
+  int32_t fastest = 0;
+  for (int32_t d = 1; d < grid->rank; d++) {
+    if (dims[d].src != 0 && magnitude(dims[d].src) < magnitude(dims[fastest].src)) fastest = d;
+  }
+  return dims[fastest].size * grid->src_bytes >= SECTOR_BYTES ? fastest : 0;
+}
+
+static void plan_turn(const tarn__grid *grid, int32_t turned, tarn__grid_launch *launch) {
+  static const tarn__kernel kernels[] = {[1] = TARN__KERNEL_turn_1,
+                                         [2] = TARN__KERNEL_turn_2,
+                                         [4] = TARN__KERNEL_turn_4,
+                                         [8] = TARN__KERNEL_turn_8,
+                                         [16] = TARN__KERNEL_turn_16};
+  const tarn__grid_dim *i = &grid->dims[0], *j = &grid->dims[turned];
+  tarn__kernel_turn_args *args = &launch->as.turn;
+  *args = (tarn__kernel_turn_args){
+      .dst = grid->dst,
+      .src = grid->src,
+      .dst_stride_j = j->dst,
+      .src_stride_i = i->src,
+      .src_stride_j = j->src,
+      .size_i = (uint32_t)i->size,
+      .size_j = (uint32_t)j->size,
+      .tiles_i = parts_of((uint64_t)i->size, TARN__TILE_I(grid->src_bytes)),
+      .tiles_j = parts_of((uint64_t)j->size, TARN__TILE_J(grid->src_bytes)),
+      .dst_type = grid->dst_type,
+      .src_type = grid->src_type,
+      .element_bytes = (uint8_t)grid->src_bytes};
+  launch->kernel = kernels[grid->src_bytes];
+  launch->shape.blocks = args->tiles_i * args->tiles_j;
+  uint64_t starts = grid->dst | (uint64_t)j->dst;
+  for (int32_t d = 1; d < grid->rank; d++) {
+    const tarn__grid_dim *dim = &grid->dims[d];
+    if (d == turned) continue;
+    starts |= (uint64_t)dim->dst;
+    launch->shape.blocks *= (uint32_t)dim->size;
+    args->digits[args->digit_count++] =
+        (tarn__kernel_digit){dim->dst, dim->src, tarn__kernel_divisor_of((uint32_t)dim->size), 0};
+  }
+  args->dst_unit = (uint8_t)(starts % 16 == 0 ? 16 : starts % 4 == 0 ? 4 : grid->dst_bytes);
+}
+
 void tarn__grid_plan(const tarn__grid *grid, tarn__grid_launch *launch) {
   *launch = (tarn__grid_launch){.shape = {1, 1}};
-  plan_copy(grid, launch);
+  const int32_t turned = turned_dim(grid);
+  if (turned != 0) {
+    plan_turn(grid, turned, launch);
+  } else {
+    plan_copy(grid, launch);
+  }
 }

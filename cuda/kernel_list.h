@@ -8,6 +8,11 @@
 
 #include "cuda/kernel_args.h"
 
+#define TARN__TURN(TILED, size)                                   \
+  TILED(turn_##size, tarn__kernel_turn_args,                      \
+        tarn__turn_load(args, block, thread, shared, size, size), \
+        tarn__turn_store(args, block, thread, shared, size))
+
 #define TARN__KERNELS(FLAT, TILED)                                               \
   FLAT(copy_1, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 1))   \
   FLAT(copy_2, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 2))   \
@@ -15,7 +20,12 @@
   FLAT(copy_8, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 8))   \
   FLAT(copy_16, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 16)) \
   FLAT(fill, tarn__kernel_run_args, tarn__fill_body(args, block, thread))        \
-  FLAT(spans, tarn__kernel_span_args, tarn__span_body(args, block, row, thread))
+  FLAT(spans, tarn__kernel_span_args, tarn__span_body(args, block, row, thread)) \
+  TARN__TURN(TILED, 1)                                                           \
+  TARN__TURN(TILED, 2)                                                           \
+  TARN__TURN(TILED, 4)                                                           \
+  TARN__TURN(TILED, 8)                                                           \
+  TARN__TURN(TILED, 16)
 
 typedef enum tarn__kernel {
 #define TARN__KERNEL_FLAT(name, arguments, body) TARN__KERNEL_##name,

@@ -10,7 +10,8 @@ set(TARN_KERNEL_SOURCES
   cuda/kernel_args.h
   cuda/kernel_device.h
   cuda/kernel_list.h
-  cuda/kernel_run.h)
+  cuda/kernel_run.h
+  cuda/kernel_turn.h)
 
 set(tarn_nvcc "${TARN_NVCC}")
 if(tarn_nvcc STREQUAL "")

@@ -2,6 +2,7 @@
 #include "cuda/kernel_device.h"
 #include "cuda/kernel_list.h"
 #include "cuda/kernel_run.h"
+#include "cuda/kernel_turn.h"
 
 /* 256 threads, eight blocks to a processor of 2048: at most 32 registers for the copies, which
  * `ptxas` keeps to without spilling; see tests/cuda/test_kernels_build.py. */

@@ -3,6 +3,7 @@
 
 #include "cuda/kernel_list.h"
 #include "cuda/kernel_run.h"
+#include "cuda/kernel_turn.h"
 
 /* --- running --- */
 
@@ -90,6 +91,36 @@ static size_t touch_fill(const void *given, uint32_t rows, sim_region *regions, 
   (void)rows, (void)most;
   return touch_run(args, args->element_bytes, 0, regions);
 }
+
+static void set_turn_dst(const tarn__kernel_turn_args *args, size_t element_bytes,
+                         sim_region *region) {
+  *region = (sim_region){
+      .start = args->dst, .run_bytes = args->size_i * element_bytes, .is_written = true};
+  add_dim(region, args->size_j, args->dst_stride_j);
+  add_digits(region, args->digits, args->digit_count, /*is_dst=*/true);
+}
+
+static void set_turn_src(const tarn__kernel_turn_args *args, size_t element_bytes,
+                         sim_region *region) {
+  *region = (sim_region){.start = args->src, .run_bytes = element_bytes};
+  add_dim(region, args->size_j, args->src_stride_j);
+  add_dim(region, args->size_i, args->src_stride_i);
+  add_digits(region, args->digits, args->digit_count, /*is_dst=*/false);
+}
+
+#define TOUCH_TURN(size)                                                                \
+  static size_t touch_turn_##size(const void *args, uint32_t rows, sim_region *regions, \
+                                  size_t most) {                                        \
+    (void)rows, (void)most;                                                             \
+    set_turn_dst(args, size, &regions[0]);                                              \
+    set_turn_src(args, size, &regions[1]);                                              \
+    return 2;                                                                           \
+  }
+TOUCH_TURN(1)
+TOUCH_TURN(2)
+TOUCH_TURN(4)
+TOUCH_TURN(8)
+TOUCH_TURN(16)
 
 static size_t touch_spans(const void *given, uint32_t rows, sim_region *regions, size_t most) {
   const tarn__kernel_span_args *args = given;
