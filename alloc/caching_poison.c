@@ -43,6 +43,7 @@ static void look_at_magazines(tarn__caching *self) {
   tarn__magazines_close(self);
   for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
     if (each->recent.lane != NULL) tarn__caching_poison_if_idle(self, each->recent.block);
+    if (each->aside.lane != NULL) tarn__caching_poison_if_idle(self, each->aside.block);
     for (const tarn__lane *kept = each->lanes; kept != NULL; kept = kept->next) {
       look_at_lane(self, kept);
     }

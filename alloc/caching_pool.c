@@ -78,6 +78,7 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
     return NULL;
   }
   lent->tag = tarn__tag_current;
+  tarn__magazine_note_lent(self, lent);
   tarn__caching_trace(self, 'a', lent->address, lent->requested_bytes, asked->stream);
   self->stats.alloc_count++;
   tarn__caching_note_change(self);
@@ -187,6 +188,7 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
   (void)is_added;
   tarn__caching_trace(self, 'f', block->address, block->requested_bytes, stream);
   tarn__caching_watch_free(self, block);
+  tarn__magazine_give_large(self);
   const bool is_kept = magazine != NULL && tarn__magazine_keep(magazine, block, slot);
   if (!is_kept) {
     tarn__heap_take_back(&self->heap, block);

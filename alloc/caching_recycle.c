@@ -46,7 +46,9 @@ static unsigned doubling_count(const tarn__caching *self) {
 }
 
 static size_t mark_bytes(const tarn__caching *self, const tarn__request *asked) {
-  const size_t live_bytes = self->heap.allocated_bytes + asked->size_bytes;
+  /* What threads have set aside is nobody's need: with room for them it would be grown for. */
+  const size_t live_bytes =
+      self->heap.allocated_bytes - tarn__magazines_aside_bytes(self) + asked->size_bytes;
   const size_t peak_bytes =
       live_bytes > self->stats.allocated_bytes_peak ? live_bytes : self->stats.allocated_bytes_peak;
   const size_t slack_bytes = (peak_bytes / MARK_SLACK) << doubling_count(self);

@@ -13,13 +13,19 @@ enum { KEPT_SHARE = 4, KEPT_SHARE_STREAM = 256 };
 static const size_t KEPT_BYTES_LEAST = (size_t)1 << 20;
 
 /* Where memory can be moved in large granules it is packed by them: not even the block freed last
- * is kept where it lies, unless it is small. */
+ * is kept where it lies, unless it is small, or would be lent again at once. */
 static const size_t LARGE_GRANULE_BYTES = (size_t)1 << 20;
 
 static size_t most_block_bytes(const tarn__caching *self) {
   const bool is_packing = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0 &&
                           self->machine->granularity_bytes >= LARGE_GRANULE_BYTES;
   return is_packing ? TARN__KEPT_BYTES_OF_STREAM : SIZE_MAX;
+}
+
+void tarn__magazine_note_lent(tarn__caching *self, const tarn__block *block) {
+  if (block->size_bytes <= most_block_bytes(self)) return;
+  tarn__magazine *mine = tarn__magazine_of_caller(self);
+  if (mine != NULL) mine->lent_large = block;
 }
 
 /* A block that is in no bin any more. Answers what it is part of then. */
@@ -47,7 +53,17 @@ static bool drain_lane(tarn__magazine *magazine, tarn__lane *kept, size_t keep_b
   return true;
 }
 
+/* What the thread's next call with the lock is to find in the heap. */
+static tarn__block *give_aside(tarn__magazine *magazine) {
+  magazine->lent_large = NULL;
+  if (magazine->aside.lane == NULL) return NULL;
+  magazine->aside.lane = NULL;
+  tarn__store_size(&magazine->aside_bytes, 0);
+  return give_back(magazine, magazine->aside.block);
+}
+
 static void drain(tarn__magazine *magazine, size_t keep_bytes, const tarn__gathering *what) {
+  give_aside(magazine);
   tarn__magazine_settle(magazine);
   bool may_go_on = true;
   for (tarn__lane *kept = magazine->lanes; kept != NULL && may_go_on; kept = kept->next) {
@@ -61,6 +77,7 @@ void tarn__magazine_drain(tarn__magazine *magazine) {
 }
 
 static void give_large(tarn__magazine *magazine) {
+  give_aside(magazine);
   if (!tarn__magazine_has_large(magazine)) return;
   magazine->recent.lane = NULL;
   give_back(magazine, magazine->recent.block);
@@ -112,7 +129,7 @@ bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t 
     drain(magazine, kept->kept_bytes_max / 2, &(tarn__gathering){0});
   }
   magazine->locked_count++;
-  tarn__magazine_push(magazine, kept, block, block->address,
+  tarn__magazine_push(magazine, &magazine->recent, kept, block, block->address,
                       tarn__load_size(&block->requested_bytes),
                       tarn__load_size(&magazine->kept_bytes) + block->size_bytes);
   return true;
@@ -142,6 +159,14 @@ void tarn__magazines_open(tarn__caching *self) {
     /* Release: pairs with the acquire of the thread that enters. */
     atomic_fetch_sub_explicit(&each->closed, 1, memory_order_release);
   }
+}
+
+size_t tarn__magazines_aside_bytes(const tarn__caching *self) {
+  size_t sum_bytes = 0;
+  for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
+    sum_bytes += tarn__load_size(&each->aside_bytes);
+  }
+  return sum_bytes;
 }
 
 tarn__kept tarn__magazines_sum(const tarn__caching *self) {
@@ -266,7 +291,7 @@ static uint64_t lane_block_count(const tarn__lane *kept) {
  * did not come with the lock. */
 void tarn__magazine_count(const tarn__magazine *magazine, uint64_t *alloc_count,
                           uint64_t *free_count) {
-  uint64_t kept_count = magazine->recent.lane != NULL;
+  uint64_t kept_count = (magazine->recent.lane != NULL) + (magazine->aside.lane != NULL);
   if (tarn__load_size(&magazine->kept_bytes) != 0) {
     kept_count += lane_block_count(&magazine->host);
     for (const tarn__lane *kept = magazine->lanes; kept != NULL; kept = kept->next) {
@@ -290,6 +315,7 @@ size_t tarn__magazines_pending_bytes(const tarn__caching *self) {
   size_t pending = 0;
   for (tarn__magazine *each = self->magazines; each != NULL; each = each->next) {
     if (each->recent.lane != NULL) pending += block_pending_bytes(each->recent.block);
+    if (each->aside.lane != NULL) pending += block_pending_bytes(each->aside.block);
     pending += lane_pending_bytes(&each->host);
     for (const tarn__lane *kept = each->lanes; kept != NULL; kept = kept->next) {
       pending += lane_pending_bytes(kept);

@@ -7,6 +7,11 @@
  *     thread --- table[pool] --- magazine --- lane[host]      bins of blocks by size
  *                                        \--- lane[stream]    bins of blocks by size
  *
+ * Where memory is packed, a large block of a stream's goes into no bin. The one that the thread was
+ * lent last is set aside when it is freed, and lent again to a request of its size: since then the
+ * thread has asked the heap for nothing, so that it would answer the same, and where blocks lie is
+ * as if none were kept. With the thread's next call that takes the lock it goes back.
+ *
  * To the heap a kept block is LIVE: it stays lent out, to a thread instead of a caller. It carries
  * the stamp of its free all the time, so that it can go back to the heap at any moment.
  *
@@ -52,6 +57,12 @@ bool tarn__magazine_keep(tarn__magazine *magazine, tarn__block *block, uint32_t 
 /* Gives back a large block of a stream's that the calling thread has freed last: it is to be looked
  * at together with its neighbours by an allocation that it does not fit. */
 void tarn__magazine_give_large(tarn__caching *self);
+
+/* The calling thread was lent the block just now. */
+void tarn__magazine_note_lent(tarn__caching *self, const tarn__block *block);
+
+/* Of what threads keep: the large blocks in a pool that packs its memory. */
+size_t tarn__magazines_aside_bytes(const tarn__caching *self);
 
 /* All that the calling thread keeps. */
 size_t tarn__magazine_kept_bytes(const tarn__caching *self);

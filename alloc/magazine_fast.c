@@ -47,7 +47,10 @@ static bool lend_from_bins(tarn__magazine *magazine, size_t requested_bytes,
 
 bool tarn__magazine_alloc_on(tarn__magazine *magazine, size_t size_bytes, const tarn_stream *stream,
                              void **address) {
-  const bool is_lent = may_use(magazine) && lend_from_bins(magazine, size_bytes, stream, address);
+  const bool is_lent =
+      may_use(magazine) &&
+      (tarn__magazine_lend_aside(magazine, size_bytes, tarn__stream_face(stream), address) ||
+       lend_from_bins(magazine, size_bytes, stream, address));
   leave(magazine, is_lent);
   return is_lent;
 }
@@ -61,14 +64,21 @@ static void learn_leaf(tarn__magazine *magazine, const void *address) {
   if (leaf != NULL) *known = (tarn__known_leaf){key, leaf};
 }
 
-bool tarn__magazine_free_on(tarn__magazine *magazine, void *address, const tarn_stream *stream) {
-  bool is_kept = false;
-  if (may_use(magazine) && !tarn__magazine_has_large(magazine)) {
-    tarn__magazine_settle(magazine);
-    learn_leaf(magazine, address);
-    is_kept = tarn__magazine_keep_freed(magazine, tarn__magazine_find(magazine, address), address,
-                                        tarn__stream_face(stream));
+/* The thread is inside, and the magazine open. */
+static bool keep(tarn__magazine *magazine, void *address, const struct tarn__timeline_face *face) {
+  learn_leaf(magazine, address);
+  tarn__block *block = tarn__magazine_find(magazine, address);
+  if (face != NULL && block == magazine->lent_large) {
+    return tarn__magazine_keep_aside(magazine, block, address, face);
   }
+  if (tarn__magazine_has_large(magazine)) return false;
+  tarn__magazine_settle(magazine);
+  return tarn__magazine_keep_freed(magazine, block, address, face,
+                                   tarn__load_size(&magazine->aside_bytes));
+}
+
+bool tarn__magazine_free_on(tarn__magazine *magazine, void *address, const tarn_stream *stream) {
+  const bool is_kept = may_use(magazine) && keep(magazine, address, tarn__stream_face(stream));
   leave(magazine, is_kept);
   return is_kept;
 }

@@ -72,13 +72,13 @@ static inline tarn__lane *tarn__magazine_lane(tarn__magazine *magazine,
   return found != NULL ? found : &tarn__no_lane;
 }
 
-/* A block that was lent for requested_bytes becomes the one freed last; there is no other. */
-static inline void tarn__magazine_push(tarn__magazine *magazine, tarn__lane *kept,
-                                       tarn__block *block, char *address, size_t requested_bytes,
-                                       size_t kept_bytes) {
-  magazine->recent.lane = kept;
-  magazine->recent.block = block;
-  magazine->recent.address = address;
+/* A block that was lent for requested_bytes goes to a place of its own, which is empty. */
+static inline void tarn__magazine_push(tarn__magazine *magazine, tarn__recent *place,
+                                       tarn__lane *kept, tarn__block *block, char *address,
+                                       size_t requested_bytes, size_t kept_bytes) {
+  place->lane = kept;
+  place->block = block;
+  place->address = address;
   tarn__store_size(&block->requested_bytes, 0);
   tarn__store_size(&magazine->kept_bytes, kept_bytes);
   tarn__store_size(&magazine->requested_bytes,
@@ -144,17 +144,17 @@ static inline bool tarn__block_has_one_user(const tarn__block *block, uint32_t s
 }
 
 /* Keeps what was found at the address, where it may be kept without asking anybody. No block is the
- * one freed last. */
+ * one freed last. What is set aside, if told, is not in the way of others. */
 static inline bool tarn__magazine_keep_freed(tarn__magazine *magazine, tarn__block *block,
-                                             void *address,
-                                             const struct tarn__timeline_face *face) {
+                                             void *address, const struct tarn__timeline_face *face,
+                                             size_t aside_bytes) {
   if (!tarn__is_common(block != NULL)) return false;
   const size_t requested_bytes = tarn__load_size(&block->requested_bytes);
   if (!tarn__is_common(requested_bytes != 0)) return false; /* it is kept already */
   tarn__lane *kept = tarn__magazine_lane(magazine, face);
   /* This one comes on top, however large it is. */
   const size_t kept_bytes = tarn__load_size(&magazine->kept_bytes);
-  if (!tarn__is_common(kept_bytes <= kept->kept_bytes_max)) return false;
+  if (!tarn__is_common(kept_bytes - aside_bytes <= kept->kept_bytes_max)) return false;
   const tarn__stamp stamp =
       face == NULL ? (tarn__stamp){TARN__HOST_SLOT, 0} : tarn__face_stamp(face);
   if (!tarn__is_common(tarn__block_has_one_user(block, stamp.slot))) return false;
@@ -164,8 +164,44 @@ static inline bool tarn__magazine_keep_freed(tarn__magazine *magazine, tarn__blo
     block->stamps.count = 1;
   }
   tarn__caching_watch_free(magazine->pool, block);
-  tarn__magazine_push(magazine, kept, block, address, requested_bytes,
+  tarn__magazine_push(magazine, &magazine->recent, kept, block, address, requested_bytes,
                       kept_bytes + block->size_bytes);
+  return true;
+}
+
+/* Keeps the large block that was lent last, freed on a stream; NULL: there is none. */
+static inline bool tarn__magazine_keep_aside(tarn__magazine *magazine, tarn__block *block,
+                                             void *address,
+                                             const struct tarn__timeline_face *face) {
+  if (!tarn__is_common(block != NULL)) return false;
+  const size_t requested_bytes = tarn__load_size(&block->requested_bytes);
+  if (!tarn__is_common(requested_bytes != 0)) return false; /* it is kept already */
+  tarn__lane *kept = tarn__magazine_lane(magazine, face);
+  if (!tarn__is_common(kept != &tarn__no_lane)) return false;
+  const tarn__stamp stamp = tarn__face_stamp(face);
+  if (!tarn__is_common(tarn__block_has_one_user(block, stamp.slot))) return false;
+  block->stamps.few[0] = stamp;
+  block->stamps.count = 1;
+  tarn__caching_watch_free(magazine->pool, block);
+  tarn__magazine_push(magazine, &magazine->aside, kept, block, address, requested_bytes,
+                      tarn__load_size(&magazine->kept_bytes) + block->size_bytes);
+  tarn__store_size(&magazine->aside_bytes, block->size_bytes);
+  return true;
+}
+
+/* The heap was asked for nothing by this thread since it lent the block, so it would lend it again
+ * where as much is asked for: no other block comes to lie elsewhere for it. */
+static inline bool tarn__magazine_lend_aside(tarn__magazine *magazine, size_t requested_bytes,
+                                             const struct tarn__timeline_face *face,
+                                             void **address) {
+  tarn__recent *aside = &magazine->aside;
+  if (aside->lane == NULL || aside->lane != tarn__magazine_lane(magazine, face)) return false;
+  tarn__block *block = aside->block;
+  if (block->size_bytes - requested_bytes >= TARN__HEAP_GRANULE_BYTES) return false;
+  *address = aside->address;
+  aside->lane = NULL;
+  tarn__store_size(&magazine->aside_bytes, 0);
+  tarn__magazine_lend(magazine, block, requested_bytes);
   return true;
 }
 
@@ -178,7 +214,13 @@ static inline bool tarn__magazine_alloc_recent(tarn__magazine *magazine, size_t 
   const uint64_t turn = tarn__magazine_enter(magazine);
   if (!tarn__is_common(tarn__magazine_is_open(magazine))) return false;
   tarn__recent *recent = &magazine->recent;
-  if (!tarn__is_common(recent->lane == tarn__magazine_lane(magazine, face))) return false;
+  if (!tarn__is_common(recent->lane == tarn__magazine_lane(magazine, face))) {
+    if (face == NULL || !tarn__magazine_lend_aside(magazine, size_bytes, face, address)) {
+      return false;
+    }
+    tarn__magazine_leave(magazine, turn + TARN__TURN_SERVED);
+    return true;
+  }
   tarn__block *block = recent->block;
   if (!tarn__is_common(tarn__block_fits(block, size_bytes))) return false;
   *address = recent->address;
@@ -194,7 +236,11 @@ static inline bool tarn__magazine_free_known(tarn__magazine *magazine, void *add
   if (!tarn__is_common(tarn__magazine_is_open(magazine))) return false;
   if (!tarn__is_common(magazine->recent.lane == NULL)) return false;
   tarn__block *block = tarn__magazine_find(magazine, address);
-  if (!tarn__is_common(tarn__magazine_keep_freed(magazine, block, address, face))) return false;
+  const bool is_kept =
+      face != NULL && block == magazine->lent_large
+          ? tarn__magazine_keep_aside(magazine, block, address, face)
+          : tarn__magazine_keep_freed(magazine, block, address, face, /*aside_bytes=*/0);
+  if (!tarn__is_common(is_kept)) return false;
   tarn__magazine_leave(magazine, turn + TARN__TURN_SERVED);
   return true;
 }

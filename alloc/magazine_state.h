@@ -30,7 +30,7 @@ typedef struct tarn__known_leaf {
   const tarn__page_leaf *leaf;
 } tarn__known_leaf;
 
-/* The block freed last. */
+/* A block that is kept in no bin. */
 typedef struct tarn__recent {
   tarn__lane *lane; /* that it belongs to; NULL: there is none */
   tarn__block *block;
@@ -50,7 +50,12 @@ struct tarn__magazine {
   size_t kept_bytes_low;          /* since the peaks were looked at */
   _Atomic size_t requested_bytes; /* modulo 2^64: of blocks taken out less of blocks kept */
   size_t requested_bytes_high;    /* since the peaks were looked at */
-  tarn__recent recent;
+  tarn__recent recent;            /* the block freed last */
+  tarn__recent aside;             /* lent_large, where that is freed */
+  _Atomic size_t aside_bytes;
+  /* In a pool that packs its memory: the large block that the thread's last call with the lock was
+   * lent. Only to be compared with: others may have taken it back since. */
+  const tarn__block *lent_large;
   tarn__lane host;
   tarn__known_leaf leaves[TARN__KNOWN_LEAVES]; /* leaves of the page map that were used lately */
   tarn__lane *lane_of[TARN_STREAMS_MAX];       /* by timeline; NULL: none yet */

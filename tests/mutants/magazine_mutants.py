@@ -154,8 +154,8 @@ plant(
     "large_block_freed_last_not_looked_at",
     "an allocation is placed as if the large block that was freed last were in use",
     "alloc/caching_pool.c",
-    "  tarn__magazine_give_large(self);\n",
-    "",
+    "  tarn__magazine_give_large(self);\n  void *found",
+    "  void *found",
     first="test_magazine",
 )
 plant(
@@ -165,6 +165,49 @@ plant(
     "  return is_packing ? TARN__KEPT_BYTES_OF_STREAM : SIZE_MAX;\n",
     "  return is_packing ? SIZE_MAX : SIZE_MAX;\n",
     first="test_magazine",
+)
+plant(
+    "any_large_block_set_aside",
+    "what lies in the way of its neighbours is kept where it lies",
+    "alloc/magazine.c",
+    "  magazine->lent_large = NULL;\n  if (magazine->aside",
+    "  if (magazine->aside",
+    first="test_magazine_aside",
+)
+plant(
+    "block_set_aside_for_any_size",
+    "a block that is set aside serves what the heap would have cut elsewhere",
+    "alloc/magazine_fast.h",
+    "  if (block->size_bytes - requested_bytes >= TARN__HEAP_GRANULE_BYTES) return false;\n",
+    "  if (block->size_bytes < requested_bytes) return false;\n",
+    first="test_magazine_aside",
+)
+plant(
+    "block_set_aside_not_taken_back",
+    "a block that is set aside is an island in what its neighbours leave",
+    "alloc/caching_pool.c",
+    "  tarn__magazine_give_large(self);\n  const bool is_kept",
+    "  const bool is_kept",
+    first="test_magazine_aside",
+)
+plant(
+    "blocks_set_aside_count_as_needed",
+    "the pool grows where another thread has set aside as much",
+    "alloc/caching_recycle.c",
+    "self->heap.allocated_bytes - tarn__magazines_aside_bytes(self) + asked->size_bytes;",
+    "self->heap.allocated_bytes + asked->size_bytes;",
+    first="test_magazine_aside",
+)
+plant(
+    "block_set_aside_freed_twice",
+    "a block that a thread has set aside can be freed once more",
+    "alloc/magazine_fast.h",
+    "  if (!tarn__is_common(requested_bytes != 0)) return false; /* it is kept already */\n"
+    "  tarn__lane *kept = tarn__magazine_lane(magazine, face);\n"
+    "  if (!tarn__is_common(kept != &tarn__no_lane)) return false;\n",
+    "  tarn__lane *kept = tarn__magazine_lane(magazine, face);\n"
+    "  if (!tarn__is_common(kept != &tarn__no_lane)) return false;\n",
+    first="test_magazine_aside",
 )
 plant(
     "kept_share_ignored",
