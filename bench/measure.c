@@ -41,13 +41,16 @@ static tarn_status time_body(const measure_subject *subject, uint64_t iterations
   return status;
 }
 
-/* Warms the subject up and finds how often it fits into a sample. */
+/* Warms the subject up and finds how often it fits into a sample. What the very first run takes,
+ * fresh memory for one, is no measure of those that follow. */
 static tarn_status calibrate(const measure_subject *subject, uint64_t sample_ns_min,
                              uint64_t *iterations) {
   *iterations = 1;
+  uint64_t ns = 0;
+  tarn_status status = time_body(subject, *iterations, &ns);
+  if (status != TARN_OK) return status;
   for (;;) {
-    uint64_t ns = 0;
-    const tarn_status status = time_body(subject, *iterations, &ns);
+    status = time_body(subject, *iterations, &ns);
     if (status != TARN_OK) return status;
     if (ns >= sample_ns_min || *iterations >= iterations_max) return TARN_OK;
     const uint64_t wanted = *iterations * sample_ns_min / ns + 1;

@@ -63,6 +63,32 @@ static void rivals_give_their_samples_in_turn(void **state) {
   assert_true(stats[0].median <= stats[0].p95);
 }
 
+typedef struct slow_start {
+  int call_count;
+  uint64_t last_iterations;
+} slow_start;
+
+static tarn_status start_slowly(void *context, uint64_t iterations) {
+  slow_start *self = context;
+  const uint64_t start_ns = measure_now_ns();
+  while (self->call_count == 0 && measure_now_ns() - start_ns < 5 * 1000 * 1000) {
+  }
+  self->call_count++;
+  self->last_iterations = iterations;
+  for (uint64_t i = 0; i < iterations; i++) measure_keep(self);
+  return TARN_OK;
+}
+
+static void a_slow_first_run_does_not_make_samples_short(void **state) {
+  (void)state;
+  slow_start self = {0};
+  const measure_subject subject = {"a", start_slowly, &self};
+  const measure_options options = {.samples = 1, .sample_ns_min = 1000 * 1000};
+  measure_stats stats;
+  assert_int_equal(measure_interleaved(&subject, 1, &options, &stats), TARN_OK);
+  assert_true(self.last_iterations > 1);
+}
+
 static tarn_status refuse(void *context, uint64_t iterations) {
   (void)context;
   (void)iterations;
@@ -90,6 +116,7 @@ int main(void) {
       cmocka_unit_test(median_of_odd_and_even_counts),
       cmocka_unit_test(at_most_one_sample_in_twenty_is_above_p95),
       cmocka_unit_test(rivals_give_their_samples_in_turn),
+      cmocka_unit_test(a_slow_first_run_does_not_make_samples_short),
       cmocka_unit_test(failure_of_a_body_ends_the_measurement),
       cmocka_unit_test(too_many_samples_are_refused),
   };
