@@ -295,6 +295,7 @@ tarn_status bench_alloc(bench_run *bench) {
   if (status == TARN_OK) status = bench_churn(bench, &use);
   if (status == TARN_OK) status = bench_storages(bench, &use);
   if (status == TARN_OK) status = bench_alloc_many(bench);
+  if (status == TARN_OK) status = bench_device_alloc(bench);
   if (status == TARN_OK) status = bench_numa(bench);
   if (status == TARN_OK) status = bench_pin(bench);
   if (status == TARN_OK) status = bench_touch(bench);

@@ -19,6 +19,8 @@ struct driver_baseline {
   int (*context_release)(int device);
   int (*context_set)(void *context);
   int (*copy)(uint64_t dst, uint64_t src, size_t size_bytes, void *stream);
+  int (*alloc)(uint64_t *address, size_t size_bytes, void *stream);
+  int (*free)(uint64_t address, void *stream);
   int (*synchronize)(void *stream);
 };
 
@@ -41,11 +43,12 @@ static tarn_status load_entries(driver_baseline *driver, const char *name) {
       load(find, "cuDevicePrimaryCtxRetain", &driver->context_retain) &&
       load(find, "cuDevicePrimaryCtxRelease", &driver->context_release) &&
       load(find, "cuCtxSetCurrent", &driver->context_set) &&
-      load(find, "cuMemcpyAsync", &driver->copy) &&
+      load(find, "cuMemcpyAsync", &driver->copy) && load(find, "cuMemAllocAsync", &driver->alloc) &&
+      load(find, "cuMemFreeAsync", &driver->free) &&
       load(find, "cuStreamSynchronize", &driver->synchronize)) {
     return TARN_OK;
   }
-  return tarn_fail(TARN_UNAVAILABLE, "%s lacks one of the copy calls of CUDA 12.0", name);
+  return tarn_fail(TARN_UNAVAILABLE, "%s lacks one of the calls of CUDA 12.0", name);
 }
 
 static tarn_status fail_call(const char *name, int code) {
@@ -99,6 +102,20 @@ tarn_status driver_baseline_copy(const driver_baseline *driver, void *dst, const
   const int code =
       driver->copy((uint64_t)(uintptr_t)dst, (uint64_t)(uintptr_t)src, size_bytes, native_stream);
   return code == 0 ? TARN_OK : fail_call("cuMemcpyAsync", code);
+}
+
+tarn_status driver_baseline_alloc(const driver_baseline *driver, size_t size_bytes,
+                                  void *native_stream, void **address) {
+  uint64_t device_address = 0;
+  const int code = driver->alloc(&device_address, size_bytes, native_stream);
+  *address = (void *)(uintptr_t)device_address;
+  return code == 0 ? TARN_OK : fail_call("cuMemAllocAsync", code);
+}
+
+tarn_status driver_baseline_free(const driver_baseline *driver, void *address,
+                                 void *native_stream) {
+  const int code = driver->free((uint64_t)(uintptr_t)address, native_stream);
+  return code == 0 ? TARN_OK : fail_call("cuMemFreeAsync", code);
 }
 
 tarn_status driver_baseline_synchronize(const driver_baseline *driver, void *native_stream) {

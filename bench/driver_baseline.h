@@ -1,4 +1,4 @@
-/* driver_baseline.h: the CUDA driver's own copy calls, to measure tarn's streams against. */
+/* driver_baseline.h: the CUDA driver's own calls, to measure tarn's streams and pools against. */
 #ifndef BENCH_DRIVER_BASELINE_H
 #define BENCH_DRIVER_BASELINE_H
 
@@ -16,6 +16,11 @@ void driver_baseline_close(driver_baseline *driver);
 /* cuMemcpyAsync: the driver finds out itself where the two addresses lie. */
 TARN_NODISCARD tarn_status driver_baseline_copy(const driver_baseline *driver, void *dst,
                                                 const void *src, size_t size_bytes,
+                                                void *native_stream);
+/* cuMemAllocAsync and cuMemFreeAsync: the driver's pool, in the order of the stream. */
+TARN_NODISCARD tarn_status driver_baseline_alloc(const driver_baseline *driver, size_t size_bytes,
+                                                 void *native_stream, void **address);
+TARN_NODISCARD tarn_status driver_baseline_free(const driver_baseline *driver, void *address,
                                                 void *native_stream);
 TARN_NODISCARD tarn_status driver_baseline_synchronize(const driver_baseline *driver,
                                                        void *native_stream);

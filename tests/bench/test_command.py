@@ -439,6 +439,13 @@ class CommandTest(unittest.TestCase):
             self.assertTrue(written["machine"]["simulated"])
             self.assertIn("simulated", text.split("\n")[0])
 
+    def test_pairs_of_a_gpus_memory_stand_beside_the_drivers(self):
+        if run("replay", self.write("small.csv", SMALL), "--on", "sim").returncode != 0:
+            self.skipTest("no simulated driver in this build")
+        for place in ("sim", "sim:virtual"):
+            written, _ = self.check_bench("alloc", "--on", place, "--filter", "cuda.alloc.pair.1KiB")
+            self.assertEqual(written["results"][0]["baseline"]["name"], "cuMemAllocAsync")
+
     def test_order_counts_driver_calls_beside_an_event_per_free(self):
         report = self.folder / "order.json"
         done = run("bench", "order", "--filter", "8streams.32MiB.0.15", "--json", report)
