@@ -88,6 +88,7 @@ typedef struct tarn__request {
   size_t search_bytes;    /* with room to align */
   size_t alignment_bytes; /* power of two */
   bool is_ahead;          /* for later: nothing but fresh memory will do */
+  size_t movable_bytes; /* where there is no room to grow: idle memory that may be moved instead */
 } tarn__request;
 
 /* Peaks, and the heap's validator in a debug build: after every change. */
@@ -130,22 +131,36 @@ tarn_status tarn__caching_explain(tarn__caching *self, const tarn__request *aske
 
 /* caching_grow.c: lends fresh memory of the provider's, or says why not. Leaves the lock. */
 void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status);
+/* The same where there is no room for more: idle memory is moved to where the request has its
+ * addresses. NULL, and *status as it was, where nothing can be moved. */
+void *tarn__caching_grow_by_moving(tarn__caching *self, const tarn__request *asked,
+                                   tarn_status *status);
 /* What has to come from the provider for the request; false where that cannot be rounded. */
 bool tarn__caching_fresh_bytes(const tarn__caching *self, const tarn__request *asked,
                                size_t *size_bytes);
 /* Obtains memory that stays free, until at least bytes are reserved. Leaves the lock. */
 tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes);
 
+/* caching_move.c: gives a GROWING hole memory: what the chain of idle blocks has is moved there and
+ * taken off it, the rest is fresh and charged. It is CLAIMED then. Leaves the lock. What could be
+ * moved, for a provider that can; and the end of a chain, whose blocks become free again. */
+tarn_status tarn__caching_commit_hole(tarn__caching *self, const tarn__request *asked,
+                                      tarn__block *hole, tarn__block **idle);
+size_t tarn__caching_movable_bytes(const tarn__caching *self);
+void tarn__caching_put_back_idle(tarn__caching *self, tarn__block *chain);
+
 /* caching_recycle.c: whether growing by commit_bytes lifts what is reserved beyond the mark, and
- * idle memory may go back instead; asks streams how far they have come, for a moment, and joins
- * what is free; gives idle memory back, as much as commit_bytes may take its place. The last two
- * leave the lock. */
+ * idle memory may take the place of fresh; asks streams how far they have come, for a moment, and
+ * joins what is free; answers a chain of idle blocks to be moved, of no more than commit_bytes, and
+ * gives back what is idle beyond that, as much as commit_bytes may pay for; all of it where the
+ * provider does not reserve. The last two leave the lock. */
 bool tarn__caching_is_below_mark(const tarn__caching *self, const tarn__request *asked,
                                  size_t commit_bytes);
 bool tarn__caching_wants_to_recycle(const tarn__caching *self, const tarn__request *asked,
                                     size_t commit_bytes);
 void tarn__caching_settle(tarn__caching *self);
-void tarn__caching_recycle(tarn__caching *self, const tarn__request *asked, size_t commit_bytes);
+tarn__block *tarn__caching_recycle(tarn__caching *self, const tarn__request *asked,
+                                   size_t commit_bytes);
 
 /* caching_decay.c: after every change; and the pool's operation, which leaves the lock. */
 void tarn__caching_note_spare(tarn__caching *self, size_t allocated_bytes);
@@ -158,6 +173,13 @@ void tarn__caching_delist(tarn__caching *self);
 bool tarn__caching_is_of_process(const tarn_pool *pool);
 /* TARN_UNAVAILABLE, and words for it, where the pool is left behind; else TARN_OK. */
 tarn_status tarn__caching_check_process(const tarn__caching *self);
+
+/* caching_trim.c: what of a free block can go back to a provider that reserves; claims idle memory,
+ * whole granules and at most so many bytes, as CLAIMED blocks that are going, chained by `low`; a
+ * block whose memory is gone becomes a hole. */
+tarn_provider_span tarn__caching_givable(const tarn__caching *self, const tarn__block *block);
+tarn__block *tarn__caching_claim_idle(tarn__caching *self, size_t at_most_bytes);
+void tarn__caching_note_hole(tarn__caching *self, tarn__block *block);
 
 /* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left, the second
  * one no more than the floor allows; asks how far the last users of every free block have come;

@@ -82,7 +82,9 @@ static tarn__block *grow_segment(tarn__caching *self, const tarn__request *asked
     tarn__block *block = settle(self, asked);
     *status = TARN_OK;
     if (block != NULL) return block;
-    tarn__caching_recycle(self, asked, exact_bytes);
+    tarn__block *chain = tarn__caching_recycle(self, asked, exact_bytes);
+    TARN_ASSERT(chain == NULL); /* segments do not move */
+    (void)chain;
   }
   size_t size_bytes = choose_segment(self, exact_bytes);
   void *memory = NULL;
@@ -201,6 +203,11 @@ static growth plan_from(const tarn__caching *self, const tarn__request *asked, c
   }
 }
 
+/* Of what is to be committed. */
+static size_t fresh_bytes(const tarn__request *asked, size_t commit_bytes) {
+  return commit_bytes > asked->movable_bytes ? commit_bytes - asked->movable_bytes : 0;
+}
+
 /* At the gap's low end; at its high end where that takes less. */
 static bool plan_in(const tarn__caching *self, const tarn__request *asked, const gap *place,
                     growth *plan) {
@@ -213,7 +220,7 @@ static bool plan_in(const tarn__caching *self, const tarn__request *asked, const
   *plan = plan_from(self, asked, place, low);
   const growth other = plan_from(self, asked, place, high);
   if (other.commit_bytes < plan->commit_bytes) *plan = other;
-  return tarn__budget_has_room(self->budget, plan->commit_bytes);
+  return tarn__budget_has_room(self->budget, fresh_bytes(asked, plan->commit_bytes));
 }
 
 /* Small granules come up to the end of a huge page, where that stays below the mark: memory that
@@ -349,59 +356,43 @@ static tarn_status find_growth(tarn__caching *self, const tarn__request *asked, 
       !tarn_size_round_up(asked->search_bytes, self->machine->granularity_bytes, &range_bytes)) {
     return tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", asked->requested_bytes);
   }
-  tarn_status status = tarn__budget_check(self->budget, least_bytes);
+  tarn_status status = tarn__budget_check(self->budget, fresh_bytes(asked, least_bytes));
   if (status == TARN_OK) status = reserve_range(self, range_bytes);
   if (status != TARN_OK || plan_growth(self, asked, plan)) return status;
   /* Other threads were faster. */
   return tarn_fail(TARN_OUT_OF_MEMORY, "a fresh range of addresses is used up already");
 }
 
-/* Gives a claimed hole memory, which is paid for. */
-static tarn_status commit_hole(tarn__caching *self, const tarn__request *asked,
-                               tarn__block *block) {
-  self->stats.provider_calls++;
-  tarn__caching_leave(self);
-  const tarn_status status =
-      tarn_provider_commit(self->provider, block->address, block->size_bytes);
-  tarn__caching_return(self);
-  if (status != TARN_OK) return status;
-  tarn__caching_trace(self, 's', block->address, block->size_bytes, asked->stream);
-  block->state = TARN__BLOCK_CLAIMED;
-  tarn__caching_watch_free(self, block);
-  self->heap.reserved_bytes += block->size_bytes;
-  self->obtaining_bytes -= block->size_bytes;
-  return TARN_OK;
-}
-
-/* Charges the claimed plan and gives its holes memory. What one of them got stays, as free memory,
- * where another one gets none. */
+/* Gives the holes of the claimed plan memory, idle one first. What one of them got stays, as free
+ * memory, where another one gets none. */
 static tarn_status commit_growth(tarn__caching *self, const tarn__request *asked,
-                                 const growth *plan) {
-  tarn_status status = tarn_budget_charge(self->budget, plan->commit_bytes);
-  if (status != TARN_OK) return status;
-  self->obtaining_bytes += plan->commit_bytes;
-  size_t left_bytes = plan->commit_bytes;
+                                 const growth *plan, tarn__block **idle) {
+  tarn_status status = TARN_OK;
   tarn__block *block = plan->first;
   for (bool is_last = false; status == TARN_OK && !is_last; block = block->right) {
     is_last = block == plan->last;
     if (block->state != TARN__BLOCK_GROWING) continue;
-    status = commit_hole(self, asked, block);
-    if (status == TARN_OK) left_bytes -= block->size_bytes;
+    status = tarn__caching_commit_hole(self, asked, block, idle);
   }
-  TARN_ASSERT(status != TARN_OK || left_bytes == 0);
-  if (status != TARN_OK) cancel_charge(self, left_bytes);
   return status;
 }
 
-/* Tier 2 over a provider that reserves: a free block that turned up on the way, or fresh memory.
- * What is recycled goes back before the commit, so that no more is held at once. */
+/* Idle memory for the claimed plan, so that no more is held than was. */
+static tarn__block *claim_idle(tarn__caching *self, const tarn__request *asked, const growth *plan,
+                               bool may_recycle) {
+  if (asked->movable_bytes != 0) return tarn__caching_claim_idle(self, plan->commit_bytes);
+  return may_recycle ? tarn__caching_recycle(self, asked, plan->commit_bytes) : NULL;
+}
+
+/* Tier 2 over a provider that reserves: a free block that turned up on the way, or memory where the
+ * request fits. */
 static tarn__block *grow_in_place(tarn__caching *self, const tarn__request *asked,
                                   tarn_status *status) {
   growth plan = {.first = NULL};
   *status = find_growth(self, asked, &plan);
   if (*status != TARN_OK) return NULL;
-  const bool may_recycle =
-      !asked->is_ahead && tarn__caching_wants_to_recycle(self, asked, plan.commit_bytes);
+  const bool may_recycle = !asked->is_ahead && asked->movable_bytes == 0 &&
+                           tarn__caching_wants_to_recycle(self, asked, plan.commit_bytes);
   if (may_recycle) {
     tarn__block *block = settle(self, asked);
     if (block != NULL) return block;
@@ -412,8 +403,9 @@ static tarn__block *grow_in_place(tarn__caching *self, const tarn__request *aske
     *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
     return NULL;
   }
-  if (may_recycle) tarn__caching_recycle(self, asked, plan.commit_bytes);
-  *status = commit_growth(self, asked, &plan);
+  tarn__block *idle = claim_idle(self, asked, &plan, may_recycle);
+  *status = commit_growth(self, asked, &plan, &idle);
+  tarn__caching_put_back_idle(self, idle);
   if (*status != TARN_OK) {
     abandon_growth(self, &plan);
     return NULL;
@@ -432,6 +424,13 @@ static tarn__block *obtain(tarn__caching *self, const tarn__request *asked, tarn
 void *tarn__caching_grow(tarn__caching *self, const tarn__request *asked, tarn_status *status) {
   tarn__block *block = obtain(self, asked, status);
   return block != NULL ? tarn__caching_lend(self, block, asked) : NULL;
+}
+
+void *tarn__caching_grow_by_moving(tarn__caching *self, const tarn__request *asked,
+                                   tarn_status *status) {
+  tarn__request moving = *asked;
+  moving.movable_bytes = tarn__caching_movable_bytes(self);
+  return moving.movable_bytes != 0 ? tarn__caching_grow(self, &moving, status) : NULL;
 }
 
 tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes) {

@@ -108,18 +108,29 @@ void tarn__caching_settle(tarn__caching *self) {
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
 }
 
-void tarn__caching_recycle(tarn__caching *self, const tarn__request *asked, size_t commit_bytes) {
+tarn__block *tarn__caching_recycle(tarn__caching *self, const tarn__request *asked,
+                                   size_t commit_bytes) {
   const size_t mark = mark_bytes(self, asked);
   const size_t reserved_bytes = self->heap.reserved_bytes;
   size_t keep_bytes = mark > commit_bytes ? mark - commit_bytes : 0;
-  if (reserved_bytes <= keep_bytes) return;
+  if (reserved_bytes <= keep_bytes) return NULL;
   if ((reserved_bytes - keep_bytes) / RECYCLED_PER_ASKED_MAX > commit_bytes) {
     keep_bytes = reserved_bytes - commit_bytes * RECYCLED_PER_ASKED_MAX;
   }
   if (keep_bytes < self->ahead_bytes) keep_bytes = self->ahead_bytes;
+  if (reserved_bytes <= keep_bytes) return NULL;
+  tarn__block *chain = NULL;
+  if ((self->machine->flags & TARN_PROVIDER_RESERVES) != 0) {
+    const size_t spare_bytes = reserved_bytes - keep_bytes;
+    chain = tarn__caching_claim_idle(self, spare_bytes < commit_bytes ? spare_bytes : commit_bytes);
+    for (const tarn__block *block = chain; block != NULL; block = block->low) {
+      keep_bytes += block->size_bytes; /* will have moved */
+    }
+  }
   size_t released_bytes = 0;
   /* What the provider does not take back stays free, and the pool grows all the same. */
   const tarn_status status = tarn__caching_release_idle(self, keep_bytes, &released_bytes);
   (void)status;
-  if (released_bytes != 0) self->recycle_count++;
+  if (released_bytes != 0 || chain != NULL) self->recycle_count++;
+  return chain;
 }

@@ -171,6 +171,7 @@ static void *lend_reclaimed(tarn__caching *self, const tarn__request *asked, tar
   tarn__caching_wait_for_enough(self, missing_bytes);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   void *address = lend_anywhere(self, asked);
+  if (address == NULL) address = tarn__caching_grow_by_moving(self, asked, status);
   if (address != NULL) return address;
   const size_t reserved_bytes = self->heap.reserved_bytes;
   const size_t keep_bytes = reserved_bytes > missing_bytes ? reserved_bytes - missing_bytes : 0;

@@ -7,6 +7,7 @@ typedef struct giving {
   size_t left_bytes;
   size_t keep_bytes;
   size_t floor_bytes;
+  bool is_at_most; /* rather more are left than fewer */
 } giving;
 
 /* Bytes of an idle unit that go: whole granules, and no more than are to go. */
@@ -19,18 +20,41 @@ static size_t giveable_bytes(const tarn__caching *self, const giving *plan, size
   return bytes < allowed_bytes ? bytes : allowed_bytes;
 }
 
+tarn_provider_span tarn__caching_givable(const tarn__caching *self, const tarn__block *block) {
+  const uintptr_t granule = self->machine->granularity_bytes;
+  uintptr_t first = ((uintptr_t)block->address + granule - 1) & ~(granule - 1);
+  uintptr_t end = ((uintptr_t)block->address + block->size_bytes) & ~(granule - 1);
+  if (end < first) end = first;
+  tarn__heap_trim_pieces(&self->heap, block->segment, &first, &end);
+  return (tarn_provider_span){.address = block->address + (first - (uintptr_t)block->address),
+                              .size_bytes = end - first};
+}
+
+/* Where what goes begins, so that it is no less than `bytes` or, at most, so many: a piece goes
+ * whole or not. */
+static uintptr_t first_to_go(const tarn__caching *self, const giving *plan,
+                             const tarn__block *block, const tarn_provider_span *span,
+                             size_t bytes) {
+  uintptr_t end = (uintptr_t)span->address + span->size_bytes;
+  const uintptr_t wanted = end - bytes;
+  uintptr_t first = wanted;
+  tarn__heap_trim_pieces(&self->heap, block->segment, &first, &end);
+  if (first == wanted || plan->is_at_most) return first;
+  const uintptr_t lower = wanted & ~(self->heap.piece_bytes - 1);
+  return end - lower <= plan->left_bytes - plan->floor_bytes ? lower : first;
+}
+
 /* Claims whole granules inside a free block that no stream uses any more, the last ones. NULL where
  * there are none, or no records to cut them out. */
 static tarn__block *claim_idle_granules(tarn__caching *self, tarn__block *block,
                                         const giving *plan) {
-  const uintptr_t granule = self->machine->granularity_bytes;
   const uintptr_t start = (uintptr_t)block->address;
-  const uintptr_t end = (start + block->size_bytes) & ~(granule - 1);
-  uintptr_t first = (start + granule - 1) & ~(granule - 1);
-  if (end <= first) return NULL;
-  const size_t bytes = giveable_bytes(self, plan, end - first);
+  const tarn_provider_span span = tarn__caching_givable(self, block);
+  const uintptr_t end = (uintptr_t)span.address + span.size_bytes;
+  const size_t bytes = giveable_bytes(self, plan, span.size_bytes);
   if (bytes == 0) return NULL;
-  first = end - bytes;
+  const uintptr_t first = first_to_go(self, plan, block, &span, bytes);
+  if (first == end) return NULL;
   tarn__heap_claim(block);
   if (first > start) {
     tarn__block *inner = tarn__block_split(block, first - start);
@@ -82,6 +106,23 @@ static tarn__block *claim_idle(tarn__caching *self, giving plan) {
   return chain;
 }
 
+tarn__block *tarn__caching_claim_idle(tarn__caching *self, size_t at_most_bytes) {
+  const size_t reserved_bytes = self->heap.reserved_bytes;
+  const giving plan = {
+      .left_bytes = reserved_bytes,
+      .keep_bytes = reserved_bytes > at_most_bytes ? reserved_bytes - at_most_bytes : 0,
+      .is_at_most = true};
+  return claim_idle(self, plan);
+}
+
+void tarn__caching_note_hole(tarn__caching *self, tarn__block *block) {
+  const uintptr_t start = (uintptr_t)block->address;
+  tarn__heap_note_pieces(&self->heap, block->segment, start, start + block->size_bytes,
+                         /*is_committed=*/false);
+  self->heap.reserved_bytes -= block->size_bytes;
+  tarn__heap_put_hole(&self->heap, block);
+}
+
 static tarn_status release_chain(tarn__caching *self, tarn__block *chain, size_t *released_bytes) {
   const bool reserves = (self->machine->flags & TARN_PROVIDER_RESERVES) != 0;
   tarn_status result = TARN_OK;
@@ -105,8 +146,7 @@ static tarn_status release_chain(tarn__caching *self, tarn__block *chain, size_t
       tarn__caching_trace(self, 'r', block->address, block->size_bytes, /*stream=*/NULL);
     }
     if (reserves && status == TARN_OK) {
-      self->heap.reserved_bytes -= block->size_bytes;
-      tarn__heap_put_hole(&self->heap, block);
+      tarn__caching_note_hole(self, block);
     } else if (reserves) {
       tarn__caching_watch_free(self, block);
       tarn__heap_put_free(&self->heap, block);
@@ -212,11 +252,9 @@ static bool may_become_idle(const tarn__block *block) {
 
 static unit unit_at(const tarn__caching *self, tarn__block *block) {
   if ((self->machine->flags & TARN_PROVIDER_RESERVES) != 0) {
-    const uintptr_t granule = self->machine->granularity_bytes;
-    const uintptr_t first = ((uintptr_t)block->address + granule - 1) & ~(granule - 1);
-    const uintptr_t end = ((uintptr_t)block->address + block->size_bytes) & ~(granule - 1);
-    const bool is_free = may_become_idle(block) && end > first;
-    return (unit){.first = block, .idle_bytes = is_free ? end - first : 0};
+    const size_t idle_bytes =
+        may_become_idle(block) ? tarn__caching_givable(self, block).size_bytes : 0;
+    return (unit){.first = block, .idle_bytes = idle_bytes};
   }
   for (const tarn__block *each = block; each != NULL; each = each->right) {
     if (!may_become_idle(each)) return (unit){.first = block, .is_segment = true};

@@ -108,14 +108,18 @@ tarn__block *tarn__heap_put_hole(tarn__heap *heap, tarn__block *block) {
 
 tarn__block *tarn__heap_add_segment(tarn__heap *heap, void *address, size_t size_bytes,
                                     tarn__block_state state) {
-  tarn__segment *segment = calloc(1, sizeof *segment);
+  /* It may touch one piece more than it has room for. */
+  const size_t words = heap->piece_bytes != 0 ? (size_bytes / heap->piece_bytes + 1) / 64 + 1 : 0;
+  tarn__segment *segment = calloc(1, sizeof *segment + words * sizeof segment->pieces[0]);
   tarn__block *block = tarn__block_create();
   if (segment == NULL || block == NULL) {
     free(segment);
     if (block != NULL) tarn__block_destroy(block);
     return NULL;
   }
-  *segment = (tarn__segment){.first = block, .address = address, .size_bytes = size_bytes};
+  segment->first = block;
+  segment->address = address;
+  segment->size_bytes = size_bytes;
   segment->next = heap->segments;
   if (segment->next != NULL) segment->next->previous = segment;
   heap->segments = segment;
@@ -125,6 +129,41 @@ tarn__block *tarn__heap_add_segment(tarn__heap *heap, void *address, size_t size
   if (state == TARN__BLOCK_HOLE) return tarn__heap_put_hole(heap, block);
   heap->reserved_bytes += size_bytes;
   return tarn__heap_put_free(heap, block);
+}
+
+static size_t piece_of(const tarn__heap *heap, const tarn__segment *segment, uintptr_t address) {
+  return address / heap->piece_bytes - (uintptr_t)segment->address / heap->piece_bytes;
+}
+
+void tarn__heap_note_pieces(const tarn__heap *heap, tarn__segment *segment, uintptr_t start,
+                            uintptr_t end, bool is_committed) {
+  const size_t step = heap->piece_bytes;
+  if (step == 0) return;
+  for (uintptr_t at = (start + step - 1) & ~(step - 1); at < end && end - at >= step; at += step) {
+    const size_t piece = piece_of(heap, segment, at);
+    const uint64_t bit = UINT64_C(1) << piece % 64;
+    if (is_committed) {
+      segment->pieces[piece / 64] |= bit;
+    } else {
+      segment->pieces[piece / 64] &= ~bit;
+    }
+  }
+}
+
+/* The addresses on both sides of it may belong to one piece. */
+static bool cuts_piece(const tarn__heap *heap, const tarn__segment *segment, uintptr_t boundary) {
+  if ((boundary & (heap->piece_bytes - 1)) == 0) return false;
+  const size_t piece = piece_of(heap, segment, boundary);
+  return (segment->pieces[piece / 64] >> piece % 64 & 1) != 0;
+}
+
+void tarn__heap_trim_pieces(const tarn__heap *heap, const tarn__segment *segment, uintptr_t *start,
+                            uintptr_t *end) {
+  const size_t step = heap->piece_bytes;
+  if (step == 0 || *end <= *start) return;
+  if (cuts_piece(heap, segment, *start)) *start = (*start + step - 1) & ~(step - 1);
+  if (cuts_piece(heap, segment, *end)) *end &= ~(step - 1);
+  if (*end < *start) *end = *start;
 }
 
 void tarn__heap_remove_segment(tarn__heap *heap, tarn__segment *segment) {

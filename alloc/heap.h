@@ -38,6 +38,7 @@ struct tarn__segment {
   tarn__block *first;
   char *address;
   size_t size_bytes;
+  uint64_t pieces[]; /* a bit for each multiple of the heap's piece_bytes: may be one piece */
 };
 
 typedef struct tarn__heap {
@@ -53,12 +54,21 @@ typedef struct tarn__heap {
   size_t requested_bytes;
   size_t allocated_bytes;
   size_t reserved_bytes; /* in live, free and claimed blocks; holes are not reserved */
+  size_t piece_bytes;    /* of the provider: tarn_provider_attributes; 0: none */
 } tarn__heap;
 
 /* Adds [address, address + size_bytes) as one FREE or HOLE block; NULL where there is no memory for
  * the records. The block stands in its tree. */
 tarn__block *tarn__heap_add_segment(tarn__heap *heap, void *address, size_t size_bytes,
                                     tarn__block_state state);
+/* What the provider committed at once, or has taken back: which pieces come of it, or have been. */
+void tarn__heap_note_pieces(const tarn__heap *heap, tarn__segment *segment, uintptr_t start,
+                            uintptr_t end, bool is_committed);
+/* Of [*start, *end) that lies in the segment, on granules, what can go back without the rest of a
+ * piece: nothing where *start is *end then. */
+void tarn__heap_trim_pieces(const tarn__heap *heap, const tarn__segment *segment, uintptr_t *start,
+                            uintptr_t *end);
+
 /* Forgets a segment and all its blocks, none of which is live. */
 void tarn__heap_remove_segment(tarn__heap *heap, tarn__segment *segment);
 

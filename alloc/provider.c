@@ -44,7 +44,7 @@ static tarn_status check_ops(const tarn_provider_ops *ops) {
 static tarn_status check_attributes(const tarn_provider_ops *ops,
                                     const tarn_provider_attributes *attributes) {
   const uint32_t known = TARN_PROVIDER_ZEROED | TARN_PROVIDER_RESERVES | TARN_PROVIDER_ORDERED |
-                         TARN_PROVIDER_OF_PROCESS;
+                         TARN_PROVIDER_OF_PROCESS | TARN_PROVIDER_MOVES;
   if (!tarn_is_power_of_two(attributes->granularity_bytes) ||
       !tarn_is_power_of_two(attributes->alignment_bytes)) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
@@ -64,6 +64,19 @@ static tarn_status check_attributes(const tarn_provider_ops *ops,
     return tarn_fail(
         TARN_INVALID_ARGUMENT,
         "provider %s: TARN_PROVIDER_ORDERED and the function alloc_ordered go together", ops->name);
+  }
+  const bool moves = (attributes->flags & TARN_PROVIDER_MOVES) != 0;
+  if (moves != (ops->move != NULL) || (moves && ops->reserve == NULL)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "provider %s: TARN_PROVIDER_MOVES, the function move and reserve go together",
+                     ops->name);
+  }
+  const size_t piece_bytes = attributes->piece_bytes;
+  if (piece_bytes != 0 &&
+      (!tarn_is_power_of_two(piece_bytes) || piece_bytes <= attributes->granularity_bytes)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "provider %s: pieces of %zu bytes are no power of two above granules of %zu",
+                     ops->name, piece_bytes, attributes->granularity_bytes);
   }
   return TARN_OK;
 }
@@ -207,6 +220,53 @@ tarn_status tarn_provider_decommit(tarn_provider *provider, void *address, size_
   if (status == TARN_OK) status = check_range(provider, address, size_bytes);
   if (status != TARN_OK) return status;
   return provider->ops.decommit(provider->context, address, size_bytes);
+}
+
+/* What a move is to a provider that has none. */
+static tarn_status swap_spans(tarn_provider *provider, const tarn_provider_span *spans,
+                              size_t span_count, void *address, size_t size_bytes,
+                              size_t *taken_count) {
+  for (; *taken_count < span_count; ++*taken_count) {
+    const tarn_provider_span *span = &spans[*taken_count];
+    const tarn_status status =
+        provider->ops.decommit(provider->context, span->address, span->size_bytes);
+    if (status != TARN_OK) return status;
+  }
+  return provider->ops.commit(provider->context, address, size_bytes);
+}
+
+tarn_status tarn_provider_move(tarn_provider *provider, const tarn_provider_span *spans,
+                               size_t span_count, void *address, size_t size_bytes,
+                               size_t *taken_count) {
+  if (taken_count == NULL || (spans == NULL && span_count != 0)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a move needs its spans, and where to count them");
+  }
+  *taken_count = 0;
+  tarn_status status = check_reserves(provider);
+  if (status == TARN_OK) status = check_range(provider, address, size_bytes);
+  for (size_t i = 0; status == TARN_OK && i < span_count; i++) {
+    status = check_range(provider, spans[i].address, spans[i].size_bytes);
+  }
+  if (status != TARN_OK) return status;
+  if (provider->ops.move == NULL) {
+    return swap_spans(provider, spans, span_count, address, size_bytes, taken_count);
+  }
+  return provider->ops.move(provider->context, spans, span_count, address, size_bytes, taken_count);
+}
+
+tarn_status tarn_provider_prepare(tarn_provider *provider, size_t size_bytes,
+                                  size_t *prepared_bytes) {
+  size_t prepared = 0;
+  if (prepared_bytes == NULL) prepared_bytes = &prepared;
+  *prepared_bytes = 0;
+  if (provider == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "provider is NULL");
+  if (provider->ops.prepare == NULL) {
+    if (size_bytes == 0) return TARN_OK;
+    return tarn_fail(TARN_NOT_SUPPORTED, "provider %s makes no memory ahead", provider->name);
+  }
+  return provider->ops.prepare(provider->context,
+                               size_bytes & ~(provider->attributes.granularity_bytes - 1),
+                               prepared_bytes);
 }
 
 tarn_status tarn_provider_free(tarn_provider *provider, void *address, size_t size_bytes) {

@@ -53,7 +53,7 @@ typedef struct tarn_pool_stats {
   size_t reserved_bytes_peak;
   uint64_t alloc_count;    /* blocks lent out since the pool was made */
   uint64_t free_count;     /* blocks taken back; alloc_count - free_count are live */
-  uint64_t provider_calls; /* alloc, reserve, commit, decommit and free calls to the provider */
+  uint64_t provider_calls; /* alloc, reserve, commit, decommit, move and free, to the provider */
   uint64_t fence_count;    /* fences recorded to reuse a block across streams */
   uint64_t wait_count;     /* waits enqueued on a stream, or made by the host, for such a fence */
   uint64_t out_of_memory_count;

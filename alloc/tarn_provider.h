@@ -11,6 +11,10 @@
  *     reserve --> address space --- commit [a, a+n) -----> usable there  --- release (whole range)
  *                               <-- decommit [a, a+n) ---
  *
+ * Some of these can also *move* memory: what lies idle in one place of their ranges comes to lie in
+ * another, without going back to the machine in between, where somebody else might take it. And
+ * some can *prepare* memory ahead, so that a commit only has to put it in place.
+ *
  * A provider whose memory comes from something that itself reuses in the order of streams (another
  * pool) is *ordered*: its blocks may still be in use by earlier work, which the stream they were
  * asked for on is behind, and nobody else. A pool stamps such a block with that stream, whole, so
@@ -34,6 +38,7 @@ enum {
   /* A child of fork has no copy of the memory, but the parent's own, or none for certain: pools
    * lend none of it there. So it is with all memory that is not TARN_DEVICE_CPU, said or not. */
   TARN_PROVIDER_OF_PROCESS = 1u << 3,
+  TARN_PROVIDER_MOVES = 1u << 4, /* move hands memory on without giving it back */
 };
 
 typedef struct tarn_provider_attributes {
@@ -43,14 +48,24 @@ typedef struct tarn_provider_attributes {
   size_t alignment_bytes;   /* power of two; every block is aligned to at least this */
   uint32_t flags;           /* TARN_PROVIDER_* */
   int32_t node;             /* operating system's NUMA node of host memory; -1 where none is said */
+  /* Power of two, more than the granularity; 0: all memory comes granule by granule. Else what one
+   * commit covers of whole multiples of piece_bytes may be memory in one piece each, which is
+   * decommitted and moved whole or not at all. */
+  size_t piece_bytes;
 } tarn_provider_attributes;
+
+/* A part of a range that has memory. */
+typedef struct tarn_provider_span {
+  void *address;
+  size_t size_bytes;
+} tarn_provider_span;
 
 /* What an implementation fills in. `context` is handed to every call. Functions may be called from
  * any thread, several at once; tarn holds no lock while it calls them.
  *
  * Required: name, attributes, alloc, release. reserve, commit and decommit come all three or not
- * at all, and go with TARN_PROVIDER_RESERVES; alloc_ordered and TARN_PROVIDER_ORDERED go together.
- * destroy may be NULL. */
+ * at all, and go with TARN_PROVIDER_RESERVES, which move needs as well; alloc_ordered and
+ * TARN_PROVIDER_ORDERED go together. destroy may be NULL. */
 typedef struct tarn_provider_ops {
   size_t struct_size;
   const char *name; /* "pages", "cuda:0"; copied */
@@ -74,6 +89,11 @@ typedef struct tarn_provider_ops {
                                void **address);
   /* Tells where other processes find the block at `address`, or NULL: they cannot. */
   tarn_status (*share)(void *context, const void *address, int *descriptor, int64_t *offset_bytes);
+  /* See tarn_provider_move; goes with TARN_PROVIDER_MOVES. *taken_count is 0 already. */
+  tarn_status (*move)(void *context, const tarn_provider_span *spans, size_t span_count,
+                      void *address, size_t size_bytes, size_t *taken_count);
+  /* See tarn_provider_prepare; NULL where nothing can be made ahead. *prepared_bytes is 0. */
+  tarn_status (*prepare)(void *context, size_t size_bytes, size_t *prepared_bytes);
 } tarn_provider_ops;
 
 /* Makes a provider of an implementation: checks that `ops` is whole, asks its attributes, and
@@ -106,6 +126,27 @@ TARN_API TARN_NODISCARD tarn_status tarn_provider_commit(tarn_provider *provider
                                                          size_t size_bytes);
 TARN_API TARN_NODISCARD tarn_status tarn_provider_decommit(tarn_provider *provider, void *address,
                                                            size_t size_bytes);
+/* Commits [address, address + size_bytes) with the memory behind `spans`, which nothing uses any
+ * more; what they lack is fresh, what they hold beyond goes back. The spans lie on granules, cut no
+ * piece, and are disjoint. The first *taken_count of them are decommitted when it returns: all of
+ * them where it succeeds; where it fails, nothing of [address, address + size_bytes) is committed,
+ * and what was taken went back to the machine. A provider without TARN_PROVIDER_MOVES decommits and
+ * commits. What the bytes are then, is open, TARN_PROVIDER_ZEROED or not. */
+TARN_API TARN_NODISCARD tarn_status tarn_provider_move(tarn_provider *provider,
+                                                       const tarn_provider_span *spans,
+                                                       size_t span_count, void *address,
+                                                       size_t size_bytes, size_t *taken_count);
+
+/* From now on memory for so many bytes, rounded down to granules, waits for commits to come, which
+ * use it up; more than that goes back. Slow, for a thread that has the time. The memory is the
+ * process's, though no pool reserves it and no limit counts it: *prepared_bytes, which may be NULL,
+ * is how much there is, less than asked for where it fails. A commit that finds the machine's
+ * memory at its end takes it too, or gives it back. 0 bytes can always be had; TARN_NOT_SUPPORTED
+ * for more where the provider cannot. */
+TARN_API TARN_NODISCARD tarn_status tarn_provider_prepare(tarn_provider *provider,
+                                                          size_t size_bytes,
+                                                          size_t *prepared_bytes);
+
 /* Gives a block or range back. A failure means that the machine refused it: the memory is then
  * lost to the process, and the last error says why. */
 TARN_API TARN_NODISCARD tarn_status tarn_provider_free(tarn_provider *provider, void *address,

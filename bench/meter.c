@@ -107,6 +107,33 @@ static tarn_status decommit_part(void *context, void *address, size_t size_bytes
   return TARN_OK;
 }
 
+static tarn_status move_parts(void *context, const tarn_provider_span *spans, size_t span_count,
+                              void *address, size_t size_bytes, size_t *taken_count) {
+  meter_state *meter = context;
+  count_call(meter);
+  const tarn_status status =
+      tarn_provider_move(meter->inner, spans, span_count, address, size_bytes, taken_count);
+  pthread_mutex_lock(&meter->lock);
+  for (size_t i = 0; i < *taken_count; i++) {
+    meter_range *range = find_range(meter, spans[i].address);
+    if (range != NULL) range->committed_bytes -= spans[i].size_bytes;
+    meter->reading.held_bytes -= spans[i].size_bytes;
+    meter->reading.moved_bytes += spans[i].size_bytes;
+  }
+  if (status == TARN_OK) {
+    meter_range *range = find_range(meter, address);
+    if (range != NULL) range->committed_bytes += size_bytes;
+    add_held(meter, size_bytes);
+  }
+  pthread_mutex_unlock(&meter->lock);
+  return status;
+}
+
+static tarn_status prepare_more(void *context, size_t size_bytes, size_t *prepared_bytes) {
+  meter_state *meter = context;
+  return tarn_provider_prepare(meter->inner, size_bytes, prepared_bytes);
+}
+
 static tarn_status release_memory(void *context, void *address, size_t size_bytes) {
   meter_state *meter = context;
   count_call(meter);
@@ -151,7 +178,9 @@ tarn_status meter_create(tarn_provider *provider, tarn_provider **metered, meter
     ops.reserve = reserve_range;
     ops.commit = commit_part;
     ops.decommit = decommit_part;
+    ops.prepare = prepare_more;
   }
+  if (tarn_provider_attributes_of(provider)->flags & TARN_PROVIDER_MOVES) ops.move = move_parts;
   const tarn_status status = tarn_provider_create(&ops, made, metered);
   if (status != TARN_OK) {
     drop_inner(made);

@@ -10,7 +10,8 @@ typedef struct meter_reading {
   size_t held_bytes; /* handed out and not given back: blocks, and committed parts of ranges */
   size_t held_bytes_peak;
   size_t ranges_left; /* reserved address ranges not given back */
-  uint64_t calls;     /* alloc, reserve, commit, decommit and release */
+  uint64_t calls;     /* alloc, reserve, commit, decommit, move and release */
+  uint64_t moved_bytes;
 } meter_reading;
 
 /* *metered forwards to `provider` and is the caller's to release; the meter outlives it, and is

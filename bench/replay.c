@@ -119,6 +119,7 @@ static tarn_status end_pass(const replay_state *replay, replay_pass *pass,
   if (stats.provider_calls > outcome->provider_calls) {
     outcome->provider_calls = stats.provider_calls;
   }
+  if (reading.moved_bytes > outcome->moved_bytes) outcome->moved_bytes = reading.moved_bytes;
   if (stats.fence_count > outcome->fence_count) outcome->fence_count = stats.fence_count;
   return TARN_OK;
 }

@@ -23,6 +23,7 @@ typedef struct replay_outcome {
   /* The largest of all passes. */
   size_t peak_reserved_bytes;
   uint64_t provider_calls;
+  uint64_t moved_bytes;
   uint64_t fence_count;
   verify_totals verified; /* zero without verify */
 } replay_outcome;

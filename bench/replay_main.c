@@ -113,6 +113,9 @@ static tarn_status add_figures(report_table *report, const trace_input *input,
   if (status == TARN_OK) {
     status = add_figure(report, input, "provider_calls", "calls", (double)outcome->provider_calls);
   }
+  if (status == TARN_OK) {
+    status = add_figure(report, input, "remapped_bytes", "bytes", (double)outcome->moved_bytes);
+  }
   if (status == TARN_OK) status = add_skipped(report, input);
   if (status != TARN_OK || !verify) return status;
   status = add_figure(report, input, "moved_bytes", "bytes", (double)outcome->verified.moved_bytes);
@@ -144,6 +147,10 @@ static void print_outcome(const trace_input *input, const where_place *where,
   }
   printf("; %" PRIu64 " provider calls, %" PRIu64 " fences\n", outcome->provider_calls,
          outcome->fence_count);
+  if (outcome->moved_bytes > 0) {
+    printf("  %.1f MiB of idle memory moved to where it was needed\n",
+           (double)outcome->moved_bytes / mib);
+  }
   if (trace->before_count > 0) {
     printf("  skipped %zu free%s and %zu use%s of %zu block%s that were there before the trace\n",
            trace->skipped_free_count, plural(trace->skipped_free_count), trace->skipped_use_count,

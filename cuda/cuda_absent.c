@@ -88,6 +88,24 @@ tarn_status tarn_cuda_driver_pool_create(tarn_cuda *cuda, int32_t device,
   return refuse();
 }
 
+tarn_status tarn_cuda_virtual_stats_of(const tarn_provider *provider,
+                                       tarn_cuda_virtual_stats *stats) {
+  (void)provider;
+  if (stats != NULL && stats->struct_size == sizeof *stats) {
+    *stats = (tarn_cuda_virtual_stats){.struct_size = sizeof *stats};
+  }
+  return refuse();
+}
+
+tarn_status tarn_cuda_memory_choose(tarn_cuda *cuda, int32_t device,
+                                    tarn_cuda_memory_choice *choice) {
+  (void)cuda, (void)device;
+  if (choice != NULL && choice->struct_size == sizeof *choice) {
+    *choice = (tarn_cuda_memory_choice){.struct_size = sizeof *choice};
+  }
+  return refuse();
+}
+
 tarn_status tarn_cuda_memory_provider_create(tarn_cuda *cuda, int32_t device,
                                              tarn_cuda_memory *memory, tarn_provider **provider) {
   (void)cuda, (void)device;

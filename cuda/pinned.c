@@ -82,6 +82,7 @@ static tarn_status host_attributes(void *context, tarn_provider_attributes *attr
   const bool reserves = self->granules.granularity_bytes != 0;
   *attributes = *tarn_provider_attributes_of(self->host);
   attributes->device = tarn_device_make(TARN_DEVICE_CUDA_HOST, 0);
+  attributes->flags &= ~(uint32_t)TARN_PROVIDER_MOVES; /* what is locked is one place's pages */
   if (!reserves) attributes->flags &= ~(uint32_t)TARN_PROVIDER_RESERVES;
   return TARN_OK;
 }

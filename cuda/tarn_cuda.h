@@ -21,12 +21,11 @@
 #include "alloc/tarn_provider.h"
 #include "alloc/tarn_storage.h"
 #include "alloc/tarn_stream.h"
+#include "cuda/tarn_cuda_virtual.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-typedef struct tarn_cuda tarn_cuda;
 
 typedef struct tarn_cuda_options {
   size_t struct_size;
@@ -88,33 +87,6 @@ TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_native(const tarn_stream *s
  * what no stream uses. Out of memory does not stick: the next call may succeed. */
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_device_provider_create(tarn_cuda *cuda,
                                                                      int32_t device,
-                                                                     tarn_provider **provider);
-
-typedef struct tarn_cuda_virtual_options {
-  size_t struct_size;
-  size_t granularity_bytes; /* committed at a time; a power of two; 0: the least the device has */
-} tarn_cuda_virtual_options;
-
-/* The same memory by virtual memory management: it reserves, so that a caching pool grows in place
- * and gives single granules (2 MiB on every GPU so far) back. A larger granularity makes fewer
- * driver calls, of which committing takes three per granule, and fragments more. Decommitting a
- * granule waits for no work that uses it. TARN_NOT_SUPPORTED where the driver or the device has no
- * virtual memory: the message says which. `options` may be NULL. */
-TARN_API TARN_NODISCARD tarn_status tarn_cuda_virtual_provider_create(
-    tarn_cuda *cuda, int32_t device, const tarn_cuda_virtual_options *options,
-    tarn_provider **provider);
-
-typedef enum tarn_cuda_memory {
-  TARN_CUDA_MEMORY_NONE = 0,
-  TARN_CUDA_MEMORY_VIRTUAL = 1, /* tarn_cuda_virtual_provider_create */
-  TARN_CUDA_MEMORY_BLOCKS = 2,  /* tarn_cuda_device_provider_create */
-} tarn_cuda_memory;
-
-/* The better of the two providers that the device has, with default options. `memory`, which may be
- * NULL, says which it is; TARN_CUDA_MEMORY_NONE on failure. */
-TARN_API TARN_NODISCARD tarn_status tarn_cuda_memory_provider_create(tarn_cuda *cuda,
-                                                                     int32_t device,
-                                                                     tarn_cuda_memory *memory,
                                                                      tarn_provider **provider);
 
 enum {

@@ -140,6 +140,150 @@ static void incomplete_operations_are_refused_by_name(void **state) {
   assert_int_equal(destroyed_count, 0); /* the context stays the caller's on failure */
 }
 
+static char spots[9 * 4096];
+static char done[64]; /* what a provider below was asked to do, in order */
+static int fail_at;   /* the call that fails, from 1 on */
+
+static tarn_status note(char what, const void *address) {
+  const size_t length = strlen(done);
+  done[length] = what;
+  done[length + 1] = (char)('0' + ((const char *)address - spots) / 4096);
+  return (int)length / 2 + 1 == fail_at ? tarn_fail(TARN_SYSTEM_ERROR, "asked to") : TARN_OK;
+}
+
+static tarn_status noted_commit(void *context, void *address, size_t size_bytes) {
+  (void)context, (void)size_bytes;
+  return note('c', address);
+}
+
+static tarn_status noted_decommit(void *context, void *address, size_t size_bytes) {
+  (void)context, (void)size_bytes;
+  return note('d', address);
+}
+
+static tarn_status noted_move(void *context, const tarn_provider_span *spans, size_t span_count,
+                              void *address, size_t size_bytes, size_t *taken_count) {
+  (void)context, (void)spans, (void)size_bytes;
+  *taken_count = span_count;
+  return note('m', address);
+}
+
+static tarn_status noted_prepare(void *context, size_t size_bytes, size_t *prepared_bytes) {
+  (void)context;
+  *prepared_bytes = size_bytes;
+  return TARN_OK;
+}
+
+static tarn_status moving_attributes(void *context, tarn_provider_attributes *attributes) {
+  const tarn_status status = plain_attributes(context, attributes);
+  attributes->flags = TARN_PROVIDER_RESERVES | TARN_PROVIDER_MOVES;
+  attributes->piece_bytes = 16384;
+  return status;
+}
+
+static tarn_status reserving_attributes(void *context, tarn_provider_attributes *attributes) {
+  const tarn_status status = plain_attributes(context, attributes);
+  attributes->flags = TARN_PROVIDER_RESERVES;
+  return status;
+}
+
+static tarn_status oddly_moving_attributes(void *context, tarn_provider_attributes *attributes) {
+  const tarn_status status = moving_attributes(context, attributes);
+  attributes->piece_bytes = 4096; /* no more than a granule */
+  return status;
+}
+
+static tarn_provider_ops noted_ops(void) {
+  tarn_provider_ops ops = plain_ops();
+  ops.attributes = reserving_attributes;
+  ops.reserve = plain_alloc;
+  ops.commit = noted_commit;
+  ops.decommit = noted_decommit;
+  return ops;
+}
+
+static char *spot(int index) {
+  uintptr_t start = ((uintptr_t)spots + 4095) & ~(uintptr_t)4095;
+  return (char *)start + (size_t)index * 4096;
+}
+
+static void memory_moves_by_decommit_and_commit_where_the_provider_has_nothing_better(
+    void **state) {
+  (void)state;
+  tarn_provider *provider = NULL;
+  tarn_provider_ops ops = noted_ops();
+  const tarn_provider_span spans[] = {{spot(1), 4096}, {spot(3), 4096}};
+  size_t taken = 7;
+  assert_ok(tarn_provider_create(&ops, NULL, &provider));
+  memset(done, 0, sizeof done);
+  fail_at = 0;
+  assert_ok(tarn_provider_move(provider, spans, 2, spot(4), 8192, &taken));
+  assert_int_equal(taken, 2);
+  assert_int_equal(done[0], 'd');
+  assert_int_equal(done[2], 'd');
+  assert_int_equal(done[4], 'c');
+  /* What was given back until it failed is told. */
+  for (fail_at = 1; fail_at <= 3; fail_at++) {
+    memset(done, 0, sizeof done);
+    assert_status(tarn_provider_move(provider, spans, 2, spot(4), 8192, &taken), TARN_SYSTEM_ERROR);
+    assert_int_equal(taken, fail_at - 1);
+    assert_int_equal(strlen(done), 2 * (size_t)fail_at);
+  }
+  memset(done, 0, sizeof done);
+  fail_at = 0;
+  assert_status(tarn_provider_move(provider, NULL, 1, spot(4), 8192, &taken),
+                TARN_INVALID_ARGUMENT);
+  assert_status(tarn_provider_move(provider, spans, 2, spot(4), 8192, NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_provider_move(provider, spans, 2, spot(4) + 1, 8192, &taken),
+                TARN_INVALID_ARGUMENT);
+  const tarn_provider_span odd[] = {{spot(1), 4096}, {spot(3), 100}};
+  assert_status(tarn_provider_move(provider, odd, 2, spot(4), 8192, &taken), TARN_INVALID_ARGUMENT);
+  assert_int_equal(taken, 0);
+  assert_string_equal(done, "");
+  tarn_provider_release(provider);
+}
+
+static void a_provider_that_moves_is_asked_once_and_says_so(void **state) {
+  (void)state;
+  tarn_provider *provider = NULL;
+  tarn_provider_ops ops = noted_ops();
+  ops.move = noted_move;
+  assert_status(tarn_provider_create(&ops, NULL, &provider), TARN_INVALID_ARGUMENT);
+  assert_non_null(strstr(tarn_last_error()->message, "TARN_PROVIDER_MOVES"));
+  ops.attributes = oddly_moving_attributes;
+  assert_status(tarn_provider_create(&ops, NULL, &provider), TARN_INVALID_ARGUMENT);
+  assert_non_null(strstr(tarn_last_error()->message, "pieces"));
+  ops.attributes = moving_attributes;
+  assert_ok(tarn_provider_create(&ops, NULL, &provider));
+  const tarn_provider_span spans[] = {{spot(1), 4096}, {spot(3), 4096}};
+  size_t taken = 0;
+  memset(done, 0, sizeof done);
+  assert_ok(tarn_provider_move(provider, spans, 2, spot(4), 8192, &taken));
+  assert_int_equal(taken, 2);
+  assert_int_equal(strlen(done), 2);
+  assert_int_equal(done[0], 'm');
+  tarn_provider_release(provider);
+}
+
+static void memory_is_prepared_in_whole_granules_where_the_provider_can(void **state) {
+  (void)state;
+  tarn_provider *provider = NULL;
+  tarn_provider_ops ops = noted_ops();
+  size_t prepared = 1;
+  assert_ok(tarn_provider_create(&ops, NULL, &provider));
+  assert_status(tarn_provider_prepare(provider, 4096, &prepared), TARN_NOT_SUPPORTED);
+  assert_int_equal(prepared, 0);
+  assert_ok(tarn_provider_prepare(provider, 0, NULL));
+  tarn_provider_release(provider);
+  ops.prepare = noted_prepare;
+  assert_ok(tarn_provider_create(&ops, NULL, &provider));
+  assert_ok(tarn_provider_prepare(provider, 10000, &prepared));
+  assert_int_equal(prepared, 8192);
+  assert_ok(tarn_provider_prepare(provider, 10000, NULL));
+  tarn_provider_release(provider);
+  assert_status(tarn_provider_prepare(NULL, 0, &prepared), TARN_INVALID_ARGUMENT);
+}
+
 static void only_an_ordered_provider_is_told_the_stream(void **state) {
   (void)state;
   tarn_stream *stream = NULL;
@@ -174,6 +318,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_provider_of_ones_own_works_and_is_destroyed_once),
       cmocka_unit_test(incomplete_operations_are_refused_by_name),
+      cmocka_unit_test(memory_moves_by_decommit_and_commit_where_the_provider_has_nothing_better),
+      cmocka_unit_test(a_provider_that_moves_is_asked_once_and_says_so),
+      cmocka_unit_test(memory_is_prepared_in_whole_granules_where_the_provider_can),
       cmocka_unit_test(only_an_ordered_provider_is_told_the_stream),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,6 +139,18 @@ static tarn_status make_cuda_virtual(tarn_provider **provider) {
   return status;
 }
 
+/* Small pieces, so that tests meet them, and some of it made ahead. */
+static tarn_status make_cuda_pieces(tarn_provider **provider) {
+  tarn_cuda *cuda = NULL;
+  const tarn_cuda_virtual_options options = {.struct_size = sizeof options,
+                                             .piece_bytes = (size_t)4 << 20};
+  tarn_status status = test_open_cuda(&cuda);
+  if (status == TARN_OK) status = tarn_cuda_virtual_provider_create(cuda, 0, &options, provider);
+  if (status == TARN_OK) status = tarn_provider_prepare(*provider, (size_t)12 << 20, NULL);
+  tarn_cuda_release(cuda);
+  return status;
+}
+
 static tarn_status make_cuda_pinned(tarn_provider **provider) {
   tarn_cuda *cuda = NULL;
   tarn_status status = test_open_cuda(&cuda);
@@ -205,6 +217,7 @@ const implementation provider_implementations[] = {
     {.name = "interleaved nodes", .make_provider = make_interleaved_nodes},
     {.name = "cuda device", .make_provider = make_cuda_device},
     {.name = "cuda virtual", .make_provider = make_cuda_virtual},
+    {.name = "cuda virtual pieces", .make_provider = make_cuda_pieces},
     {.name = "cuda pinned", .make_provider = make_cuda_pinned},
     {.name = "cuda pinned pages", .make_provider = make_cuda_registered_blocks},
     {.name = "cuda pinned granules", .make_provider = make_cuda_registered_granules},
@@ -263,6 +276,10 @@ static tarn_status make_caching_cuda_virtual(tarn_pool **pool) {
   return make_caching_over(make_cuda_virtual, pool);
 }
 
+static tarn_status make_caching_cuda_pieces(tarn_pool **pool) {
+  return make_caching_over(make_cuda_pieces, pool);
+}
+
 static tarn_status make_caching_cuda_pinned(tarn_pool **pool) {
   return make_caching_over(make_cuda_pinned, pool);
 }
@@ -303,6 +320,7 @@ const implementation pool_implementations[] = {
     {.name = "caching over cuda device", .make_pool = make_caching_cuda_device},
     {.name = "cuda driver", .make_pool = make_cuda_driver},
     {.name = "caching over cuda virtual", .make_pool = make_caching_cuda_virtual},
+    {.name = "caching over cuda virtual pieces", .make_pool = make_caching_cuda_pieces},
     {.name = "caching over cuda pinned", .make_pool = make_caching_cuda_pinned},
     {.name = "caching over cuda pinned pages", .make_pool = make_caching_registered_blocks},
     {.name = "caching over cuda pinned granules", .make_pool = make_caching_registered_granules},

@@ -111,6 +111,34 @@ static void reserved_ranges_commit_and_decommit_piecewise(void **state) {
   tarn_provider_release(provider);
 }
 
+static void committed_memory_moves_to_another_place(void **state) {
+  tarn_provider *provider = make_provider(state);
+  const size_t step = granule(provider);
+  if ((tarn_provider_attributes_of(provider)->flags & TARN_PROVIDER_RESERVES) == 0) {
+    tarn_provider_release(provider);
+    skip();
+  }
+  void *range = NULL;
+  assert_ok(tarn_provider_reserve(provider, 64 * step, &range));
+  char *bytes = range;
+  /* Both ends of three granules, or all of them where they may be one piece. */
+  const bool is_whole = tarn_provider_attributes_of(provider)->piece_bytes != 0;
+  assert_ok(tarn_provider_commit(provider, bytes, 3 * step));
+  for (int round = 0; round < 3; round++) {
+    char *from = bytes + (size_t)(round % 2) * 8 * step;
+    char *to = bytes + (size_t)((round + 1) % 2) * 8 * step;
+    if (!is_whole) assert_ok(tarn_provider_decommit(provider, from + step, step));
+    const tarn_provider_span idle[] = {{from, is_whole ? 3 * step : step}, {from + 2 * step, step}};
+    const size_t idle_count = is_whole ? 1 : 2;
+    size_t taken_count = 0;
+    assert_ok(tarn_provider_move(provider, idle, idle_count, to, 3 * step, &taken_count));
+    assert_int_equal(taken_count, idle_count);
+    if (is_host(provider)) memset(to, round + 1, 3 * step);
+  }
+  assert_ok(tarn_provider_free(provider, range, 64 * step));
+  tarn_provider_release(provider);
+}
+
 int main(int argc, char **argv) {
   static const conformance_test tests[] = {
       CONFORMANCE_TEST(blocks_are_aligned_and_do_not_overlap),
@@ -119,6 +147,7 @@ int main(int argc, char **argv) {
       CONFORMANCE_TEST(sizes_off_the_granularity_are_refused),
       CONFORMANCE_TEST(absurd_sizes_fail_and_the_next_allocation_works),
       CONFORMANCE_TEST(reserved_ranges_commit_and_decommit_piecewise),
+      CONFORMANCE_TEST(committed_memory_moves_to_another_place),
       {NULL, NULL},
   };
   return run_conformance(tests, provider_implementations, argc > 1 ? argv[1] : NULL);

@@ -96,6 +96,7 @@ int run_cuda_capture_tests(void);
 int run_cuda_failure_tests(void);
 int run_device_provider_tests(void);
 int run_virtual_provider_tests(void);
+int run_virtual_move_tests(void);
 int run_driver_pool_tests(void);
 int run_pinned_tests(void);
 int run_pinned_pool_tests(void);

@@ -15,6 +15,7 @@ int main(int argument_count, char **arguments) {
   failed += run_cuda_capture_tests();
   failed += run_device_provider_tests();
   failed += run_virtual_provider_tests();
+  failed += run_virtual_move_tests();
   failed += run_driver_pool_tests();
   failed += run_pinned_tests();
   failed += run_pinned_pool_tests();
