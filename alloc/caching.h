@@ -55,6 +55,7 @@ struct tarn__caching {
   tarn__decay decay;
   size_t segment_bytes;
   size_t range_bytes;
+  size_t prepare_bytes;
   pthread_mutex_t lock;
   tarn__heap heap;
   uint32_t busy_count;            /* threads that left the lock with something claimed or growing */
@@ -162,6 +163,10 @@ void tarn__caching_settle(tarn__caching *self);
 tarn__block *tarn__caching_recycle(tarn__caching *self, const tarn__request *asked,
                                    size_t commit_bytes);
 
+/* caching_prepare.c: has the provider make as much ahead as the option says, at most so much, and
+ * as limits have room. Leaves the lock. */
+tarn_status tarn__caching_prepare(tarn__caching *self, size_t at_most_bytes);
+
 /* caching_decay.c: after every change; and the pool's operation, which leaves the lock. */
 void tarn__caching_note_spare(tarn__caching *self, size_t allocated_bytes);
 tarn_status tarn__caching_decay(void *context, uint64_t now_ns, size_t *released_bytes);
@@ -179,6 +184,8 @@ tarn_status tarn__caching_check_process(const tarn__caching *self);
  * block whose memory is gone becomes a hole. */
 tarn_provider_span tarn__caching_givable(const tarn__caching *self, const tarn__block *block);
 tarn__block *tarn__caching_claim_idle(tarn__caching *self, size_t at_most_bytes);
+/* Leaves the lock. */
+void tarn__caching_release_chain(tarn__caching *self, tarn__block *chain);
 void tarn__caching_note_hole(tarn__caching *self, tarn__block *block);
 
 /* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left, the second

@@ -89,7 +89,8 @@ tarn_status tarn__caching_decay(void *context, uint64_t now_ns, size_t *released
   if (there != TARN_OK) return there;
   pthread_mutex_lock(&self->lock);
   if (self->decay_ns == 0) self->decay_ns = DEFAULT_DECAY_NS;
-  const tarn_status status = decay_to(self, now_ns, released_bytes);
+  tarn_status status = decay_to(self, now_ns, released_bytes);
+  if (status == TARN_OK) status = tarn__caching_prepare(self, SIZE_MAX);
   pthread_mutex_unlock(&self->lock);
   return status;
 }

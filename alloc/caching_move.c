@@ -7,7 +7,7 @@
  * moves (tarn_provider_move), no other process gets it in between. */
 #include "alloc/caching_poison.h"
 
-enum { SPANS_MAX = 64 }; /* in one call of the provider's */
+enum { SPANS_MAX = 128 }; /* in one call of the provider's */
 
 /* Idle blocks that one call moves. */
 typedef struct moving {
@@ -74,6 +74,11 @@ static tarn_status commit_hole(tarn__caching *self, const tarn__request *asked, 
   moving taken = {.count = 0};
   *is_refused = false;
   take_blocks(self, idle, hole->size_bytes, &taken);
+  if (taken.count == SPANS_MAX && *idle != NULL) { /* too scattered: the rest is swapped */
+    tarn__block *rest = *idle;
+    *idle = NULL;
+    tarn__caching_release_chain(self, rest);
+  }
   const size_t fresh_bytes = hole->size_bytes - taken.size_bytes;
   tarn_status status = TARN_OK;
   if (fresh_bytes != 0) status = tarn_budget_charge(self->budget, fresh_bytes);

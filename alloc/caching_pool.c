@@ -227,7 +227,12 @@ static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *releas
   tarn__caching_watch_call(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   if (self->ahead_bytes > keep_bytes) self->ahead_bytes = keep_bytes;
-  const tarn_status status = tarn__caching_give_back(self, keep_bytes, released_bytes);
+  tarn_status status = tarn__caching_give_back(self, keep_bytes, released_bytes);
+  const size_t reserved_bytes = self->heap.reserved_bytes;
+  if (status == TARN_OK) {
+    status =
+        tarn__caching_prepare(self, keep_bytes > reserved_bytes ? keep_bytes - reserved_bytes : 0);
+  }
   pthread_mutex_unlock(&self->lock);
   return status;
 }
@@ -320,6 +325,10 @@ static void caching_destroy(void *context) {
     (void)status; /* there is nobody left to tell */
   }
   tarn_budget_pay_back(self->budget, reserved_bytes);
+  if (self->prepare_bytes != 0) {
+    const tarn_status status = tarn_provider_prepare(self->provider, 0, NULL);
+    (void)status; /* in a child of fork it is the parent's */
+  }
   tarn_provider_release(self->provider);
   deinit(self);
 }
@@ -407,11 +416,13 @@ static tarn_status make_context(tarn_provider *provider, const tarn_caching_opti
   init_lock(&self->lock);
   pthread_cond_init(&self->settled, NULL);
   self->machine = tarn_provider_attributes_of(provider);
+  self->heap.piece_bytes = self->machine->piece_bytes;
   self->alignment_bytes = self->machine->alignment_bytes < TARN__HEAP_GRANULE_BYTES
                               ? self->machine->alignment_bytes
                               : TARN__HEAP_GRANULE_BYTES;
   self->floor_bytes = options->floor_bytes;
   self->decay_ns = options->decay_ns;
+  self->prepare_bytes = options->prepare_bytes;
   self->out_of_memory = options->out_of_memory;
   self->out_of_memory_context = options->out_of_memory_context;
   self->is_sharing = options->budget != NULL;
@@ -472,5 +483,12 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
     return status;
   }
   tarn__pool_set_caching(*pool, self);
-  return TARN_OK;
+  pthread_mutex_lock(&self->lock);
+  status = tarn__caching_prepare(self, SIZE_MAX);
+  pthread_mutex_unlock(&self->lock);
+  if (status == TARN_OK) return TARN_OK;
+  const tarn_error cause = *tarn_last_error();
+  tarn_pool_release(*pool);
+  *pool = NULL;
+  return tarn_fail_again(&cause);
 }

@@ -158,6 +158,12 @@ static tarn_status release_chain(tarn__caching *self, tarn__block *chain, size_t
   return result;
 }
 
+void tarn__caching_release_chain(tarn__caching *self, tarn__block *chain) {
+  size_t released_bytes = 0;
+  const tarn_status status = release_chain(self, chain, &released_bytes);
+  (void)status; /* what the provider does not take stays free */
+}
+
 tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
                                        size_t *released_bytes) {
   const giving plan = {.left_bytes = self->heap.reserved_bytes, .keep_bytes = keep_bytes};

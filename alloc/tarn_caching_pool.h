@@ -1,10 +1,10 @@
 /* tarn_caching_pool.h: tarn's own pool: keeps freed blocks and lends them out in stream order.
  *
- * Over a provider that reserves (pages, a NUMA node) the pool grows one address range in place;
- * over any other it collects segments: of 2 MiB, or of a quarter of what is reserved up to 32 MiB,
- * or of the request alone where that is larger or memory is short. Inside, blocks are cut by best
- * fit and joined with their free neighbours. Metadata lies apart from the memory, which is never
- * touched: device memory will do.
+ * Over a provider that reserves (pages, a NUMA node, a GPU's virtual memory) the pool grows one
+ * address range in place; over any other it collects segments: of 2 MiB, or of a quarter of what is
+ * reserved up to 32 MiB, or of the request alone where that is larger or memory is short. Inside,
+ * blocks are cut by best fit and joined with their free neighbours. Metadata lies apart from the
+ * memory, which is never touched: device memory will do.
  *
  * Threads keep what they free, by stream, and take it again without a lock: each one at most a
  * quarter of what is reserved, or 1 MiB, of the CPU's memory; of what streams use a 256th, in
@@ -19,10 +19,16 @@
  * else), and when they end. Statistics do not count it as allocated. With several threads, peaks
  * are exact only as far as the threads took the pool's lock.
  *
+ * Over a provider that moves memory (tarn_cuda_virtual.h) what lies idle comes to lie where a block
+ * needs it, once no stream uses it any more: where the pool would otherwise grow beyond what its
+ * live blocks have needed at once, and where a limit or the machine has no more. It is not moved
+ * for less, since each granule costs an unmapping, a mapping and an opening to the device.
+ *
  * tarn_pool_decay gives back the least that was reserved and not lent out during a whole window of
  * options.decay_ns: each eighth of a window that has passed an eighth of what the last window did
  * not need, a call after a whole window all of it. Neither below the floor, nor what a stream may
- * still use.
+ * still use. tarn_pool_trim leaves of what was prepared no more than keep_bytes has room for beyond
+ * what stays reserved; pools that share a provider share what it has prepared, by the last word.
  *
  * What threads keep relies on membarrier(2) where the kernel grants it at the process's first use
  * of a pool; else each call has a fence of its own. A seccomp filter set later should let
@@ -62,6 +68,9 @@ typedef struct tarn_caching_options {
   uint64_t decay_ns;    /* the window of tarn_pool_decay; 0: 10 seconds */
   tarn_out_of_memory_function out_of_memory; /* told of each allocation that fails; NULL: none */
   void *out_of_memory_context;
+  size_t prepare_bytes; /* made ahead by the provider (tarn_provider_prepare), now and again at each
+                           tarn_pool_decay, as far as limits have room beyond what is reserved, so
+                           that growing need not; 0: none. TARN_NOT_SUPPORTED where it cannot */
 } tarn_caching_options;
 
 /* Retains `provider`. `options` may be NULL. Blocks are multiples of 256 bytes and aligned so (what

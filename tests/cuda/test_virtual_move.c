@@ -1,4 +1,4 @@
-/* test_virtual_move.c: a GPU's memory handed on from where it lies idle, in pieces, and made ahead. */
+/* test_virtual_move.c: a GPU's memory handed on from where it lies idle, in pieces, made ahead. */
 #include "tests/cuda/cuda_fixture.h"
 
 #include <stdio.h>
