@@ -9,6 +9,7 @@ import fork_mutants
 import heap_mutants
 import layout_mutants
 import magazine_mutants
+import move_mutants
 import npy_mutants
 import numa_mutants
 import order_mutants
@@ -30,6 +31,7 @@ TABLE = [
     *order_mutants.TABLE,
     *heap_mutants.TABLE,
     *magazine_mutants.TABLE,
+    *move_mutants.TABLE,
     *placement_mutants.TABLE,
     *pool_mutants.TABLE,
     *fork_mutants.TABLE,
@@ -70,6 +72,7 @@ PROGRAMS = """
     test_maintenance
     test_fallback
     test_caching_explain
+    test_caching_move
     test_caching_recycle
     test_caching_snapshot
     test_caching_trace

@@ -88,8 +88,8 @@ plant(
     "wake_half_done_on_a_device",
     "where a device's memory runs out half-way, what was committed stays so",
     "cuda/virtual_provider.c",
-    "  if (mapped_bytes != 0) driver->MemUnmap(address, mapped_bytes);\n",
-    "  (void)mapped_bytes;\n",
+    "  if (mapped_bytes != 0 && unmap(self, &mapped) != CUDA_SUCCESS) {\n",
+    "  if (mapped_bytes == 1) {\n",
     first="test_cuda",
     piece="wake_half_done_on_a_device",
 )
@@ -97,6 +97,7 @@ plant(
     "refused_commit_stays_marked",
     "a range that got no memory counts as committed, and can never be again",
     "cuda/virtual_provider.c",
+    "  if (status != TARN_OK)\n"
     "    tarn__granules_flip(&self->granules, address, size_bytes, /*to_used=*/false);\n",
     "",
     first="test_cuda",

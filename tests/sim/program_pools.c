@@ -55,8 +55,21 @@ static tarn_status open_pinned_pages(runner *self, uint32_t flags, tarn_provider
   return status;
 }
 
-static tarn_status open_provider(runner *self, program_pool_kind kind, tarn_provider **provider) {
-  switch (kind) {
+/* Ranges have no segments: that option stands for memory in pieces, some of it made ahead. */
+static bool has_pieces(const program_pool *wanted) {
+  return wanted->kind == POOL_VIRTUAL && wanted->segment_bytes != 0;
+}
+
+static tarn_status open_virtual(runner *self, const program_pool *wanted,
+                                tarn_provider **provider) {
+  const tarn_cuda_virtual_options options = {
+      .struct_size = sizeof options, .piece_bytes = has_pieces(wanted) ? (size_t)4 << 20 : 0};
+  return tarn_cuda_virtual_provider_create(self->cuda, 0, &options, provider);
+}
+
+static tarn_status open_provider(runner *self, const program_pool *wanted,
+                                 tarn_provider **provider) {
+  switch (wanted->kind) {
     case POOL_DEVICE:
       return tarn_cuda_device_provider_create(self->cuda, 0, provider);
     case POOL_PINNED:
@@ -66,7 +79,7 @@ static tarn_status open_provider(runner *self, program_pool_kind kind, tarn_prov
     case POOL_PINNED_GRANULES:
       return open_pinned_pages(self, TARN_CUDA_PINNED_GRANULES, provider);
     case POOL_VIRTUAL:
-      return tarn_cuda_virtual_provider_create(self->cuda, 0, NULL, provider);
+      return open_virtual(self, wanted, provider);
     case POOL_STACKED:
       return tarn_pool_provider_create(self->base, NULL, provider);
     case POOL_DRIVER:
@@ -86,12 +99,13 @@ static tarn_status open_driver_pool(runner *self, const program_pool *wanted, ta
 static tarn_status open_caching(runner *self, const program_pool *wanted, tarn_pool **pool) {
   if (wanted->kind == POOL_DRIVER) return open_driver_pool(self, wanted, pool);
   tarn_provider *provider = NULL;
-  tarn_status status = open_provider(self, wanted->kind, &provider);
+  tarn_status status = open_provider(self, wanted, &provider);
   if (status != TARN_OK) return status;
   const tarn_caching_options options = {.struct_size = sizeof options,
                                         .limit_bytes = wanted->limit_bytes,
                                         .segment_bytes = wanted->segment_bytes,
-                                        .range_bytes = (size_t)64 << 20};
+                                        .range_bytes = (size_t)64 << 20,
+                                        .prepare_bytes = has_pieces(wanted) ? (size_t)6 << 20 : 0};
   status = tarn_caching_pool_create(provider, &options, pool);
   tarn_provider_release(provider);
   return status;
