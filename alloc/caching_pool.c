@@ -202,6 +202,13 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
   return TARN_OK;
 }
 
+static tarn_status caching_share_range(void *context, const void *address, size_t size_bytes,
+                                       tarn_stream *stream, bool may_mark,
+                                       tarn_share_memory *memory) {
+  const tarn__caching *self = context;
+  return tarn_provider_share_range(self->provider, address, size_bytes, stream, may_mark, memory);
+}
+
 static tarn_status caching_note_use(void *context, void *address, tarn_stream *stream) {
   tarn__caching *self = context;
   pthread_mutex_lock(&self->lock);
@@ -476,7 +483,8 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
                              .stats = caching_stats,
                              .destroy = caching_destroy,
                              .close = caching_close,
-                             .decay = tarn__caching_decay};
+                             .decay = tarn__caching_decay,
+                             .share_range = caching_share_range};
   status = tarn_pool_create(&ops, self, pool);
   if (status != TARN_OK) {
     caching_destroy(self);

@@ -20,6 +20,7 @@ static const fork_part parts[] = {
     {tarn__worker_hold, tarn__worker_unhold, tarn__worker_mend},
     {tarn__order_hold, tarn__order_unhold, tarn__order_mend},
     {tarn__storage_hold, tarn__storage_unhold, tarn__storage_unhold},
+    {tarn__share_hold, tarn__share_unhold, tarn__share_mend},
     {tarn__tag_hold, tarn__tag_unhold, tarn__tag_unhold},
     {tarn__slab_hold, tarn__slab_unhold, tarn__slab_mend},
 };

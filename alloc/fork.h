@@ -37,6 +37,10 @@ void tarn__order_mend(void);
 void tarn__storage_hold(void);
 void tarn__storage_unhold(void);
 
+void tarn__share_hold(void);
+void tarn__share_unhold(void);
+void tarn__share_mend(void);
+
 void tarn__tag_hold(void);
 void tarn__tag_unhold(void);
 

@@ -320,6 +320,17 @@ tarn_status tarn_pool_decay(tarn_pool *pool, uint64_t now_ns, size_t *released_b
   return status;
 }
 
+tarn_status tarn_pool_share_range(tarn_pool *pool, const void *address, size_t size_bytes,
+                                  tarn_stream *stream, bool may_mark, tarn_share_memory *memory) {
+  if (pool == NULL || address == NULL || size_bytes == 0 || memory == NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "sharing needs a pool, its bytes and a description");
+  }
+  if (pool->ops.share_range == NULL) {
+    return tarn_fail(TARN_NOT_SUPPORTED, "pool %s: its memory is this process's alone", pool->name);
+  }
+  return pool->ops.share_range(pool->context, address, size_bytes, stream, may_mark, memory);
+}
+
 tarn_status tarn_pool_stats_of(tarn_pool *pool, tarn_pool_stats *stats) {
   if (pool == NULL || stats == NULL || stats->struct_size != sizeof *stats) {
     return tarn_fail(TARN_INVALID_ARGUMENT,

@@ -44,6 +44,13 @@ static tarn_status over_pool_release(void *context, void *address, size_t size_b
   return tarn_pool_free(self->upstream, address, /*stream=*/NULL);
 }
 
+static tarn_status over_pool_share_range(void *context, const void *address, size_t size_bytes,
+                                         tarn_stream *stream, bool may_mark,
+                                         tarn_share_memory *memory) {
+  const pool_provider *self = context;
+  return tarn_pool_share_range(self->upstream, address, size_bytes, stream, may_mark, memory);
+}
+
 static void over_pool_destroy(void *context) {
   pool_provider *self = context;
   tarn_pool_release(self->upstream);
@@ -94,7 +101,8 @@ tarn_status tarn_pool_provider_create(tarn_pool *upstream,
       .alloc = over_pool_alloc,
       .release = over_pool_release,
       .destroy = over_pool_destroy,
-      .alloc_ordered = over_pool_alloc_ordered};
+      .alloc_ordered = over_pool_alloc_ordered,
+      .share_range = over_pool_share_range};
   tarn_pool_retain(upstream); /* before destroy can run */
   status = tarn_provider_create(&ops, self, provider);
   if (status != TARN_OK) over_pool_destroy(self);

@@ -1,9 +1,11 @@
 /* provider.c: the provider seam: checks an implementation once, then every call's arguments. */
-#include "alloc/tarn_provider.h"
+#include "alloc/provider.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "alloc/share.h"
 
 struct tarn_provider {
   atomic_size_t reference_count;
@@ -36,6 +38,10 @@ static tarn_status check_ops(const tarn_provider_ops *ops) {
   if (reserving != 0 && reserving != 3) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
                      "provider %s has some of reserve, commit and decommit, but not all",
+                     ops->name);
+  }
+  if ((ops->adopt != NULL) != (ops->abandon != NULL)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "provider %s: adopt and abandon go together",
                      ops->name);
   }
   return TARN_OK;
@@ -292,6 +298,33 @@ tarn_status tarn_provider_share(tarn_provider *provider, const void *address, in
                      provider->name);
   }
   return provider->ops.share(provider->context, address, descriptor, offset_bytes);
+}
+
+tarn_status tarn_provider_share_range(tarn_provider *provider, const void *address,
+                                      size_t size_bytes, tarn_stream *stream, bool may_mark,
+                                      tarn_share_memory *memory) {
+  if (provider == NULL || address == NULL || size_bytes == 0 || memory == NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "sharing needs a provider, its bytes and a description");
+  }
+  if (provider->ops.share_range == NULL) {
+    return tarn__share_file(provider, address, size_bytes, stream, memory);
+  }
+  return provider->ops.share_range(provider->context, address, size_bytes, stream, may_mark,
+                                   memory);
+}
+
+tarn_status tarn__provider_adopt(tarn_provider *provider, const tarn_share_memory *memory,
+                                 tarn_stream *stream, void **address, tarn_device *device) {
+  if (provider->ops.adopt == NULL) {
+    return tarn_fail(TARN_NOT_SUPPORTED, "provider %s: it maps no memory of another process",
+                     provider->name);
+  }
+  return provider->ops.adopt(provider->context, memory, stream, address, device);
+}
+
+void tarn__provider_abandon(tarn_provider *provider, void *address) {
+  provider->ops.abandon(provider->context, address);
 }
 
 void *tarn_provider_context(const tarn_provider *provider,

@@ -174,6 +174,11 @@ static reservation *reservation_of(const tarn_storage *storage) {
   return tarn__storage_context(storage, end_reservation);
 }
 
+tarn_provider *tarn__storage_reserved_from(const tarn_storage *storage) {
+  const reservation *self = reservation_of(storage);
+  return self == NULL ? NULL : self->provider;
+}
+
 /* Answers the storage's reservation, claimed, or why it cannot be changed now. */
 static tarn_status begin_change(tarn_storage *storage, reservation **claimed) {
   *claimed = NULL;

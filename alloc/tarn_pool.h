@@ -38,6 +38,7 @@ extern "C" {
 #endif
 
 typedef struct tarn_pool tarn_pool;
+typedef struct tarn_share_memory tarn_share_memory; /* tarn_share.h */
 
 /* Bytes and counts of a pool, exact whenever no call is under way in it. What is defined as
  * PyTorch's statistics define it: requested <= allocated <= active <= reserved. */
@@ -95,6 +96,10 @@ typedef struct tarn_pool_ops {
   void (*close)(void *context, tarn_pool *pool);
   /* See tarn_pool_decay; *released_bytes is 0 already. */
   tarn_status (*decay)(void *context, uint64_t now_ns, size_t *released_bytes);
+  /* As share_range of a provider (tarn_provider.h), for bytes of a block that is lent out. NULL:
+   * the pool's memory is this process's alone. */
+  tarn_status (*share_range)(void *context, const void *address, size_t size_bytes,
+                             tarn_stream *stream, bool may_mark, tarn_share_memory *memory);
 } tarn_pool_ops;
 
 /* Makes a pool of an implementation: checks `ops`, completes it, copies it; takes `context`. */
@@ -151,6 +156,12 @@ TARN_API TARN_NODISCARD tarn_status tarn_pool_trim(tarn_pool *pool, size_t keep_
  * `released_bytes` may be NULL. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_decay(tarn_pool *pool, uint64_t now_ns,
                                                     size_t *released_bytes);
+
+/* What tarn_storage_export asks of a pool: see share_range above, which this calls.
+ * TARN_NOT_SUPPORTED where the pool has none. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_share_range(tarn_pool *pool, const void *address,
+                                                          size_t size_bytes, tarn_stream *stream,
+                                                          bool may_mark, tarn_share_memory *memory);
 
 /* The caller sets stats->struct_size. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_stats_of(tarn_pool *pool, tarn_pool_stats *stats);

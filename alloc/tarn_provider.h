@@ -30,6 +30,7 @@ extern "C" {
 #endif
 
 typedef struct tarn_provider tarn_provider;
+typedef struct tarn_share_memory tarn_share_memory; /* tarn_share.h */
 
 enum {
   TARN_PROVIDER_ZEROED = 1u << 0,   /* fresh memory, committed or allocated, reads as zero */
@@ -94,6 +95,19 @@ typedef struct tarn_provider_ops {
                       void *address, size_t size_bytes, size_t *taken_count);
   /* See tarn_provider_prepare; NULL where nothing can be made ahead. *prepared_bytes is 0. */
   tarn_status (*prepare)(void *context, size_t size_bytes, size_t *prepared_bytes);
+  /* Says how another process gets at the used bytes [address, address + size_bytes): fills in
+   * kind, device, identity, offset and pieces (tarn_share_add_piece) of `memory`, whose size_bytes
+   * and is_read_only are there already, and marks, or waits for, what `stream` has been given. What
+   * it leaves there when it fails is closed. NULL: what `share` says is the whole of it. */
+  tarn_status (*share_range)(void *context, const void *address, size_t size_bytes,
+                             tarn_stream *stream, bool may_mark, tarn_share_memory *memory);
+  /* Maps what another process shared, all its pieces in a row, and answers where the first begins
+   * and on which device; `stream` comes behind the mark there may be, or where that is NULL or not
+   * of the device's kind the calling thread does. TARN_NOT_SUPPORTED for a kind it does not know.
+   * The descriptors stay the caller's. abandon takes back what adopt gave, and goes with it. */
+  tarn_status (*adopt)(void *context, const tarn_share_memory *memory, tarn_stream *stream,
+                       void **address, tarn_device *device);
+  void (*abandon)(void *context, void *address);
 } tarn_provider_ops;
 
 /* Makes a provider of an implementation: checks that `ops` is whole, asks its attributes, and
@@ -162,6 +176,15 @@ TARN_API TARN_NODISCARD tarn_status tarn_provider_free(tarn_provider *provider, 
 TARN_API TARN_NODISCARD tarn_status tarn_provider_share(tarn_provider *provider,
                                                         const void *address, int *descriptor,
                                                         int64_t *offset_bytes);
+
+/* What tarn_storage_export asks of a provider: see share_range above, which this calls; a provider
+ * that has `share` alone is one memory file, and the call waits for `stream`. For those who
+ * implement a provider or a pool over another. */
+TARN_API TARN_NODISCARD tarn_status tarn_provider_share_range(tarn_provider *provider,
+                                                              const void *address,
+                                                              size_t size_bytes,
+                                                              tarn_stream *stream, bool may_mark,
+                                                              tarn_share_memory *memory);
 
 /* For those who implement a provider and add functions of their own to it: the context of a
  * provider whose operations have this `release`; NULL for any other provider, and for NULL. */

@@ -598,6 +598,7 @@ SCENARIO(captures)
 SCENARIO(bare_stream)
 SCENARIO(host_tensors)
 SCENARIO(growing_storage)
+SCENARIO(share)
 SCENARIO(maintenance)
 SCENARIO(fallback)
 SCENARIO(dlpack)
@@ -630,6 +631,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(bare_stream_survives),
       cmocka_unit_test(host_tensors_survives),
       cmocka_unit_test(growing_storage_survives),
+      cmocka_unit_test(share_survives),
       cmocka_unit_test(maintenance_survives),
       cmocka_unit_test(fallback_survives),
       cmocka_unit_test(dlpack_survives),

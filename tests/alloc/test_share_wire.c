@@ -1,0 +1,181 @@
+/* test_share_wire.c: what strangers send instead of a parcel. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/support/share_peer.h"
+#include "tests/support/test.h"
+
+enum { PATIENCE_MS = 60000 };
+
+enum { HEADER_BYTES = 256 };
+
+/* A parcel of one piece as it travels: a pipe's end with the header, a file with the last byte. */
+typedef struct raw {
+  unsigned char bytes[1024];
+  size_t size_bytes;
+  int life;
+  int file;
+} raw;
+
+static int read_part(int socket, raw *read, size_t size_bytes) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control;
+  struct iovec part = {.iov_base = read->bytes + read->size_bytes, .iov_len = size_bytes};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  int descriptor = -1;
+  const ssize_t count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  assert_true(count >= 0);
+  read->size_bytes += (size_t)count;
+  if (CMSG_FIRSTHDR(&message) != NULL) {
+    memcpy(&descriptor, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof descriptor);
+  }
+  return descriptor;
+}
+
+static raw take_apart(const tarn_parcel *parcel) {
+  raw read = {.size_bytes = 0};
+  int ends[2];
+  assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  assert_ok(tarn_share_send(ends[0], parcel, PATIENCE_MS));
+  read.life = read_part(ends[1], &read, HEADER_BYTES);
+  (void)read_part(ends[1], &read, 500); /* the note */
+  (void)read_part(ends[1], &read, 500); /* the piece */
+  read.file = read_part(ends[1], &read, 500);
+  assert_int_equal(read.size_bytes, HEADER_BYTES + 6 + 16 + 1);
+  assert_true(read.life >= 0 && read.file >= 0);
+  close(ends[0]);
+  close(ends[1]);
+  return read;
+}
+
+static void write_part(int socket, const unsigned char *bytes, size_t size_bytes, int descriptor,
+                       int descriptor_count) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(8 * sizeof(int))];
+  } control = {.bytes = {0}};
+  struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size_bytes};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  if (descriptor >= 0) {
+    message.msg_control = &control;
+    message.msg_controllen = CMSG_SPACE((size_t)descriptor_count * sizeof(int));
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN((size_t)descriptor_count * sizeof(int));
+    for (int i = 0; i < descriptor_count; i++) {
+      memcpy(CMSG_DATA(header) + (size_t)i * sizeof(int), &descriptor, sizeof descriptor);
+    }
+  }
+  if (size_bytes != 0) assert_int_equal(sendmsg(socket, &message, 0), size_bytes);
+}
+
+/* The first size_bytes of it, and then the end; what receiving and importing that answers. */
+static tarn_status offer(const raw *sent, size_t size_bytes, int count) {
+  tarn_parcel *parcel = NULL;
+  tarn_storage *storage = NULL;
+  int ends[2];
+  const size_t last = sent->size_bytes - 1;
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  const size_t head = size_bytes < HEADER_BYTES ? size_bytes : HEADER_BYTES;
+  write_part(ends[0], sent->bytes, head, sent->life, count);
+  if (size_bytes > head) {
+    write_part(ends[0], sent->bytes + head, (size_bytes < last ? size_bytes : last) - head, -1, 0);
+  }
+  if (size_bytes > last) write_part(ends[0], sent->bytes + last, 1, sent->file, count);
+  close(ends[0]);
+  tarn_status status = tarn_share_receive(ends[1], PATIENCE_MS, &parcel);
+  if (status == TARN_OK) status = tarn_storage_import(parcel, NULL, NULL, &storage);
+  if (status == TARN_OK) {
+    volatile const char *bytes = tarn_storage_data(storage);
+    (void)bytes[0];
+    (void)bytes[tarn_storage_size_bytes(storage) - 1];
+    tarn_storage_release(storage);
+  } else {
+    tarn_parcel_destroy(parcel);
+  }
+  close(ends[1]);
+  return status;
+}
+
+static void half_a_parcel_and_a_changed_one_are_refused(void **state) {
+  (void)state;
+  share_side side = share_host_side();
+  tarn_storage *storage;
+  tarn_parcel *parcel;
+  assert_ok(share_make(&side, &storage, &parcel));
+  raw sent = take_apart(parcel);
+  assert_ok(offer(&sent, sent.size_bytes, 1));
+  const size_t descriptors = share_count_descriptors();
+  for (size_t size = 0; size < sent.size_bytes; size++) {
+    assert_status(offer(&sent, size, 1), size == 0 ? TARN_UNAVAILABLE : TARN_BAD_FORMAT);
+  }
+  size_t accepted_count = 0;
+  for (size_t i = 0; i < sent.size_bytes - 1; i++) {
+    for (unsigned bit = 0; bit < 8; bit++) {
+      sent.bytes[i] ^= (unsigned char)(1u << bit);
+      const tarn_status status = offer(&sent, sent.size_bytes, 1);
+      sent.bytes[i] ^= (unsigned char)(1u << bit);
+      assert_true(status == TARN_OK || status == TARN_BAD_FORMAT || status == TARN_NOT_SUPPORTED ||
+                  status == TARN_OUT_OF_MEMORY); /* the file is larger than the address space */
+      accepted_count += status == TARN_OK;
+    }
+  }
+  /* The note, the exporter's device and its identity, the offset and sizes as far as they fit. */
+  assert_in_range(accepted_count, 1, 400);
+  assert_int_equal(share_count_descriptors(), descriptors);
+  close(sent.life);
+  close(sent.file);
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(storage);
+  assert_int_equal(tarn_share_collect(), 0);
+  share_side_end(&side);
+}
+
+static void other_descriptors_than_a_parcels_are_refused(void **state) {
+  (void)state;
+  share_side side = share_host_side();
+  tarn_storage *storage;
+  tarn_parcel *parcel;
+  assert_ok(share_make(&side, &storage, &parcel));
+  raw sent = take_apart(parcel);
+  const size_t descriptors = share_count_descriptors();
+  const raw whole = sent;
+  assert_status(offer(&sent, sent.size_bytes, 2), TARN_BAD_FORMAT); /* too many */
+  sent.life = whole.file;
+  assert_status(offer(&sent, sent.size_bytes, 1), TARN_BAD_FORMAT);
+  sent.life = -1;
+  assert_status(offer(&sent, sent.size_bytes, 1), TARN_BAD_FORMAT);
+  sent = whole;
+  sent.file = whole.life;
+  assert_status(offer(&sent, sent.size_bytes, 1), TARN_BAD_FORMAT);
+  sent.file = -1;
+  assert_status(offer(&sent, sent.size_bytes, 1), TARN_BAD_FORMAT);
+  sent.file = memfd_create("may shrink", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  assert_int_equal(ftruncate(sent.file, INT64_C(1) << 50), 0);
+  assert_status(offer(&sent, sent.size_bytes, 1), TARN_BAD_FORMAT);
+  assert_int_equal(ftruncate(sent.file, 4096), 0);
+  assert_int_equal(fcntl(sent.file, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+  assert_status(offer(&sent, sent.size_bytes, 1), TARN_BAD_FORMAT); /* and too short */
+  close(sent.file);
+  assert_int_equal(share_count_descriptors(), descriptors);
+  close(whole.life);
+  close(whole.file);
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(storage);
+  share_side_end(&side);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(half_a_parcel_and_a_changed_one_are_refused),
+      cmocka_unit_test(other_descriptors_than_a_parcels_are_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
