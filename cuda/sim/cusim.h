@@ -15,6 +15,7 @@
  *     CUSIM_IDLE_MS=n               see cusim_set_idle_ms (250)
  *     CUSIM_RACES=off|count|report|abort  (report)
  *     CUSIM_THREADS=as-one|apart    see cusim_threads (as-one)
+ *     CUSIM_PEERS=0|1               see cusim_set_peers (0)
  * Numbers are decimal, or hexadecimal behind 0x; an empty value counts as none. A value that is
  * none of these is told on stderr, and cuInit fails with CUDA_ERROR_INVALID_VALUE.
  *
@@ -72,8 +73,17 @@
  * another thread without a barrier. Else the context breaks, as it does where the memory is not the
  * device's. A launch during which the module is unloaded breaks it, too.
  *
- * Left out: kernels of the program's own, managed memory, arrays, peer attributes, IPC, contexts
- * other than primary ones. Default streams of threads are found through cuGetProcAddress only. It
+ * Other processes on the simulator: memory of cuMemCreate is exported as real descriptors, memory
+ * of cuMemAlloc and events by handles, which processes of the same user open through /proc. Handles
+ * are not for the process that made them. Each process has its own scheduler and capacity; a wait
+ * for another's event, which its owner alone records, passes when the owner's stream has come there,
+ * by calls of its own or idle (CUSIM_IDLE_MS), or breaks the context after cusim_set_stall_ms. Work
+ * on memory of cuMemAlloc breaks the context, too, where the exporter has freed it or is gone, and
+ * freeing what another process has open breaks the exporter's. Races between processes are not
+ * looked for. Pools are not shared.
+ *
+ * Left out: kernels of the program's own, managed memory, arrays, P2P attributes, contexts other
+ * than primary ones. Default streams of threads are found through cuGetProcAddress only. It
  * knows what there is; the attributes say no for the rest.
  *
  * cusim_guide.h tells how to run a program on it, and how to read what it reports.
@@ -133,6 +143,10 @@ CUSIM_API void cusim_set_stall_ms(unsigned stall_ms);
  * and registering it are refused as out of memory. */
 CUSIM_API void cusim_set_capacity(int device, size_t bytes);
 CUSIM_API void cusim_set_pinned_capacity(size_t bytes);
+
+/* Whether devices can reach each other's memory: then cuCtxEnablePeerAccess and cuMemSetAccess let
+ * them in, and no copy needs that. */
+CUSIM_API void cusim_set_peers(int are_peers);
 
 /* Runs one ready operation, or all; answers how many ran. */
 CUSIM_API uint64_t cusim_step(void);
@@ -236,6 +250,7 @@ typedef struct cusim_counts {
   size_t graphs;
   size_t graph_executables;
   size_t modules;
+  size_t opened_blocks; /* cuIpcOpenMemHandle */
 } cusim_counts;
 
 CUSIM_API void cusim_get_counts(cusim_counts *counts);

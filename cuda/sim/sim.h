@@ -150,6 +150,15 @@ enum {
   X(cuModuleUnload)                         \
   X(cuModuleGetFunction)                    \
   X(cuLaunchKernel)                         \
+  X(cuMemExportToShareableHandle)           \
+  X(cuMemImportFromShareableHandle)         \
+  X(cuCtxEnablePeerAccess)                  \
+  X(cuCtxDisablePeerAccess)                 \
+  X(cuIpcGetMemHandle)                      \
+  X(cuIpcOpenMemHandle)                     \
+  X(cuIpcCloseMemHandle)                    \
+  X(cuIpcGetEventHandle)                    \
+  X(cuIpcOpenEventHandle)                   \
   X(cusim_kernel_write)                     \
   X(cusim_kernel_check)
 
@@ -189,6 +198,7 @@ typedef enum sim_kind {
 /* Memory as an operation saw it when it was enqueued. */
 typedef struct sim_place {
   uintptr_t address;
+  int device;          /* whose access counts: the stream's, or a peer's in a copy between two */
   uint64_t range_id;   /* the allocation, or the latest of the mappings; 0: pageable */
   size_t pitch;        /* from row to row */
   size_t plane_pitch;  /* from plane to plane */
@@ -288,10 +298,12 @@ struct CUstream_st {
 struct CUevent_st {
   bool is_alive;
   int device;
-  unsigned flags;              /* CU_EVENT_* */
-  sim_mark *latest;            /* NULL: never recorded */
-  struct sim_capture *capture; /* a reference, where it was recorded in one last; else NULL */
-  sim_frontier frontier;       /* of that record */
+  unsigned flags;                /* CU_EVENT_* */
+  sim_mark *latest;              /* NULL: never recorded */
+  struct sim_capture *capture;   /* a reference, where it was recorded in one last; else NULL */
+  sim_frontier frontier;         /* of that record */
+  struct sim_counters *counters; /* between processes; else NULL */
+  bool is_opened;                /* another process's event */
   struct CUevent_st *next_free;
 };
 
@@ -308,11 +320,14 @@ typedef enum sim_range_kind {
   RANGE_REGISTERED, /* cuMemHostRegister */
   RANGE_MAPPED,     /* cuMemMap: neighbours in one reservation are one memory to a copy */
   RANGE_POOL,       /* cuMemAllocAsync */
+  RANGE_OPENED,     /* cuIpcOpenMemHandle: a block of another process */
+  RANGE_COUNTERS,   /* of events between processes: no program's */
 } sim_range_kind;
 
 typedef struct sim_physical sim_physical;
 typedef struct sim_reservation sim_reservation;
 typedef struct sim_pool_block sim_pool_block;
+typedef struct sim_ipc sim_ipc;
 
 typedef struct sim_range {
   uintptr_t start;
@@ -326,6 +341,7 @@ typedef struct sim_range {
   sim_reservation *reservation;
   CUmemAccess_flags access[SIM_DEVICES_MAX];
   sim_pool_block *block; /* of RANGE_POOL */
+  sim_ipc *ipc;          /* of RANGE_OPENED, and of a RANGE_DEVICE that has a handle; else NULL */
 } sim_range;
 
 typedef struct sim_device {
@@ -361,6 +377,9 @@ typedef struct sim_state {
   bool is_idle_set;
   bool are_races_set;
   bool are_threads_set;
+  bool are_peers_set;
+  bool are_peers; /* devices can reach each other's memory */
+  bool is_peer_enabled[SIM_DEVICES_MAX][SIM_DEVICES_MAX]; /* of the second, by the first */
   int device_count;
   sim_device devices[SIM_DEVICES_MAX];
 
@@ -457,6 +476,11 @@ bool sim_window_holds(uintptr_t address);
  * what was freed comes back. Fills the memory behind it. */
 uintptr_t sim_window_take(size_t size_bytes);
 void sim_window_give(uintptr_t address, size_t size_bytes);
+/* The pages that a block takes; its bytes moved into a file of so many; and a block of such a
+ * file's, 0 where there is no room. */
+size_t sim_window_pages(size_t size_bytes);
+bool sim_window_move(uintptr_t address, size_t size_bytes, int file);
+uintptr_t sim_window_open_file(size_t size_bytes, int file);
 /* Where the bytes of a device address are. */
 void *sim_window_view(uintptr_t address);
 
@@ -466,8 +490,9 @@ sim_range *sim_range_find(uintptr_t address);
 /* The first range that ends behind the address, or NULL; ranges follow each other in memory. */
 sim_range *sim_range_after(uintptr_t address);
 /* Memory that a program may name begins and ends here and nowhere else: sim_range_insert is called
- * by cuMemAlloc, cuMemHostAlloc, cuMemHostRegister, cuMemMap and cuMemAllocFromPoolAsync,
- * sim_range_remove by cuMemFree, cuMemFreeHost, cuMemHostUnregister, cuMemUnmap and cuMemFreeAsync;
+ * by cuMemAlloc, cuMemHostAlloc, cuMemHostRegister, cuMemMap, cuMemAllocFromPoolAsync and
+ * cuIpcOpenMemHandle, sim_range_remove by cuMemFree, cuMemFreeHost, cuMemHostUnregister,
+ * cuMemUnmap, cuMemFreeAsync and cuIpcCloseMemHandle;
  * all at the call, in the order of the host. Only of a pool's block (RANGE_POOL) work may not use
  * the bytes from call to call, but from its KIND_LEND to its KIND_TAKE in stream order: each counts
  * as a write of the whole block. sim_range_make_room comes first, so that inserting cannot fail;
@@ -524,6 +549,9 @@ sim_pool_counts sim_pools_count(void);
  * must lie inside of one allocation, or outside of all. */
 CUresult sim_place_find(uintptr_t address, size_t row_bytes, size_t row_count, size_t plane_count,
                         bool is_written, sim_place *place);
+/* The same as another device reaches it. */
+CUresult sim_place_find_of(int device, uintptr_t address, size_t row_bytes, size_t row_count,
+                           size_t plane_count, bool is_written, sim_place *place);
 bool sim_place_is_pageable(const sim_place *place);
 void *sim_place_view(const sim_place *place);
 /* Whether the memory is still the one that was there; breaks the context where not. What came in
@@ -556,6 +584,9 @@ void sim_modules_abandon(int device);
 /* Whether a KIND_WAIT_VALUE may pass: its memory says so, or is gone. */
 bool sim_value_is_reached(const sim_op *op);
 void sim_value_run(sim_op *op);
+/* Enqueues a wait for at least that value, or a write of it; 64 bits. */
+CUresult sim_value_wait(CUstream stream, uintptr_t address, uint64_t value);
+CUresult sim_value_write(CUstream stream, uintptr_t address, uint64_t value);
 
 /* --- sim_per_thread.c: default streams of threads --- */
 /* What the NULL stream means in the calling thread now: the legacy stream but in those variants of
@@ -605,6 +636,29 @@ CUresult sim_get_capture_info_v2(CUstream stream, CUstreamCaptureStatus *status,
 
 /* --- sim_event.c --- */
 void sim_events_abandon(int device);
+bool sim_event_is_alive(CUevent event);
+/* One of the current context's. */
+CUresult sim_event_make(unsigned flags, CUevent *event);
+
+/* --- sim_peer.c --- */
+bool sim_peer_can(int device, int peer);
+/* Whether work of the device may use what cuMemAlloc made on the owner. */
+bool sim_peer_reaches(int device, int owner);
+void sim_peers_abandon(int device);
+
+/* --- sim_ipc.c: other processes --- */
+/* The block, or what was opened, ends: its file is closed. */
+void sim_ipc_drop(sim_range *range);
+/* Whether the process that owns an opened block is. */
+bool sim_ipc_is_alive(const sim_range *range);
+/* Gives a new event its counters; false without room for them. */
+bool sim_ipc_event_create(CUevent event);
+/* Beside the record and instead of the wait. */
+CUresult sim_ipc_event_record(CUevent event, CUstream stream);
+CUresult sim_ipc_event_wait(CUevent event, CUstream stream);
+bool sim_ipc_event_is_done(CUevent event);
+/* Gives up after cusim_set_stall_ms. */
+CUresult sim_ipc_event_synchronize(CUevent event);
 
 /* --- sim_schedule.c --- */
 void sim_mark_release(sim_mark *mark);

@@ -195,7 +195,11 @@ void cusim_get_counts(cusim_counts *counts) {
       case RANGE_MAPPED:
         counts->mappings++;
         break;
+      case RANGE_OPENED:
+        counts->opened_blocks++;
+        break;
       case RANGE_POOL:
+      case RANGE_COUNTERS:
         break;
     }
   }

@@ -35,6 +35,12 @@ static uint64_t find_ranges(uintptr_t address, uintptr_t end, int device, bool i
 
 CUresult sim_place_find(uintptr_t address, size_t row_bytes, size_t row_count, size_t plane_count,
                         bool is_written, sim_place *place) {
+  return sim_place_find_of(sim_current()->device, address, row_bytes, row_count, plane_count,
+                           is_written, place);
+}
+
+CUresult sim_place_find_of(int device, uintptr_t address, size_t row_bytes, size_t row_count,
+                           size_t plane_count, bool is_written, sim_place *place) {
   size_t extent;
   uintptr_t end;
   if (address == 0 || !measure(place, row_bytes, row_count, plane_count, &extent) ||
@@ -42,6 +48,7 @@ CUresult sim_place_find(uintptr_t address, size_t row_bytes, size_t row_count, s
     return CUDA_ERROR_INVALID_VALUE;
   }
   place->address = address;
+  place->device = device;
   place->extent_bytes = extent;
   place->range_id = 0;
   place->is_device = sim_window_holds(address);
@@ -49,7 +56,7 @@ CUresult sim_place_find(uintptr_t address, size_t row_bytes, size_t row_count, s
   if (range == NULL || range->start >= end) {
     return place->is_device ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
   }
-  place->range_id = find_ranges(address, end, sim_current()->device, is_written);
+  place->range_id = find_ranges(address, end, device, is_written);
   return place->range_id != 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -70,8 +77,8 @@ static bool break_by(const sim_op *op, const sim_place *place, const char *what,
 bool sim_place_is_intact(const sim_op *op, const sim_place *place, bool is_written,
                          const char *what) {
   if (sim_place_is_pageable(place)) return true;
-  const uint64_t id = find_ranges(place->address, place->address + place->extent_bytes,
-                                  op->queue->device, is_written);
+  const uint64_t id =
+      find_ranges(place->address, place->address + place->extent_bytes, place->device, is_written);
   if (id != 0 && id <= place->range_id) {
     if (sim_pool_has_begun(sim_range_find(place->address))) return true;
     return break_by(op, place, what,
@@ -239,14 +246,23 @@ static bool is_context(CUcontext context) {
   return false;
 }
 
-/* Addresses are unified, so the contexts only have to be there. */
+/* Each side is reached by its own device, whatever the stream's one may use. */
 CUresult cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext dst_context, CUdeviceptr src,
                            CUcontext src_context, size_t size_bytes, CUstream stream) {
   SIM_ENTER(cuMemcpyPeerAsync, SIM_NEEDS_CONTEXT);
   if (!is_context(dst_context) || !is_context(src_context)) {
     return sim_leave(CUDA_ERROR_INVALID_CONTEXT);
   }
-  return sim_leave(copy_line(dst, src, size_bytes, stream, MANNER_AS_ASKED));
+  if (size_bytes == 0) return sim_leave(CUDA_SUCCESS);
+  sim_place to = {.pitch = size_bytes}, from = to;
+  CUresult result = sim_place_find_of(dst_context->device, dst, size_bytes, 1, 1,
+                                      /*is_written=*/true, &to);
+  if (result == CUDA_SUCCESS) {
+    result =
+        sim_place_find_of(src_context->device, src, size_bytes, 1, 1, /*is_written=*/false, &from);
+  }
+  if (result != CUDA_SUCCESS) return sim_leave(result);
+  return sim_leave(enqueue_copy(stream, &to, &from, (shape){size_bytes, 1, 1}, MANNER_AS_ASKED));
 }
 
 /* The synchronous ones go through the default stream and wait. */

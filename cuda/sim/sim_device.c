@@ -70,15 +70,6 @@ CUresult cuDeviceGetByPCIBusId(CUdevice *device, const char *id) {
   return sim_leave(CUDA_SUCCESS);
 }
 
-/* No two simulated devices reach each other's memory without a copy. */
-CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer) {
-  SIM_ENTER(cuDeviceCanAccessPeer, SIM_NEEDS_INIT);
-  if (can == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
-  if (!is_device(device) || !is_device(peer)) return sim_leave(CUDA_ERROR_INVALID_DEVICE);
-  *can = 0;
-  return sim_leave(CUDA_SUCCESS);
-}
-
 CUresult cuDeviceTotalMem(size_t *bytes, CUdevice device) {
   SIM_ENTER(cuDeviceTotalMem, SIM_NEEDS_INIT);
   if (bytes == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
@@ -103,6 +94,8 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
     case CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM:
     case CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED:
+    case CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED:
+    case CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
     case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:
@@ -179,6 +172,7 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
   sim_memory_abandon(device);
   sim_pools_abandon(device);
   sim_modules_abandon(device);
+  sim_peers_abandon(device);
   if (self->legacy != NULL) sim_queue_detach(self->legacy);
   self->legacy = NULL;
   self->error = CUDA_SUCCESS;

@@ -127,6 +127,15 @@ static const entry entries[] = {
     ENTRY(cuStreamWriteValue32, 11070, INT_MAX),
     ENTRY(cuStreamWriteValue64, 11070, INT_MAX),
     ENTRY(cuEventRecordWithFlags, 11010, INT_MAX),
+    ENTRY(cuMemExportToShareableHandle, 10020, INT_MAX),
+    ENTRY(cuMemImportFromShareableHandle, 10020, INT_MAX),
+    ENTRY(cuCtxEnablePeerAccess, 4000, INT_MAX),
+    ENTRY(cuCtxDisablePeerAccess, 4000, INT_MAX),
+    ENTRY(cuIpcGetMemHandle, 4010, INT_MAX),
+    ENTRY(cuIpcOpenMemHandle, 11000, INT_MAX),
+    ENTRY(cuIpcCloseMemHandle, 4010, INT_MAX),
+    ENTRY(cuIpcGetEventHandle, 4010, INT_MAX),
+    ENTRY(cuIpcOpenEventHandle, 4010, INT_MAX),
     ENTRY(cuEventElapsedTime, 2000, INT_MAX),
     ENTRY(cuStreamBeginCapture, 10010, INT_MAX),
     ENTRY(cuStreamEndCapture, 10000, INT_MAX),
@@ -248,6 +257,10 @@ CUresult cuGetProcAddress(const char *name, void **function, int version, cuuint
   X(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "the default stream would wait for a capture")   \
   X(CUDA_ERROR_CAPTURED_EVENT, "the event was recorded in a capture last")               \
   X(CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "another thread began the capture")          \
+  X(CUDA_ERROR_MAP_FAILED, "memory could not be mapped")                                 \
+  X(CUDA_ERROR_PEER_ACCESS_UNSUPPORTED, "the devices do not reach each other")           \
+  X(CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED, "the device is let in already")              \
+  X(CUDA_ERROR_PEER_ACCESS_NOT_ENABLED, "the device was not let in")                     \
   X(CUDA_ERROR_UNKNOWN, "unknown error")
 
 /* Neither refuses anybody: a message is wanted most where nothing else works any more. */

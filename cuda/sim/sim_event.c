@@ -12,6 +12,10 @@ static bool is_event(CUevent event) {
   return (address - start) % sizeof events[0] == 0 && event->is_alive;
 }
 
+bool sim_event_is_alive(CUevent event) {
+  return is_event(event);
+}
+
 /* Work that was enqueued with the event goes on with the mark. */
 static void give_back(CUevent event) {
   sim_mark_release(event->latest);
@@ -31,23 +35,41 @@ void sim_events_abandon(int device) {
   }
 }
 
-CUresult cuEventCreate(CUevent *event, unsigned flags) {
-  SIM_ENTER(cuEventCreate, SIM_NEEDS_CONTEXT);
-  const unsigned known = CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING;
-  if (event == NULL || (flags & ~known) != 0) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+CUresult sim_event_make(unsigned flags, CUevent *event) {
   CUevent made = free_events;
   if (made != NULL) {
     free_events = made->next_free;
   } else if (used_events < SIM_EVENTS_MAX) {
     made = &events[used_events++];
   } else {
-    return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+    return CUDA_ERROR_OUT_OF_MEMORY;
   }
   made->is_alive = true;
   made->device = sim_current()->device;
   made->flags = flags;
   made->latest = NULL;
+  made->counters = NULL;
+  made->is_opened = false;
   sim.event_count++;
+  *event = made;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuEventCreate(CUevent *event, unsigned flags) {
+  SIM_ENTER(cuEventCreate, SIM_NEEDS_CONTEXT);
+  const unsigned known = CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS;
+  const bool is_shared = (flags & CU_EVENT_INTERPROCESS) != 0;
+  if (event == NULL || (flags & ~known) != 0 ||
+      (is_shared && (flags & CU_EVENT_DISABLE_TIMING) == 0)) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  CUevent made;
+  const CUresult result = sim_event_make(flags, &made);
+  if (result != CUDA_SUCCESS) return sim_leave(result);
+  if (is_shared && !sim_ipc_event_create(made)) {
+    give_back(made);
+    return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  }
   *event = made;
   return sim_leave(CUDA_SUCCESS);
 }
@@ -65,6 +87,8 @@ static CUresult record(CUevent event, CUstream stream) {
   const CUresult result = sim_queue_to_enqueue(stream, &queue);
   if (result != CUDA_SUCCESS) return result;
   if (event->device != queue->device) return CUDA_ERROR_INVALID_HANDLE;
+  if (event->is_opened) return CUDA_ERROR_NOT_SUPPORTED; /* the simulator's limit: owners record */
+  if (event->counters != NULL && queue->capture != NULL) return sim_capture_refuse(queue);
   if (queue->capture != NULL) return sim_capture_record(event, queue);
   sim_op *op = sim_op_create(queue, KIND_RECORD);
   if (op == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -79,6 +103,9 @@ static CUresult record(CUevent event, CUstream stream) {
     sim_capture_forget_event(event);
   }
   sim_mark_release(earlier);
+  if (enqueued == CUDA_SUCCESS && event->counters != NULL) {
+    return sim_ipc_event_record(event, stream);
+  }
   return enqueued;
 }
 
@@ -102,6 +129,8 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
   if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
   const CUresult result = sim_queue_to_enqueue(stream, &queue);
   if (result != CUDA_SUCCESS) return sim_leave(result);
+  if (event->is_opened && queue->capture != NULL) return sim_leave(sim_capture_refuse(queue));
+  if (event->is_opened) return sim_leave(sim_ipc_event_wait(event, stream));
   if (queue->capture != NULL || event->capture != NULL) {
     return sim_leave(sim_capture_wait(queue, event));
   }
@@ -117,7 +146,8 @@ CUresult cuEventQuery(CUevent event) {
   if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
   if (event->capture != NULL) return sim_leave(sim_capture_refuse_event(event));
   const int device = event->device;
-  const bool is_done = sim_host_ask(event->latest);
+  const bool is_done =
+      event->is_opened ? sim_ipc_event_is_done(event) : sim_host_ask(event->latest);
   if (sim_context_error(device) != CUDA_SUCCESS) return sim_leave(sim_context_error(device));
   return sim_leave(is_done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY);
 }
@@ -127,6 +157,7 @@ CUresult cuEventSynchronize(CUevent event) {
   if (!is_event(event)) return sim_leave(CUDA_ERROR_INVALID_HANDLE);
   if (event->capture != NULL) return sim_leave(sim_capture_refuse_event(event));
   const int device = event->device;
+  if (event->is_opened) return sim_leave(sim_ipc_event_synchronize(event));
   sim_host_wait_for(event->latest);
   sim_pools_observe();
   return sim_leave(sim_context_error(device));

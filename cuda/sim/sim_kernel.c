@@ -175,6 +175,11 @@ static CUresult enqueue(CUstream stream, CUdeviceptr address, size_t size_bytes,
   sim_queue *queue;
   CUresult result = sim_place_find(address, size_bytes, 1, 1, !is_check, &place);
   if (result == CUDA_SUCCESS && sim_place_is_pageable(&place)) result = CUDA_ERROR_INVALID_VALUE;
+  const sim_range *range = sim_range_find(address);
+  if (result == CUDA_SUCCESS && range->kind == RANGE_DEVICE &&
+      !sim_peer_reaches(sim_current()->device, range->device)) {
+    result = CUDA_ERROR_INVALID_VALUE; /* on a GPU: an illegal address */
+  }
   if (result == CUDA_SUCCESS) result = sim_queue_to_enqueue(stream, &queue);
   if (result != CUDA_SUCCESS) return result;
   sim_op *op = sim_op_create(queue, KIND_KERNEL);

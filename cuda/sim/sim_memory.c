@@ -73,6 +73,7 @@ static size_t page_rounded(size_t size_bytes) {
 static void drop(sim_range *range) {
   switch (range->kind) {
     case RANGE_DEVICE:
+      sim_ipc_drop(range);
       sim_window_give(range->start, range->size_bytes);
       sim.devices[range->device].used_bytes -= range->size_bytes;
       break;
@@ -86,7 +87,12 @@ static void drop(sim_range *range) {
     case RANGE_POOL:
       sim_pool_free_now(range);
       return;
+    case RANGE_OPENED:
+      sim_ipc_drop(range);
+      sim_window_give(range->start, range->size_bytes);
+      break;
     case RANGE_MAPPED: /* cuMemUnmap's alone */
+    case RANGE_COUNTERS:
       return;
   }
   sim_range_remove(range);
@@ -95,7 +101,10 @@ static void drop(sim_range *range) {
 void sim_memory_abandon(int device) {
   for (size_t i = sim.range_count; i-- > 0;) {
     /* Mappings belong to the process, not to a context. */
-    if (sim.ranges[i].device != device || sim.ranges[i].kind == RANGE_MAPPED) continue;
+    if (sim.ranges[i].device != device || sim.ranges[i].kind == RANGE_MAPPED ||
+        sim.ranges[i].kind == RANGE_COUNTERS) {
+      continue;
+    }
     sim.abandoned_count++;
     sim_race_fresh(sim.ranges[i].start, sim.ranges[i].size_bytes);
     drop(&sim.ranges[i]);
@@ -275,7 +284,8 @@ CUresult cuMemHostUnregister(void *address) {
 }
 
 static bool is_device_range(const sim_range *range) {
-  return range->kind != RANGE_PINNED && range->kind != RANGE_REGISTERED;
+  return range->kind != RANGE_PINNED && range->kind != RANGE_REGISTERED &&
+         range->kind != RANGE_COUNTERS;
 }
 
 CUresult cuMemHostGetDevicePointer(CUdeviceptr *device_address, void *address, unsigned flags) {

@@ -167,6 +167,9 @@ CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc *wanted, si
         (is_own && wanted[i].flags == CU_MEM_ACCESS_FLAGS_PROT_NONE)) {
       return sim_leave(CUDA_ERROR_INVALID_VALUE);
     }
+    if (!is_own && !sim_peer_can(wanted[i].location.id, pool->device)) {
+      return sim_leave(CUDA_ERROR_INVALID_DEVICE);
+    }
   }
   for (size_t i = 0; i < count; i++) pool->access[wanted[i].location.id] = wanted[i].flags;
   return sim_leave(CUDA_SUCCESS);

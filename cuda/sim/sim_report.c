@@ -75,11 +75,11 @@ static void add_access(writer *self, const sim_access *access) {
 }
 
 static void add_place(writer *self, uintptr_t start, uintptr_t end) {
-  static const char *const kinds[] = {[RANGE_DEVICE] = "device",
-                                      [RANGE_PINNED] = "page-locked",
-                                      [RANGE_REGISTERED] = "registered",
-                                      [RANGE_MAPPED] = "mapped",
-                                      [RANGE_POOL] = "pool's"};
+  static const char *const kinds[] = {
+      [RANGE_DEVICE] = "device",         [RANGE_PINNED] = "page-locked",
+      [RANGE_REGISTERED] = "registered", [RANGE_MAPPED] = "mapped",
+      [RANGE_POOL] = "pool's",           [RANGE_OPENED] = "opened",
+      [RANGE_COUNTERS] = "events'"};
   const sim_range *range = sim_range_find(start);
   if (range == NULL) {
     add(self, "the %zu bytes at %p, pageable memory", (size_t)(end - start), (void *)start);

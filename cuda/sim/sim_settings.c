@@ -28,7 +28,18 @@ typedef struct setting {
   const char *const *words; /* NULL: a number */
 } setting;
 
-enum { SEED, POLICY, DEVICES, CAPACITY, PINNED_CAPACITY, IDLE_MS, RACES, THREADS, SETTING_COUNT };
+enum {
+  SEED,
+  POLICY,
+  DEVICES,
+  CAPACITY,
+  PINNED_CAPACITY,
+  IDLE_MS,
+  RACES,
+  THREADS,
+  PEERS,
+  SETTING_COUNT
+};
 
 static const setting settings[SETTING_COUNT] = {
     [SEED] = {.name = "CUSIM_SEED", .most = UINT64_MAX},
@@ -38,6 +49,7 @@ static const setting settings[SETTING_COUNT] = {
     [PINNED_CAPACITY] = {.name = "CUSIM_PINNED_CAPACITY", .most = SIZE_MAX},
     [IDLE_MS] = {.name = "CUSIM_IDLE_MS", .most = UINT_MAX},
     [RACES] = {.name = "CUSIM_RACES", .most = CUSIM_RACES_ABORT, .words = races_names},
+    [PEERS] = {.name = "CUSIM_PEERS", .most = 1},
     [THREADS] = {.name = "CUSIM_THREADS", .most = CUSIM_THREADS_APART, .words = threads_names},
 };
 
@@ -109,6 +121,7 @@ static void apply(found_value found[SETTING_COUNT]) {
   }
   if (found[IDLE_MS].is_given && !sim.is_idle_set) sim.idle_ms = (unsigned)found[IDLE_MS].value;
   if (found[RACES].is_given && !sim.are_races_set) sim.races = (cusim_races)found[RACES].value;
+  if (found[PEERS].is_given && !sim.are_peers_set) sim.are_peers = found[PEERS].value == 1;
   if (found[THREADS].is_given && !sim.are_threads_set) {
     sim_clock_split_threads(found[THREADS].value == CUSIM_THREADS_APART);
   }

@@ -71,6 +71,15 @@ static CUresult enqueue(sim_kind kind, CUstream stream, CUdeviceptr address, uin
   return sim_op_enqueue(op);
 }
 
+CUresult sim_value_wait(CUstream stream, uintptr_t address, uint64_t value) {
+  return enqueue(KIND_WAIT_VALUE, stream, address, value, /*is_wide=*/true,
+                 CU_STREAM_WAIT_VALUE_GEQ);
+}
+
+CUresult sim_value_write(CUstream stream, uintptr_t address, uint64_t value) {
+  return enqueue(KIND_WRITE_VALUE, stream, address, value, /*is_wide=*/true, /*flags=*/0);
+}
+
 CUresult cuStreamWaitValue32(CUstream stream, CUdeviceptr address, cuuint32_t value,
                              unsigned flags) {
   SIM_ENTER(cuStreamWaitValue32, SIM_NEEDS_CONTEXT);

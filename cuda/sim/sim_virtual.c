@@ -25,6 +25,8 @@ struct sim_physical {
   size_t handle_count;
   size_t mapping_count;
   CUmemAllocationProp properties;
+  int file;         /* one of its own, which others can import; -1: the common one */
+  bool is_imported; /* another process's, whose device's memory it counts in */
   uint32_t slot;
 };
 
@@ -182,7 +184,8 @@ CUresult cuMemAddressFree(CUdeviceptr address, size_t size_bytes) {
 static CUresult check_properties(const CUmemAllocationProp *properties) {
   if (properties == NULL || properties->type != CU_MEM_ALLOCATION_TYPE_PINNED ||
       properties->location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
-      properties->requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE ||
+      (properties->requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE &&
+       properties->requestedHandleTypes != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) ||
       properties->win32HandleMetaData != NULL) {
     return CUDA_ERROR_INVALID_VALUE;
   }
@@ -226,6 +229,35 @@ static void give_memory(off_t offset, size_t size_bytes) {
                   (off_t)size_bytes);
 }
 
+/* Memory in a file of its own, behind which stands what it is. */
+typedef struct shared_note {
+  char magic[8];
+  uint64_t size_bytes;
+  CUmemAllocationProp properties;
+} shared_note;
+static const char SHARED_MAGIC[8] = "cusim-v";
+enum { SHARED_NOTE_BYTES = 4096 };
+
+static int create_shared(size_t size_bytes, const CUmemAllocationProp *properties) {
+  shared_note note = {.size_bytes = size_bytes, .properties = *properties};
+  memcpy(note.magic, SHARED_MAGIC, sizeof note.magic);
+  const int file = memfd_create("cusim memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (file < 0) return -1;
+  void *bytes = MAP_FAILED;
+  if (ftruncate(file, (off_t)size_bytes + SHARED_NOTE_BYTES) == 0 &&
+      fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0 &&
+      pwrite(file, &note, sizeof note, (off_t)size_bytes) == (ssize_t)sizeof note) {
+    bytes = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  }
+  if (bytes == MAP_FAILED) {
+    close(file);
+    return -1;
+  }
+  memset(bytes, 0xCD, size_bytes);
+  munmap(bytes, size_bytes);
+  return file;
+}
+
 /* A free slot with its record, or NULL without memory. */
 static sim_physical *take_slot(void) {
   for (size_t i = 0; i < slot_count; i++) {
@@ -252,8 +284,14 @@ static sim_physical *find_physical(CUmemGenericAllocationHandle handle) {
 /* The memory goes with its last handle and its last mapping. */
 static void release_unused(sim_physical *physical) {
   if (physical->handle_count != 0 || physical->mapping_count != 0) return;
-  give_memory(physical->offset, physical->size_bytes);
-  sim.devices[physical->properties.location.id].used_bytes -= physical->size_bytes;
+  if (physical->file >= 0) {
+    close(physical->file);
+  } else {
+    give_memory(physical->offset, physical->size_bytes);
+  }
+  if (!physical->is_imported) {
+    sim.devices[physical->properties.location.id].used_bytes -= physical->size_bytes;
+  }
   counts.physical_blocks--;
   counts.physical_bytes -= physical->size_bytes;
   physical->size_bytes = 0;
@@ -274,13 +312,18 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size_bytes,
   }
   sim_physical *physical = take_slot();
   off_t offset = 0;
-  if (physical == NULL || !take_memory(size_bytes, &offset)) {
+  const bool is_shared = properties->requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE;
+  const int file = is_shared ? create_shared(size_bytes, properties) : -1;
+  if (physical == NULL || (is_shared ? file < 0 : !take_memory(size_bytes, &offset))) {
+    if (file >= 0) close(file);
     return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
   }
-  physical->size_bytes = size_bytes;
-  physical->offset = offset;
-  physical->handle_count = 1;
-  physical->properties = *properties;
+  *physical = (sim_physical){.size_bytes = size_bytes,
+                             .offset = offset,
+                             .handle_count = 1,
+                             .properties = *properties,
+                             .file = file,
+                             .slot = physical->slot};
   device->used_bytes += size_bytes;
   counts.physical_blocks++;
   counts.physical_bytes += size_bytes;
@@ -317,6 +360,58 @@ CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *properties,
   return sim_leave(CUDA_SUCCESS);
 }
 
+/* --- other processes --- */
+
+CUresult cuMemExportToShareableHandle(void *shared, CUmemGenericAllocationHandle handle,
+                                      CUmemAllocationHandleType type, unsigned long long flags) {
+  SIM_ENTER(cuMemExportToShareableHandle, SIM_NEEDS_INIT);
+  const sim_physical *physical = find_physical(handle);
+  if (shared == NULL || physical == NULL || physical->file < 0 || flags != 0 ||
+      type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  const int descriptor = fcntl(physical->file, F_DUPFD, 0); /* open in what the program executes */
+  if (descriptor < 0) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
+  memcpy(shared, &descriptor, sizeof descriptor);
+  return sim_leave(CUDA_SUCCESS);
+}
+
+/* The descriptor stays the program's. */
+static CUresult import_memory(int descriptor, CUmemGenericAllocationHandle *handle) {
+  shared_note note;
+  const off_t end = lseek(descriptor, 0, SEEK_END);
+  if (end < SHARED_NOTE_BYTES || fcntl(descriptor, F_GET_SEALS) < 0 ||
+      pread(descriptor, &note, sizeof note, end - SHARED_NOTE_BYTES) != (ssize_t)sizeof note ||
+      memcmp(note.magic, SHARED_MAGIC, sizeof note.magic) != 0 ||
+      note.size_bytes + SHARED_NOTE_BYTES != (uint64_t)end) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  const CUresult result = check_properties(&note.properties);
+  if (result != CUDA_SUCCESS) return result;
+  sim_physical *physical = take_slot();
+  const int file = physical != NULL ? fcntl(descriptor, F_DUPFD_CLOEXEC, 0) : -1;
+  if (file < 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  *physical = (sim_physical){.size_bytes = note.size_bytes,
+                             .handle_count = 1,
+                             .properties = note.properties,
+                             .file = file,
+                             .is_imported = true,
+                             .slot = physical->slot};
+  counts.physical_blocks++;
+  counts.physical_bytes += note.size_bytes;
+  *handle = physical->slot + 1;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *shared,
+                                        CUmemAllocationHandleType type) {
+  SIM_ENTER(cuMemImportFromShareableHandle, SIM_NEEDS_INIT);
+  if (handle == NULL || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  return sim_leave(import_memory((int)(intptr_t)shared, handle));
+}
+
 /* --- mappings --- */
 
 CUresult cuMemMap(CUdeviceptr address, size_t size_bytes, size_t offset,
@@ -333,7 +428,8 @@ CUresult cuMemMap(CUdeviceptr address, size_t size_bytes, size_t offset,
   }
   if (!sim_range_make_room() ||
       mmap(sim_virtual_view(reservation, address), size_bytes, PROT_READ | PROT_WRITE,
-           MAP_SHARED | MAP_FIXED, memory_file, physical->offset) == MAP_FAILED) {
+           MAP_SHARED | MAP_FIXED, physical->file >= 0 ? physical->file : memory_file,
+           physical->offset) == MAP_FAILED) {
     return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
   }
   physical->mapping_count++;
@@ -388,6 +484,7 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t size_bytes) {
 
 bool sim_range_allows(const sim_range *range, int device, bool is_written) {
   if (range->kind == RANGE_POOL) return sim_pool_allows(range, device, is_written);
+  if (range->kind == RANGE_OPENED) return sim_ipc_is_alive(range);
   if (range->kind == RANGE_REGISTERED) {
     return !is_written || (range->flags & CU_MEMHOSTREGISTER_READ_ONLY) == 0;
   }
@@ -401,6 +498,15 @@ static CUresult check_access(const CUmemLocation *location) {
   if (location->type != CU_MEM_LOCATION_TYPE_DEVICE) return CUDA_ERROR_INVALID_VALUE;
   const bool is_device = location->id >= 0 && location->id < sim.device_count;
   return is_device ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+
+/* A device is let in to its own memory, and to that of its peers. */
+static bool may_be_let_in(const sim_range *range, const CUmemAccessDesc *wanted, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const int device = wanted[i].location.id;
+    if (device != range->device && !sim_peer_can(device, range->device)) return false;
+  }
+  return true;
 }
 
 static CUresult check_descriptions(const CUmemAccessDesc *wanted, size_t count) {
@@ -424,6 +530,11 @@ CUresult cuMemSetAccess(CUdeviceptr address, size_t size_bytes, const CUmemAcces
   if (result != CUDA_SUCCESS) return sim_leave(result);
   if (!is_whole(address, size_bytes)) return sim_leave(CUDA_ERROR_INVALID_VALUE);
   const uintptr_t end = address + size_bytes;
+  for (uintptr_t at = address; at < end;) {
+    const sim_range *range = sim_range_find(at);
+    if (!may_be_let_in(range, wanted, count)) return sim_leave(CUDA_ERROR_INVALID_DEVICE);
+    at += range->size_bytes;
+  }
   while (address < end) {
     sim_range *range = sim_range_find(address);
     for (size_t i = 0; i < count; i++) range->access[wanted[i].location.id] = wanted[i].flags;

@@ -63,6 +63,21 @@ static size_t pages_bytes(size_t size_bytes) {
   return (size_bytes + SIM_DEVICE_ALIGNMENT + page_bytes - 1) & ~(page_bytes - 1);
 }
 
+size_t sim_window_pages(size_t size_bytes) {
+  return pages_bytes(size_bytes);
+}
+
+bool sim_window_move(uintptr_t address, size_t size_bytes, int file) {
+  char *pages = sim_window_view(address - SIM_DEVICE_ALIGNMENT);
+  const size_t moved_bytes = pages_bytes(size_bytes);
+  char *moved = mmap(NULL, moved_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (moved == MAP_FAILED) return false;
+  memcpy(moved, pages, moved_bytes);
+  munmap(moved, moved_bytes);
+  return mmap(pages, moved_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) !=
+         MAP_FAILED;
+}
+
 static uintptr_t find_hole(size_t size_bytes) {
   uintptr_t candidate = addresses;
   for (const sim_range *range = sim_range_after(addresses);
@@ -84,6 +99,17 @@ uintptr_t sim_window_take(size_t size_bytes) {
   const uintptr_t address = first_page + SIM_DEVICE_ALIGNMENT;
   memset(sim_window_view(address), 0xCD, size_bytes);
   return address;
+}
+
+uintptr_t sim_window_open_file(size_t size_bytes, int file) {
+  if (size_bytes > window_bytes / 2) return 0;
+  const size_t taken_bytes = pages_bytes(size_bytes);
+  const uintptr_t first_page = find_hole(taken_bytes);
+  if (first_page == 0 || mmap(sim_window_view(first_page), taken_bytes, PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED) {
+    return 0;
+  }
+  return first_page + SIM_DEVICE_ALIGNMENT;
 }
 
 void sim_window_give(uintptr_t address, size_t size_bytes) {

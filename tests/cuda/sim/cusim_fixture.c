@@ -8,6 +8,7 @@ int cusim_setup(void **state) {
   CU(cuInit(0));
   cusim_set_idle_ms(0);
   cusim_set_patience_ms(2000); /* the order must not hang on how busy the machine is */
+  cusim_set_peers(0);
   cusim_set_policy(CUSIM_LAZY);
   cusim_set_seed(1);
   cusim_set_races(CUSIM_RACES_COUNT);

@@ -50,6 +50,7 @@ int run_cusim_stream_tests(void);
 int run_cusim_event_tests(void);
 int run_cusim_memory_tests(void);
 int run_cusim_virtual_tests(void);
+int run_cusim_peer_tests(void);
 int run_cusim_pool_tests(void);
 int run_cusim_copy_tests(void);
 int run_cusim_control_tests(void);

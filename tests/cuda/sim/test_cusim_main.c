@@ -22,6 +22,7 @@ int main(void) {
   failed += run_cusim_event_tests();
   failed += run_cusim_memory_tests();
   failed += run_cusim_virtual_tests();
+  failed += run_cusim_peer_tests();
   failed += run_cusim_pool_tests();
   failed += run_cusim_copy_tests();
   failed += run_cusim_control_tests();

@@ -350,6 +350,8 @@ static void another_device_needs_access_to_the_pool(void **state) {
   assert_int_equal(cuMemsetD8Async(block, 1, 16, NULL), CUDA_ERROR_INVALID_VALUE);
   CU(cuMemPoolGetAccess(&flags, pool, &access.location));
   assert_int_equal(flags, CU_MEM_ACCESS_FLAGS_PROT_NONE);
+  assert_int_equal(cuMemPoolSetAccess(pool, &access, 1), CUDA_ERROR_INVALID_DEVICE);
+  cusim_set_peers(1);
   CU(cuMemPoolSetAccess(pool, &access, 1));
   CU(cuMemsetD8Async(block, 1, 16, NULL));
   CU(cuStreamSynchronize(NULL));

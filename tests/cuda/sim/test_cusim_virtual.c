@@ -264,6 +264,9 @@ static void another_device_needs_access_of_its_own(void **state) {
   CU(cuDevicePrimaryCtxRetain(&second, 1));
   CU(cuCtxPushCurrent(second));
   assert_int_equal(cuMemcpyHtoD(range, &byte, 1), CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(allow(range, GRANULE, 1, CU_MEM_ACCESS_FLAGS_PROT_READWRITE),
+                   CUDA_ERROR_INVALID_DEVICE);
+  cusim_set_peers(1);
   CU(allow(range, GRANULE, 1, CU_MEM_ACCESS_FLAGS_PROT_READWRITE));
   CU(cuMemcpyHtoD(range, &byte, 1));
   CU(cuCtxPopCurrent(NULL));
@@ -280,6 +283,7 @@ static void taking_memory_from_enqueued_work_breaks_the_context(void **state) {
   (void)state;
   for (way how = WAY_UNMAP; how < WAYS; how++) {
     CUcontext second = NULL;
+    cusim_set_peers(1);
     CU(cuDevicePrimaryCtxRetain(&second, 1));
     CU(cuCtxPushCurrent(second));
     CUstream stream = cusim_fixture_stream();
