@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "alloc/fork.h"
+#include "alloc/order.h"
 #include "alloc/provider.h"
 #include "alloc/storage.h"
+#include "alloc/stream.h"
 
 /* --- memory --- */
 
@@ -227,16 +229,20 @@ static tarn_status describe(tarn_storage *storage, const tarn_export_options *op
   memory->size_bytes = tarn_storage_size_bytes(storage);
   memory->is_read_only =
       (options->flags & TARN_SHARE_READ_ONLY) != 0 || tarn_storage_is_read_only(storage);
-  const bool may_mark = (options->flags & TARN_SHARE_WAIT) == 0;
+  /* A closed stream takes no mark, a captured one none that passes before a launch. */
+  tarn_stream *stream = options->stream;
+  const bool is_special = stream != NULL && !tarn_stream_is_synchronous(stream) &&
+                          (tarn__stream_is_closed(stream) || tarn__order_is_captured(stream));
+  const bool may_mark = (options->flags & TARN_SHARE_WAIT) == 0 && !is_special;
   const void *address = tarn_storage_data(storage);
   if (tarn_storage_pool(storage) != NULL) {
-    return tarn_pool_share_range(tarn_storage_pool(storage), address, memory->size_bytes,
-                                 options->stream, may_mark, memory);
+    return tarn_pool_share_range(tarn_storage_pool(storage), address, memory->size_bytes, stream,
+                                 may_mark, memory);
   }
   tarn_provider *provider = tarn__storage_reserved_from(storage);
   if (provider != NULL) {
-    return tarn_provider_share_range(provider, address, memory->size_bytes, options->stream,
-                                     may_mark, memory);
+    return tarn_provider_share_range(provider, address, memory->size_bytes, stream, may_mark,
+                                     memory);
   }
   return tarn_fail(TARN_NOT_SUPPORTED,
                    "a wrapped blob's memory is its owner's to share, and an imported storage's its "

@@ -46,6 +46,17 @@ tarn_status tarn_cuda_device_info_of(tarn_cuda *cuda, int32_t device, tarn_cuda_
   return refuse();
 }
 
+tarn_status tarn_cuda_can_access_peer(tarn_cuda *cuda, int32_t device, int32_t peer, bool *can) {
+  (void)cuda, (void)device, (void)peer;
+  if (can != NULL) *can = false;
+  return refuse();
+}
+
+tarn_status tarn_cuda_enable_peer(tarn_cuda *cuda, int32_t device, int32_t peer) {
+  (void)cuda, (void)device, (void)peer;
+  return refuse();
+}
+
 tarn_status tarn_cuda_stream_create(tarn_cuda *cuda, int32_t device, tarn_stream **stream) {
   (void)cuda, (void)device;
   if (stream != NULL) *stream = NULL;

@@ -99,6 +99,7 @@ tarn_status tarn_cuda_open(const tarn_cuda_options *options, tarn_cuda **cuda) {
   made->driver_version = version;
   made->device_count = device_count;
   tarn__seams_init(&made->seams);
+  pthread_mutex_init(&made->imports.lock, NULL);
   for (int32_t i = 0; i < device_count; i++) {
     pthread_mutex_init(&made->devices[i].event_lock, NULL);
   }
@@ -114,6 +115,7 @@ fail:
     pthread_mutex_destroy(&made->devices[i].event_lock);
   }
   if (made != NULL) tarn__seams_deinit(&made->seams);
+  if (made != NULL) pthread_mutex_destroy(&made->imports.lock);
   free(made);
   tarn__driver_unload(&driver);
   return status;
@@ -143,6 +145,7 @@ void tarn_cuda_release(tarn_cuda *cuda) {
     pthread_mutex_destroy(&device->event_lock);
   }
   tarn__seams_deinit(&cuda->seams);
+  pthread_mutex_destroy(&cuda->imports.lock);
   tarn__driver_unload(&cuda->driver);
   free(cuda);
 }

@@ -16,6 +16,13 @@ typedef struct tarn__cuda_event {
   CUevent native;
 } tarn__cuda_event;
 
+/* Memory of another process: cuda_adopt.c. */
+typedef struct tarn__cuda_import tarn__cuda_import;
+typedef struct tarn__cuda_imports {
+  pthread_mutex_t lock; /* a leaf: guards the list and its counts, no driver call under it */
+  tarn__cuda_import *list;
+} tarn__cuda_imports;
+
 typedef struct tarn__cuda_device {
   CUdevice native;
   /* The primary context, retained at first use; NULL before. Two threads may race to retain it: the
@@ -34,6 +41,7 @@ struct tarn_cuda {
   int32_t device_count;
   atomic_size_t pinned_bytes; /* page-locked by tarn; host_register.h */
   tarn__seams seams;
+  tarn__cuda_imports imports;
   uint32_t generation; /* of the process that opened it: cuda_device.c */
   tarn__cuda_device devices[];
 };

@@ -1,5 +1,6 @@
 /* device_provider.c: a GPU's memory behind the provider seam, by cuMemAlloc. */
-#include "cuda/cuda_device.h"
+#include "cuda/cuda_adopt.h"
+#include "cuda/cuda_share.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +69,26 @@ static tarn_status provider_release(void *context, void *address, size_t size_by
                            (int)self->device);
 }
 
+static tarn_status provider_share_range(void *context, const void *address, size_t size_bytes,
+                                        tarn_stream *stream, bool may_mark,
+                                        tarn_share_memory *memory) {
+  const device_provider *self = context;
+  return tarn__cuda_share_block(self->cuda, self->device, address, size_bytes, stream, may_mark,
+                                memory);
+}
+
+static tarn_status provider_adopt(void *context, const tarn_share_memory *memory,
+                                  tarn_stream *stream, void **address, tarn_device *device) {
+  const device_provider *self = context;
+  const tarn__cuda_peers nobody = {.count = 0};
+  return tarn__cuda_adopt(self->cuda, &nobody, memory, stream, address, device);
+}
+
+static void provider_abandon(void *context, void *address) {
+  const device_provider *self = context;
+  tarn__cuda_abandon(self->cuda, address);
+}
+
 static void provider_destroy(void *context) {
   device_provider *self = context;
   tarn_cuda_release(self->cuda);
@@ -93,7 +114,10 @@ tarn_status tarn_cuda_device_provider_create(tarn_cuda *cuda, int32_t device,
                                  .attributes = provider_attributes,
                                  .alloc = provider_alloc,
                                  .release = provider_release,
-                                 .destroy = provider_destroy};
+                                 .destroy = provider_destroy,
+                                 .share_range = provider_share_range,
+                                 .adopt = provider_adopt,
+                                 .abandon = provider_abandon};
   status = tarn_provider_create(&ops, made, provider);
   if (status != TARN_OK) {
     free(made);

@@ -12,6 +12,22 @@
 #include <cuda.h>
 #include <cudaTypedefs.h>
 
+/* What memory needs that other processes and devices use; a part of the table below. */
+#define TARN__DRIVER_SHARING(X)                            \
+  X(DeviceGetUuid, 11040, OPTIONAL)                        \
+  X(MemGetAddressRange, 3020, OPTIONAL)                    \
+  X(MemRetainAllocationHandle, 11000, OPTIONAL)            \
+  X(MemExportToShareableHandle, 10020, OPTIONAL)           \
+  X(MemImportFromShareableHandle, 10020, OPTIONAL)         \
+  X(MemGetAllocationPropertiesFromHandle, 10020, OPTIONAL) \
+  X(IpcGetMemHandle, 4010, OPTIONAL)                       \
+  X(IpcOpenMemHandle, 11000, OPTIONAL)                     \
+  X(IpcCloseMemHandle, 4010, OPTIONAL)                     \
+  X(IpcGetEventHandle, 4010, OPTIONAL)                     \
+  X(IpcOpenEventHandle, 4010, OPTIONAL)                    \
+  X(DeviceCanAccessPeer, 4000, OPTIONAL)                   \
+  X(CtxEnablePeerAccess, 4000, OPTIONAL)
+
 /* Name without its prefix, ABI version, and whether tarn works without it. */
 #define TARN__DRIVER_TABLE(X)                     \
   X(Init, 2000, REQUIRED)                         \
@@ -45,6 +61,7 @@
   X(MemMap, 10020, OPTIONAL)                      \
   X(MemUnmap, 10020, OPTIONAL)                    \
   X(MemSetAccess, 10020, OPTIONAL)                \
+  TARN__DRIVER_SHARING(X)                         \
   X(MemPoolCreate, 11020, OPTIONAL)               \
   X(MemPoolDestroy, 11020, OPTIONAL)              \
   X(MemPoolTrimTo, 11020, OPTIONAL)               \

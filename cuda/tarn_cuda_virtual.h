@@ -29,6 +29,9 @@ typedef struct tarn_cuda_virtual_options {
   size_t granularity_bytes; /* committed at a time; a power of two; 0: the least the device has */
   size_t piece_bytes;       /* a larger power of two, such as 32 MiB: what one call commits of whole
                                multiples of it comes in so large pieces; 0: none */
+  uint32_t flags;           /* TARN_CUDA_VIRTUAL_* of tarn_cuda_share.h */
+  int32_t peer_count;       /* of `peers` */
+  const int32_t *peers;     /* devices let in to all of the memory, see tarn_cuda_share.h */
 } tarn_cuda_virtual_options;
 
 /* Memory of a device that reserves: granules are 2 MiB on every GPU so far. It moves, and prepares

@@ -9,7 +9,8 @@
  * call commits is mapped handle by handle, and opened to the device at once. What is mapped is kept
  * in a bitmap, because a range is given back whatever it holds.
  */
-#include "cuda/cuda_device.h"
+#include "cuda/cuda_adopt.h"
+#include "cuda/cuda_share.h"
 #include "cuda/granules.h"
 #include "cuda/handles.h"
 #include "cuda/virtual_support.h"
@@ -25,6 +26,7 @@ typedef struct virtual_provider {
   tarn__handles handles;
   atomic_size_t mapped_bytes;
   _Atomic uint64_t moved_bytes; /* since it was made */
+  tarn__cuda_peers peers;       /* that are let in */
 } virtual_provider;
 
 static tarn_status explain(const virtual_provider *self, CUresult result, const char *call,
@@ -191,11 +193,12 @@ static CUresult fill_next(virtual_provider *self, const stretch *to, sources *fr
   return CUDA_SUCCESS;
 }
 
-static CUresult open_to_device(const virtual_provider *self, const stretch *part) {
-  const CUmemAccessDesc access = {.location = self->handles.properties.location,
-                                  .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+static CUresult open_to_devices(const virtual_provider *self, const stretch *part) {
+  CUmemAccessDesc access[TARN__CUDA_ACCESS_MAX];
+  const size_t count = tarn__cuda_access(self->cuda, self->device, &self->peers,
+                                         CU_MEM_ACCESS_FLAGS_PROT_READWRITE, access);
   return self->cuda->driver.MemSetAccess(address_at(self, part->range, part->first),
-                                         bytes_of(self, part->end - part->first), &access, 1);
+                                         bytes_of(self, part->end - part->first), access, count);
 }
 
 /* Memory for all of `to`, of what is unmapped first, or for none of it. */
@@ -208,7 +211,7 @@ static tarn_status map_memory(virtual_provider *self, const stretch *to, sources
   while (result == CUDA_SUCCESS && at < to->end) result = fill_next(self, to, from, &at, &call);
   if (result == CUDA_SUCCESS) {
     call = "cuMemSetAccess";
-    result = open_to_device(self, to);
+    result = open_to_devices(self, to);
   }
   const stretch mapped = {.range = to->range, .first = to->first, .end = at};
   const size_t mapped_bytes = bytes_of(self, at - to->first);
@@ -480,6 +483,25 @@ static tarn_status provider_alloc(void *context, size_t size_bytes, void **addre
   return tarn_fail_again(&cause);
 }
 
+static tarn_status provider_share_range(void *context, const void *address, size_t size_bytes,
+                                        tarn_stream *stream, bool may_mark,
+                                        tarn_share_memory *memory) {
+  const virtual_provider *self = context;
+  return tarn__cuda_share_virtual(self->cuda, self->device, address, size_bytes, stream, may_mark,
+                                  memory);
+}
+
+static tarn_status provider_adopt(void *context, const tarn_share_memory *memory,
+                                  tarn_stream *stream, void **address, tarn_device *device) {
+  const virtual_provider *self = context;
+  return tarn__cuda_adopt(self->cuda, &self->peers, memory, stream, address, device);
+}
+
+static void provider_abandon(void *context, void *address) {
+  const virtual_provider *self = context;
+  tarn__cuda_abandon(self->cuda, address);
+}
+
 static void provider_destroy(void *context) {
   virtual_provider *self = context;
   tarn__cuda_scope scope;
@@ -533,11 +555,14 @@ static tarn_status choose_sizes(virtual_provider *self, const tarn_cuda_virtual_
 }
 
 /* All but what the driver has to say; `cuda` is not retained yet. */
-static virtual_provider *make_context(tarn_cuda *cuda, int32_t device, CUcontext native) {
+static virtual_provider *make_context(tarn_cuda *cuda, int32_t device, CUcontext native,
+                                      bool is_shared) {
   virtual_provider *made = calloc(1, sizeof *made);
   if (made == NULL) return NULL;
   const CUmemAllocationProp properties = {
       .type = CU_MEM_ALLOCATION_TYPE_PINNED,
+      .requestedHandleTypes =
+          is_shared ? CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR : CU_MEM_HANDLE_TYPE_NONE,
       .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = (int)cuda->devices[device].native}};
   *made = (virtual_provider){.cuda = cuda, .device = device, .context = native};
   tarn__granules_init(&made->granules, /*granularity_bytes=*/0);
@@ -558,12 +583,22 @@ tarn_status tarn_cuda_virtual_provider_create(tarn_cuda *cuda, int32_t device,
                      "tarn_cuda_virtual_options has %zu bytes here, %zu were given",
                      sizeof *options, options->struct_size);
   }
+  if ((options->flags & ~(uint32_t)TARN_CUDA_VIRTUAL_SHARED) != 0) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "unknown flags 0x%x of virtual memory", options->flags);
+  }
+  const bool is_shared = (options->flags & TARN_CUDA_VIRTUAL_SHARED) != 0;
   CUcontext context;
+  tarn__cuda_peers peers;
   tarn_status status = tarn__cuda_context(cuda, device, &context);
   if (status == TARN_OK) status = tarn__virtual_support(cuda, device);
+  if (status == TARN_OK && is_shared) status = tarn__cuda_can_share_virtual(cuda, device);
+  if (status == TARN_OK) {
+    status = tarn__cuda_peers_init(cuda, device, options->peers, options->peer_count, &peers);
+  }
   if (status != TARN_OK) return status;
-  virtual_provider *made = make_context(cuda, device, context);
+  virtual_provider *made = make_context(cuda, device, context, is_shared);
   if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a provider's handle");
+  made->peers = peers;
   status = choose_sizes(made, options);
 
   char name[32];
@@ -578,7 +613,10 @@ tarn_status tarn_cuda_virtual_provider_create(tarn_cuda *cuda, int32_t device,
                                  .decommit = provider_decommit,
                                  .destroy = provider_destroy,
                                  .move = provider_move,
-                                 .prepare = provider_prepare};
+                                 .prepare = provider_prepare,
+                                 .share_range = is_shared ? provider_share_range : NULL,
+                                 .adopt = provider_adopt,
+                                 .abandon = provider_abandon};
   if (status == TARN_OK) status = tarn_provider_create(&ops, made, provider);
   if (status != TARN_OK) {
     tarn__handles_deinit(&made->handles);

@@ -95,6 +95,15 @@ typedef struct peer {
   tarn_parcel *parcel;
 } peer;
 
+static bool is_pending(tarn_stream *stream) {
+  tarn_fence *fence;
+  if (tarn_fence_create(stream, &fence) != TARN_OK) return false;
+  const bool is_pending =
+      tarn_fence_record(fence, stream) == TARN_OK && tarn_fence_query(fence) == TARN_NOT_READY;
+  tarn_fence_destroy(fence);
+  return is_pending;
+}
+
 static tarn_status obey(peer *self, char command) {
   tarn_status status = TARN_OK;
   switch (command) {
@@ -113,6 +122,9 @@ static tarn_status obey(peer *self, char command) {
       return share_is_full_of(self->side, self->storage, SHARE_FIRST)
                  ? TARN_OK
                  : tarn_fail(TARN_BAD_FORMAT, "other bytes than were written");
+    case SHARE_PENDING:
+      return is_pending(self->side->stream) ? TARN_OK
+                                            : tarn_fail(TARN_BAD_FORMAT, "nothing is waited for");
     case SHARE_WRITE:
       return share_fill(self->side, self->storage, SHARE_SECOND);
     default: /* SHARE_DESTROY, SHARE_RELEASE, SHARE_QUIT */

@@ -26,6 +26,7 @@ enum {
   SHARE_RECEIVE = 'R',
   SHARE_IMPORT = 'I',
   SHARE_CHECK = 'C',   /* that all bytes are SHARE_FIRST */
+  SHARE_PENDING = 'P', /* that the stream has not passed what was enqueued */
   SHARE_WRITE = 'W',   /* SHARE_SECOND everywhere, on the stream, not waited for */
   SHARE_RELEASE = 'X', /* the imported storage */
   SHARE_QUIT = 'Q',    /* everything is given back, and the process ends with 0 */

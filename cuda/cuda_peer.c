@@ -1,0 +1,89 @@
+/* cuda_peer.c: which devices reach each other's memory, and letting them in. */
+#include "cuda/cuda_peer.h"
+
+#include "cuda/tarn_cuda_share.h"
+
+static tarn_status check_devices(const tarn_cuda *cuda, int32_t device, int32_t peer) {
+  if (cuda == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "cuda is NULL");
+  if (device >= 0 && device < cuda->device_count && peer >= 0 && peer < cuda->device_count) {
+    return tarn__cuda_check_process(cuda);
+  }
+  return tarn_fail(TARN_INVALID_ARGUMENT, "there are %d CUDA devices; %d and %d are asked about",
+                   (int)cuda->device_count, (int)device, (int)peer);
+}
+
+tarn_status tarn_cuda_can_access_peer(tarn_cuda *cuda, int32_t device, int32_t peer, bool *can) {
+  if (can == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "can is NULL");
+  *can = false;
+  const tarn_status status = check_devices(cuda, device, peer);
+  if (status != TARN_OK || device == peer || cuda->driver.DeviceCanAccessPeer == NULL) {
+    return status;
+  }
+  int answer = 0;
+  const CUresult result = cuda->driver.DeviceCanAccessPeer(&answer, cuda->devices[device].native,
+                                                           cuda->devices[peer].native);
+  *can = result == CUDA_SUCCESS && answer != 0;
+  return tarn__cuda_status(&cuda->driver, result, "cuDeviceCanAccessPeer",
+                           "memory of CUDA device %d for device %d", (int)peer, (int)device);
+}
+
+tarn_status tarn__cuda_check_peer(tarn_cuda *cuda, int32_t device, int32_t peer) {
+  bool can = false;
+  const tarn_status status = tarn_cuda_can_access_peer(cuda, device, peer, &can);
+  if (status != TARN_OK || can) return status;
+  return tarn_fail(TARN_NOT_SUPPORTED, "CUDA device %d does not reach memory of device %d",
+                   (int)device, (int)peer);
+}
+
+tarn_status tarn__cuda_peers_init(tarn_cuda *cuda, int32_t device, const int32_t *listed,
+                                  int32_t count, tarn__cuda_peers *peers) {
+  peers->count = 0;
+  if (count < 0 || count > TARN_CUDA_PEERS_MAX || (count > 0 && listed == NULL)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "%d peers of a device at %p; at most %d", (int)count,
+                     (const void *)listed, (int)TARN_CUDA_PEERS_MAX);
+  }
+  for (int32_t i = 0; i < count; i++) {
+    const tarn_status status = tarn__cuda_check_peer(cuda, listed[i], device);
+    if (status != TARN_OK) return status;
+    for (int32_t earlier = 0; earlier < i; earlier++) {
+      if (listed[earlier] == listed[i]) {
+        return tarn_fail(TARN_INVALID_ARGUMENT, "CUDA device %d is a peer twice", (int)listed[i]);
+      }
+    }
+    peers->devices[i] = listed[i];
+  }
+  peers->count = count;
+  return TARN_OK;
+}
+
+size_t tarn__cuda_access(const tarn_cuda *cuda, int32_t device, const tarn__cuda_peers *peers,
+                         CUmemAccess_flags flags, CUmemAccessDesc access[TARN__CUDA_ACCESS_MAX]) {
+  size_t count = 0;
+  for (int32_t i = -1; i < peers->count; i++) {
+    const int32_t let_in = i < 0 ? device : peers->devices[i];
+    if (i >= 0 && let_in == device) continue;
+    access[count++] = (CUmemAccessDesc){
+        .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = cuda->devices[let_in].native},
+        .flags = flags};
+  }
+  return count;
+}
+
+tarn_status tarn_cuda_enable_peer(tarn_cuda *cuda, int32_t device, int32_t peer) {
+  CUcontext context, peer_context;
+  tarn__cuda_scope scope;
+  tarn_status status = check_devices(cuda, device, peer);
+  if (status == TARN_OK) status = tarn__cuda_check_peer(cuda, device, peer);
+  if (status == TARN_OK && cuda->driver.CtxEnablePeerAccess == NULL) {
+    status = tarn_fail(TARN_NOT_SUPPORTED, "the driver lacks cuCtxEnablePeerAccess");
+  }
+  if (status == TARN_OK) status = tarn__cuda_context(cuda, device, &context);
+  if (status == TARN_OK) status = tarn__cuda_context(cuda, peer, &peer_context);
+  if (status == TARN_OK) status = tarn__cuda_enter_relaxed(cuda, context, &scope);
+  if (status != TARN_OK) return status;
+  CUresult result = cuda->driver.CtxEnablePeerAccess(peer_context, 0);
+  tarn__cuda_leave(&scope);
+  if (result == CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED) result = CUDA_SUCCESS;
+  return tarn__cuda_status(&cuda->driver, result, "cuCtxEnablePeerAccess",
+                           "memory of CUDA device %d for device %d", (int)peer, (int)device);
+}

@@ -1,0 +1,28 @@
+/* cuda_peer.h: devices that are let in to memory besides its own. */
+#ifndef TARN_CUDA_PEER_H
+#define TARN_CUDA_PEER_H
+
+#include "cuda/cuda_device.h"
+
+#include "cuda/tarn_cuda_share.h"
+
+enum { TARN__CUDA_ACCESS_MAX = TARN_CUDA_PEERS_MAX + 1 };
+
+typedef struct tarn__cuda_peers {
+  int32_t count;
+  int32_t devices[TARN_CUDA_PEERS_MAX];
+} tarn__cuda_peers;
+
+/* TARN_NOT_SUPPORTED where `device` cannot be let in to memory of `peer`. */
+TARN_NODISCARD tarn_status tarn__cuda_check_peer(tarn_cuda *cuda, int32_t device, int32_t peer);
+
+/* A list of the caller's, of devices to be let in to memory of `device`, checked. */
+TARN_NODISCARD tarn_status tarn__cuda_peers_init(tarn_cuda *cuda, int32_t device,
+                                                 const int32_t *listed, int32_t count,
+                                                 tarn__cuda_peers *peers);
+
+/* What cuMemSetAccess takes for memory of `device`: itself, and its peers. How many. */
+size_t tarn__cuda_access(const tarn_cuda *cuda, int32_t device, const tarn__cuda_peers *peers,
+                         CUmemAccess_flags flags, CUmemAccessDesc access[TARN__CUDA_ACCESS_MAX]);
+
+#endif

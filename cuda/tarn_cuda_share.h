@@ -1,0 +1,62 @@
+/* tarn_cuda_share.h: a GPU's memory for other processes (alloc/tarn_share.h) and for other GPUs.
+ *
+ * What is exported how, and what can be imported:
+ *
+ *     "cuda virtual"  pools of a virtual provider made with TARN_CUDA_VIRTUAL_SHARED: a descriptor
+ *                     for each granule that the storage touches, so give large storages large
+ *                     granules, or the process a higher `ulimit -n`. The exporter's end takes
+ *                     nothing from the importer. The descriptor knows no read-only right; the
+ *                     importer's mapping has it, where the driver does that.
+ *     "cuda block"    pools of tarn_cuda_device_provider_create: the driver's handle of the whole
+ *                     block that the storage lies in, opened once per process however many
+ *                     storages of it are imported. The memory goes with its exporter.
+ *
+ * Not the driver's own pool, nor pinned memory. Any of a device's providers imports both kinds, of
+ * any device that this process sees: tarn finds it by its UUID, however the processes count. A
+ * process that imports needs a context of its own on it.
+ *
+ * The order travels as an event between processes where the export's stream is one of the memory's
+ * device, and the driver has such events; else the export waits for the stream.
+ *
+ * Two storages of one granule are mapped twice by an importer. The addresses are different ones of
+ * the same memory, and work on one sees what work on the other wrote before it in stream order; a
+ * kernel that uses both at once does not (CUDA programming guide, "Virtual Aliasing Support").
+ *
+ * Another GPU of the same process reaches memory directly where the machine connects the two, which
+ * tarn_cuda_can_access_peer tells, and where it was let in: virtual memory by the provider's
+ * `peers`, blocks by tarn_cuda_enable_peer, the driver's pool by tarn_cuda_driver_pool_allow. Only
+ * kernels need that: copies between GPUs work without, through the host where there is no other
+ * way.
+ */
+#ifndef TARN_CUDA_SHARE_H
+#define TARN_CUDA_SHARE_H
+
+#include "alloc/tarn_share.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tarn_cuda tarn_cuda;
+
+enum {
+  /* Memory that can be exported. TARN_NOT_SUPPORTED where the device cannot. */
+  TARN_CUDA_VIRTUAL_SHARED = 1u << 0,
+};
+
+enum { TARN_CUDA_PEERS_MAX = 64 };
+
+/* Whether kernels of `device` can be let in to memory of `peer`; false for itself. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_can_access_peer(tarn_cuda *cuda, int32_t device,
+                                                              int32_t peer, bool *can);
+
+/* Lets kernels of `device` in to all memory of `peer` that cuMemAlloc made or will make, as long as
+ * the contexts live; a second time nothing is done. One way: call it twice for both.
+ * TARN_NOT_SUPPORTED where the machine does not connect them. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_enable_peer(tarn_cuda *cuda, int32_t device,
+                                                          int32_t peer);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,350 @@
+/* test_cuda_share.c: a GPU's memory shared between two processes, either of which may end. */
+#include "cuda/tarn_cuda.h"
+
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "alloc/tarn_caching_pool.h"
+#include "tests/support/open_cuda.h"
+#include "tests/support/share_peer.h"
+#include "tests/support/test.h"
+
+enum { PATIENCE_MS = 60000, SKIPPED = 77 };
+
+/* The kinds of memory, each a role of the child. */
+typedef struct kind {
+  const char *role;
+  const char *name; /* as a parcel says */
+  bool is_virtual;
+} kind;
+static const kind kinds[] = {{"virtual", "cuda virtual", true}, {"block", "cuda block", false}};
+
+static tarn_cuda *cuda;
+
+static tarn_status make_provider(bool is_virtual, tarn_provider **provider) {
+  const tarn_cuda_virtual_options options = {.struct_size = sizeof options,
+                                             .flags = TARN_CUDA_VIRTUAL_SHARED};
+  return is_virtual ? tarn_cuda_virtual_provider_create(cuda, 0, &options, provider)
+                    : tarn_cuda_device_provider_create(cuda, 0, provider);
+}
+
+static share_side make_side(const kind *made) {
+  share_side side = {.pool = NULL};
+  assert_ok(make_provider(made->is_virtual, &side.importer));
+  assert_ok(tarn_caching_pool_create(side.importer, NULL, &side.pool));
+  assert_ok(tarn_cuda_stream_create(cuda, 0, &side.stream));
+  return side;
+}
+
+static size_t live_blocks(const share_side *side) {
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  assert_ok(tarn_pool_stats_of(side->pool, &stats));
+  return (size_t)(stats.alloc_count - stats.free_count);
+}
+
+/* Sends it to the child, who answers when it has received it. */
+static void hand_over(int socket, const tarn_parcel *parcel) {
+  char answer = 0;
+  share_peer_tell(socket, SHARE_RECEIVE);
+  assert_ok(tarn_share_send(socket, parcel, PATIENCE_MS));
+  assert_int_equal(read(socket, &answer, 1), 1);
+  assert_int_equal(answer, SHARE_DONE);
+}
+
+static void another_process_sees_the_bytes_and_changes_them(void **state) {
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+    share_side side = make_side(&kinds[i]);
+    tarn_storage *storage;
+    tarn_parcel *parcel;
+    int socket;
+    const pid_t child = share_peer_start(kinds[i].role, &socket);
+    assert_ok(share_make(&side, &storage, &parcel));
+    assert_string_equal(tarn_parcel_kind(parcel), kinds[i].name);
+    hand_over(socket, parcel);
+    assert_int_equal(share_peer_ask(socket, SHARE_IMPORT), SHARE_DONE);
+    assert_int_equal(share_peer_ask(socket, SHARE_CHECK), SHARE_DONE);
+    assert_int_equal(share_peer_ask(socket, SHARE_WRITE), SHARE_DONE);
+    assert_int_equal(live_blocks(&side), 1);
+    assert_int_equal(share_peer_ask(socket, SHARE_RELEASE), SHARE_DONE);
+    assert_ok(tarn_parcel_wait(parcel, PATIENCE_MS));
+    assert_true(share_is_full_of(&side, storage, SHARE_SECOND));
+    assert_int_equal(share_peer_quit(child, socket), 0);
+    tarn_parcel_destroy(parcel);
+    tarn_storage_release(storage);
+    assert_int_equal(live_blocks(&side), 0);
+    share_side_end(&side);
+  }
+}
+
+static void wait_at_gate(void *gate) {
+  sem_wait(gate);
+}
+
+/* The export does not wait for the exporter's stream: the importer's stream does. */
+static void the_importers_work_comes_behind_the_exporters(void **state) {
+  (void)state;
+  for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+    share_side side = make_side(&kinds[i]);
+    tarn_storage *storage;
+    tarn_parcel *parcel;
+    sem_t gate;
+    int socket;
+    sem_init(&gate, 0, 0);
+    const pid_t child = share_peer_start(kinds[i].role, &socket);
+    assert_ok(tarn_stream_call(side.stream, wait_at_gate, &gate));
+    assert_ok(share_make(&side, &storage, &parcel));
+    hand_over(socket, parcel);
+    assert_int_equal(share_peer_ask(socket, SHARE_IMPORT), SHARE_DONE);
+    assert_int_equal(share_peer_ask(socket, SHARE_PENDING), SHARE_DONE);
+    share_peer_tell(socket, SHARE_CHECK);
+    sem_post(&gate);
+    char answer = 0;
+    assert_int_equal(read(socket, &answer, 1), 1);
+    assert_int_equal(answer, SHARE_DONE);
+    assert_int_equal(share_peer_quit(child, socket), 0);
+    tarn_parcel_destroy(parcel);
+    tarn_storage_release(storage);
+    share_side_end(&side);
+    sem_destroy(&gate);
+  }
+}
+
+static void an_importer_killed_at_any_step_gives_the_memory_back(void **state) {
+  (void)state;
+  static const char steps[] = {SHARE_IMPORT, SHARE_CHECK, SHARE_WRITE};
+  for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+    for (size_t step_count = 0; step_count <= COUNT_OF(steps); step_count++) {
+      share_side side = make_side(&kinds[i]);
+      tarn_storage *storage;
+      tarn_parcel *parcel;
+      int socket;
+      const pid_t child = share_peer_start(kinds[i].role, &socket);
+      assert_ok(share_make(&side, &storage, &parcel));
+      hand_over(socket, parcel);
+      for (size_t step = 0; step < step_count; step++) {
+        assert_int_equal(share_peer_ask(socket, steps[step]), SHARE_DONE);
+      }
+      tarn_storage_release(storage);
+      share_peer_kill(child);
+      assert_ok(tarn_parcel_wait(parcel, PATIENCE_MS));
+      tarn_parcel_destroy(parcel);
+      assert_int_equal(live_blocks(&side), 0);
+      close(socket);
+      share_side_end(&side);
+    }
+  }
+}
+
+/* Of virtual memory alone: a block goes with its process. */
+static void virtual_memory_outlives_its_exporter(void **state) {
+  (void)state;
+  share_side side = make_side(&kinds[0]);
+  for (int step = 0; step < 2; step++) {
+    tarn_parcel *parcel;
+    tarn_storage *storage;
+    int socket;
+    const pid_t child = share_peer_start("virtual waiting", &socket);
+    assert_int_equal(share_peer_ask(socket, SHARE_EXPORT), SHARE_DONE);
+    share_peer_tell(socket, SHARE_SEND);
+    assert_ok(tarn_share_receive(socket, PATIENCE_MS, &parcel));
+    if (step == 0) share_peer_kill(child);
+    assert_ok(tarn_storage_import(parcel, side.importer, side.stream, &storage));
+    if (step == 1) share_peer_kill(child);
+    assert_true(tarn_storage_is_orphaned(storage));
+    assert_true(share_is_full_of(&side, storage, SHARE_FIRST));
+    assert_ok(share_fill(&side, storage, SHARE_SECOND));
+    assert_true(share_is_full_of(&side, storage, SHARE_SECOND));
+    tarn_storage_release(storage);
+    close(socket);
+  }
+  share_side_end(&side);
+}
+
+static void a_block_of_a_process_that_is_gone_is_refused(void **state) {
+  (void)state;
+  share_side side = make_side(&kinds[1]);
+  tarn_parcel *parcel;
+  tarn_storage *storage;
+  int socket;
+  const pid_t child = share_peer_start("block", &socket);
+  assert_int_equal(share_peer_ask(socket, SHARE_EXPORT), SHARE_DONE);
+  share_peer_tell(socket, SHARE_SEND);
+  assert_ok(tarn_share_receive(socket, PATIENCE_MS, &parcel));
+  share_peer_kill(child);
+  assert_int_not_equal(tarn_storage_import(parcel, side.importer, side.stream, &storage), TARN_OK);
+  assert_null(storage);
+  tarn_parcel_destroy(parcel);
+  close(socket);
+  share_side_end(&side);
+}
+
+/* Two storages of one block: the driver's handle of it is opened once, and closed last. */
+static void storages_of_one_block_are_opened_together(void **state) {
+  (void)state;
+  share_side side = make_side(&kinds[1]);
+  tarn_parcel *parcel;
+  tarn_storage *storages[2];
+  int socket;
+  const pid_t child = share_peer_start("block", &socket);
+  assert_int_equal(share_peer_ask(socket, SHARE_EXPORT), SHARE_DONE);
+  for (int i = 0; i < 2; i++) { /* the same one twice: two parcels of one block */
+    share_peer_tell(socket, SHARE_SEND);
+    assert_ok(tarn_share_receive(socket, PATIENCE_MS, &parcel));
+    assert_ok(tarn_storage_import(parcel, side.importer, side.stream, &storages[i]));
+  }
+  assert_ptr_equal(tarn_storage_data(storages[0]), tarn_storage_data(storages[1]));
+  tarn_storage_release(storages[0]);
+  assert_true(share_is_full_of(&side, storages[1], SHARE_FIRST));
+  tarn_storage_release(storages[1]);
+  assert_int_equal(share_peer_quit(child, socket), 0);
+  share_side_end(&side);
+}
+
+static void virtual_memory_comes_to_its_own_process_too(void **state) {
+  (void)state;
+  enum { BYTES = 5 << 20 };
+  share_side side = make_side(&kinds[0]);
+  tarn_export_options options = {
+      .struct_size = sizeof options, .stream = side.stream, .flags = TARN_SHARE_WAIT};
+  tarn_storage *storage, *imported;
+  tarn_parcel *parcel;
+  for (int is_read_only = 0; is_read_only < 2; is_read_only++) {
+    if (is_read_only) options.flags |= TARN_SHARE_READ_ONLY;
+    assert_ok(tarn_storage_create(side.pool, BYTES, side.stream, &storage)); /* several granules */
+    assert_ok(share_fill(&side, storage, SHARE_FIRST));
+    assert_ok(tarn_storage_export(storage, &options, &parcel));
+    tarn_parcel *received = share_pass_through(parcel, SOCK_STREAM);
+    assert_ok(tarn_storage_import(received, side.importer, side.stream, &imported));
+    assert_int_equal(tarn_storage_is_read_only(imported), is_read_only);
+    assert_ptr_not_equal(tarn_storage_data(imported), tarn_storage_data(storage));
+    assert_true(share_is_full_of(&side, imported, SHARE_FIRST));
+    assert_ok(share_fill(&side, storage, SHARE_SECOND));
+    assert_ok(tarn_stream_synchronize(side.stream));
+    assert_true(share_is_full_of(&side, imported, SHARE_SECOND));
+    tarn_storage_release(imported);
+    tarn_parcel_destroy(parcel);
+    tarn_storage_release(storage);
+  }
+  share_side_end(&side);
+}
+
+static void a_thousand_cycles_leave_nothing_behind(void **state) {
+  (void)state;
+  share_side side = make_side(&kinds[0]);
+  const tarn_export_options options = {
+      .struct_size = sizeof options, .stream = side.stream, .flags = TARN_SHARE_WAIT};
+  tarn_storage *storage, *imported;
+  tarn_parcel *parcel;
+  size_t descriptors = 0, mappings = 0;
+  assert_ok(tarn_storage_create(side.pool, 3 << 20, side.stream, &storage));
+  for (int i = 0; i < 1000; i++) {
+    assert_ok(tarn_storage_export(storage, &options, &parcel));
+    tarn_parcel *received = share_pass_through(parcel, SOCK_STREAM);
+    if (i % 3 == 0) {
+      tarn_parcel_destroy(received);
+    } else {
+      assert_ok(tarn_storage_import(received, side.importer, side.stream, &imported));
+      tarn_storage_release(imported);
+    }
+    tarn_parcel_destroy(parcel);
+    if (i == 10) descriptors = share_count_descriptors();
+    if (i == 10) mappings = share_count_mappings();
+  }
+  assert_int_equal(share_count_descriptors(), descriptors);
+  assert_true(share_count_mappings() < mappings + 100);
+  assert_int_equal(tarn_share_collect(), 0);
+  tarn_storage_release(storage);
+  share_side_end(&side);
+}
+
+static void what_is_not_made_to_be_shared_is_refused(void **state) {
+  (void)state;
+  const tarn_cuda_virtual_options unknown = {.struct_size = sizeof unknown, .flags = 1u << 9};
+  tarn_provider *provider;
+  tarn_pool *pool;
+  tarn_storage *storage;
+  tarn_parcel *parcel;
+  assert_ok(tarn_cuda_virtual_provider_create(cuda, 0, NULL, &provider));
+  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
+  assert_ok(tarn_storage_create(pool, 100, NULL, &storage));
+  assert_status(tarn_storage_export(storage, NULL, &parcel), TARN_NOT_SUPPORTED);
+  tarn_storage_release(storage);
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
+  assert_status(tarn_cuda_virtual_provider_create(cuda, 0, &unknown, &provider),
+                TARN_INVALID_ARGUMENT);
+}
+
+/* A device's provider does not know a host's parcel, nor the other way round. */
+static void each_kind_goes_to_its_own_provider(void **state) {
+  (void)state;
+  share_side device = make_side(&kinds[0]);
+  share_side host = share_host_side();
+  tarn_storage *storages[2], *imported;
+  tarn_parcel *parcels[2];
+  assert_ok(share_make(&device, &storages[0], &parcels[0]));
+  assert_ok(share_make(&host, &storages[1], &parcels[1]));
+  for (int i = 0; i < 2; i++) {
+    tarn_parcel *received = share_pass_through(parcels[i], SOCK_STREAM);
+    assert_status(tarn_storage_import(received, i == 0 ? NULL : device.importer, NULL, &imported),
+                  TARN_NOT_SUPPORTED);
+    tarn_parcel_destroy(received);
+    tarn_parcel_destroy(parcels[i]);
+    tarn_storage_release(storages[i]);
+  }
+  share_side_end(&host);
+  share_side_end(&device);
+}
+
+static void devices_say_whom_they_reach(void **state) {
+  (void)state;
+  bool can = true;
+  assert_ok(tarn_cuda_can_access_peer(cuda, 0, 0, &can));
+  assert_false(can);
+  assert_status(tarn_cuda_enable_peer(cuda, 0, 0), TARN_NOT_SUPPORTED);
+  const int32_t count = tarn_cuda_device_count(cuda);
+  assert_status(tarn_cuda_can_access_peer(cuda, 0, count, &can), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_cuda_can_access_peer(NULL, 0, 0, &can), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_cuda_enable_peer(cuda, count, 0), TARN_INVALID_ARGUMENT);
+}
+
+static int serve(const char *role) {
+  share_side side = make_side(&kinds[strcmp(role, "block") == 0 ? 1 : 0]);
+  if (strcmp(role, "virtual waiting") == 0) side.export_flags = TARN_SHARE_WAIT;
+  const int code = share_peer_serve(SHARE_PEER_SOCKET, &side);
+  share_side_end(&side);
+  return code;
+}
+
+int main(int argument_count, char **arguments) {
+  setenv("CUSIM_IDLE_MS", "5", /*overwrite=*/0); /* nobody calls while the other side works */
+  if (test_open_cuda(&cuda) != TARN_OK) {
+    print_message("skipped: %s\n", tarn_last_error()->message);
+    return SKIPPED;
+  }
+  if (argument_count > 1) {
+    const int code = serve(arguments[1]);
+    tarn_cuda_release(cuda);
+    return code;
+  }
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(another_process_sees_the_bytes_and_changes_them),
+      cmocka_unit_test(the_importers_work_comes_behind_the_exporters),
+      cmocka_unit_test(an_importer_killed_at_any_step_gives_the_memory_back),
+      cmocka_unit_test(virtual_memory_outlives_its_exporter),
+      cmocka_unit_test(a_block_of_a_process_that_is_gone_is_refused),
+      cmocka_unit_test(storages_of_one_block_are_opened_together),
+      cmocka_unit_test(virtual_memory_comes_to_its_own_process_too),
+      cmocka_unit_test(a_thousand_cycles_leave_nothing_behind),
+      cmocka_unit_test(what_is_not_made_to_be_shared_is_refused),
+      cmocka_unit_test(each_kind_goes_to_its_own_provider),
+      cmocka_unit_test(devices_say_whom_they_reach),
+  };
+  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  tarn_cuda_release(cuda);
+  return failed;
+}
