@@ -87,3 +87,85 @@ tarn_status tarn_cuda_enable_peer(tarn_cuda *cuda, int32_t device, int32_t peer)
   return tarn__cuda_status(&cuda->driver, result, "cuCtxEnablePeerAccess",
                            "memory of CUDA device %d for device %d", (int)peer, (int)device);
 }
+
+tarn_status tarn__cuda_open_pool(tarn_cuda *cuda, int32_t device, CUmemoryPool pool,
+                                 const int32_t *listed, int32_t count) {
+  tarn__cuda_peers peers;
+  CUmemAccessDesc access[TARN__CUDA_ACCESS_MAX];
+  const tarn_status status = tarn__cuda_peers_init(cuda, device, listed, count, &peers);
+  if (status != TARN_OK || count == 0) return status;
+  if (cuda->driver.MemPoolSetAccess == NULL) {
+    return tarn_fail(TARN_NOT_SUPPORTED, "the driver lacks cuMemPoolSetAccess");
+  }
+  const size_t access_count =
+      tarn__cuda_access(cuda, device, &peers, CU_MEM_ACCESS_FLAGS_PROT_READWRITE, access);
+  const CUresult result = cuda->driver.MemPoolSetAccess(pool, access, access_count);
+  return tarn__cuda_status(&cuda->driver, result, "cuMemPoolSetAccess",
+                           "peers of a pool on CUDA device %d", (int)device);
+}
+
+/* --- copies --- */
+
+bool tarn__cuda_is_between(const tarn_cuda *cuda, const tarn_copy_rows *rows) {
+  return rows->dst_device.type == TARN_DEVICE_CUDA && rows->src_device.type == TARN_DEVICE_CUDA &&
+         rows->dst_device.index != rows->src_device.index && cuda->driver.MemcpyPeerAsync != NULL &&
+         cuda->driver.Memcpy3DPeerAsync != NULL;
+}
+
+static tarn_status copy_lines(const tarn_cuda *cuda, CUcontext to, CUcontext from, CUstream stream,
+                              const tarn_copy_rows *rows) {
+  CUresult result = CUDA_SUCCESS;
+  for (size_t row = 0; row < rows->row_count && result == CUDA_SUCCESS; row++) {
+    result = cuda->driver.MemcpyPeerAsync(
+        (CUdeviceptr)(uintptr_t)rows->dst + row * rows->dst_pitch_bytes, to,
+        (CUdeviceptr)(uintptr_t)rows->src + row * rows->src_pitch_bytes, from, rows->row_bytes,
+        stream);
+  }
+  return tarn__cuda_status(&cuda->driver, result, "cuMemcpyPeerAsync",
+                           "a copy of %zu rows of %zu bytes from CUDA device %d to device %d",
+                           rows->row_count, rows->row_bytes, (int)rows->src_device.index,
+                           (int)rows->dst_device.index);
+}
+
+static tarn_status copy_plane(const tarn_cuda *cuda, CUcontext to, CUcontext from, CUstream stream,
+                              const tarn_copy_rows *rows) {
+  const CUDA_MEMCPY3D_PEER copy = {.srcMemoryType = CU_MEMORYTYPE_DEVICE,
+                                   .srcDevice = (CUdeviceptr)(uintptr_t)rows->src,
+                                   .srcContext = from,
+                                   .srcPitch = rows->src_pitch_bytes,
+                                   .srcHeight = rows->row_count,
+                                   .dstMemoryType = CU_MEMORYTYPE_DEVICE,
+                                   .dstDevice = (CUdeviceptr)(uintptr_t)rows->dst,
+                                   .dstContext = to,
+                                   .dstPitch = rows->dst_pitch_bytes,
+                                   .dstHeight = rows->row_count,
+                                   .WidthInBytes = rows->row_bytes,
+                                   .Height = rows->row_count,
+                                   .Depth = 1};
+  const CUresult result = cuda->driver.Memcpy3DPeerAsync(&copy, stream);
+  return tarn__cuda_status(&cuda->driver, result, "cuMemcpy3DPeerAsync",
+                           "a copy of %zu rows of %zu bytes, pitches %zu and %zu, from CUDA device "
+                           "%d to device %d",
+                           rows->row_count, rows->row_bytes, rows->src_pitch_bytes,
+                           rows->dst_pitch_bytes, (int)rows->src_device.index,
+                           (int)rows->dst_device.index);
+}
+
+tarn_status tarn__cuda_copy_between(tarn_cuda *cuda, CUstream stream, const tarn_copy_rows *rows) {
+  CUcontext to, from;
+  tarn_copy_rows one = *rows;
+  tarn_status status = tarn__cuda_context(cuda, rows->dst_device.index, &to);
+  if (status == TARN_OK) status = tarn__cuda_context(cuda, rows->src_device.index, &from);
+  if (status != TARN_OK) return status;
+  if (rows->dst_pitch_bytes == rows->row_bytes && rows->src_pitch_bytes == rows->row_bytes) {
+    one.row_count = 1; /* checked by the caller not to overflow */
+    one.row_bytes = rows->row_bytes * rows->row_count;
+  }
+  const size_t dst_max = cuda->devices[rows->dst_device.index].pitch_bytes_max;
+  const size_t src_max = cuda->devices[rows->src_device.index].pitch_bytes_max;
+  const bool is_plane = one.row_count > 1 && one.dst_pitch_bytes >= one.row_bytes &&
+                        one.src_pitch_bytes >= one.row_bytes && one.dst_pitch_bytes <= dst_max &&
+                        one.src_pitch_bytes <= src_max;
+  return is_plane ? copy_plane(cuda, to, from, stream, &one)
+                  : copy_lines(cuda, to, from, stream, &one);
+}

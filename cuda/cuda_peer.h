@@ -25,4 +25,16 @@ TARN_NODISCARD tarn_status tarn__cuda_peers_init(tarn_cuda *cuda, int32_t device
 size_t tarn__cuda_access(const tarn_cuda *cuda, int32_t device, const tarn__cuda_peers *peers,
                          CUmemAccess_flags flags, CUmemAccessDesc access[TARN__CUDA_ACCESS_MAX]);
 
+/* Lets the listed devices in to all that a pool of `device` lends. Its context is current. */
+TARN_NODISCARD tarn_status tarn__cuda_open_pool(tarn_cuda *cuda, int32_t device, CUmemoryPool pool,
+                                                const int32_t *listed, int32_t count);
+
+/* Rows from one device's memory to another's, by calls that reach each side by its own device: a
+ * plain copy wants the stream's device to be let in to both, where the memory is virtual or a
+ * pool's. False for any other rows, and where the driver lacks the calls. */
+bool tarn__cuda_is_between(const tarn_cuda *cuda, const tarn_copy_rows *rows);
+/* The context of the stream's device is current. */
+TARN_NODISCARD tarn_status tarn__cuda_copy_between(tarn_cuda *cuda, CUstream stream,
+                                                   const tarn_copy_rows *rows);
+
 #endif

@@ -6,6 +6,7 @@
 #include "cuda/copy_grid.h"
 #include "cuda/cuda_copy.h"
 #include "cuda/cuda_fence.h"
+#include "cuda/cuda_peer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,9 @@ static tarn_status enqueue_copy(const cuda_stream *self, const tarn_copy_rows *r
   if (!tarn_size_mul(rows->row_bytes, rows->row_count, &total_bytes)) {
     return tarn_fail(TARN_TOO_LARGE, "a copy of %zu rows of %zu bytes", rows->row_count,
                      rows->row_bytes);
+  }
+  if (tarn__cuda_is_between(self->cuda, rows)) {
+    return tarn__cuda_copy_between(self->cuda, self->native, rows);
   }
   if (is_contiguous) return copy_line(self, rows->dst, rows->src, total_bytes);
   const size_t pitch_bytes_max = self->cuda->devices[self->device].pitch_bytes_max;

@@ -26,7 +26,10 @@
   X(IpcGetEventHandle, 4010, OPTIONAL)                     \
   X(IpcOpenEventHandle, 4010, OPTIONAL)                    \
   X(DeviceCanAccessPeer, 4000, OPTIONAL)                   \
-  X(CtxEnablePeerAccess, 4000, OPTIONAL)
+  X(CtxEnablePeerAccess, 4000, OPTIONAL)                   \
+  X(MemcpyPeerAsync, 4000, OPTIONAL)                       \
+  X(Memcpy3DPeerAsync, 4000, OPTIONAL)                     \
+  X(MemPoolSetAccess, 11020, OPTIONAL)
 
 /* Name without its prefix, ABI version, and whether tarn works without it. */
 #define TARN__DRIVER_TABLE(X)                     \

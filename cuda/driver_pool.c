@@ -8,6 +8,7 @@
  *
  * So no stream of the caller's is ever made to wait. What was freed behind a stream is pending
  * until that stream, or a fence behind the free, is seen to have passed. */
+#include "cuda/cuda_peer.h"
 #include "cuda/driver_pool.h"
 
 #include <stdio.h>
@@ -461,6 +462,10 @@ static tarn_status start_pool(tarn__driver_pool *self, const tarn_cuda_driver_po
   status = tarn__cuda_enter(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   status = create_native(self, options);
+  if (status == TARN_OK) {
+    status = tarn__cuda_open_pool(self->cuda, self->device, self->native, options->peers,
+                                  options->peer_count);
+  }
   tarn__cuda_leave(&scope);
   if (status != TARN_OK) return status;
   char name[32];

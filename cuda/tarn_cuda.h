@@ -104,6 +104,8 @@ typedef struct tarn_cuda_driver_pool_options {
   size_t release_threshold_bytes; /* what stays reserved when the host waits for a stream, an event
                                      or the context; 0: everything, until it is trimmed */
   uint32_t flags;                 /* TARN_CUDA_POOL_*: how streams may reuse each other's frees */
+  int32_t peer_count;             /* of `peers` */
+  const int32_t *peers;           /* devices let in to all of it, see tarn_cuda_share.h */
 } tarn_cuda_driver_pool_options;
 
 /* The driver's own pool (cuMemAllocFromPoolAsync) behind the pool seam: a CUmemoryPool of its own,

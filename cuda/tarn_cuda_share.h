@@ -23,10 +23,9 @@
  * kernel that uses both at once does not (CUDA programming guide, "Virtual Aliasing Support").
  *
  * Another GPU of the same process reaches memory directly where the machine connects the two, which
- * tarn_cuda_can_access_peer tells, and where it was let in: virtual memory by the provider's
- * `peers`, blocks by tarn_cuda_enable_peer, the driver's pool by tarn_cuda_driver_pool_allow. Only
- * kernels need that: copies between GPUs work without, through the host where there is no other
- * way.
+ * tarn_cuda_can_access_peer tells, and where it was let in: virtual memory and the driver's pool by
+ * their options' `peers`, blocks by tarn_cuda_enable_peer. Only kernels need that: copies between
+ * GPUs work without, through the host where there is no other way.
  */
 #ifndef TARN_CUDA_SHARE_H
 #define TARN_CUDA_SHARE_H

@@ -76,11 +76,11 @@
  * Other processes on the simulator: memory of cuMemCreate is exported as real descriptors, memory
  * of cuMemAlloc and events by handles, which processes of the same user open through /proc. Handles
  * are not for the process that made them. Each process has its own scheduler and capacity; a wait
- * for another's event, which its owner alone records, passes when the owner's stream has come there,
- * by calls of its own or idle (CUSIM_IDLE_MS), or breaks the context after cusim_set_stall_ms. Work
- * on memory of cuMemAlloc breaks the context, too, where the exporter has freed it or is gone, and
- * freeing what another process has open breaks the exporter's. Races between processes are not
- * looked for. Pools are not shared.
+ * for another's event, which its owner alone records, passes when the owner's stream has come
+ * there, by calls of its own or idle (CUSIM_IDLE_MS), or breaks the context after
+ * cusim_set_stall_ms. Work on memory of cuMemAlloc breaks the context, too, where the exporter has
+ * freed it or is gone, and freeing what another process has open breaks the exporter's. Races
+ * between processes are not looked for. Pools are not shared.
  *
  * Left out: kernels of the program's own, managed memory, arrays, P2P attributes, contexts other
  * than primary ones. Default streams of threads are found through cuGetProcAddress only. It

@@ -152,6 +152,7 @@ enum {
   X(cuLaunchKernel)                         \
   X(cuMemExportToShareableHandle)           \
   X(cuMemImportFromShareableHandle)         \
+  X(cuMemcpy3DPeerAsync)                    \
   X(cuCtxEnablePeerAccess)                  \
   X(cuCtxDisablePeerAccess)                 \
   X(cuIpcGetMemHandle)                      \

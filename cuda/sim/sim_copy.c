@@ -381,7 +381,8 @@ typedef struct corner {
   size_t y;
   size_t z;
   size_t pitch;
-  size_t height; /* rows from plane to plane */
+  size_t height;     /* rows from plane to plane */
+  CUcontext context; /* whose device reaches it; NULL: the current one's */
 } corner;
 
 static bool skip(size_t count, size_t step, size_t *offset) {
@@ -415,8 +416,9 @@ static CUresult find_corner(const corner *side, shape size, bool is_written, sim
       return CUDA_ERROR_INVALID_VALUE;
   }
   *place = (sim_place){.pitch = side->pitch, .plane_pitch = plane_pitch};
-  const CUresult result = sim_place_find(start + offset, size.row_bytes, size.row_count,
-                                         size.plane_count, is_written, place);
+  const CUcontext context = side->context != NULL ? side->context : sim_current();
+  const CUresult result = sim_place_find_of(context->device, start + offset, size.row_bytes,
+                                            size.row_count, size.plane_count, is_written, place);
   /* Addresses of a device type are device memory or page-locked. */
   const bool is_wrong = side->type == CU_MEMORYTYPE_DEVICE && sim_place_is_pageable(place);
   return result == CUDA_SUCCESS && is_wrong ? CUDA_ERROR_INVALID_VALUE : result;
@@ -471,6 +473,37 @@ CUresult cuMemcpy3DAsync(const CUDA_MEMCPY3D *copy, CUstream stream) {
                       .z = copy->srcZ,
                       .pitch = copy->srcPitch,
                       .height = copy->srcHeight};
+  const shape size = {copy->WidthInBytes, copy->Height, copy->Depth};
+  return sim_leave(copy_box(&dst, &src, size, stream));
+}
+
+/* Each side is reached by its own device. */
+CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *copy, CUstream stream) {
+  SIM_ENTER(cuMemcpy3DPeerAsync, SIM_NEEDS_CONTEXT);
+  if (copy == NULL || copy->srcLOD != 0 || copy->dstLOD != 0) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  if (!is_context(copy->srcContext) || !is_context(copy->dstContext)) {
+    return sim_leave(CUDA_ERROR_INVALID_CONTEXT);
+  }
+  const corner dst = {.type = copy->dstMemoryType,
+                      .host = copy->dstHost,
+                      .device = copy->dstDevice,
+                      .x = copy->dstXInBytes,
+                      .y = copy->dstY,
+                      .z = copy->dstZ,
+                      .pitch = copy->dstPitch,
+                      .height = copy->dstHeight,
+                      .context = copy->dstContext};
+  const corner src = {.type = copy->srcMemoryType,
+                      .host = copy->srcHost,
+                      .device = copy->srcDevice,
+                      .x = copy->srcXInBytes,
+                      .y = copy->srcY,
+                      .z = copy->srcZ,
+                      .pitch = copy->srcPitch,
+                      .height = copy->srcHeight,
+                      .context = copy->srcContext};
   const shape size = {copy->WidthInBytes, copy->Height, copy->Depth};
   return sim_leave(copy_box(&dst, &src, size, stream));
 }

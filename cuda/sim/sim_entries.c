@@ -129,6 +129,7 @@ static const entry entries[] = {
     ENTRY(cuEventRecordWithFlags, 11010, INT_MAX),
     ENTRY(cuMemExportToShareableHandle, 10020, INT_MAX),
     ENTRY(cuMemImportFromShareableHandle, 10020, INT_MAX),
+    ENTRY(cuMemcpy3DPeerAsync, 4000, INT_MAX),
     ENTRY(cuCtxEnablePeerAccess, 4000, INT_MAX),
     ENTRY(cuCtxDisablePeerAccess, 4000, INT_MAX),
     ENTRY(cuIpcGetMemHandle, 4010, INT_MAX),

@@ -1,0 +1,176 @@
+/* test_cuda_peer.c: copies between two devices, let in to each other's memory or not. */
+#include "tests/support/test.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/tarn_caching_pool.h"
+#include "cuda/cuda_device.h"
+#include "cuda/sim/cusim.h"
+#include "cuda/tarn_cuda.h"
+#include "tests/support/open_cuda.h"
+
+enum { SKIPPED = 77, BYTES = 5 << 20, ROWS = 7, ROW_BYTES = 100, PITCH_BYTES = 300 };
+
+static tarn_cuda *cuda;
+
+/* As on a machine that connects its devices, or does not; a real one is what it is. */
+static void connect_devices(int are_connected) {
+  __typeof__(cusim_set_peers) *set_peers = NULL;
+  if (!tarn_cuda_is_simulated(cuda)) return;
+  void *address = dlsym(cuda->driver.library, "cusim_set_peers");
+  memcpy(&set_peers, &address, sizeof set_peers);
+  assert_non_null(set_peers);
+  set_peers(are_connected);
+}
+
+typedef enum maker { MAKER_BLOCKS, MAKER_VIRTUAL, MAKER_DRIVER, MAKER_COUNT } maker;
+
+static tarn_status make_pool(maker how, int32_t device, const int32_t *peers, int32_t peer_count,
+                             tarn_pool **pool) {
+  const tarn_cuda_virtual_options virtual = {
+      .struct_size = sizeof virtual, .peers = peers, .peer_count = peer_count};
+  const tarn_cuda_driver_pool_options driver = {
+      .struct_size = sizeof driver, .peers = peers, .peer_count = peer_count};
+  *pool = NULL;
+  if (how == MAKER_DRIVER) return tarn_cuda_driver_pool_create(cuda, device, &driver, pool);
+  tarn_provider *provider;
+  tarn_status status = how == MAKER_VIRTUAL
+                           ? tarn_cuda_virtual_provider_create(cuda, device, &virtual, &provider)
+                           : tarn_cuda_device_provider_create(cuda, device, &provider);
+  if (status == TARN_OK) status = tarn_caching_pool_create(provider, NULL, pool);
+  tarn_provider_release(provider);
+  return status;
+}
+
+/* A copy with the host, by the device's own stream. */
+static void copy_host(int32_t device, void *dst, tarn_device dst_device, const void *src,
+                      tarn_device src_device, size_t size_bytes) {
+  tarn_stream *stream;
+  assert_ok(tarn_cuda_stream_create(cuda, device, &stream));
+  assert_ok(tarn_stream_copy(stream, dst, dst_device, src, src_device, size_bytes));
+  assert_ok(tarn_stream_synchronize(stream));
+  tarn_stream_release(stream);
+}
+
+/* A pattern goes to one device, to the other in lines and in rows, and back to the host. */
+static void copy_there(tarn_pool *const pools[2], tarn_stream *stream) {
+  const tarn_device host = tarn_device_make(TARN_DEVICE_CPU, 0);
+  const tarn_device devices[2] = {tarn_device_make(TARN_DEVICE_CUDA, 0),
+                                  tarn_device_make(TARN_DEVICE_CUDA, 1)};
+  unsigned char *bytes = malloc(BYTES);
+  char *places[2];
+  assert_non_null(bytes);
+  for (int i = 0; i < 2; i++) {
+    assert_ok(tarn_pool_alloc(pools[i], BYTES, NULL, (void **)&places[i]));
+  }
+  for (size_t i = 0; i < BYTES; i++) bytes[i] = (unsigned char)(i * 7 >> 3);
+  copy_host(0, places[0], devices[0], bytes, host, BYTES);
+  assert_ok(tarn_stream_copy(stream, places[1], devices[1], places[0], devices[0], BYTES));
+  assert_ok(tarn_stream_synchronize(stream));
+  memset(bytes, 0, BYTES);
+  copy_host(1, bytes, host, places[1], devices[1], BYTES);
+  for (size_t i = 0; i < BYTES; i++) assert_int_equal(bytes[i], (unsigned char)(i * 7 >> 3));
+
+  const tarn_copy_rows rows = {.dst = places[0],
+                               .src = places[1] + 5,
+                               .dst_pitch_bytes = ROW_BYTES,
+                               .src_pitch_bytes = PITCH_BYTES,
+                               .row_bytes = ROW_BYTES,
+                               .row_count = ROWS,
+                               .dst_device = devices[0],
+                               .src_device = devices[1]};
+  assert_ok(tarn_stream_copy_rows(stream, &rows));
+  assert_ok(tarn_stream_synchronize(stream));
+  copy_host(0, bytes, host, places[0], devices[0], ROWS * ROW_BYTES);
+  for (size_t i = 0; i < (size_t)ROWS * ROW_BYTES; i++) {
+    const size_t from = 5 + i / ROW_BYTES * PITCH_BYTES + i % ROW_BYTES;
+    assert_int_equal(bytes[i], (unsigned char)(from * 7 >> 3));
+  }
+  for (int i = 0; i < 2; i++) assert_ok(tarn_pool_free(pools[i], places[i], NULL));
+  free(bytes);
+}
+
+static void copies_between_devices_need_no_connection(void **state) {
+  (void)state;
+  connect_devices(0);
+  for (maker how = MAKER_BLOCKS; how < MAKER_COUNT; how++) {
+    for (int32_t device = 0; device < 2; device++) { /* the stream's */
+      tarn_pool *pools[2];
+      tarn_stream *stream;
+      assert_ok(make_pool(how, 0, NULL, 0, &pools[0]));
+      assert_ok(make_pool(how, 1, NULL, 0, &pools[1]));
+      assert_ok(tarn_cuda_stream_create(cuda, device, &stream));
+      copy_there(pools, stream);
+      tarn_stream_release(stream);
+      tarn_pool_release(pools[0]);
+      tarn_pool_release(pools[1]);
+    }
+  }
+}
+
+static void peers_are_let_in_where_the_machine_connects_them(void **state) {
+  (void)state;
+  bool can = false;
+  connect_devices(1);
+  assert_ok(tarn_cuda_can_access_peer(cuda, 0, 1, &can));
+  if (!can) {
+    print_message("skipped: this machine does not connect its devices\n");
+    skip();
+  }
+  const int32_t other[2] = {1, 0};
+  assert_ok(tarn_cuda_enable_peer(cuda, 0, 1));
+  assert_ok(tarn_cuda_enable_peer(cuda, 0, 1)); /* nothing is done */
+  assert_ok(tarn_cuda_enable_peer(cuda, 1, 0));
+  for (maker how = MAKER_BLOCKS; how < MAKER_COUNT; how++) {
+    tarn_pool *pools[2];
+    tarn_stream *stream;
+    assert_ok(make_pool(how, 0, &other[0], 1, &pools[0]));
+    assert_ok(make_pool(how, 1, &other[1], 1, &pools[1]));
+    assert_ok(tarn_cuda_stream_create(cuda, 0, &stream));
+    copy_there(pools, stream);
+    tarn_stream_release(stream);
+    tarn_pool_release(pools[0]);
+    tarn_pool_release(pools[1]);
+  }
+  connect_devices(0);
+}
+
+static void a_list_of_peers_is_checked(void **state) {
+  (void)state;
+  tarn_pool *pool;
+  const int32_t unknown = tarn_cuda_device_count(cuda);
+  const int32_t itself = 0;
+  const int32_t twice[2] = {1, 1};
+  for (maker how = MAKER_VIRTUAL; how < MAKER_COUNT; how++) {
+    connect_devices(1);
+    assert_status(make_pool(how, 0, &unknown, 1, &pool), TARN_INVALID_ARGUMENT);
+    assert_status(make_pool(how, 0, &itself, 1, &pool), TARN_NOT_SUPPORTED);
+    assert_status(make_pool(how, 0, twice, TARN_CUDA_PEERS_MAX + 1, &pool), TARN_INVALID_ARGUMENT);
+    assert_status(make_pool(how, 0, NULL, 1, &pool), TARN_INVALID_ARGUMENT);
+    if (tarn_cuda_is_simulated(cuda)) {
+      assert_status(make_pool(how, 0, twice, 2, &pool), TARN_INVALID_ARGUMENT);
+      connect_devices(0);
+      assert_status(make_pool(how, 0, &twice[0], 1, &pool), TARN_NOT_SUPPORTED);
+      assert_status(tarn_cuda_enable_peer(cuda, 0, 1), TARN_NOT_SUPPORTED);
+    }
+    assert_null(pool);
+  }
+}
+
+int main(void) {
+  setenv("CUSIM_DEVICES", "2", /*overwrite=*/0);
+  if (test_open_cuda(&cuda) != TARN_OK || tarn_cuda_device_count(cuda) < 2) {
+    print_message("skipped: two devices are needed\n");
+    return SKIPPED;
+  }
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(copies_between_devices_need_no_connection),
+      cmocka_unit_test(peers_are_let_in_where_the_machine_connects_them),
+      cmocka_unit_test(a_list_of_peers_is_checked),
+  };
+  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  tarn_cuda_release(cuda);
+  return failed;
+}
