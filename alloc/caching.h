@@ -8,10 +8,10 @@
 #include <pthread.h>
 
 #include "alloc/budget.h"
-#include "alloc/caching_trace.h"
 #include "alloc/heap.h"
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_out_of_memory.h"
+#include "alloc/tarn_pool_trace.h"
 
 enum { TARN__DECAY_SLICES = 8 }; /* of a window */
 
@@ -47,8 +47,7 @@ struct tarn__caching {
   tarn_budget *budget; /* its own: all that is reserved, is being obtained or given back */
   bool is_sharing;     /* the budget has a parent: other pools may ask for idle memory */
   size_t floor_bytes;
-  bool is_tracing;
-  tarn__trace *trace;                        /* NULL: never started */
+  tarn_trace *trace;                         /* NULL: nothing is recorded */
   tarn_out_of_memory_function out_of_memory; /* may be NULL */
   void *out_of_memory_context;
   uint64_t decay_ns;
@@ -108,7 +107,7 @@ void *tarn__caching_lend(tarn__caching *self, tarn__block *block, const tarn__re
  * given back (r). */
 static inline void tarn__caching_trace(const tarn__caching *self, char op, const void *address,
                                        size_t size_bytes, const tarn_stream *stream) {
-  if (self->is_tracing) tarn__trace_record(self->trace, op, address, size_bytes, stream);
+  if (self->trace != NULL) tarn_trace_record(self->trace, op, address, size_bytes, stream);
 }
 
 /* The counters and peaks; of the sizes all but active_bytes. */
@@ -187,6 +186,8 @@ tarn__block *tarn__caching_claim_idle(tarn__caching *self, size_t at_most_bytes)
 /* Leaves the lock. */
 void tarn__caching_release_chain(tarn__caching *self, tarn__block *chain);
 void tarn__caching_note_hole(tarn__caching *self, tarn__block *block);
+/* caching_snapshot.c: the pool's operation. */
+tarn_status tarn__caching_snapshot(void *context, tarn_snapshot *snapshot);
 
 /* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left, the second
  * one no more than the floor allows; asks how far the last users of every free block have come;

@@ -1,71 +1,24 @@
 /* caching_explain.c: what a caching pool looks like when it has no memory, in numbers and words. */
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "alloc/magazine.h"
 #include "alloc/stream.h"
-#include "alloc/tag.h"
-
-static _Thread_local tarn_out_of_memory last_report;
-
-const tarn_out_of_memory *tarn_last_out_of_memory(void) {
-  return last_report.struct_size != 0 ? &last_report : NULL;
-}
+#include "alloc/tag_sums.h"
 
 /* --- holders --- */
 
-typedef struct tag_sums {
-  size_t size_bytes[TARN_TAGS_MAX];
-  size_t block_count[TARN_TAGS_MAX];
-} tag_sums;
-
-static void sum_tags(const tarn__caching *self, tag_sums *sums) {
+static void list_holders(const tarn__caching *self, tarn_out_of_memory *report) {
+  tarn__tag_sums sums = {{0}, {0}};
   for (tarn__segment *segment = self->heap.segments; segment != NULL; segment = segment->next) {
     for (const tarn__block *block = segment->first; block != NULL; block = block->right) {
       if (block->state != TARN__BLOCK_LIVE) continue;
-      sums->size_bytes[block->tag] += block->size_bytes;
-      sums->block_count[block->tag]++;
+      tarn__tag_sums_add(&sums, block->tag, block->size_bytes);
+      report->live_count++;
     }
   }
-}
-
-/* The rows with the most bytes, in order; returns how many there are in all. */
-static size_t list_holders(const tag_sums *sums, tarn_holder *holders, size_t capacity) {
-  size_t count = 0;
-  for (uint32_t tag = 0; tag < TARN_TAGS_MAX; tag++) {
-    if (sums->block_count[tag] == 0) continue;
-    size_t at = count < capacity ? count : capacity;
-    count++;
-    while (at > 0 && holders[at - 1].size_bytes < sums->size_bytes[tag]) {
-      if (at < capacity) holders[at] = holders[at - 1];
-      at--;
-    }
-    if (at < capacity) {
-      holders[at] = (tarn_holder){
-          .tag = tag, .size_bytes = sums->size_bytes[tag], .block_count = sums->block_count[tag]};
-    }
-  }
-  return count;
-}
-
-tarn_status tarn_caching_pool_holders(tarn_pool *pool, tarn_holder *holders, size_t capacity,
-                                      size_t *count) {
-  if (count == NULL || (holders == NULL && capacity > 0)) {
-    return tarn_fail(TARN_INVALID_ARGUMENT, "holders need rows and a count");
-  }
-  *count = 0;
-  tarn__caching *self = tarn__caching_of(pool);
-  if (self == NULL) return TARN_INVALID_ARGUMENT;
-  tag_sums sums = {{0}, {0}};
-  pthread_mutex_lock(&self->lock);
-  tarn__magazines_empty(self);
-  sum_tags(self, &sums);
-  tarn__magazines_open(self);
-  pthread_mutex_unlock(&self->lock);
-  *count = list_holders(&sums, holders, capacity);
-  return TARN_OK;
+  const size_t count = tarn__tag_sums_list(&sums, report->holders, TARN_OUT_OF_MEMORY_ROWS);
+  report->holder_count =
+      (uint32_t)(count < TARN_OUT_OF_MEMORY_ROWS ? count : TARN_OUT_OF_MEMORY_ROWS);
 }
 
 /* --- free memory --- */
@@ -169,76 +122,22 @@ static void fill_budget(const tarn__caching *self, const tarn__request *asked,
   report->budget_used_bytes = stats.used_bytes;
 }
 
-/* Sentences one behind the other, as long as there is room. */
-typedef struct paragraph {
-  char text[TARN_ERROR_MESSAGE_BYTES];
-  size_t length;
-} paragraph;
-
-static TARN_PRINTF(2, 3) void say(paragraph *self, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  const size_t room = sizeof self->text - self->length;
-  const int length = vsnprintf(self->text + self->length, room, format, arguments);
-  va_end(arguments);
-  if (length > 0) self->length += (size_t)length < room ? (size_t)length : room - 1;
-}
-
-static void say_refusal(paragraph *text, const tarn_out_of_memory *report) {
-  if (report->budget[0] == '\0') {
-    say(text, "The provider refused: %s. ", report->cause);
-  } else {
-    say(text, "Budget %s is at %zu of %zu. ", report->budget, report->budget_used_bytes,
-        report->budget_limit_bytes);
-  }
-}
-
-static void say_rows(paragraph *text, const tarn_out_of_memory *report) {
-  for (uint32_t row = 0; row < report->stream_count; row++) {
-    say(text, "%s%zu on stream %" PRIu32, row == 0 ? "Pending: " : ", ",
-        report->streams[row].size_bytes, report->streams[row].stream);
-  }
-  if (report->stream_count > 0) say(text, ". ");
-  for (uint32_t row = 0; row < report->holder_count; row++) {
-    const char *name = tarn_tag_name(report->holders[row].tag);
-    say(text, "%s%s %zu in %zu", row == 0 ? "Held by: " : ", ", name[0] != '\0' ? name : "(no tag)",
-        report->holders[row].size_bytes, report->holders[row].block_count);
-  }
-  if (report->holder_count > 0) say(text, ".");
-}
-
-static tarn_status say_report(const tarn_out_of_memory *report) {
-  paragraph text = {.length = 0};
-  say(&text, "pool %s: %zu bytes asked for", report->pool, report->asked_bytes);
-  if (report->alignment_bytes > TARN__HEAP_GRANULE_BYTES) {
-    say(&text, ", aligned to %zu", report->alignment_bytes);
-  }
-  say(&text, "; %zu live, %zu cached of which %zu pending, ", report->live_bytes,
-      report->cached_bytes, report->pending_bytes);
-  say(&text, "largest free range %zu, %zu reserved. ", report->largest_free_bytes,
-      report->reserved_bytes);
-  say_refusal(&text, report);
-  say(&text, "A trim would give back %zu, a wait %zu more. ", report->trim_bytes,
-      report->wait_bytes);
-  say_rows(&text, report);
-  return tarn_fail(TARN_OUT_OF_MEMORY, "%s", text.text);
-}
-
 tarn_status tarn__caching_explain(tarn__caching *self, const tarn__request *asked) {
-  tarn_out_of_memory *report = &last_report;
   tarn__magazines_empty(self);
-  const uint32_t stream = tarn_stream_number(asked->stream);
-  *report = (tarn_out_of_memory){.struct_size = sizeof *report,
-                                 .device = self->machine->device,
-                                 .asked_bytes = asked->requested_bytes,
-                                 .alignment_bytes = asked->alignment_bytes,
-                                 .stream = stream,
-                                 .live_bytes = self->heap.allocated_bytes,
-                                 .reserved_bytes = self->heap.reserved_bytes};
+  tarn_out_of_memory filled = {.struct_size = sizeof filled,
+                               .device = self->machine->device,
+                               .asked_bytes = asked->requested_bytes,
+                               .alignment_bytes = asked->alignment_bytes,
+                               .stream = tarn_stream_number(asked->stream),
+                               .live_bytes = self->heap.allocated_bytes,
+                               .reserved_bytes = self->heap.reserved_bytes};
+  tarn_out_of_memory *report = &filled;
   copy_name(report->pool, sizeof report->pool, tarn_budget_name(self->budget));
   copy_name(report->cause, sizeof report->cause, tarn_last_error()->message);
   report->cached_bytes = report->reserved_bytes - report->live_bytes;
   report->pending_bytes = tarn__heap_pending_bytes(&self->heap);
+  size_t live_bytes = 0;
+  report->graph_bytes = tarn__heap_captured_bytes(&self->heap, &live_bytes) + live_bytes;
   size_t clean_run_bytes = 0;
   report->trim_bytes = sum_returnable(self, /*with_pending=*/false, &clean_run_bytes);
   report->wait_bytes = sum_returnable(self, /*with_pending=*/true, &report->largest_free_bytes);
@@ -247,13 +146,8 @@ tarn_status tarn__caching_explain(tarn__caching *self, const tarn__request *aske
       report->wait_bytes < report->trim_bytes ? report->wait_bytes : report->trim_bytes;
   fill_budget(self, asked, report);
   list_streams(self, report);
-  tag_sums sums = {{0}, {0}};
-  sum_tags(self, &sums);
-  for (uint32_t tag = 0; tag < TARN_TAGS_MAX; tag++) report->live_count += sums.block_count[tag];
-  const size_t holder_count = list_holders(&sums, report->holders, TARN_OUT_OF_MEMORY_ROWS);
-  report->holder_count =
-      (uint32_t)(holder_count < TARN_OUT_OF_MEMORY_ROWS ? holder_count : TARN_OUT_OF_MEMORY_ROWS);
+  list_holders(self, report);
   tarn__magazines_open(self);
   self->stats.out_of_memory_count++;
-  return say_report(report);
+  return tarn_out_of_memory_report(report);
 }

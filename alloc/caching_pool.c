@@ -55,11 +55,40 @@ void tarn__caching_return(tarn__caching *self) {
   pthread_cond_broadcast(&self->settled);
 }
 
+/* The capture that the stamp is of, where it does not keep the block yet; else 0. */
+static uint64_t new_keeper(const tarn__block *block, tarn__stamp stamp) {
+  const uint64_t capture = tarn__order_capture_number(stamp.slot);
+  return tarn__stamps_are_of_capture(&block->stamps, capture) ? 0 : capture;
+}
+
+/* Adds a stamp; where it is a captured stream's, the capture keeps the block from now on. False
+ * without memory. */
+static bool stamp_block(tarn__block *block, tarn__stamp stamp, uint64_t keeper) {
+  if (!tarn__stamps_add(&block->stamps, stamp)) return false;
+  if (keeper != 0) tarn__order_keep(stamp.slot, keeper, block->size_bytes);
+  return true;
+}
+
+/* The block is not there any more for the captures that kept it. */
+static void forget_kept(const tarn__block *block) {
+  for (uint32_t index = 0; index < block->stamps.count; index++) {
+    const tarn__stamp stamp = tarn__stamps_at(&block->stamps, index);
+    const uint64_t capture = tarn__order_capture_number(stamp.slot);
+    bool is_first = capture != 0 && !tarn__order_is_seen(stamp);
+    for (uint32_t before = 0; before < index && is_first; before++) {
+      const uint32_t slot = tarn__stamps_at(&block->stamps, before).slot;
+      is_first = tarn__order_capture_number(slot) != capture;
+    }
+    if (is_first) tarn__order_keep(stamp.slot, capture, 0 - block->size_bytes);
+  }
+}
+
 /* A block lent in a capture is the capture's from now on, whoever frees it and when. False, with
  * the block free again, without memory for the stamp. */
 static bool stamp_for_capture(tarn__caching *self, tarn__block *block, const tarn_stream *stream) {
+  const tarn__stamp stamp = tarn__order_stamp(stream);
   if (tarn__stamps_reserve(&block->stamps, 2) &&
-      tarn__stamps_add(&block->stamps, tarn__order_stamp(stream))) {
+      stamp_block(block, stamp, new_keeper(block, stamp))) {
     return true;
   }
   tarn__caching_watch_free(self, block);
@@ -180,10 +209,14 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
   }
   const uint32_t slot = tarn__stream_slot(stream);
   tarn__stamp mark = {0};
-  if (slot != TARN__HOST_SLOT) mark = tarn__stamps_mark(&block->stamps, stream);
+  uint64_t keeper = 0;
+  if (slot != TARN__HOST_SLOT) {
+    mark = tarn__stamps_mark(&block->stamps, stream);
+    keeper = new_keeper(block, mark);
+  }
   /* What the stream is behind, its own stamp stands for. */
   tarn__stamps_drop_covered(&block->stamps, stream);
-  const bool is_added = slot == TARN__HOST_SLOT || tarn__stamps_add(&block->stamps, mark);
+  const bool is_added = slot == TARN__HOST_SLOT || stamp_block(block, mark, keeper);
   TARN_ASSERT(is_added); /* a live block has room for it */
   (void)is_added;
   tarn__caching_trace(self, 'f', block->address, block->requested_bytes, stream);
@@ -209,14 +242,19 @@ static tarn_status caching_share_range(void *context, const void *address, size_
   return tarn_provider_share_range(self->provider, address, size_bytes, stream, may_mark, memory);
 }
 
+/* Room for the free's own stamp is kept, so that a free cannot fail. */
+static bool note_block(tarn__block *block, const tarn_stream *stream) {
+  if (!tarn__stamps_reserve(&block->stamps, 2)) return false;
+  const tarn__stamp mark = tarn__stamps_mark(&block->stamps, stream);
+  return stamp_block(block, mark, new_keeper(block, mark));
+}
+
 static tarn_status caching_note_use(void *context, void *address, tarn_stream *stream) {
   tarn__caching *self = context;
   pthread_mutex_lock(&self->lock);
   tarn__block *block = tarn__heap_live_around(&self->heap, address);
-  /* Room for the free's own stamp is kept, so that a free cannot fail. */
   const bool is_known = block != NULL && tarn__block_is_lent(block);
-  const bool is_noted = is_known && tarn__stamps_reserve(&block->stamps, 2) &&
-                        tarn__stamps_add(&block->stamps, tarn__stamps_mark(&block->stamps, stream));
+  const bool is_noted = is_known && note_block(block, stream);
   if (is_noted) tarn__caching_trace(self, 'u', block->address, block->requested_bytes, stream);
   pthread_mutex_unlock(&self->lock);
   if (!is_known) return refuse_unknown(self, address);
@@ -263,13 +301,40 @@ static tarn_status caching_stats(void *context, tarn_pool_stats *stats) {
   tarn__caching_copy_stats(self, stats);
   stats->active_bytes = stats->allocated_bytes + tarn__magazines_pending_bytes(self) +
                         tarn__heap_pending_bytes(&self->heap);
-  stats->captured_bytes = tarn__heap_captured_bytes(&self->heap);
+  stats->captured_bytes = tarn__heap_captured_bytes(&self->heap, &stats->graph_bytes);
+  stats->graph_bytes += stats->captured_bytes;
   tarn__magazines_open(self);
   TARN_ASSERT(stats->requested_bytes <= stats->allocated_bytes);
   TARN_ASSERT(stats->allocated_bytes <= stats->active_bytes);
   TARN_ASSERT(stats->active_bytes <= stats->reserved_bytes);
   pthread_mutex_unlock(&self->lock);
   return TARN_OK;
+}
+
+static tarn_status caching_reset_peaks(void *context) {
+  tarn__caching *self = context;
+  tarn_pool_stats now;
+  pthread_mutex_lock(&self->lock);
+  tarn__magazines_empty(self); /* and every thread's own peak is forgotten */
+  tarn__caching_copy_stats(self, &now);
+  self->peak_bytes_before_reset =
+      larger(self->peak_bytes_before_reset, self->stats.allocated_bytes_peak);
+  self->stats.requested_bytes_peak = now.requested_bytes;
+  self->stats.allocated_bytes_peak = now.allocated_bytes;
+  self->stats.reserved_bytes_peak = now.reserved_bytes;
+  tarn__magazines_open(self);
+  pthread_mutex_unlock(&self->lock);
+  return TARN_OK;
+}
+
+/* Every call takes the lock while a trace runs. */
+static void caching_set_trace(void *context, tarn_trace *trace) {
+  tarn__caching *self = context;
+  pthread_mutex_lock(&self->lock);
+  if (self->trace == NULL && trace != NULL) tarn__magazines_empty(self);
+  if (self->trace != NULL && trace == NULL) tarn__magazines_open(self);
+  self->trace = trace;
+  pthread_mutex_unlock(&self->lock);
 }
 
 /* Block by block, so that no memory is needed; without the lock, for nobody else is left. A stream
@@ -303,7 +368,6 @@ static void deinit(tarn__caching *self) {
   pthread_cond_destroy(&self->settled);
   pthread_mutex_destroy(&self->lock);
   tarn_budget_release(self->budget);
-  tarn__trace_destroy(self->trace);
   free(self);
 }
 
@@ -326,6 +390,7 @@ static void caching_destroy(void *context) {
     const size_t size_bytes = segment->size_bytes;
     for (tarn__block *block = segment->first; block != NULL; block = block->right) {
       if (block->state != TARN__BLOCK_HOLE) tarn__caching_watch_gone(self, block);
+      forget_kept(block);
     }
     tarn__heap_remove_segment(&self->heap, segment);
     const tarn_status status = tarn_provider_free(self->provider, address, size_bytes);
@@ -352,23 +417,6 @@ tarn__caching *tarn__caching_of(const tarn_pool *pool) {
 tarn_budget *tarn_caching_pool_budget(tarn_pool *pool) {
   const tarn__caching *self = tarn__caching_of(pool);
   return self != NULL ? self->budget : NULL;
-}
-
-tarn_status tarn_caching_pool_reset_peaks(tarn_pool *pool) {
-  tarn__caching *self = tarn__caching_of(pool);
-  if (self == NULL) return TARN_INVALID_ARGUMENT;
-  tarn_pool_stats now;
-  pthread_mutex_lock(&self->lock);
-  tarn__magazines_empty(self); /* and every thread's own peak is forgotten */
-  tarn__caching_copy_stats(self, &now);
-  self->peak_bytes_before_reset =
-      larger(self->peak_bytes_before_reset, self->stats.allocated_bytes_peak);
-  self->stats.requested_bytes_peak = now.requested_bytes;
-  self->stats.allocated_bytes_peak = now.allocated_bytes;
-  self->stats.reserved_bytes_peak = now.reserved_bytes;
-  tarn__magazines_open(self);
-  pthread_mutex_unlock(&self->lock);
-  return TARN_OK;
 }
 
 tarn_status tarn_caching_pool_reserve(tarn_pool *pool, size_t size_bytes) {
@@ -484,7 +532,10 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
                              .destroy = caching_destroy,
                              .close = caching_close,
                              .decay = tarn__caching_decay,
-                             .share_range = caching_share_range};
+                             .share_range = caching_share_range,
+                             .set_trace = caching_set_trace,
+                             .snapshot = tarn__caching_snapshot,
+                             .reset_peaks = caching_reset_peaks};
   status = tarn_pool_create(&ops, self, pool);
   if (status != TARN_OK) {
     caching_destroy(self);

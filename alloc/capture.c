@@ -22,6 +22,7 @@ struct tarn_capture {
   size_t member_room;
   member *members;
   tarn__stamps launches;
+  tarn__stamps earlier; /* the last points of the captures that this one continues */
 };
 
 static _Atomic uint64_t capture_ids;
@@ -64,28 +65,76 @@ static tarn_status join(tarn_capture *capture, tarn_stream *stream) {
   if (status != TARN_OK) return status;
   member *joined = &capture->members[capture->member_count];
   *joined = (member){.stream = stream, .has_fence = !is_capturing};
-  status = tarn__order_enter(stream, capture, capture->id, joined->has_fence, &joined->timeline,
-                             &joined->outside);
+  status = tarn__order_enter(stream, capture, capture->id, joined->has_fence, &capture->earlier,
+                             &joined->timeline, &joined->outside);
   if (status != TARN_OK) return status;
   tarn_stream_retain(stream);
   capture->member_count++;
   return TARN_OK;
 }
 
-tarn_status tarn_capture_begin(tarn_stream *stream, tarn_capture **capture) {
-  if (capture == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "capture is NULL");
-  *capture = NULL;
+static void free_capture(tarn_capture *capture) {
+  tarn__stamps_deinit(&capture->launches);
+  tarn__stamps_deinit(&capture->earlier);
+  free(capture->members);
+  free(capture);
+}
+
+/* Notes the end of `earlier` and of what that continues. */
+static bool follow(tarn_capture *capture, const tarn_capture *earlier) {
+  bool is_noted = tarn__stamps_copy(&capture->earlier, &earlier->earlier);
+  for (size_t index = 0; is_noted && index < earlier->member_count; index++) {
+    is_noted =
+        tarn__stamps_add(&capture->earlier, tarn__order_end(earlier->members[index].timeline));
+  }
+  return is_noted;
+}
+
+static tarn_status begin(tarn_stream *stream, const tarn_capture *earlier, tarn_capture **capture) {
   tarn_capture *made = calloc(1, sizeof *made);
   if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a capture");
   made->id = atomic_fetch_add(&capture_ids, 1) + 1;
   made->is_active = true;
-  const tarn_status status = join(made, stream);
+  tarn_status status = TARN_OK;
+  if (earlier != NULL && !follow(made, earlier)) {
+    status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory to note which capture another continues");
+  }
+  if (status == TARN_OK) status = join(made, stream);
   if (status != TARN_OK) {
-    free(made->members);
-    free(made);
+    free_capture(made);
     return status;
   }
   *capture = made;
+  return TARN_OK;
+}
+
+tarn_status tarn_capture_begin(tarn_stream *stream, tarn_capture **capture) {
+  if (capture == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "capture is NULL");
+  *capture = NULL;
+  return begin(stream, /*earlier=*/NULL, capture);
+}
+
+tarn_status tarn_capture_begin_after(tarn_stream *stream, const tarn_capture *earlier,
+                                     tarn_capture **capture) {
+  if (capture == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "capture is NULL");
+  *capture = NULL;
+  if (earlier == NULL || earlier->is_active) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "a capture cannot continue one that %s",
+                     earlier == NULL ? "is NULL" : "has not ended");
+  }
+  return begin(stream, earlier, capture);
+}
+
+tarn_status tarn_capture_stats_of(const tarn_capture *capture, tarn_capture_stats *stats) {
+  if (capture == NULL || stats == NULL || stats->struct_size != sizeof *stats) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "a capture and a tarn_capture_stats with struct_size %zu are needed",
+                     sizeof *stats);
+  }
+  *stats = (tarn_capture_stats){.struct_size = sizeof *stats, .number = capture->id};
+  for (size_t index = 0; index < capture->member_count; index++) {
+    stats->kept_bytes += tarn__order_kept_bytes(capture->members[index].timeline);
+  }
   return TARN_OK;
 }
 
@@ -164,9 +213,7 @@ tarn_status tarn_capture_destroy(tarn_capture *capture) {
   for (size_t index = 0; index < capture->member_count; index++) {
     tarn__order_forget(capture->members[index].timeline);
   }
-  tarn__stamps_deinit(&capture->launches);
-  free(capture->members);
-  free(capture);
+  free_capture(capture);
   return TARN_OK;
 }
 

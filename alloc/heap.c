@@ -218,8 +218,25 @@ static tarn__block *find_clean(tarn__heap *heap, size_t size_bytes) {
   }
 }
 
+/* What captures keep is of no use to anybody else, so a captured stream takes that first. */
+static tarn__block *find_kept(tarn__heap *heap, size_t size_bytes, const tarn_stream *stream) {
+  tarn__block *best = NULL;
+  tarn__block *waiting = NULL;
+  for (uint32_t slot = 0; slot < heap->slot_end; slot++) {
+    if (heap->by_slot[slot] == NULL || !tarn__order_is_private(slot)) continue;
+    probe(heap->by_slot[slot], size_bytes, stream, &best, &waiting);
+  }
+  /* Of two captures, of which one continues the other. */
+  if (best == NULL) probe(heap->mixed, size_bytes, stream, &best, &waiting);
+  return best;
+}
+
 tarn__block *tarn__heap_find(tarn__heap *heap, size_t size_bytes, const tarn_stream *stream,
                              tarn__block **pending) {
+  if (tarn__order_is_captured(stream)) {
+    tarn__block *kept = find_kept(heap, size_bytes, stream);
+    if (kept != NULL) return kept;
+  }
   tarn__block *best = NULL;
   tarn__block *waiting = NULL;
   best = find_clean(heap, size_bytes);
@@ -449,13 +466,14 @@ size_t tarn__heap_pending_bytes(const tarn__heap *heap) {
   return pending;
 }
 
-size_t tarn__heap_captured_bytes(const tarn__heap *heap) {
+size_t tarn__heap_captured_bytes(const tarn__heap *heap, size_t *live_bytes) {
   size_t captured = 0;
+  *live_bytes = 0;
   for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
     for (tarn__block *block = segment->first; block != NULL; block = block->right) {
-      if (block->state == TARN__BLOCK_FREE && tarn__stamps_are_of_captures(&block->stamps)) {
-        captured += block->size_bytes;
-      }
+      if (!tarn__stamps_are_of_captures(&block->stamps)) continue;
+      if (block->state == TARN__BLOCK_FREE) captured += block->size_bytes;
+      if (block->state == TARN__BLOCK_LIVE) *live_bytes += block->size_bytes;
     }
   }
   return captured;

@@ -72,8 +72,9 @@ void tarn__heap_trim_pieces(const tarn__heap *heap, const tarn__segment *segment
 /* Forgets a segment and all its blocks, none of which is live. */
 void tarn__heap_remove_segment(tarn__heap *heap, tarn__segment *segment);
 
-/* The best fitting block of at least size_bytes that work on `stream` may use at once: of those
- * that nobody or the stream itself used last, else of all. And where there is none the best fitting
+/* The best fitting block of at least size_bytes that work on `stream` may use at once: where it is
+ * captured, of those that captures keep; of those that nobody or the stream itself used last; else
+ * of all. And where there is none the best fitting
  * one that it may use behind its stamps (*pending, may be NULL). */
 tarn__block *tarn__heap_find(tarn__heap *heap, size_t size_bytes, const tarn_stream *stream,
                              tarn__block **pending);
@@ -114,9 +115,10 @@ tarn__block *tarn__heap_join_run(tarn__heap *heap, size_t size_bytes, size_t ali
  * anything was joined. */
 bool tarn__heap_join_all(tarn__heap *heap, bool clean_only);
 
-/* Free bytes whose stamps the host has not seen; those of them that captures keep. */
+/* Free bytes whose stamps the host has not seen; those of them that captures keep, and beside them
+ * live ones that captures have used. */
 size_t tarn__heap_pending_bytes(const tarn__heap *heap);
-size_t tarn__heap_captured_bytes(const tarn__heap *heap);
+size_t tarn__heap_captured_bytes(const tarn__heap *heap, size_t *live_bytes);
 
 /* Frees what an empty heap still holds. */
 void tarn__heap_deinit(tarn__heap *heap);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "alloc/fork.h"
+#include "alloc/stamps.h"
 #include "alloc/status.h"
 #include "alloc/stream.h"
 
@@ -30,6 +31,7 @@ struct tarn__timeline {
   _Atomic uint64_t limbo;          /* of a private timeline; else NO_TICKET */
   _Atomic uint64_t capture_id;     /* of a private timeline; else 0 */
   _Atomic(tarn_capture *) capture; /* while the stream is in it */
+  _Atomic size_t kept_bytes;       /* of pools, by its capture; the sum over a capture counts */
   bool is_private;                 /* for ever */
   _Atomic uint64_t known[TARN_STREAMS_MAX];
   /* Guarded by the lock. */
@@ -512,13 +514,18 @@ static tarn_status make_private(tarn_capture *capture, uint64_t capture_id,
 }
 
 tarn_status tarn__order_enter(tarn_stream *stream, tarn_capture *capture, uint64_t capture_id,
-                              bool may_record, tarn__timeline **timeline, tarn__stamp *outside) {
+                              bool may_record, const tarn__stamps *earlier,
+                              tarn__timeline **timeline, tarn__stamp *outside) {
   observe_retired();
   tarn__order_cost cost = {0};
   tarn_status status = TARN_OK;
   if (may_record) status = record_fence(stream->base, stream, &cost);
   if (status == TARN_OK) status = make_private(capture, capture_id, timeline);
   if (status != TARN_OK) return status;
+  for (uint32_t index = 0; index < earlier->count; index++) {
+    const tarn__stamp stamp = tarn__stamps_at(earlier, index);
+    raise_to(&(*timeline)->known[stamp.slot], stamp.ticket);
+  }
   hold(stream->base);
   *outside = (tarn__stamp){stream->base->slot, load(&stream->base->held_above)};
   if (!may_record) *outside = close_ticket(stream->base);
@@ -545,6 +552,7 @@ void tarn__order_forget(tarn__timeline *timeline) {
   atomic_store_explicit(&timeline->ticket, limbo + 1, memory_order_release);
   atomic_store(&timeline->limbo, NO_TICKET);
   atomic_store(&timeline->capture_id, 0);
+  atomic_store(&timeline->kept_bytes, 0);
   timeline->state = TIMELINE_FREE;
   pthread_mutex_unlock(&order_lock);
 }
@@ -558,15 +566,45 @@ bool tarn__order_is_private(uint32_t slot) {
   return timeline_of(slot)->is_private;
 }
 
+uint64_t tarn__order_capture_number(uint32_t slot) {
+  return load(&timeline_of(slot)->capture_id);
+}
+
 tarn_capture *tarn__order_capture_of(uint32_t slot) {
   return atomic_load_explicit(&timeline_of(slot)->capture, memory_order_acquire);
 }
 
 bool tarn__order_is_of_capture(const tarn_stream *stream, tarn__stamp stamp) {
   const tarn__timeline *timeline = timeline_of(stamp.slot);
-  return timeline->is_private &&
-         load(&timeline->capture_id) == load(&taken_from(stream)->capture_id) &&
-         stamp.ticket < load(&timeline->limbo) && stamp.ticket > load(&timeline->seen);
+  if (!timeline->is_private || stamp.ticket <= load(&timeline->seen)) return false;
+  if (load(&timeline->capture_id) == load(&taken_from(stream)->capture_id)) {
+    return stamp.ticket < load(&timeline->limbo);
+  }
+  return stamp.ticket <= load(&taken_from(stream)->known[stamp.slot]);
+}
+
+bool tarn__order_is_of_another(const tarn_stream *stream, tarn__stamp stamp) {
+  const tarn__timeline *timeline = timeline_of(stamp.slot);
+  const tarn__timeline *own = current(stream);
+  return timeline->is_private && stamp.ticket > load(&timeline->seen) &&
+         (own == NULL || load(&timeline->capture_id) != load(&own->capture_id));
+}
+
+tarn__stamp tarn__order_end(const tarn__timeline *timeline) {
+  return (tarn__stamp){timeline->slot, load(&timeline->limbo) - 1};
+}
+
+void tarn__order_keep(uint32_t slot, uint64_t capture_number, size_t size_bytes) {
+  tarn__timeline *timeline = timeline_of(slot);
+  pthread_mutex_lock(&order_lock);
+  if (load(&timeline->capture_id) == capture_number) {
+    atomic_fetch_add(&timeline->kept_bytes, size_bytes);
+  }
+  pthread_mutex_unlock(&order_lock);
+}
+
+size_t tarn__order_kept_bytes(const tarn__timeline *timeline) {
+  return atomic_load(&timeline->kept_bytes);
 }
 
 tarn__stamp tarn__order_limbo(const tarn_stream *stream) {

@@ -30,7 +30,9 @@
  *     fence does not cover, until the capture ends;
  *   - a block that was lent before the capture and is used or freed in it has been used by work
  *     that runs once, and by work that runs at every launch. It gets the *limbo* ticket, beyond all
- *     tickets of its private timeline, which not even that timeline's own stream is behind.
+ *     tickets of its private timeline, which not even that timeline's own stream is behind;
+ *   - a capture that continues an earlier one knows all of that one's private timelines up to
+ *     limbo: its graph runs behind every launch of the other. What both have used both keep.
  * A slot is private for ever or never, so what is kept by slot of an ordinary stream is out of a
  * capture's reach, and what asks tarn__order_is_private(slot) once need not ask again.
  *
@@ -47,6 +49,8 @@ typedef struct tarn__stamp {
   uint32_t slot; /* which timeline */
   uint64_t ticket;
 } tarn__stamp;
+
+typedef struct tarn__stamps tarn__stamps; /* stamps.h */
 
 /* What an ordering step cost, for statistics. */
 typedef struct tarn__order_cost {
@@ -97,12 +101,14 @@ tarn__stamp tarn__order_close_ticket(const tarn_stream *stream);
 
 /* --- captures --- */
 
-/* Swaps the stream's timeline for a fresh private one of the capture numbered `capture_id`. Where
- * the stream may still record, it does so first, so that others can get behind its earlier work
- * meanwhile. `outside` is the point it had reached. TARN_NOT_SUPPORTED where no timeline is left.
- * Nothing is changed on failure. */
+/* Swaps the stream's timeline for a fresh private one of the capture numbered `capture_id`, which
+ * is behind the stamps `earlier`, of captures that have ended. Where the stream may still record,
+ * it does so first, so that others can get behind its earlier work meanwhile. `outside` is the
+ * point it had reached. TARN_NOT_SUPPORTED where no timeline is left. Nothing is changed on
+ * failure. */
 tarn_status tarn__order_enter(tarn_stream *stream, tarn_capture *capture, uint64_t capture_id,
-                              bool may_record, tarn__timeline **timeline, tarn__stamp *outside);
+                              bool may_record, const tarn__stamps *earlier,
+                              tarn__timeline **timeline, tarn__stamp *outside);
 /* Swaps it back. The private timeline and its stamps stay. */
 void tarn__order_leave(tarn_stream *stream);
 /* The capture is destroyed: all stamps of its private timeline are seen. */
@@ -110,10 +116,22 @@ void tarn__order_forget(tarn__timeline *timeline);
 
 bool tarn__order_is_captured(const tarn_stream *stream);
 bool tarn__order_is_private(uint32_t slot);
+/* Of the capture that the private timeline belongs to until that is destroyed; else 0. */
+uint64_t tarn__order_capture_number(uint32_t slot);
 /* The capture that the private timeline belongs to while its stream is captured; else NULL. */
 tarn_capture *tarn__order_capture_of(uint32_t slot);
-/* The ticket is of the capture that `stream` is in, and not limbo. */
+/* The ticket is of the capture that `stream` is in, or of one that this continues, and not
+ * limbo. */
 bool tarn__order_is_of_capture(const tarn_stream *stream, tarn__stamp stamp);
+/* It is of a capture, not destroyed yet, that `stream` is not in. */
+bool tarn__order_is_of_another(const tarn_stream *stream, tarn__stamp stamp);
+/* The last ticket that the private timeline can take. */
+tarn__stamp tarn__order_end(const tarn__timeline *timeline);
+/* Counts bytes that the capture keeps in some pool, at one of its timelines; what wraps around
+ * takes back. Nothing where the capture is gone. */
+void tarn__order_keep(uint32_t slot, uint64_t capture_number, size_t size_bytes);
+/* The sum over a capture's timelines is what it keeps; one of them may have wrapped around. */
+size_t tarn__order_kept_bytes(const tarn__timeline *timeline);
 tarn__stamp tarn__order_limbo(const tarn_stream *stream);
 bool tarn__order_is_limbo(tarn__stamp stamp);
 /* Nobody can get behind it now but by what is known already. */

@@ -21,8 +21,9 @@ struct tarn_pool {
   tarn_pool_ops ops;
   void *context;
   tarn_pool_attributes attributes;
-  atomic_bool is_maintained; /* once; it may be no more */
-  char name[];               /* ops.name points here */
+  atomic_bool is_maintained;   /* once; it may be no more */
+  _Atomic(tarn_trace *) trace; /* NULL: never started */
+  char name[];                 /* ops.name points here */
 };
 
 static tarn_status trim_nothing(void *context, size_t keep_bytes, size_t *released_bytes) {
@@ -119,6 +120,7 @@ static void drop_reference(tarn_pool *pool) {
     tarn__maintenance_forget(pool);
   }
   if (pool->ops.destroy != NULL) pool->ops.destroy(pool->context);
+  tarn__trace_destroy(atomic_load_explicit(&pool->trace, memory_order_relaxed));
   free(pool);
 }
 
@@ -338,4 +340,36 @@ tarn_status tarn_pool_stats_of(tarn_pool *pool, tarn_pool_stats *stats) {
   }
   *stats = (tarn_pool_stats){.struct_size = sizeof *stats};
   return pool->ops.stats(pool->context, stats);
+}
+
+/* --- what not every pool tells --- */
+
+static tarn_status refuse_untold(const tarn_pool *pool, const char *what) {
+  return pool == NULL ? tarn_fail(TARN_INVALID_ARGUMENT, "pool is NULL")
+                      : tarn_fail(TARN_NOT_SUPPORTED, "pool %s %s", pool->name, what);
+}
+
+tarn_status tarn_pool_reset_peaks(tarn_pool *pool) {
+  if (pool == NULL || pool->ops.reset_peaks == NULL) {
+    return refuse_untold(pool, "cannot begin its peaks again");
+  }
+  return pool->ops.reset_peaks(pool->context);
+}
+
+_Atomic(tarn_trace *) *tarn__pool_trace(tarn_pool *pool) {
+  return &pool->trace;
+}
+
+tarn_status tarn__pool_check_traced(const tarn_pool *pool) {
+  if (pool != NULL && pool->ops.set_trace != NULL) return TARN_OK;
+  return refuse_untold(pool, "records nothing");
+}
+
+void tarn__pool_set_trace(tarn_pool *pool, tarn_trace *trace) {
+  pool->ops.set_trace(pool->context, trace);
+}
+
+tarn_status tarn__pool_take_snapshot(tarn_pool *pool, tarn_snapshot *snapshot) {
+  if (pool->ops.snapshot == NULL) return refuse_untold(pool, "gives no snapshot");
+  return pool->ops.snapshot(pool->context, snapshot);
 }

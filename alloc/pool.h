@@ -2,7 +2,11 @@
 #ifndef TARN_POOL_PRIVATE_H
 #define TARN_POOL_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "alloc/caching.h"
+#include "alloc/tarn_pool_snapshot.h"
+#include "alloc/tarn_pool_trace.h"
 
 /* Calls to a caching pool begin with what the calling thread keeps of it. Before anybody else has
  * the pool. */
@@ -14,5 +18,15 @@ void tarn__pool_set_maintained(tarn_pool *pool);
 /* The context of a pool whose operations have this destroy; NULL for any other pool, and for
  * NULL. */
 void *tarn__pool_context(const tarn_pool *pool, void (*destroy)(void *context));
+
+/* pool_trace.c: where the pool's trace is kept until its end; whether it can be told to record
+ * there, and tells it. */
+_Atomic(tarn_trace *) *tarn__pool_trace(tarn_pool *pool);
+tarn_status tarn__pool_check_traced(const tarn_pool *pool);
+void tarn__pool_set_trace(tarn_pool *pool, tarn_trace *trace);
+void tarn__trace_destroy(tarn_trace *trace);
+
+/* The implementation's snapshot, with nothing in it yet. */
+tarn_status tarn__pool_take_snapshot(tarn_pool *pool, tarn_snapshot *snapshot);
 
 #endif

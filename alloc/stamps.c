@@ -38,7 +38,10 @@ void tarn__stamps_drop_covered(tarn__stamps *stamps, const tarn_stream *stream) 
   tarn__stamp *item = items(stamps);
   uint32_t kept = 0;
   for (uint32_t index = 0; index < stamps->count; index++) {
-    if (!tarn__order_is_covered(stream, item[index])) item[kept++] = item[index];
+    if (!tarn__order_is_covered(stream, item[index]) ||
+        tarn__order_is_of_another(stream, item[index])) {
+      item[kept++] = item[index];
+    }
   }
   stamps->count = kept;
 }
@@ -95,6 +98,15 @@ bool tarn__stamps_are_of_captures(const tarn__stamps *stamps) {
   for (uint32_t index = 0; index < stamps->count; index++) {
     const tarn__stamp stamp = tarn__stamps_at(stamps, index);
     if (tarn__order_is_private(stamp.slot) && !tarn__order_is_seen(stamp)) return true;
+  }
+  return false;
+}
+
+bool tarn__stamps_are_of_capture(const tarn__stamps *stamps, uint64_t capture_number) {
+  for (uint32_t index = 0; index < stamps->count; index++) {
+    const tarn__stamp stamp = tarn__stamps_at(stamps, index);
+    if (tarn__order_is_seen(stamp)) continue;
+    if (tarn__order_capture_number(stamp.slot) == capture_number) return true;
   }
   return false;
 }

@@ -8,12 +8,12 @@ enum { TARN__STAMPS_INLINE = 2 };
 
 /* At most one stamp per timeline. A zeroed struct is empty. Few streams touch a block, so a few
  * stamps lie inside; more go to the heap. */
-typedef struct tarn__stamps {
+struct tarn__stamps {
   uint32_t count;
   uint32_t capacity; /* of `more`; 0: the inline ones hold all */
   tarn__stamp few[TARN__STAMPS_INLINE];
   tarn__stamp *more;
-} tarn__stamps;
+};
 
 tarn__stamp tarn__stamps_at(const tarn__stamps *stamps, uint32_t index);
 
@@ -34,7 +34,8 @@ bool tarn__stamps_stand_for(const tarn__stamps *stamps, const tarn__stamps *othe
 
 /* Forgets stamps that the host has seen complete. */
 void tarn__stamps_prune(tarn__stamps *stamps);
-/* Forgets those that a stamp of `stream` taken now stands for: all that are covered for it. */
+/* Forgets those that a stamp of `stream` taken now stands for: all that are covered for it, but for
+ * those of other captures, which keep the block as long as they are there. */
 void tarn__stamps_drop_covered(tarn__stamps *stamps, const tarn_stream *stream);
 /* Makes room for `more` stamps, so that adding so many cannot fail. */
 bool tarn__stamps_reserve(tarn__stamps *stamps, uint32_t more);
@@ -43,6 +44,8 @@ bool tarn__stamps_are_covered(const tarn__stamps *stamps, const tarn_stream *str
 
 /* One of them is a capture's, which is not destroyed yet. */
 bool tarn__stamps_are_of_captures(const tarn__stamps *stamps);
+/* One of them is of the capture numbered so. */
+bool tarn__stamps_are_of_capture(const tarn__stamps *stamps, uint64_t capture_number);
 /* One of them is held: nobody can get behind it for now. */
 bool tarn__stamps_are_held(const tarn__stamps *stamps);
 

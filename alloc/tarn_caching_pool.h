@@ -92,9 +92,6 @@ TARN_API tarn_budget *tarn_caching_pool_budget(tarn_pool *pool);
  * provider or a budget says; what was obtained before stays. */
 TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_reserve(tarn_pool *pool, size_t size_bytes);
 
-/* The peaks of tarn_pool_stats begin again at what is there now. Counts go on: take differences. */
-TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_reset_peaks(tarn_pool *pool);
-
 #ifdef __cplusplus
 }
 #endif

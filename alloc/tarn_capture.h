@@ -32,6 +32,13 @@
  *    (tarn_storage_wrap) used by a capture has to outlive the graph: its release does not wait.
  * 6. A host function given to a captured stream runs at every launch.
  * 7. A pool whose last reference goes takes its memory along, captured or not.
+ * 8. Graphs that are launched one behind the other, never two at once and always in the order of
+ *    their captures, may share memory: a capture begun by tarn_capture_begin_after takes what the
+ *    earlier one has freed, and so does one that continues it in turn. What the earlier one still
+ *    had lent out when it ended stays the earlier graph's; a block of it freed in the later capture
+ *    is the later one's to use again. What a graph leaves in shared memory is good until an earlier
+ *    one is launched again. A block that several captures have used goes when all are destroyed, in
+ *    any order.
  *
  * One thread at a time uses a capture and the streams in it. */
 #ifndef TARN_CAPTURE_H
@@ -52,6 +59,26 @@ typedef struct tarn_capture tarn_capture;
  * TARN_STREAMS_MAX streams have been alive at once there is none left. Records one fence on the
  * stream. On failure nothing has changed. */
 TARN_API TARN_NODISCARD tarn_status tarn_capture_begin(tarn_stream *stream, tarn_capture **capture);
+
+/* The same for a graph that will only be launched behind every launch of `earlier`, whose capture
+ * has ended, and of those which that continues: see sentence 8. The order is the application's to
+ * keep, by launches on one stream or by events. TARN_INVALID_ARGUMENT where `earlier` has not
+ * ended. It is not kept: it may be destroyed before. */
+TARN_API TARN_NODISCARD tarn_status tarn_capture_begin_after(tarn_stream *stream,
+                                                             const tarn_capture *earlier,
+                                                             tarn_capture **capture);
+
+typedef struct tarn_capture_stats {
+  size_t struct_size;
+  uint64_t number;   /* names it in snapshots (tarn_pool_snapshot.h); never 0, never used again */
+  size_t kept_bytes; /* in all pools: lent or freed in it, or noted to be used by it; what several
+                        captures have used counts at each */
+} tarn_capture_stats;
+
+/* Costs a sum over the capture's streams, and no lock. The caller sets stats->struct_size. What a
+ * pool keeps for all captures together is in tarn_pool_stats. */
+TARN_API TARN_NODISCARD tarn_status tarn_capture_stats_of(const tarn_capture *capture,
+                                                          tarn_capture_stats *stats);
 
 /* Draws another stream in, before it waits for anything in the capture; TARN_OK where it is in
  * already. TARN_INVALID_ARGUMENT where the capture has ended; the rest as above. */

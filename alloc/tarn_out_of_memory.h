@@ -1,4 +1,4 @@
-/* tarn_out_of_memory.h: why a caching pool had no memory: the numbers behind the message.
+/* tarn_out_of_memory.h: why a pool had no memory: the numbers behind the message.
  *
  * When an allocation fails with TARN_OUT_OF_MEMORY after everything was tried (tarn_pool.h,
  * sentence 4), the pool writes down what it looked like at that moment. All figures are of one
@@ -7,7 +7,7 @@
 #ifndef TARN_OUT_OF_MEMORY_H
 #define TARN_OUT_OF_MEMORY_H
 
-#include "alloc/tarn_pool.h"
+#include "alloc/tarn_pool_snapshot.h"
 #include "alloc/tarn_tag.h"
 
 #ifdef __cplusplus
@@ -26,13 +26,6 @@ typedef struct tarn_pending_stream {
   size_t size_bytes;
 } tarn_pending_stream;
 
-/* Live blocks with one tag. */
-typedef struct tarn_holder {
-  uint32_t tag; /* tarn_tag_name says its name; 0: allocated without a tag */
-  size_t size_bytes;
-  size_t block_count;
-} tarn_holder;
-
 typedef struct tarn_out_of_memory {
   size_t struct_size;
   char pool[TARN_OUT_OF_MEMORY_NAME];
@@ -45,7 +38,8 @@ typedef struct tarn_out_of_memory {
   size_t reserved_bytes;     /* = live_bytes + cached_bytes */
   size_t cached_bytes;       /* free, idle and pending */
   size_t pending_bytes;      /* of these: some stream may still use them */
-  size_t largest_free_bytes; /* the longest run of free neighbours, pending ones too */
+  size_t largest_free_bytes; /* the longest run of free neighbours, pending ones too; 0 where
+                                the driver does not tell */
   size_t trim_bytes;         /* tarn_pool_trim(pool, 0) would give so much to the provider */
   size_t wait_bytes;         /* and after a wait for every stream so much more */
   /* Who refused to let the pool grow: a budget, or else the provider. */
@@ -57,22 +51,22 @@ typedef struct tarn_out_of_memory {
   tarn_pending_stream streams[TARN_OUT_OF_MEMORY_ROWS]; /* most bytes first */
   uint32_t holder_count;
   tarn_holder holders[TARN_OUT_OF_MEMORY_ROWS]; /* most bytes first */
+  size_t graph_bytes; /* live or cached: kept until captures are destroyed (tarn_pool_stats) */
 } tarn_out_of_memory;
 
-/* What the calling thread's last failed allocation of a caching pool found; NULL where none has
- * failed. The pointer stays valid as long as the thread; what it points to changes with the next
- * such failure. tarn_last_error()->message says the same in a paragraph. */
+/* What the calling thread's last allocation that failed so found, of a caching pool or the CUDA
+ * driver's; NULL where none has. The pointer stays valid as long as the thread; what it points to
+ * changes with the next such failure. tarn_last_error()->message says the same in a paragraph. */
 TARN_API const tarn_out_of_memory *tarn_last_out_of_memory(void);
 
 /* Told once for each allocation that fails so, on its thread, without any lock: it may use the
  * pool. `report` is tarn_last_out_of_memory(). */
 typedef void (*tarn_out_of_memory_function)(void *context, const tarn_out_of_memory *report);
 
-/* Sums the pool's live blocks by tag, most bytes first: up to `capacity` rows, and in *count how
- * many tags there are, which may be more. `holders` may be NULL where capacity is 0. For caching
- * pools. */
-TARN_API TARN_NODISCARD tarn_status tarn_caching_pool_holders(tarn_pool *pool, tarn_holder *holders,
-                                                              size_t capacity, size_t *count);
+/* For those who implement a pool: the report becomes the calling thread's last one, and a paragraph
+ * about it the last error's message; the native cause that is there stays. Returns
+ * TARN_OUT_OF_MEMORY. */
+TARN_API tarn_status tarn_out_of_memory_report(const tarn_out_of_memory *report);
 
 #ifdef __cplusplus
 }

@@ -39,6 +39,8 @@ extern "C" {
 
 typedef struct tarn_pool tarn_pool;
 typedef struct tarn_share_memory tarn_share_memory; /* tarn_share.h */
+typedef struct tarn_trace tarn_trace;       /* tarn_pool_trace.h */
+typedef struct tarn_snapshot tarn_snapshot; /* tarn_pool_snapshot.h */
 
 /* Bytes and counts of a pool, exact whenever no call is under way in it. What is defined as
  * PyTorch's statistics define it: requested <= allocated <= active <= reserved. */
@@ -59,6 +61,8 @@ typedef struct tarn_pool_stats {
   uint64_t wait_count;     /* waits enqueued on a stream, or made by the host, for such a fence */
   uint64_t out_of_memory_count;
   size_t captured_bytes; /* freed, and kept until captures are destroyed; part of active_bytes */
+  size_t graph_bytes;    /* captured_bytes, and live blocks that captures have used: none of it goes
+                            anywhere before the captures do (alloc/tarn_capture.h) */
 } tarn_pool_stats;
 
 typedef struct tarn_pool_attributes {
@@ -100,6 +104,12 @@ typedef struct tarn_pool_ops {
    * the pool's memory is this process's alone. */
   tarn_status (*share_range)(void *context, const void *address, size_t size_bytes,
                              tarn_stream *stream, bool may_mark, tarn_share_memory *memory);
+  /* The next three make tarn answer TARN_NOT_SUPPORTED where they are NULL. From now on records
+   * into `trace`, which lives as long as the pool; NULL: no more. */
+  void (*set_trace)(void *context, tarn_trace *trace);
+  /* Fills in a snapshot whose fields are 0; the caller deinits it, whatever the answer. */
+  tarn_status (*snapshot)(void *context, tarn_snapshot *snapshot);
+  tarn_status (*reset_peaks)(void *context);
 } tarn_pool_ops;
 
 /* Makes a pool of an implementation: checks `ops`, completes it, copies it; takes `context`. */
@@ -165,6 +175,10 @@ TARN_API TARN_NODISCARD tarn_status tarn_pool_share_range(tarn_pool *pool, const
 
 /* The caller sets stats->struct_size. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_stats_of(tarn_pool *pool, tarn_pool_stats *stats);
+
+/* The peaks of tarn_pool_stats begin again at what is there now. Counts go on: take differences.
+ * TARN_NOT_SUPPORTED for a pool that cannot. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_reset_peaks(tarn_pool *pool);
 
 #ifdef __cplusplus
 }

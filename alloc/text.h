@@ -2,7 +2,7 @@
 #ifndef TARN_TEXT_H
 #define TARN_TEXT_H
 
-#include "alloc/tarn_caching_snapshot.h"
+#include "alloc/tarn_pool_snapshot.h"
 
 typedef struct tarn__text {
   tarn_write_function write;

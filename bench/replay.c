@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_caching_trace.h"
+#include "alloc/tarn_pool_trace.h"
 #include "alloc/tarn_host_stream.h"
 #include "bench/meter.h"
 #include "bench/progress.h"
@@ -316,7 +316,7 @@ static tarn_status write_record(tarn_pool *pool, const char *path) {
   if (file == NULL) {
     return tarn_fail_native(TARN_UNAVAILABLE, "fopen", errno, "%s: %s", path, strerror(errno));
   }
-  tarn_status status = tarn_caching_pool_trace_write(pool, TARN_TRACE_COMPLETE, write_file, file);
+  tarn_status status = tarn_pool_trace_write(pool, TARN_TRACE_COMPLETE, write_file, file);
   if (fclose(file) != 0 && status == TARN_OK) {
     status = tarn_fail_native(TARN_UNAVAILABLE, "fclose", errno, "%s: %s", path, strerror(errno));
   }
@@ -331,10 +331,10 @@ static tarn_status run_recorded(const replay_state *replay, replay_outcome *outc
   tarn_status status = begin_pass(replay, &pass);
   if (status == TARN_OK) {
     status =
-        tarn_caching_pool_trace_start(pass.pool, 2 * replay->trace->event_count + SEGMENT_EVENTS);
+        tarn_pool_trace_start(pass.pool, 2 * replay->trace->event_count + SEGMENT_EVENTS);
   }
   if (status == TARN_OK) status = play_timed(replay, pass.pool, &ns);
-  if (status == TARN_OK) status = tarn_caching_pool_trace_stop(pass.pool);
+  if (status == TARN_OK) status = tarn_pool_trace_stop(pass.pool);
   if (status == TARN_OK) status = write_record(pass.pool, replay->options->record);
   release_left(replay);
   const tarn_status synchronized = synchronize_all(replay);

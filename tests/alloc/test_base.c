@@ -8,7 +8,7 @@
 
 #include "alloc/tarn_base.h"
 #include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_caching_trace.h"
+#include "alloc/tarn_pool_trace.h"
 #include "alloc/tarn_capture.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_storage.h"
@@ -109,7 +109,7 @@ static void calls_with_a_status_refuse_null(void **state) {
   assert_status(tarn_provider_alloc(NULL, 4096, &block), TARN_INVALID_ARGUMENT);
   assert_status(tarn_pool_alloc(NULL, 1, NULL, &block), TARN_INVALID_ARGUMENT);
   assert_status(tarn_caching_pool_reserve(NULL, 1), TARN_INVALID_ARGUMENT);
-  assert_status(tarn_caching_pool_trace_stop(NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_trace_stop(NULL), TARN_INVALID_ARGUMENT);
   assert_status(tarn_budget_charge(NULL, 1), TARN_INVALID_ARGUMENT);
   assert_status(tarn_storage_create(NULL, 1, NULL, &storage), TARN_INVALID_ARGUMENT);
   assert_status(tarn_storage_note_use(NULL, NULL), TARN_INVALID_ARGUMENT);

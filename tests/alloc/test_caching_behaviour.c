@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "alloc/tarn_caching_trace.h"
+#include "alloc/tarn_pool_trace.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
 #include "tests/support/manual_stream.h"
@@ -59,7 +59,7 @@ static void peaks_begin_again_at_what_is_there(void **state) {
   assert_int_equal(stats.requested_bytes_peak, 9 * MIB + 1000);
   assert_int_equal(stats.reserved_bytes_peak, 12 * MIB);
   const uint64_t alloc_count = stats.alloc_count;
-  assert_ok(tarn_caching_pool_reset_peaks(pool));
+  assert_ok(tarn_pool_reset_peaks(pool));
   stats = stats_of(pool);
   assert_int_equal(stats.requested_bytes_peak, stats.requested_bytes);
   assert_int_equal(stats.allocated_bytes_peak, stats.allocated_bytes);
@@ -69,7 +69,7 @@ static void peaks_begin_again_at_what_is_there(void **state) {
   give(pool, take(pool, 500, NULL), NULL);
   assert_int_equal(stats_of(pool).requested_bytes_peak, 1500);
   give(pool, small, NULL);
-  assert_status(tarn_caching_pool_reset_peaks(NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_reset_peaks(NULL), TARN_INVALID_ARGUMENT);
   tarn_pool_release(pool);
 }
 
@@ -156,11 +156,11 @@ static tarn_status keep_last_line(void *context, const char *text, size_t text_b
 static void the_last_events_after_a_free_and_a_trim_are_those_two(void **state) {
   (void)state;
   tarn_pool *pool = make_segment_pool(0);
-  assert_ok(tarn_caching_pool_trace_start(pool, 2));
+  assert_ok(tarn_pool_trace_start(pool, 2));
   give(pool, take(pool, 100, NULL), NULL);
   assert_ok(tarn_pool_trim(pool, 0, NULL));
   char text[512];
-  assert_ok(tarn_caching_pool_trace_write(pool, 0, keep_last_line, text));
+  assert_ok(tarn_pool_trace_write(pool, 0, keep_last_line, text));
   const char *begins = strchr(text, '\n') + 1;
   const char *freed = strchr(begins, '\n') + 1;
   const char *returned = strchr(freed, '\n') + 1;

@@ -544,7 +544,7 @@ static void what_is_enough_is_no_matter_of_statistics(void **state) {
   void *block = take(pool, 64 * MIB, first);
   work(first);
   give(pool, block, first);
-  assert_ok(tarn_caching_pool_reset_peaks(pool));
+  assert_ok(tarn_pool_reset_peaks(pool));
   assert_int_equal(stats_of(pool).allocated_bytes_peak, 0);
   /* 64 MiB are not yet enough, for so many were lent out once. */
   block = take(pool, 64 * MIB, second);

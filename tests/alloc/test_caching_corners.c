@@ -130,7 +130,7 @@ static void a_kept_block_carries_the_tag_of_its_next_owner(void **state) {
     tarn_tag_pop();
     tarn_holder holder;
     size_t count = 0;
-    assert_ok(tarn_caching_pool_holders(pool, &holder, 1, &count));
+    assert_ok(tarn_pool_holders(pool, &holder, 1, &count));
     assert_int_equal(count, 1);
     assert_int_equal(holder.tag, tag);
     give(pool, block, NULL);

@@ -253,7 +253,7 @@ static void holders_are_summed_by_tag_most_bytes_first(void **state) {
   }
   tarn_holder holders[3];
   size_t count = 0;
-  assert_ok(tarn_caching_pool_holders(pool, holders, 3, &count));
+  assert_ok(tarn_pool_holders(pool, holders, 3, &count));
   assert_int_equal(count, 3);
   assert_string_equal(tarn_tag_name(holders[0].tag), "b");
   assert_int_equal(holders[0].size_bytes, 6 << 10);
@@ -261,16 +261,16 @@ static void holders_are_summed_by_tag_most_bytes_first(void **state) {
   assert_string_equal(tarn_tag_name(holders[1].tag), "c");
   assert_string_equal(tarn_tag_name(holders[2].tag), "a");
   /* Few rows name those with the most. */
-  assert_ok(tarn_caching_pool_holders(pool, holders, 1, &count));
+  assert_ok(tarn_pool_holders(pool, holders, 1, &count));
   assert_int_equal(count, 3);
   assert_string_equal(tarn_tag_name(holders[0].tag), "b");
-  assert_ok(tarn_caching_pool_holders(pool, NULL, 0, &count));
+  assert_ok(tarn_pool_holders(pool, NULL, 0, &count));
   assert_int_equal(count, 3);
   for (int index = 0; index < 4; index++) give(pool, blocks[index], NULL);
-  assert_ok(tarn_caching_pool_holders(pool, holders, 3, &count));
+  assert_ok(tarn_pool_holders(pool, holders, 3, &count));
   assert_int_equal(count, 0);
-  assert_status(tarn_caching_pool_holders(pool, NULL, 1, &count), TARN_INVALID_ARGUMENT);
-  assert_status(tarn_caching_pool_holders(NULL, holders, 3, &count), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_holders(pool, NULL, 1, &count), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_holders(NULL, holders, 3, &count), TARN_INVALID_ARGUMENT);
   tarn_pool_release(pool);
 }
 

@@ -359,7 +359,7 @@ static void what_a_growth_leaves_of_a_free_block_goes_back_for_it(void **state) 
   give(self.pool, self.parts[0], NULL);
   give(self.pool, self.parts[2], NULL); /* | free 6 | hole 2 | free 6 | */
   assert_int_equal(stats_of(self.pool).reserved_bytes, 16 * MIB);
-  assert_ok(tarn_caching_pool_reset_peaks(self.pool)); /* so that there is too much of it */
+  assert_ok(tarn_pool_reset_peaks(self.pool)); /* so that there is too much of it */
   void *block = take(self.pool, 9 * MIB, NULL);
   assert_ptr_equal(block, self.parts[0]);
   /* Of the last 5 MiB two granules lie idle, and go back before the hole gets one. */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "alloc/tarn_caching_snapshot.h"
+#include "alloc/tarn_pool_snapshot.h"
 #include "alloc/tarn_tag.h"
 #include "tests/support/manual_stream.h"
 
@@ -33,7 +33,7 @@ static const char *snapshot_of(tarn_pool *pool) {
   out.length = 0;
   out.piece_count = 0;
   out.fail_at = 0;
-  assert_ok(tarn_caching_pool_snapshot(pool, collect, &out));
+  assert_ok(tarn_pool_snapshot(pool, collect, &out));
   return out.text;
 }
 
@@ -93,11 +93,11 @@ static void a_writer_that_fails_ends_the_call(void **state) {
   assert_true(piece_count > 2);
   for (int piece = 1; piece <= piece_count; piece++) {
     out = (collected){.fail_at = piece};
-    assert_status(tarn_caching_pool_snapshot(pool, collect, &out), TARN_NOT_READY);
+    assert_status(tarn_pool_snapshot(pool, collect, &out), TARN_NOT_READY);
     assert_int_equal(out.piece_count, piece);
   }
-  assert_status(tarn_caching_pool_snapshot(pool, NULL, NULL), TARN_INVALID_ARGUMENT);
-  assert_status(tarn_caching_pool_snapshot(NULL, collect, &out), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_snapshot(pool, NULL, NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_snapshot(NULL, collect, &out), TARN_INVALID_ARGUMENT);
   for (size_t index = 0; index < COUNT_OF(blocks); index++) give(pool, blocks[index], NULL);
   tarn_pool_release(pool);
 }

@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_caching_snapshot.h"
-#include "alloc/tarn_caching_trace.h"
+#include "alloc/tarn_pool_snapshot.h"
+#include "alloc/tarn_pool_trace.h"
 #include "alloc/tarn_capture.h"
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
@@ -136,12 +136,12 @@ static tarn_status use_records(void) {
   tarn_status status = TARN_OK;
   TRY(make_block(&provider));
   TRY(tarn_caching_pool_create(provider, NULL, &pool));
-  TRY(tarn_caching_pool_trace_start(pool, 100));
+  TRY(tarn_pool_trace_start(pool, 100));
   void *block = NULL;
   TRY(tarn_pool_alloc(pool, 4096, NULL, &block));
   assert_ok(tarn_pool_free(pool, block, NULL));
-  TRY(tarn_caching_pool_trace_write(pool, TARN_TRACE_COMPLETE, drop_text, NULL));
-  TRY(tarn_caching_pool_snapshot(pool, drop_text, NULL));
+  TRY(tarn_pool_trace_write(pool, TARN_TRACE_COMPLETE, drop_text, NULL));
+  TRY(tarn_pool_snapshot(pool, drop_text, NULL));
 done:
   tarn_pool_release(pool);
   tarn_provider_release(provider);

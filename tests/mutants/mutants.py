@@ -75,8 +75,9 @@ PROGRAMS = """
     test_caching_move
     test_caching_recycle
     test_caching_snapshot
-    test_caching_trace
+    test_pool_trace
     test_capture
+    test_capture_space
     test_pool_provider
     test_pages
     test_touch

@@ -346,6 +346,30 @@ plant(
     first="test_capture",
 )
 plant(
+    "shared_block_goes_with_the_later_capture",
+    "a block freed in a later capture forgets the earlier one, whose graph still runs",
+    "alloc/stamps.c",
+    "        tarn__order_is_of_another(stream, item[index])) {\n",
+    "        stream == NULL) {\n",
+    first="test_capture_space",
+)
+plant(
+    "limbo_continued",
+    "a later capture takes what work before the earlier one has used",
+    "alloc/order.c",
+    "load(&timeline->limbo) - 1}",
+    "load(&timeline->limbo)}",
+    first="test_capture_space",
+)
+plant(
+    "kept_bytes_counted_at_every_stamp",
+    "what a capture keeps counts again when it is freed",
+    "alloc/caching_pool.c",
+    "return tarn__stamps_are_of_capture(&block->stamps, capture) ? 0 : capture;",
+    "return block == NULL ? 0 : capture;",
+    first="test_capture_space",
+)
+plant(
     "capture_destroyed_under_its_launches",
     "a graph's memory is reused while the graph runs",
     "alloc/capture.c",

@@ -10,7 +10,7 @@ plant(
     "free_takes_no_stamp",
     "a freed block is clean, whatever its stream still does",
     "alloc/caching_pool.c",
-    "const bool is_added = slot == TARN__HOST_SLOT || tarn__stamps_add(&block->stamps, mark);",
+    "const bool is_added = slot == TARN__HOST_SLOT || stamp_block(block, mark, keeper);",
     "const bool is_added = slot == TARN__HOST_SLOT || mark.ticket != 0;",
     first="test_museum",
     piece="arena_thread_exit",
@@ -19,13 +19,8 @@ plant(
     "note_use_ignored",
     "a noted stream is not waited for",
     "alloc/caching_pool.c",
-    """\
-  const bool is_noted = is_known && tarn__stamps_reserve(&block->stamps, 2) &&
-                        tarn__stamps_add(&block->stamps, tarn__stamps_mark(&block->stamps, stream));
-""",
-    """\
-  const bool is_noted = is_known && tarn__stamps_reserve(&block->stamps, 2);
-""",
+    "const bool is_noted = is_known && note_block(block, stream);",
+    "const bool is_noted = is_known && tarn__stamps_reserve(&block->stamps, 2);",
     first="test_museum",
     piece="forgotten_record_stream",
 )
@@ -424,17 +419,17 @@ plant(
     "a report sums what is free under the tags of its last owners",
     "alloc/caching_explain.c",
     "      if (block->state != TARN__BLOCK_LIVE) continue;\n"
-    "      sums->size_bytes[block->tag] += block->size_bytes;\n",
-    "      sums->size_bytes[block->tag] += block->size_bytes;\n",
+    "      tarn__tag_sums_add(&sums, block->tag, block->size_bytes);\n",
+    "      tarn__tag_sums_add(&sums, block->tag, block->size_bytes);\n",
     first="test_caching_explain",
 )
 plant(
     "trace_forgets_the_wrong_end",
     "a full ring is written from one entry too far on",
-    "alloc/caching_trace.c",
+    "alloc/pool_trace.c",
     "(trace->recorded_count - copy->count) % trace->capacity",
     "(trace->recorded_count - copy->count + 1) % trace->capacity",
-    first="test_caching_trace",
+    first="test_pool_trace",
 )
 plant(
     "decay_looks_at_the_last_slice_only",

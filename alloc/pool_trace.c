@@ -1,12 +1,13 @@
-/* caching_trace.c: the ring of a caching pool's last events, and its text. */
-#include "alloc/tarn_caching_trace.h"
+/* pool_trace.c: the ring of a pool's last events, and its text. */
+#include "alloc/tarn_pool_trace.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/magazine.h"
+#include "alloc/pool.h"
 #include "alloc/text.h"
 
 typedef struct trace_entry {
@@ -17,10 +18,12 @@ typedef struct trace_entry {
   char op;
 } trace_entry;
 
-struct tarn__trace {
+/* One for a pool, from its first start on; the ring inside is another one at each. */
+struct tarn_trace {
+  pthread_mutex_t lock;    /* a leaf: guards what follows */
   uint64_t recorded_count; /* since the start; the last `capacity` of them are here */
   size_t capacity;
-  trace_entry entries[];
+  trace_entry *entries;
 };
 
 /* --- recording --- */
@@ -34,53 +37,72 @@ static uint32_t thread_number(void) {
   return number - 1;
 }
 
-void tarn__trace_record(tarn__trace *trace, char op, const void *address, size_t size_bytes,
-                        const tarn_stream *stream) {
-  trace->entries[trace->recorded_count++ % trace->capacity] =
-      (trace_entry){.id = (uint64_t)(uintptr_t)address,
-                    .size_bytes = size_bytes,
-                    .stream = tarn_stream_number(stream),
-                    .thread = thread_number(),
-                    .op = op};
+void tarn_trace_record(tarn_trace *trace, char op, const void *address, size_t size_bytes,
+                       const tarn_stream *stream) {
+  const trace_entry entry = {.id = (uint64_t)(uintptr_t)address,
+                             .size_bytes = size_bytes,
+                             .stream = tarn_stream_number(stream),
+                             .thread = thread_number(),
+                             .op = op};
+  pthread_mutex_lock(&trace->lock);
+  trace->entries[trace->recorded_count++ % trace->capacity] = entry;
+  pthread_mutex_unlock(&trace->lock);
 }
 
-void tarn__trace_destroy(tarn__trace *trace) {
+static tarn_trace *create_trace(void) {
+  tarn_trace *made = calloc(1, sizeof *made);
+  if (made != NULL) pthread_mutex_init(&made->lock, NULL);
+  return made;
+}
+
+void tarn__trace_destroy(tarn_trace *trace) {
+  if (trace == NULL) return;
+  pthread_mutex_destroy(&trace->lock);
+  free(trace->entries);
   free(trace);
 }
 
-tarn_status tarn_caching_pool_trace_start(tarn_pool *pool, size_t entry_count) {
-  tarn__caching *self = tarn__caching_of(pool);
-  if (self == NULL) return TARN_INVALID_ARGUMENT;
-  size_t size_bytes = 0;
-  if (entry_count == 0 || entry_count > PTRDIFF_MAX / sizeof(trace_entry) ||
-      !tarn_size_add(entry_count * sizeof(trace_entry), sizeof(tarn__trace), &size_bytes)) {
+/* The pool's trace, made here for the first of those who come. */
+static tarn_trace *trace_of(tarn_pool *pool) {
+  _Atomic(tarn_trace *) *place = tarn__pool_trace(pool);
+  tarn_trace *found = atomic_load_explicit(place, memory_order_acquire);
+  if (found != NULL) return found;
+  tarn_trace *made = create_trace();
+  if (made == NULL || atomic_compare_exchange_strong_explicit(
+                          place, &found, made, memory_order_acq_rel, memory_order_acquire)) {
+    return made;
+  }
+  tarn__trace_destroy(made);
+  return found;
+}
+
+tarn_status tarn_pool_trace_start(tarn_pool *pool, size_t entry_count) {
+  tarn_status status = tarn__pool_check_traced(pool);
+  if (status != TARN_OK) return status;
+  if (entry_count == 0 || entry_count > PTRDIFF_MAX / sizeof(trace_entry)) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a trace of %zu entries", entry_count);
   }
-  tarn__trace *made = malloc(size_bytes);
-  if (made == NULL) {
+  trace_entry *entries = malloc(entry_count * sizeof *entries);
+  tarn_trace *trace = entries != NULL ? trace_of(pool) : NULL;
+  if (trace == NULL) {
+    free(entries);
     return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a trace of %zu entries", entry_count);
   }
-  made->recorded_count = 0;
-  made->capacity = entry_count;
-  pthread_mutex_lock(&self->lock);
-  tarn__trace *before = self->trace;
-  self->trace = made;
-  /* Every call takes the lock meanwhile. */
-  if (!self->is_tracing) tarn__magazines_empty(self);
-  self->is_tracing = true;
-  pthread_mutex_unlock(&self->lock);
-  tarn__trace_destroy(before);
+  pthread_mutex_lock(&trace->lock);
+  trace_entry *before = trace->entries;
+  trace->entries = entries;
+  trace->capacity = entry_count;
+  trace->recorded_count = 0;
+  pthread_mutex_unlock(&trace->lock);
+  free(before);
+  tarn__pool_set_trace(pool, trace);
   return TARN_OK;
 }
 
-tarn_status tarn_caching_pool_trace_stop(tarn_pool *pool) {
-  tarn__caching *self = tarn__caching_of(pool);
-  if (self == NULL) return TARN_INVALID_ARGUMENT;
-  pthread_mutex_lock(&self->lock);
-  if (self->is_tracing) tarn__magazines_open(self);
-  self->is_tracing = false;
-  pthread_mutex_unlock(&self->lock);
-  return TARN_OK;
+tarn_status tarn_pool_trace_stop(tarn_pool *pool) {
+  const tarn_status status = tarn__pool_check_traced(pool);
+  if (status == TARN_OK) tarn__pool_set_trace(pool, NULL);
+  return status;
 }
 
 /* --- writing --- */
@@ -91,12 +113,12 @@ typedef struct copied_trace {
   size_t count;
 } copied_trace;
 
-static size_t held_count(const tarn__trace *trace) {
+static size_t held_count(const tarn_trace *trace) {
   return trace->recorded_count < trace->capacity ? (size_t)trace->recorded_count : trace->capacity;
 }
 
 /* With the lock held; `entries` has room for all that the ring holds. */
-static void copy_entries(const tarn__trace *trace, copied_trace *copy) {
+static void copy_entries(const tarn_trace *trace, copied_trace *copy) {
   copy->count = held_count(trace);
   if (copy->count == 0) return; /* and perhaps no room either */
   const size_t start = (size_t)((trace->recorded_count - copy->count) % trace->capacity);
@@ -106,18 +128,16 @@ static void copy_entries(const tarn__trace *trace, copied_trace *copy) {
   memcpy(copy->entries + first, trace->entries, (copy->count - first) * sizeof *copy->entries);
 }
 
-static tarn_status copy_trace(tarn__caching *self, copied_trace *copy) {
+static tarn_status copy_trace(tarn_trace *trace, copied_trace *copy) {
   size_t capacity = 0;
   for (;;) {
-    pthread_mutex_lock(&self->lock);
-    const bool is_there = self->trace != NULL;
-    const size_t needed = is_there ? held_count(self->trace) : 0;
-    const size_t ring_capacity = is_there ? self->trace->capacity : 0;
-    const bool fits = is_there && needed <= capacity;
-    if (fits) copy_entries(self->trace, copy);
-    pthread_mutex_unlock(&self->lock);
+    pthread_mutex_lock(&trace->lock);
+    const size_t needed = held_count(trace);
+    const size_t ring_capacity = trace->capacity;
+    const bool fits = needed <= capacity;
+    if (fits) copy_entries(trace, copy);
+    pthread_mutex_unlock(&trace->lock);
     if (fits) return TARN_OK;
-    if (!is_there) return tarn_fail(TARN_NOT_FOUND, "no trace of the pool was started");
     free(copy->entries);
     /* Room for what may be recorded meanwhile. */
     capacity = ring_capacity - needed > needed + 64 ? 2 * needed + 64 : ring_capacity;
@@ -199,16 +219,18 @@ static tarn_status write_beginning(tarn__text *text, const copied_trace *copy, b
   return TARN_OK;
 }
 
-tarn_status tarn_caching_pool_trace_write(tarn_pool *pool, uint32_t flags,
-                                          tarn_write_function write, void *context) {
-  tarn__caching *self = tarn__caching_of(pool);
-  if (self == NULL) return TARN_INVALID_ARGUMENT;
+tarn_status tarn_pool_trace_write(tarn_pool *pool, uint32_t flags, tarn_write_function write,
+                                  void *context) {
+  tarn_status status = tarn__pool_check_traced(pool);
+  if (status != TARN_OK) return status;
   if (write == NULL || (flags & ~(uint32_t)TARN_TRACE_COMPLETE) != 0) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "write is NULL, or flags 0x%x unknown", flags);
   }
+  tarn_trace *trace = atomic_load_explicit(tarn__pool_trace(pool), memory_order_acquire);
+  if (trace == NULL) return tarn_fail(TARN_NOT_FOUND, "no trace of the pool was started");
   copied_trace copy = {.entries = NULL};
   tarn__text text = {.write = write, .context = context, .status = TARN_OK};
-  tarn_status status = copy_trace(self, &copy);
+  status = copy_trace(trace, &copy);
   if (status == TARN_OK) status = renumber_threads(&copy);
   if (status == TARN_OK) {
     tarn__text_print(&text, "op,id,bytes,stream,thread\n");

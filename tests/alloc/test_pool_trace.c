@@ -1,4 +1,4 @@
-/* test_caching_trace.c: the ring of a pool's last events, and its text. */
+/* test_pool_trace.c: the ring of a pool's last events, and its text. */
 #include "tests/alloc/caching_fixture.h"
 
 #include <inttypes.h>
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "alloc/tarn_caching_trace.h"
+#include "alloc/tarn_pool_trace.h"
 #include "tests/support/manual_stream.h"
 
 enum { TEXT_BYTES = 1 << 20, LINES_MAX = 20000 };
@@ -36,7 +36,7 @@ static line lines[LINES_MAX];
 /* Writes the trace and reads it back; how many lines it has. */
 static int read_trace(tarn_pool *pool, uint32_t flags) {
   text_length = 0;
-  assert_ok(tarn_caching_pool_trace_write(pool, flags, collect, NULL));
+  assert_ok(tarn_pool_trace_write(pool, flags, collect, NULL));
   const char *at = text;
   static const char header[] = "op,id,bytes,stream,thread\n";
   assert_memory_equal(at, header, sizeof header - 1);
@@ -64,7 +64,7 @@ static void every_event_is_recorded_in_order(void **state) {
   (void)state;
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
-  assert_ok(tarn_caching_pool_trace_start(pool, 100));
+  assert_ok(tarn_pool_trace_start(pool, 100));
   char *block = take(pool, 1000, stream);
   assert_ok(tarn_pool_note_use(pool, block + 5, stream));
   give(pool, block, NULL);
@@ -86,7 +86,7 @@ static void a_large_block_is_one_segment_obtained_and_one_given_back(void **stat
   (void)state;
   tarn_pool *pools[] = {make_segment_pool(0), make_range_pool(0)};
   for (size_t index = 0; index < COUNT_OF(pools); index++) {
-    assert_ok(tarn_caching_pool_trace_start(pools[index], 100));
+    assert_ok(tarn_pool_trace_start(pools[index], 100));
     void *block = take(pools[index], 500 * (size_t)MIB, NULL);
     give(pools[index], block, NULL);
     assert_ok(tarn_pool_trim(pools[index], 0, NULL));
@@ -101,7 +101,7 @@ static void a_ring_of_ten_keeps_exactly_the_last_ten(void **state) {
   (void)state;
   tarn_pool *pool = make_segment_pool(0);
   void *first = take(pool, 256, NULL);
-  assert_ok(tarn_caching_pool_trace_start(pool, 10));
+  assert_ok(tarn_pool_trace_start(pool, 10));
   for (size_t size = 1; size <= 8; size++) give(pool, take(pool, size, NULL), NULL);
   assert_int_equal(read_trace(pool, 0), 10);
   for (int index = 0; index < 10; index++) {
@@ -127,14 +127,14 @@ static void a_ring_of_ten_keeps_exactly_the_last_ten(void **state) {
 static void a_stopped_trace_stays_and_a_start_forgets_it(void **state) {
   (void)state;
   tarn_pool *pool = make_segment_pool(0);
-  assert_status(tarn_caching_pool_trace_write(pool, 0, collect, NULL), TARN_NOT_FOUND);
-  assert_ok(tarn_caching_pool_trace_stop(pool));
-  assert_ok(tarn_caching_pool_trace_start(pool, 10));
+  assert_status(tarn_pool_trace_write(pool, 0, collect, NULL), TARN_NOT_FOUND);
+  assert_ok(tarn_pool_trace_stop(pool));
+  assert_ok(tarn_pool_trace_start(pool, 10));
   give(pool, take(pool, 1, NULL), NULL);
-  assert_ok(tarn_caching_pool_trace_stop(pool));
+  assert_ok(tarn_pool_trace_stop(pool));
   give(pool, take(pool, 2, NULL), NULL);
   assert_int_equal(read_trace(pool, 0), 3);
-  assert_ok(tarn_caching_pool_trace_start(pool, 10));
+  assert_ok(tarn_pool_trace_start(pool, 10));
   assert_int_equal(read_trace(pool, 0), 0);
   tarn_pool_release(pool);
 }
@@ -145,11 +145,11 @@ static void without_a_trace_a_snapshot_is_the_same(void **state) {
   void *block = take(pool, 1000, NULL);
   static char before[TEXT_BYTES];
   text_length = 0;
-  assert_ok(tarn_caching_pool_snapshot(pool, collect, NULL));
+  assert_ok(tarn_pool_snapshot(pool, collect, NULL));
   memcpy(before, text, text_length + 1);
-  assert_ok(tarn_caching_pool_trace_start(pool, 10));
+  assert_ok(tarn_pool_trace_start(pool, 10));
   text_length = 0;
-  assert_ok(tarn_caching_pool_snapshot(pool, collect, NULL));
+  assert_ok(tarn_pool_snapshot(pool, collect, NULL));
   assert_string_equal(text, before);
   give(pool, block, NULL);
   tarn_pool_release(pool);
@@ -158,14 +158,14 @@ static void without_a_trace_a_snapshot_is_the_same(void **state) {
 static void bad_arguments_are_refused(void **state) {
   (void)state;
   tarn_pool *pool = make_segment_pool(0);
-  assert_status(tarn_caching_pool_trace_start(NULL, 10), TARN_INVALID_ARGUMENT);
-  assert_status(tarn_caching_pool_trace_start(pool, 0), TARN_INVALID_ARGUMENT);
-  assert_status(tarn_caching_pool_trace_start(pool, SIZE_MAX / 8), TARN_INVALID_ARGUMENT);
-  assert_status(tarn_caching_pool_trace_stop(NULL), TARN_INVALID_ARGUMENT);
-  assert_ok(tarn_caching_pool_trace_start(pool, 10));
-  assert_status(tarn_caching_pool_trace_write(pool, 2, collect, NULL), TARN_INVALID_ARGUMENT);
-  assert_status(tarn_caching_pool_trace_write(pool, 0, NULL, NULL), TARN_INVALID_ARGUMENT);
-  assert_status(tarn_caching_pool_trace_write(NULL, 0, collect, NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_trace_start(NULL, 10), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_trace_start(pool, 0), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_trace_start(pool, SIZE_MAX / 8), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_trace_stop(NULL), TARN_INVALID_ARGUMENT);
+  assert_ok(tarn_pool_trace_start(pool, 10));
+  assert_status(tarn_pool_trace_write(pool, 2, collect, NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_trace_write(pool, 0, NULL, NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_trace_write(NULL, 0, collect, NULL), TARN_INVALID_ARGUMENT);
   tarn_pool_release(pool);
 }
 
@@ -191,7 +191,7 @@ static void *churn(void *argument) {
 static void threads_are_recorded_in_one_order(void **state) {
   (void)state;
   tarn_pool *pool = make_segment_pool(0);
-  assert_ok(tarn_caching_pool_trace_start(pool, LINES_MAX));
+  assert_ok(tarn_pool_trace_start(pool, LINES_MAX));
   pthread_t threads[THREAD_COUNT];
   for (int index = 0; index < THREAD_COUNT; index++) {
     assert_int_equal(pthread_create(&threads[index], NULL, churn, pool), 0);
