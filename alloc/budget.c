@@ -289,6 +289,19 @@ bool tarn__budget_press(tarn_budget *budget, const tarn_pressure *pressure, cons
   return has_given;
 }
 
+bool tarn_budget_press(tarn_budget *budget, size_t asked_bytes, size_t size_bytes,
+                       const void *except) {
+  tarn_pressure pressure = {.struct_size = sizeof pressure, .asked_bytes = asked_bytes};
+  pressure.budget = tarn__budget_find_refuser(budget, size_bytes, &pressure.missing_bytes);
+  if (pressure.budget == NULL) pressure.missing_bytes = size_bytes;
+  return tarn__budget_press(budget, &pressure, except);
+}
+
+const tarn_budget *tarn_budget_refuser(tarn_budget *budget, size_t size_bytes) {
+  size_t missing_bytes = 0;
+  return tarn__budget_find_refuser(budget, size_bytes, &missing_bytes);
+}
+
 /* --- fork --- */
 
 void tarn__budget_hold(void) {

@@ -221,6 +221,28 @@ bool tarn_stream_is_captured(const tarn_stream *stream) {
   return tarn__order_is_captured(stream);
 }
 
+/* --- for pools --- */
+
+uint64_t tarn_stream_capture(const tarn_stream *stream) {
+  return tarn__order_is_captured(stream) ? tarn__order_capture_number(tarn__order_slot(stream)) : 0;
+}
+
+bool tarn_capture_is_destroyed(uint64_t number) {
+  uint32_t slot = 0;
+  return number == 0 || !tarn__order_find_capture(number, &slot);
+}
+
+void tarn_capture_keep(uint64_t number, size_t size_bytes) {
+  uint32_t slot = 0;
+  if (number != 0 && tarn__order_find_capture(number, &slot)) {
+    tarn__order_keep(slot, number, size_bytes);
+  }
+}
+
+void tarn_capture_let_go(uint64_t number, size_t size_bytes) {
+  tarn_capture_keep(number, 0 - size_bytes); /* sums wrap around */
+}
+
 /* --- for the stream seam --- */
 
 static tarn_status refuse_crossing(const tarn_stream *stream) {

@@ -603,6 +603,14 @@ void tarn__order_keep(uint32_t slot, uint64_t capture_number, size_t size_bytes)
   pthread_mutex_unlock(&order_lock);
 }
 
+bool tarn__order_find_capture(uint64_t capture_number, uint32_t *slot) {
+  const uint32_t count = atomic_load(&timeline_count);
+  for (*slot = 0; *slot < count; ++*slot) {
+    if (load(&timeline_of(*slot)->capture_id) == capture_number) return true;
+  }
+  return false;
+}
+
 size_t tarn__order_kept_bytes(const tarn__timeline *timeline) {
   return atomic_load(&timeline->kept_bytes);
 }

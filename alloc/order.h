@@ -130,6 +130,8 @@ tarn__stamp tarn__order_end(const tarn__timeline *timeline);
 /* Counts bytes that the capture keeps in some pool, at one of its timelines; what wraps around
  * takes back. Nothing where the capture is gone. */
 void tarn__order_keep(uint32_t slot, uint64_t capture_number, size_t size_bytes);
+/* A timeline of a capture that is not destroyed. */
+bool tarn__order_find_capture(uint64_t capture_number, uint32_t *slot);
 /* The sum over a capture's timelines is what it keeps; one of them may have wrapped around. */
 size_t tarn__order_kept_bytes(const tarn__timeline *timeline);
 tarn__stamp tarn__order_limbo(const tarn_stream *stream);

@@ -71,6 +71,15 @@ TARN_API TARN_NODISCARD tarn_status tarn_budget_stats_of(const tarn_budget *budg
 TARN_API TARN_NODISCARD tarn_status tarn_budget_charge(tarn_budget *budget, size_t size_bytes);
 TARN_API void tarn_budget_pay_back(tarn_budget *budget, size_t size_bytes);
 
+/* For those who implement a pool. The level that would refuse so many bytes more, or NULL; it lives
+ * as long as `budget`. */
+TARN_API const tarn_budget *tarn_budget_refuser(tarn_budget *budget, size_t size_bytes);
+/* Before an allocation of asked_bytes fails for want of size_bytes: calls the pressure functions of
+ * the level that would refuse them and below it, or of all levels where none would, but no function
+ * registered with the context `except`. True where one gave something back. Without a lock. */
+TARN_API bool tarn_budget_press(tarn_budget *budget, size_t asked_bytes, size_t size_bytes,
+                                const void *except);
+
 /* Registers a function at `budget`, which is retained until it is removed. Called in the order of
  * registration. */
 TARN_API TARN_NODISCARD tarn_status tarn_budget_add_pressure(tarn_budget *budget,

@@ -102,6 +102,14 @@ TARN_API TARN_NODISCARD tarn_status tarn_capture_destroy(tarn_capture *capture);
 /* Whether tarn was told so. */
 TARN_API bool tarn_stream_is_captured(const tarn_stream *stream);
 
+/* For those who implement a pool, which has to keep what captures use until they are destroyed. The
+ * number of the capture that the stream is in, or 0; whether the capture numbered so is destroyed,
+ * as 0 always is; and what tarn_capture_stats counts as kept of it, more or less than before. */
+TARN_API uint64_t tarn_stream_capture(const tarn_stream *stream);
+TARN_API bool tarn_capture_is_destroyed(uint64_t number);
+TARN_API void tarn_capture_keep(uint64_t number, size_t size_bytes);
+TARN_API void tarn_capture_let_go(uint64_t number, size_t size_bytes);
+
 #ifdef __cplusplus
 }
 #endif

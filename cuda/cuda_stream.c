@@ -349,11 +349,17 @@ static tarn_status stream_is_capturing(void *context, bool *is_capturing) {
 
 /* --- life --- */
 
-/* cuStreamDestroy returns at once; what is enqueued finishes. */
+/* cuStreamDestroy returns at once; what is enqueued finishes. Tried twice, for a stream that stays
+ * is lost. */
 static void destroy_native(tarn_cuda *cuda, CUcontext context, CUstream native) {
   tarn__cuda_scope scope;
-  if (tarn__cuda_enter(cuda, context, &scope) != TARN_OK) return;
-  cuda->driver.StreamDestroy(native);
+  if (tarn__cuda_is_left_behind(cuda)) return;
+  tarn_status status = TARN_NOT_READY;
+  for (int attempt = 0; status != TARN_OK && attempt < 2; attempt++) {
+    status = tarn__cuda_enter(cuda, context, &scope);
+  }
+  if (status != TARN_OK) return;
+  if (cuda->driver.StreamDestroy(native) != CUDA_SUCCESS) cuda->driver.StreamDestroy(native);
   tarn__cuda_leave(&scope);
 }
 

@@ -73,17 +73,55 @@ tarn__pool_block *tarn__pool_blocks_remove(tarn__pool_block **root, const void *
   return found;
 }
 
-bool tarn__pool_block_note(tarn__pool_block *block, tarn_stream *stream) {
-  if (stream == block->stream) return true;
-  for (const tarn__pool_use *use = block->uses; use != NULL; use = use->next) {
-    if (use->stream == stream) return true;
+/* The treap is as deep as a logarithm, expected. */
+void tarn__pool_blocks_walk(const tarn__pool_block *root,
+                            void (*visit)(void *context, const tarn__pool_block *block),
+                            void *context) {
+  while (root != NULL) {
+    tarn__pool_blocks_walk(root->low, visit, context);
+    visit(context, root);
+    root = root->high;
   }
-  tarn__pool_use *made = malloc(sizeof *made);
-  if (made == NULL) return false;
-  *made = (tarn__pool_use){.next = block->uses, .stream = stream};
+}
+
+bool tarn__pool_block_note(tarn__pool_block *block, tarn_stream *stream, tarn__pool_use *record) {
+  const uint64_t capture = tarn_stream_capture(stream);
+  if (stream == block->stream && capture == 0) return true;
+  for (const tarn__pool_use *use = block->uses; use != NULL; use = use->next) {
+    if (use->stream == stream && use->capture == capture) return true;
+  }
+  if (record == NULL) record = malloc(sizeof *record);
+  if (record == NULL) return false;
+  *record = (tarn__pool_use){.next = block->uses, .stream = stream, .capture = capture};
   tarn_stream_retain(stream);
-  block->uses = made;
+  block->uses = record;
   return true;
+}
+
+void tarn__pool_block_unfree(tarn__pool_block *block) {
+  if (block->freed.stream == NULL) return;
+  TARN_ASSERT(block->uses == &block->freed); /* nobody has the block but the one who frees it */
+  block->uses = block->freed.next;
+  tarn_stream_release(block->freed.stream);
+  block->freed = (tarn__pool_use){.stream = NULL};
+}
+
+static uint64_t capture_of(const tarn_stream *stream, uint64_t noted) {
+  return !tarn_capture_is_destroyed(noted) ? noted : noted == 0 ? tarn_stream_capture(stream) : 0;
+}
+
+uint64_t tarn__pool_block_capture(const tarn__pool_block *block) {
+  uint64_t capture = block->stream != NULL ? capture_of(block->stream, 0) : 0;
+  for (const tarn__pool_use *use = block->uses; use != NULL && capture == 0; use = use->next) {
+    capture = capture_of(use->stream, use->capture);
+  }
+  return capture;
+}
+
+bool tarn__pool_block_is_of(const tarn__pool_block *block, uint64_t capture) {
+  const tarn__pool_use *use = block->uses;
+  while (use != NULL && use->capture != capture) use = use->next;
+  return use != NULL;
 }
 
 void tarn__pool_block_destroy(tarn__pool_block *block) {
@@ -91,7 +129,7 @@ void tarn__pool_block_destroy(tarn__pool_block *block) {
     tarn__pool_use *gone = block->uses;
     block->uses = gone->next;
     tarn_stream_release(gone->stream);
-    free(gone);
+    if (gone != &block->freed) free(gone);
   }
   tarn_stream_release(block->stream);
   free(block);

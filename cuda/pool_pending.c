@@ -3,6 +3,21 @@
 
 #include <stdlib.h>
 
+static bool is_captured(const tarn__driver_pool *self, CUstream native) {
+  const tarn__driver *driver = &self->cuda->driver;
+  CUstreamCaptureStatus capture = CU_STREAM_CAPTURE_STATUS_NONE;
+  return driver->StreamIsCapturing != NULL &&
+         driver->StreamIsCapturing(native, &capture) == CUDA_SUCCESS &&
+         capture != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+static void wait_for_stream(tarn__driver_pool *self, CUstream native) {
+  tarn__cuda_scope scope;
+  if (tarn__cuda_enter_relaxed(self->cuda, self->context, &scope) != TARN_OK) return;
+  self->cuda->driver.StreamSynchronize(native);
+  tarn__cuda_leave(&scope);
+}
+
 void tarn__driver_pool_add_pending(tarn__driver_pool *self, tarn_stream *stream, CUstream native,
                                    size_t bytes) {
   tarn__pool_pending *made = malloc(sizeof *made);
@@ -17,7 +32,7 @@ void tarn__driver_pool_add_pending(tarn__driver_pool *self, tarn_stream *stream,
   }
   if (found != NULL) found->open_bytes += bytes;
   pthread_mutex_unlock(&self->lock);
-  if (found == NULL) self->cuda->driver.StreamSynchronize(native);
+  if (found == NULL) wait_for_stream(self, native);
   free(made);
 }
 
@@ -31,18 +46,13 @@ static void drop_pending(tarn__pool_pending *gone) {
  * all that could still be running; one that is captured is not asked. */
 static void observe_one(tarn__driver_pool *self, tarn__pool_pending *one, uint64_t *fence_count) {
   const tarn__driver *driver = &self->cuda->driver;
-  CUstreamCaptureStatus capture = CU_STREAM_CAPTURE_STATUS_NONE;
-  if (driver->StreamIsCapturing != NULL &&
-      driver->StreamIsCapturing(one->native, &capture) == CUDA_SUCCESS &&
-      capture != CU_STREAM_CAPTURE_STATUS_NONE) {
-    return;
+  if (one->fenced_bytes != 0 && tarn__cuda_fence_query(one->fence) == TARN_OK) {
+    one->fenced_bytes = 0;
   }
+  if (is_captured(self, one->native)) return;
   if (driver->StreamQuery(one->native) != CUDA_ERROR_NOT_READY) {
     one->open_bytes = one->fenced_bytes = 0;
     return;
-  }
-  if (one->fenced_bytes != 0 && tarn__cuda_fence_query(one->fence) == TARN_OK) {
-    one->fenced_bytes = 0;
   }
   if (one->fenced_bytes != 0 || one->open_bytes == 0) return;
   tarn_status status = TARN_OK;
@@ -54,6 +64,17 @@ static void observe_one(tarn__driver_pool *self, tarn__pool_pending *one, uint64
   if (status != TARN_OK) return; /* it costs only that the next look knows less */
   one->fenced_bytes = one->open_bytes;
   one->open_bytes = 0;
+}
+
+/* Waits for the stream, or where that is captured as far as a fence from before reaches. */
+static void wait_for_one(tarn__driver_pool *self, tarn__pool_pending *one) {
+  if (!is_captured(self, one->native)) {
+    if (self->cuda->driver.StreamSynchronize(one->native) == CUDA_SUCCESS) {
+      one->open_bytes = one->fenced_bytes = 0;
+    }
+  } else if (one->fenced_bytes != 0 && tarn__cuda_fence_synchronize(one->fence) == TARN_OK) {
+    one->fenced_bytes = 0;
+  }
 }
 
 /* Puts back what is left; another free may have begun a record for the same stream. */
@@ -81,10 +102,14 @@ static tarn__pool_pending *take_pendings(tarn__driver_pool *self) {
 }
 
 void tarn__driver_pool_observe(tarn__driver_pool *self) {
+  tarn__driver_pool_free_kept(self);
+  tarn__cuda_scope scope;
+  if (tarn__cuda_enter_relaxed(self->cuda, self->context, &scope) != TARN_OK) return;
   uint64_t fence_count = 0;
   tarn__pool_pending *list = take_pendings(self);
   for (tarn__pool_pending *one = list; one != NULL; one = one->next)
     observe_one(self, one, &fence_count);
+  tarn__cuda_leave(&scope);
   put_back(self, list);
   pthread_mutex_lock(&self->lock);
   self->stats.fence_count += fence_count;
@@ -92,16 +117,17 @@ void tarn__driver_pool_observe(tarn__driver_pool *self) {
 }
 
 void tarn__driver_pool_wait_for_all(tarn__driver_pool *self) {
-  const tarn__driver *driver = &self->cuda->driver;
+  tarn__driver_pool_free_kept(self);
+  tarn__cuda_scope scope;
+  if (tarn__cuda_enter_relaxed(self->cuda, self->context, &scope) != TARN_OK) return;
   tarn__pool_pending *list = take_pendings(self);
   uint64_t wait_count = 0;
   for (tarn__pool_pending *one = list; one != NULL; one = one->next, wait_count++) {
-    if (driver->StreamSynchronize(one->native) == CUDA_SUCCESS) {
-      one->open_bytes = one->fenced_bytes = 0;
-    }
+    wait_for_one(self, one);
   }
+  self->cuda->driver.StreamSynchronize(tarn__driver_pool_native(self->host_stream));
+  tarn__cuda_leave(&scope);
   put_back(self, list);
-  driver->StreamSynchronize(tarn__driver_pool_native(self->host_stream));
   pthread_mutex_lock(&self->lock);
   self->stats.wait_count += wait_count;
   pthread_mutex_unlock(&self->lock);

@@ -23,6 +23,7 @@
 #include "alloc/tarn_stream.h"
 #include "cuda/tarn_cuda_share.h"
 #include "cuda/tarn_cuda_virtual.h"
+#include "cuda/tarn_driver_pool.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -89,43 +90,6 @@ TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_native(const tarn_stream *s
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_device_provider_create(tarn_cuda *cuda,
                                                                      int32_t device,
                                                                      tarn_provider **provider);
-
-enum {
-  TARN_CUDA_POOL_NO_EVENT_REUSE = 1u << 0,     /* not behind events that order two streams */
-  TARN_CUDA_POOL_NO_COMPLETED_REUSE = 1u << 1, /* not because the driver sees that it is done */
-  TARN_CUDA_POOL_ADD_WAITS = 1u << 2,          /* the driver may make streams wait for others */
-};
-
-typedef struct tarn_cuda_driver_pool_options {
-  size_t struct_size;
-  const char *name;               /* copied; NULL: "cuda:0 driver" */
-  size_t limit_bytes;             /* never lend more; 0: no limit but the device's. Drivers since
-                                     CUDA 12.2 reserve no more either, rounded up to 2 MiB */
-  size_t release_threshold_bytes; /* what stays reserved when the host waits for a stream, an event
-                                     or the context; 0: everything, until it is trimmed */
-  uint32_t flags;                 /* TARN_CUDA_POOL_*: how streams may reuse each other's frees */
-  int32_t peer_count;             /* of `peers` */
-  const int32_t *peers;           /* devices let in to all of it, see tarn_cuda_share.h */
-} tarn_cuda_driver_pool_options;
-
-/* The driver's own pool (cuMemAllocFromPoolAsync) behind the pool seam: a CUmemoryPool of its own,
- * never the device's default one. `options` may be NULL. Sizes are rounded to 512 bytes, and an
- * alignment beyond 256 costs as many bytes more.
- *
- * Memory for a stream of the device is lent and freed in that stream's order. For NULL and any
- * other stream it is lent at once, which waits for the driver; with TARN_CUDA_POOL_ADD_WAITS for
- * other streams' work too, perhaps, else never. A free behind several streams (the one it was lent
- * to, the one it is freed on, those noted) goes to a stream of the pool's own that waits for them
- * all: no stream of the caller's is made to wait. Unlike other pools it calls the driver to free,
- * and where one of the streams is of another kind, waits for that.
- *
- * Out of memory: what is pending is waited for, all that is idle goes back, and the driver is asked
- * once more. A capturing stream is refused with TARN_NOT_SUPPORTED. The pool keeps streams alive
- * until it has seen them pass, for which it looks when its statistics are asked for and when it is
- * trimmed. TARN_NOT_SUPPORTED where the driver or the device has no memory pools. */
-TARN_API TARN_NODISCARD tarn_status
-tarn_cuda_driver_pool_create(tarn_cuda *cuda, int32_t device,
-                             const tarn_cuda_driver_pool_options *options, tarn_pool **pool);
 
 enum {
   TARN_CUDA_PINNED_GRANULES = 1u << 0, /* reserve, and lock granule by granule */

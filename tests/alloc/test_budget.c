@@ -154,6 +154,31 @@ static void pressure_reaches_the_budget_that_refused_and_below(void **state) {
   tarn_budget_release(other);
 }
 
+static void a_pool_of_ones_own_finds_who_refuses_and_presses_there(void **state) {
+  (void)state;
+  tarn_budget *root = make_budget("root", 100, NULL);
+  tarn_budget *leaf = make_budget("leaf", 0, root);
+  witness at_root = {.gives = true}, at_leaf = {.gives = true};
+  assert_ok(tarn_budget_add_pressure(root, watch, &at_root));
+  assert_ok(tarn_budget_add_pressure(leaf, watch, &at_leaf));
+  assert_ok(tarn_budget_charge(leaf, 90));
+  assert_null(tarn_budget_refuser(leaf, 10));
+  assert_ptr_equal(tarn_budget_refuser(leaf, 30), root);
+  assert_true(tarn_budget_press(leaf, 25, 30, /*except=*/&at_leaf));
+  assert_int_equal(at_leaf.call_count, 0);
+  assert_ptr_equal(at_root.seen.budget, root);
+  assert_int_equal(at_root.seen.asked_bytes, 25);
+  assert_int_equal(at_root.seen.missing_bytes, 20);
+  assert_true(tarn_budget_press(leaf, 5, 5, NULL)); /* the machine has no more */
+  assert_null(at_leaf.seen.budget);
+  assert_int_equal(at_leaf.seen.missing_bytes, 5);
+  tarn_budget_pay_back(leaf, 90);
+  assert_ok(tarn_budget_remove_pressure(root, watch, &at_root));
+  assert_ok(tarn_budget_remove_pressure(leaf, watch, &at_leaf));
+  tarn_budget_release(root);
+  tarn_budget_release(leaf);
+}
+
 static bool press_again(void *context, const tarn_pressure *pressure) {
   witness *self = context;
   self->call_count++;
@@ -219,6 +244,7 @@ int main(void) {
       cmocka_unit_test(a_limit_may_move_at_any_time),
       cmocka_unit_test(bad_arguments_are_refused),
       cmocka_unit_test(pressure_reaches_the_budget_that_refused_and_below),
+      cmocka_unit_test(a_pool_of_ones_own_finds_who_refuses_and_presses_there),
       cmocka_unit_test(pressure_is_not_answered_by_pressure),
       cmocka_unit_test(threads_charge_one_budget),
   };

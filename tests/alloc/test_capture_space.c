@@ -344,6 +344,33 @@ static void recapturing_in_a_row_keeps_no_more_than_the_largest_needs(void **sta
   tarn_pool_release(pool);
 }
 
+static void a_pool_of_ones_own_counts_and_asks_by_number(void **state) {
+  (void)state;
+  tarn_stream *stream = make_stream();
+  assert_int_equal(tarn_stream_capture(stream), 0);
+  assert_int_equal(tarn_stream_capture(NULL), 0);
+  assert_true(tarn_capture_is_destroyed(0));
+  tarn_capture *capture = begin(stream);
+  const uint64_t number = tarn_stream_capture(stream);
+  assert_int_equal(number, capture_stats_of(capture).number);
+  assert_false(tarn_capture_is_destroyed(number));
+  tarn_capture_keep(number, 100);
+  tarn_capture_keep(number, 50);
+  tarn_capture_let_go(number, 100);
+  assert_int_equal(capture_stats_of(capture).kept_bytes, 50);
+  assert_ok(tarn_capture_end(capture));
+  assert_int_equal(tarn_stream_capture(stream), 0);
+  assert_false(tarn_capture_is_destroyed(number)); /* the graph may still be launched */
+  assert_ok(tarn_capture_destroy(capture));
+  assert_true(tarn_capture_is_destroyed(number));
+  capture = begin(stream);
+  tarn_capture_keep(number, 100); /* is gone, and counts nowhere */
+  tarn_capture_keep(0, 100);
+  assert_int_equal(capture_stats_of(capture).kept_bytes, 0);
+  assert_ok(tarn_capture_destroy(capture));
+  tarn_stream_release(stream);
+}
+
 static void wrong_calls_are_answered_and_change_nothing(void **state) {
   (void)state;
   tarn_stream *stream = make_stream();
@@ -379,6 +406,7 @@ int main(void) {
       cmocka_unit_test(an_earlier_capture_that_is_gone_leaves_nothing_to_continue),
       cmocka_unit_test(all_streams_of_a_later_capture_continue_all_of_the_earlier_one),
       cmocka_unit_test(recapturing_in_a_row_keeps_no_more_than_the_largest_needs),
+      cmocka_unit_test(a_pool_of_ones_own_counts_and_asks_by_number),
       cmocka_unit_test(wrong_calls_are_answered_and_change_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

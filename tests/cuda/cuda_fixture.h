@@ -98,6 +98,8 @@ int run_device_provider_tests(void);
 int run_virtual_provider_tests(void);
 int run_virtual_move_tests(void);
 int run_driver_pool_tests(void);
+int run_driver_pool_tell_tests(void);
+int run_driver_pool_capture_tests(void);
 int run_pinned_tests(void);
 int run_pinned_pool_tests(void);
 int run_pin_tests(void);

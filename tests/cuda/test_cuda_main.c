@@ -17,6 +17,8 @@ int main(int argument_count, char **arguments) {
   failed += run_virtual_provider_tests();
   failed += run_virtual_move_tests();
   failed += run_driver_pool_tests();
+  failed += run_driver_pool_tell_tests();
+  failed += run_driver_pool_capture_tests();
   failed += run_pinned_tests();
   failed += run_pinned_pool_tests();
   failed += run_pin_tests();
