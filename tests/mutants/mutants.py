@@ -5,6 +5,7 @@
 import convert_mutants
 import copy_mutants
 import dlpack_mutants
+import driver_pool_mutants
 import fork_mutants
 import heap_mutants
 import layout_mutants
@@ -38,6 +39,7 @@ TABLE = [
     *transpose_mutants.TABLE,
     *user_mutants.TABLE,
     *pinned_mutants.TABLE,
+    *driver_pool_mutants.TABLE,
     *storage_mutants.TABLE,
     *staging_mutants.TABLE,
     *npy_mutants.TABLE,
