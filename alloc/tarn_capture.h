@@ -40,6 +40,15 @@
  *    one is launched again. A block that several captures have used goes when all are destroyed, in
  *    any order.
  *
+ * 9. The driver's capture may have any mode. What tarn calls while somebody captures it declares to
+ *    be apart from that (relaxed: cuThreadExchangeStreamCaptureMode), so all calls that have
+ *    nothing to do with the captured streams are legal in every mode, in the capturing thread and
+ *    in others: allocating and freeing elsewhere, growing, trimming and asking pools, fences and
+ *    copies of other streams, making and destroying streams, providers and pools.
+ * 10. A graph captured anew that takes the place of an executable's earlier one (cuGraphExecUpdate)
+ *    has a capture of its own; the earlier one is destroyed once the executable is updated, and
+ *    waits for the launches from before, which were noted there.
+ *
  * One thread at a time uses a capture and the streams in it. */
 #ifndef TARN_CAPTURE_H
 #define TARN_CAPTURE_H

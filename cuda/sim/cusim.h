@@ -59,8 +59,10 @@
  * Captures and graphs: copies, fills, values and host functions become nodes, and a launch enqueues
  * them on its stream, behind each other in an order that the graph's edges allow. What a driver
  * forbids during a capture is refused with its error and breaks the capture. Stricter than some:
- * pageable memory is not captured, nor a wait for an event that was never recorded. Left out:
- * graphs made by hand, launches in a capture, external events, allocation nodes.
+ * pageable memory is not captured, nor a wait for an event that was never recorded; making,
+ * trimming and destroying memory pools count as unsafe calls, and allocating or freeing from them
+ * in a capture breaks it. An executable is updated by a graph of the same shape. Left out: graphs
+ * made by hand, launches in a capture, external events, allocation nodes.
  *
  * Time, as events with timing tell it, is simulated: a start of 1 us and 16 bytes a nanosecond for
  * each operation, one after the other. It is the same in every run of a seed and says nothing about

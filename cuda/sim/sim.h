@@ -144,6 +144,7 @@ enum {
   X(cuGraphGetNodes)                        \
   X(cuGraphInstantiateWithFlags)            \
   X(cuGraphExecDestroy)                     \
+  X(cuGraphExecUpdate)                      \
   X(cuGraphLaunch)                          \
   X(cuModuleLoadData)                       \
   X(cuModuleLoadDataEx)                     \

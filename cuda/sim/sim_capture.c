@@ -124,6 +124,9 @@ static bool is_unsafe(sim_call call) {
     case CALL_cuMemFreeHost:
     case CALL_cuMemHostRegister:
     case CALL_cuMemHostUnregister:
+    case CALL_cuMemPoolCreate:
+    case CALL_cuMemPoolDestroy:
+    case CALL_cuMemPoolTrimTo:
     case CALL_cuMemcpy:
     case CALL_cuMemcpyHtoD:
     case CALL_cuMemcpyDtoH:

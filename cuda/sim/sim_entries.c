@@ -149,6 +149,7 @@ static const entry entries[] = {
     {"cuGraphInstantiate", 12000, INT_MAX, (any_function)cuGraphInstantiateWithFlags},
     ENTRY(cuGraphInstantiateWithFlags, 11040, INT_MAX),
     ENTRY(cuGraphExecDestroy, 10000, INT_MAX),
+    ENTRY(cuGraphExecUpdate, 12000, INT_MAX),
     ENTRY(cuGraphLaunch, 10000, INT_MAX),
     ENTRY(cuModuleLoadData, 2000, INT_MAX),
     ENTRY(cuModuleLoadDataEx, 2010, INT_MAX),

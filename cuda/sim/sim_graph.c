@@ -167,6 +167,39 @@ CUresult cuGraphExecDestroy(CUgraphExec executable) {
   return sim_leave(CUDA_SUCCESS);
 }
 
+static bool is_like(const struct CUgraphExec_st *executable, const struct CUgraph_st *graph) {
+  if (executable->node_count != graph->node_count) return false;
+  for (const struct CUgraphNode_st *node = graph->first; node != NULL; node = node->next) {
+    const exec_node *other = &executable->nodes[node->index];
+    if (other->kind != node->kind || other->dependency_count != node->dependency_count) {
+      return false;
+    }
+    for (size_t i = 0; i < node->dependency_count; i++) {
+      if (other->dependencies[i] != node->dependencies[i]->index) return false;
+    }
+  }
+  return true;
+}
+
+/* The same nodes in the same order, with other addresses and values; what was launched still runs
+ * as it was. */
+CUresult cuGraphExecUpdate(CUgraphExec executable, CUgraph graph,
+                           CUgraphExecUpdateResultInfo *info) {
+  SIM_ENTER(cuGraphExecUpdate, SIM_NEEDS_CONTEXT);
+  if (!is_executable(executable) || !is_graph(graph) || sim_capture_fills(graph) || info == NULL) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  *info = (CUgraphExecUpdateResultInfo){.result = CU_GRAPH_EXEC_UPDATE_SUCCESS};
+  if (!is_like(executable, graph)) {
+    info->result = CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
+    return sim_leave(CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
+  }
+  for (CUgraphNode node = graph->first; node != NULL; node = node->next) {
+    executable->nodes[node->index].as = node->as;
+  }
+  return sim_leave(CUDA_SUCCESS);
+}
+
 /* --- launching --- */
 
 static bool is_next(const struct CUgraphExec_st *executable, const exec_node *node) {

@@ -1,56 +1,18 @@
 /* test_cuda_capture.c: graphs captured on tarn's streams, replayed with the memory they keep. */
-#include "tests/cuda/cuda_fixture.h"
+#include "tests/cuda/graph_fixture.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_capture.h"
 
 enum { SIZE_BYTES = 4096, ROUNDS = 12 };
-
-/* What the application calls itself, found in the driver under test. */
-static struct {
-  PFN_cuStreamBeginCapture_v10010 begin;
-  PFN_cuStreamEndCapture_v10000 end;
-  PFN_cuStreamIsCapturing_v10000 is_capturing;
-  PFN_cuStreamSynchronize_v2000 synchronize;
-  PFN_cuGraphInstantiateWithFlags_v11040 instantiate;
-  PFN_cuGraphLaunch_v10000 launch;
-  PFN_cuGraphExecDestroy_v10000 destroy_executable;
-  PFN_cuGraphDestroy_v10000 destroy_graph;
-} driver;
-
-static void find(const char *name, void *function) {
-  void *found = fixture_driver_function(name);
-  memcpy(function, &found, sizeof found);
-}
-
-static int find_driver(void **state) {
-  find("cuStreamBeginCapture_v2", &driver.begin);
-  find("cuStreamEndCapture", &driver.end);
-  find("cuStreamIsCapturing", &driver.is_capturing);
-  find("cuStreamSynchronize", &driver.synchronize);
-  find("cuGraphInstantiateWithFlags", &driver.instantiate);
-  find("cuGraphLaunch", &driver.launch);
-  find("cuGraphExecDestroy", &driver.destroy_executable);
-  find("cuGraphDestroy", &driver.destroy_graph);
-  return fixture_setup(state);
-}
-
-#define CU(call) assert_int_equal((call), CUDA_SUCCESS)
 
 /* --- a stream, a pool, and a graph --- */
 
 typedef struct subject {
-  tarn_cuda *cuda;
-  tarn_stream *stream;
-  CUstream native;
-  tarn_pool *pool;
+  graph_subject graph;
   fixture_block out; /* pinned; what a replay leaves behind */
-  tarn_capture *capture;
-  CUgraphExec executable;
-  tarn__cuda_scope scope; /* the application's own context */
 } subject;
 
 static tarn_pool *make_pool(tarn_cuda *cuda, size_t limit_bytes) {
@@ -64,64 +26,40 @@ static tarn_pool *make_pool(tarn_cuda *cuda, size_t limit_bytes) {
 }
 
 static subject make_subject(tarn_cuda *cuda, size_t limit_bytes) {
-  subject self = {.cuda = cuda,
-                  .stream = fixture_stream(cuda),
-                  .pool = make_pool(cuda, limit_bytes),
-                  .out = fixture_pinned_block(cuda, SIZE_BYTES)};
-  void *native = NULL;
-  CUcontext context = NULL;
-  OK(tarn_cuda_stream_native(self.stream, &native));
-  self.native = native;
-  OK(tarn__cuda_context(cuda, 0, &context));
-  OK(tarn__cuda_enter(cuda, context, &self.scope));
-  return self;
+  return (subject){.graph = make_graph_subject(cuda, make_pool(cuda, limit_bytes)),
+                   .out = fixture_pinned_block(cuda, SIZE_BYTES)};
 }
 
 static void drop_subject(subject *self) {
-  OK(tarn_stream_synchronize(self->stream));
-  tarn__cuda_leave(&self->scope);
+  OK(tarn_stream_synchronize(self->graph.stream));
   fixture_free(&self->out);
-  tarn_stream_release(self->stream);
-  tarn_pool_release(self->pool);
+  drop_graph_subject(&self->graph);
 }
 
 static void begin(subject *self, CUstreamCaptureMode mode) {
-  OK(tarn_capture_begin(self->stream, &self->capture));
-  CU(driver.begin(self->native, mode));
+  graph_begin(&self->graph, mode);
 }
 
 static void end(subject *self) {
-  CUgraph graph = NULL;
-  CU(driver.end(self->native, &graph));
-  OK(tarn_capture_end(self->capture));
-  CU(driver.instantiate(&self->executable, graph, 0));
-  CU(driver.destroy_graph(graph));
+  graph_end(&self->graph);
 }
 
 static void launch(subject *self, tarn_stream *stream) {
-  void *native = NULL;
-  OK(tarn_cuda_stream_native(stream, &native));
-  CU(driver.launch(self->executable, native));
-  OK(tarn_capture_note_launch(self->capture, stream));
+  graph_launch(&self->graph, stream);
 }
 
 static void destroy(subject *self) {
-  if (self->executable != NULL) CU(driver.destroy_executable(self->executable));
-  self->executable = NULL;
-  OK(tarn_capture_destroy(self->capture));
-  self->capture = NULL;
+  graph_destroy(&self->graph);
 }
 
 static void *take(const subject *self, size_t size_bytes, tarn_stream *stream) {
-  void *address = NULL;
-  OK(tarn_pool_alloc(self->pool, size_bytes, stream, &address));
-  return address;
+  return graph_take(&self->graph, size_bytes, stream);
 }
 
 static void fill(const subject *self, void *block, uint8_t value, size_t size_bytes,
                  tarn_stream *stream) {
   (void)self;
-  OK(tarn_stream_fill(stream, block, tarn_device_make(TARN_DEVICE_CUDA, 0), value, size_bytes));
+  graph_fill(block, value, size_bytes, stream);
 }
 
 static void copy(void *dst, tarn_device dst_device, const void *src, tarn_device src_device,
@@ -135,20 +73,21 @@ static const tarn_device CUDA_0 = {TARN_DEVICE_CUDA, 0};
  * ends up outside goes through five blocks, the second half is filled beside them. */
 static void capture_chain(subject *self, uint8_t value) {
   const size_t half_bytes = SIZE_BYTES / 2;
-  void *first = take(self, half_bytes, self->stream);
-  fill(self, first, value, half_bytes, self->stream);
+  void *first = take(self, half_bytes, self->graph.stream);
+  fill(self, first, value, half_bytes, self->graph.stream);
   for (int step = 0; step < 4; step++) {
-    void *next = take(self, half_bytes, self->stream);
-    copy(next, CUDA_0, first, CUDA_0, half_bytes, self->stream);
-    OK(tarn_pool_free(self->pool, first, self->stream));
+    void *next = take(self, half_bytes, self->graph.stream);
+    copy(next, CUDA_0, first, CUDA_0, half_bytes, self->graph.stream);
+    OK(tarn_pool_free(self->graph.pool, first, self->graph.stream));
     first = next;
   }
-  void *second = take(self, half_bytes, self->stream);
-  fill(self, second, (uint8_t)(value + 1), half_bytes, self->stream);
-  copy(self->out.address, self->out.device, first, CUDA_0, half_bytes, self->stream);
-  copy(self->out.address + half_bytes, self->out.device, second, CUDA_0, half_bytes, self->stream);
-  OK(tarn_pool_free(self->pool, first, self->stream));
-  OK(tarn_pool_free(self->pool, second, self->stream));
+  void *second = take(self, half_bytes, self->graph.stream);
+  fill(self, second, (uint8_t)(value + 1), half_bytes, self->graph.stream);
+  copy(self->out.address, self->out.device, first, CUDA_0, half_bytes, self->graph.stream);
+  copy(self->out.address + half_bytes, self->out.device, second, CUDA_0, half_bytes,
+       self->graph.stream);
+  OK(tarn_pool_free(self->graph.pool, first, self->graph.stream));
+  OK(tarn_pool_free(self->graph.pool, second, self->graph.stream));
 }
 
 static void assert_chain(const subject *self, uint8_t value) {
@@ -168,8 +107,8 @@ typedef struct crowd {
 /* Allocates, overwrites and frees on streams of its own, and asks and waits in between. */
 static void *crowd_in(void *argument) {
   crowd *others = argument;
-  tarn_stream *streams[2] = {fixture_stream(others->self->cuda),
-                             fixture_stream(others->self->cuda)};
+  tarn_stream *streams[2] = {fixture_stream(others->self->graph.cuda),
+                             fixture_stream(others->self->graph.cuda)};
   tarn_fence *fence = NULL;
   OK(tarn_fence_create(streams[0], &fence));
   for (unsigned round = 0; !atomic_load(&others->is_over); round++) {
@@ -181,9 +120,9 @@ static void *crowd_in(void *argument) {
     const tarn_status passed = tarn_fence_query(fence);
     assert_true(passed == TARN_OK || passed == TARN_NOT_READY);
     OK(tarn_stream_wait(streams[0], fence)); /* the free comes after the fill */
-    OK(tarn_pool_free(others->self->pool, block, streams[0]));
+    OK(tarn_pool_free(others->self->graph.pool, block, streams[0]));
     if (round % 16 == 0) OK(tarn_fence_synchronize(fence));
-    if (round % 32 == 0) OK(tarn_pool_trim(others->self->pool, 0, NULL));
+    if (round % 32 == 0) OK(tarn_pool_trim(others->self->graph.pool, 0, NULL));
   }
   tarn_fence_destroy(fence);
   for (int i = 0; i < 2; i++) {
@@ -210,7 +149,7 @@ static void end_crowd(crowd *others) {
 
 static void replays_are_right_while_others_use_the_pool_like_mad(void **state) {
   subject self = make_subject(*state, 0);
-  tarn_stream *launcher = fixture_stream(self.cuda);
+  tarn_stream *launcher = fixture_stream(self.graph.cuda);
   crowd others;
   start_crowd(&others, &self);
   for (uint8_t value = 1; value <= 3; value++) {
@@ -218,7 +157,7 @@ static void replays_are_right_while_others_use_the_pool_like_mad(void **state) {
     capture_chain(&self, value);
     end(&self);
     for (int round = 0; round < ROUNDS; round++) {
-      tarn_stream *stream = round % 3 == 0 ? launcher : self.stream;
+      tarn_stream *stream = round % 3 == 0 ? launcher : self.graph.stream;
       memset(self.out.address, 0, SIZE_BYTES);
       launch(&self, stream);
       OK(tarn_stream_synchronize(stream));
@@ -234,51 +173,51 @@ static void replays_are_right_while_others_use_the_pool_like_mad(void **state) {
 static void addresses_stay_the_captures_over_all_replays(void **state) {
   subject self = make_subject(*state, 0);
   begin(&self, CU_STREAM_CAPTURE_MODE_GLOBAL);
-  char *block = take(&self, SIZE_BYTES, self.stream);
-  fill(&self, block, 9, SIZE_BYTES, self.stream);
-  OK(tarn_pool_free(self.pool, block, self.stream));
+  char *block = take(&self, SIZE_BYTES, self.graph.stream);
+  fill(&self, block, 9, SIZE_BYTES, self.graph.stream);
+  OK(tarn_pool_free(self.graph.pool, block, self.graph.stream));
   end(&self);
   for (int round = 0; round < ROUNDS; round++) {
-    launch(&self, self.stream);
-    void *other = take(&self, SIZE_BYTES, round % 2 == 0 ? self.stream : NULL);
+    launch(&self, self.graph.stream);
+    void *other = take(&self, SIZE_BYTES, round % 2 == 0 ? self.graph.stream : NULL);
     assert_ptr_not_equal(other, block);
-    OK(tarn_pool_free(self.pool, other, self.stream));
+    OK(tarn_pool_free(self.graph.pool, other, self.graph.stream));
   }
   tarn_pool_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_pool_stats_of(self.pool, &stats));
+  OK(tarn_pool_stats_of(self.graph.pool, &stats));
   assert_int_equal(stats.captured_bytes, SIZE_BYTES);
   destroy(&self);
-  OK(tarn_pool_stats_of(self.pool, &stats));
+  OK(tarn_pool_stats_of(self.graph.pool, &stats));
   assert_int_equal(stats.captured_bytes, 0);
   drop_subject(&self);
 }
 
 static void a_fork_by_a_fence_is_captured_and_replayed(void **state) {
   subject self = make_subject(*state, 0);
-  tarn_stream *fork = fixture_stream(self.cuda);
+  tarn_stream *fork = fixture_stream(self.graph.cuda);
   tarn_fence *forked = NULL, *joined = NULL;
-  OK(tarn_fence_create(self.stream, &forked));
+  OK(tarn_fence_create(self.graph.stream, &forked));
   OK(tarn_fence_create(fork, &joined));
   const size_t half_bytes = SIZE_BYTES / 2;
   begin(&self, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
-  void *here = take(&self, half_bytes, self.stream);
-  OK(tarn_fence_record(forked, self.stream));
+  void *here = take(&self, half_bytes, self.graph.stream);
+  OK(tarn_fence_record(forked, self.graph.stream));
   OK(tarn_stream_wait(fork, forked));
   void *there = take(&self, half_bytes, fork);
-  fill(&self, here, 3, half_bytes, self.stream);
+  fill(&self, here, 3, half_bytes, self.graph.stream);
   fill(&self, there, 4, half_bytes, fork);
   copy(self.out.address + half_bytes, self.out.device, there, CUDA_0, half_bytes, fork);
-  OK(tarn_pool_free(self.pool, there, fork));
+  OK(tarn_pool_free(self.graph.pool, there, fork));
   OK(tarn_fence_record(joined, fork));
-  copy(self.out.address, self.out.device, here, CUDA_0, half_bytes, self.stream);
-  OK(tarn_stream_wait(self.stream, joined));
-  OK(tarn_pool_free(self.pool, here, self.stream));
+  copy(self.out.address, self.out.device, here, CUDA_0, half_bytes, self.graph.stream);
+  OK(tarn_stream_wait(self.graph.stream, joined));
+  OK(tarn_pool_free(self.graph.pool, here, self.graph.stream));
   end(&self);
   assert_false(tarn_stream_is_captured(fork));
   for (int round = 0; round < ROUNDS; round++) {
     memset(self.out.address, 0, SIZE_BYTES);
-    launch(&self, self.stream);
-    OK(tarn_stream_synchronize(self.stream));
+    launch(&self, self.graph.stream);
+    OK(tarn_stream_synchronize(self.graph.stream));
     assert_chain(&self, 3);
   }
   destroy(&self);
@@ -298,11 +237,11 @@ static void recapturing_does_not_grow_what_is_reserved(void **state) {
     begin(&self, CU_STREAM_CAPTURE_MODE_RELAXED);
     capture_chain(&self, (uint8_t)round);
     end(&self);
-    launch(&self, self.stream);
+    launch(&self, self.graph.stream);
     destroy(&self); /* waits for the launch */
     assert_chain(&self, (uint8_t)round);
     tarn_pool_stats stats = {.struct_size = sizeof stats};
-    OK(tarn_pool_stats_of(self.pool, &stats));
+    OK(tarn_pool_stats_of(self.graph.pool, &stats));
     if (round == 0) reserved_bytes = stats.reserved_bytes;
     assert_int_equal(stats.reserved_bytes, reserved_bytes);
   }
@@ -312,34 +251,32 @@ static void recapturing_does_not_grow_what_is_reserved(void **state) {
 /* --- what goes wrong --- */
 
 static CUstreamCaptureStatus status_of(const subject *self) {
-  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-  CU(driver.is_capturing(self->native, &status));
-  return status;
+  return graph_status(&self->graph);
 }
 
 static void what_tarn_refuses_leaves_the_capture_whole(void **state) {
   subject self = make_subject(*state, 0);
   tarn_fence *fence = NULL, *outside = NULL;
-  tarn_stream *other = fixture_stream(self.cuda);
+  tarn_stream *other = fixture_stream(self.graph.cuda);
   fixture_gate gate;
   fixture_hold(other, &gate);
   OK(tarn_fence_create(other, &outside));
   OK(tarn_fence_record(outside, other));
-  OK(tarn_fence_create(self.stream, &fence));
+  OK(tarn_fence_create(self.graph.stream, &fence));
   begin(&self, CU_STREAM_CAPTURE_MODE_GLOBAL);
-  void *block = take(&self, SIZE_BYTES, self.stream);
+  void *block = take(&self, SIZE_BYTES, self.graph.stream);
   char pageable[8] = {0};
   const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
-  OK(tarn_fence_record(fence, self.stream));
-  assert_int_equal(tarn_stream_synchronize(self.stream), TARN_NOT_SUPPORTED);
+  OK(tarn_fence_record(fence, self.graph.stream));
+  assert_int_equal(tarn_stream_synchronize(self.graph.stream), TARN_NOT_SUPPORTED);
   assert_int_equal(tarn_fence_query(fence), TARN_NOT_SUPPORTED);
   assert_int_equal(tarn_fence_synchronize(fence), TARN_NOT_SUPPORTED);
-  assert_int_equal(tarn_stream_wait(self.stream, outside), TARN_NOT_SUPPORTED);
-  assert_int_equal(tarn_stream_copy(self.stream, block, CUDA_0, pageable, cpu, 8),
+  assert_int_equal(tarn_stream_wait(self.graph.stream, outside), TARN_NOT_SUPPORTED);
+  assert_int_equal(tarn_stream_copy(self.graph.stream, block, CUDA_0, pageable, cpu, 8),
                    TARN_NOT_SUPPORTED);
-  assert_int_equal(tarn_stream_fill(self.stream, pageable, cpu, 1, 8), TARN_NOT_SUPPORTED);
+  assert_int_equal(tarn_stream_fill(self.graph.stream, pageable, cpu, 1, 8), TARN_NOT_SUPPORTED);
   assert_int_equal(status_of(&self), CU_STREAM_CAPTURE_STATUS_ACTIVE);
-  OK(tarn_pool_free(self.pool, block, self.stream));
+  OK(tarn_pool_free(self.graph.pool, block, self.graph.stream));
   end(&self);
   destroy(&self);
   fixture_let_go(&gate);
@@ -355,39 +292,40 @@ static void an_aborted_capture_gives_everything_back(void **state) {
   for (int round = 0; round < 3; round++) {
     CUgraph graph = NULL;
     begin(&self, CU_STREAM_CAPTURE_MODE_GLOBAL);
-    void *kept = take(&self, 3 << 20, self.stream);
-    void *freed = take(&self, SIZE_BYTES, self.stream);
-    fill(&self, kept, 1, SIZE_BYTES, self.stream);
-    OK(tarn_pool_free(self.pool, freed, self.stream));
-    assert_int_not_equal(driver.synchronize(self.native), CUDA_SUCCESS); /* breaks it */
-    assert_int_equal(driver.end(self.native, &graph), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
-    OK(tarn_pool_free(self.pool, kept, self.stream)); /* before tarn knows, or after */
+    void *kept = take(&self, 3 << 20, self.graph.stream);
+    void *freed = take(&self, SIZE_BYTES, self.graph.stream);
+    fill(&self, kept, 1, SIZE_BYTES, self.graph.stream);
+    OK(tarn_pool_free(self.graph.pool, freed, self.graph.stream));
+    assert_int_not_equal(driver.synchronize(self.graph.native), CUDA_SUCCESS); /* breaks it */
+    assert_int_equal(driver.end(self.graph.native, &graph), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    OK(tarn_pool_free(self.graph.pool, kept, self.graph.stream)); /* before tarn knows, or after */
     destroy(&self);
-    void *all = take(&self, 4 << 20, self.stream);
-    fill(&self, all, 2, 4 << 20, self.stream);
-    OK(tarn_pool_free(self.pool, all, self.stream));
-    OK(tarn_stream_synchronize(self.stream)); /* a capture takes nothing that is pending */
+    void *all = take(&self, 4 << 20, self.graph.stream);
+    fill(&self, all, 2, 4 << 20, self.graph.stream);
+    OK(tarn_pool_free(self.graph.pool, all, self.graph.stream));
+    OK(tarn_stream_synchronize(self.graph.stream)); /* a capture takes nothing that is pending */
   }
   drop_subject(&self);
 }
 
 static void out_of_memory_in_a_capture_is_an_answer(void **state) {
   subject self = make_subject(*state, 4 << 20);
-  void *pending = take(&self, 2 << 20, self.stream), *none = NULL;
-  fill(&self, pending, 5, 2 << 20, self.stream);
-  OK(tarn_pool_free(self.pool, pending, self.stream));
+  void *pending = take(&self, 2 << 20, self.graph.stream), *none = NULL;
+  fill(&self, pending, 5, 2 << 20, self.graph.stream);
+  OK(tarn_pool_free(self.graph.pool, pending, self.graph.stream));
   begin(&self, CU_STREAM_CAPTURE_MODE_GLOBAL);
-  assert_int_equal(tarn_pool_alloc(self.pool, 4 << 20, self.stream, &none), TARN_OUT_OF_MEMORY);
+  assert_int_equal(tarn_pool_alloc(self.graph.pool, 4 << 20, self.graph.stream, &none),
+                   TARN_OUT_OF_MEMORY);
   assert_int_equal(status_of(&self), CU_STREAM_CAPTURE_STATUS_ACTIVE);
   capture_chain(&self, 6); /* what fits goes on */
   end(&self);
-  launch(&self, self.stream);
-  OK(tarn_stream_synchronize(self.stream));
+  launch(&self, self.graph.stream);
+  OK(tarn_stream_synchronize(self.graph.stream));
   assert_chain(&self, 6);
   destroy(&self);
   begin(&self, CU_STREAM_CAPTURE_MODE_GLOBAL);
-  void *again = take(&self, 2 << 20, self.stream);
-  OK(tarn_pool_free(self.pool, again, self.stream));
+  void *again = take(&self, 2 << 20, self.graph.stream);
+  OK(tarn_pool_free(self.graph.pool, again, self.graph.stream));
   end(&self);
   destroy(&self);
   drop_subject(&self);
@@ -401,7 +339,8 @@ static void the_machine_out_of_memory_is_an_answer_too(void **state) {
   fixture_sim_control()->get_counts(&counts);
   fixture_sim_control()->set_capacity(0, counts.device_bytes + SIZE_BYTES);
   void *none = NULL;
-  assert_int_equal(tarn_pool_alloc(self.pool, SIZE_BYTES, self.stream, &none), TARN_OUT_OF_MEMORY);
+  assert_int_equal(tarn_pool_alloc(self.graph.pool, SIZE_BYTES, self.graph.stream, &none),
+                   TARN_OUT_OF_MEMORY);
   fixture_sim_control()->set_capacity(0, (size_t)4 << 30);
   assert_int_equal(status_of(&self), CU_STREAM_CAPTURE_STATUS_ACTIVE);
   capture_chain(&self, 1);
@@ -412,22 +351,22 @@ static void the_machine_out_of_memory_is_an_answer_too(void **state) {
 
 static void told_after_the_driver_it_works_as_well(void **state) {
   subject self = make_subject(*state, 0);
-  tarn_stream *other = fixture_stream(self.cuda);
-  void *before = take(&self, SIZE_BYTES, self.stream);
-  fill(&self, before, 1, SIZE_BYTES, self.stream);
-  OK(tarn_pool_free(self.pool, before, self.stream));
+  tarn_stream *other = fixture_stream(self.graph.cuda);
+  void *before = take(&self, SIZE_BYTES, self.graph.stream);
+  fill(&self, before, 1, SIZE_BYTES, self.graph.stream);
+  OK(tarn_pool_free(self.graph.pool, before, self.graph.stream));
   const fixture_sim *sim = fixture_sim_control();
   const uint64_t record_count = sim != NULL ? sim->calls("cuEventRecord") : 0;
-  CU(driver.begin(self.native, CU_STREAM_CAPTURE_MODE_GLOBAL));
-  OK(tarn_capture_begin(self.stream, &self.capture));
+  CU(driver.begin(self.graph.native, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  OK(tarn_capture_begin(self.graph.stream, &self.graph.capture));
   if (sim != NULL) assert_true(sim->calls("cuEventRecord") == record_count);
   capture_chain(&self, 7);
   void *elsewhere = take(&self, SIZE_BYTES, other); /* must not be ordered behind the stream */
   fill(&self, elsewhere, 0xEE, SIZE_BYTES, other);
-  OK(tarn_pool_free(self.pool, elsewhere, other));
+  OK(tarn_pool_free(self.graph.pool, elsewhere, other));
   end(&self);
-  launch(&self, self.stream);
-  OK(tarn_stream_synchronize(self.stream));
+  launch(&self, self.graph.stream);
+  OK(tarn_stream_synchronize(self.graph.stream));
   assert_chain(&self, 7);
   destroy(&self);
   OK(tarn_stream_synchronize(other));
@@ -437,23 +376,23 @@ static void told_after_the_driver_it_works_as_well(void **state) {
 
 static void a_stream_drawn_in_by_the_application_is_told(void **state) {
   subject self = make_subject(*state, 0);
-  tarn_stream *fork = fixture_stream(self.cuda);
+  tarn_stream *fork = fixture_stream(self.graph.cuda);
   tarn_fence *event = NULL, *joined = NULL;
-  OK(tarn_fence_create(self.stream, &event));
+  OK(tarn_fence_create(self.graph.stream, &event));
   OK(tarn_fence_create(fork, &joined));
   begin(&self, CU_STREAM_CAPTURE_MODE_RELAXED);
-  OK(tarn_capture_join(self.capture, fork));
+  OK(tarn_capture_join(self.graph.capture, fork));
   assert_true(tarn_stream_is_captured(fork));
-  OK(tarn_fence_record(event, self.stream));
+  OK(tarn_fence_record(event, self.graph.stream));
   OK(tarn_stream_wait(fork, event));
   void *block = take(&self, SIZE_BYTES, fork);
   fill(&self, block, 1, SIZE_BYTES, fork);
-  OK(tarn_pool_free(self.pool, block, fork));
+  OK(tarn_pool_free(self.graph.pool, block, fork));
   OK(tarn_fence_record(joined, fork));
-  OK(tarn_stream_wait(self.stream, joined));
+  OK(tarn_stream_wait(self.graph.stream, joined));
   end(&self);
   assert_false(tarn_stream_is_captured(fork));
-  launch(&self, self.stream);
+  launch(&self, self.graph.stream);
   destroy(&self);
   tarn_fence_destroy(event);
   tarn_fence_destroy(joined);
@@ -474,5 +413,5 @@ int run_cuda_capture_tests(void) {
       cmocka_unit_test(told_after_the_driver_it_works_as_well),
       cmocka_unit_test(a_stream_drawn_in_by_the_application_is_told),
   };
-  return cmocka_run_group_tests(cuda_capture_tests, find_driver, fixture_teardown);
+  return cmocka_run_group_tests(cuda_capture_tests, graph_setup, fixture_teardown);
 }

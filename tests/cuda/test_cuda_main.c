@@ -13,6 +13,7 @@ int main(int argument_count, char **arguments) {
   failed += run_cuda_copy_tests();
   failed += run_cuda_order_tests();
   failed += run_cuda_capture_tests();
+  failed += run_cuda_graph_tests();
   failed += run_device_provider_tests();
   failed += run_virtual_provider_tests();
   failed += run_virtual_move_tests();

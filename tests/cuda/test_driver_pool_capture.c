@@ -1,133 +1,58 @@
 /* test_driver_pool_capture.c: the driver's pool beside captures: it lends nothing to them, keeps
  * what they use, and spoils none. */
-#include "tests/cuda/cuda_fixture.h"
+#include "tests/cuda/graph_fixture.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "alloc/tarn_capture.h"
 #include "alloc/tarn_pool_snapshot.h"
 
 enum { MIB = 1 << 20, SIZE_BYTES = 4096, ROUNDS = 6 };
 
-static const tarn_device CUDA_0 = {TARN_DEVICE_CUDA, 0};
-
-/* What the application calls itself, found in the driver under test. */
-static struct {
-  PFN_cuStreamBeginCapture_v10010 begin;
-  PFN_cuStreamEndCapture_v10000 end;
-  PFN_cuStreamIsCapturing_v10000 is_capturing;
-  PFN_cuStreamSynchronize_v2000 synchronize;
-  PFN_cuGraphInstantiateWithFlags_v11040 instantiate;
-  PFN_cuGraphLaunch_v10000 launch;
-  PFN_cuGraphExecDestroy_v10000 destroy_executable;
-  PFN_cuGraphDestroy_v10000 destroy_graph;
-} driver;
-
-static void find(const char *name, void *function) {
-  void *found = fixture_driver_function(name);
-  memcpy(function, &found, sizeof found);
-}
-
-static int find_driver(void **state) {
-  find("cuStreamBeginCapture_v2", &driver.begin);
-  find("cuStreamEndCapture", &driver.end);
-  find("cuStreamIsCapturing", &driver.is_capturing);
-  find("cuStreamSynchronize", &driver.synchronize);
-  find("cuGraphInstantiateWithFlags", &driver.instantiate);
-  find("cuGraphLaunch", &driver.launch);
-  find("cuGraphExecDestroy", &driver.destroy_executable);
-  find("cuGraphDestroy", &driver.destroy_graph);
-  return fixture_setup(state);
-}
-
-#define CU(call) assert_int_equal((call), CUDA_SUCCESS)
-
 typedef struct subject {
-  tarn_cuda *cuda;
-  tarn_pool *pool;
-  tarn_stream *stream;
+  graph_subject graph;
   tarn_stream *other;
-  CUstream native;
-  tarn_capture *capture;
-  CUgraphExec executable;
-  tarn__cuda_scope scope; /* the application's own context */
 } subject;
 
 static subject make_subject(tarn_cuda *cuda, const tarn_cuda_driver_pool_options *options) {
-  subject self = {.cuda = cuda};
-  const tarn_status status = tarn_cuda_driver_pool_create(cuda, 0, options, &self.pool);
+  tarn_pool *pool = NULL;
+  const tarn_status status = tarn_cuda_driver_pool_create(cuda, 0, options, &pool);
   if (status == TARN_NOT_SUPPORTED) {
     print_message("skipped: %s\n", tarn_last_error()->message);
     skip();
   }
   OK(status);
-  self.stream = fixture_stream(cuda);
-  self.other = fixture_stream(cuda);
-  void *native = NULL;
-  CUcontext context = NULL;
-  OK(tarn_cuda_stream_native(self.stream, &native));
-  self.native = native;
-  OK(tarn__cuda_context(cuda, 0, &context));
-  OK(tarn__cuda_enter(cuda, context, &self.scope));
-  return self;
+  return (subject){.graph = make_graph_subject(cuda, pool), .other = fixture_stream(cuda)};
 }
 
 static void drop_subject(subject *self) {
-  OK(tarn_stream_synchronize(self->stream));
   OK(tarn_stream_synchronize(self->other));
-  tarn__cuda_leave(&self->scope);
-  tarn_stream_release(self->stream);
   tarn_stream_release(self->other);
-  tarn_pool_release(self->pool);
+  drop_graph_subject(&self->graph);
 }
 
 static void begin(subject *self) {
-  OK(tarn_capture_begin(self->stream, &self->capture));
-  CU(driver.begin(self->native, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  graph_begin(&self->graph, CU_STREAM_CAPTURE_MODE_GLOBAL);
 }
 
 static void end(subject *self) {
-  CUgraph graph = NULL;
-  CU(driver.end(self->native, &graph));
-  OK(tarn_capture_end(self->capture));
-  CU(driver.instantiate(&self->executable, graph, 0));
-  CU(driver.destroy_graph(graph));
+  graph_end(&self->graph);
 }
 
 static void destroy(subject *self) {
-  if (self->executable != NULL) CU(driver.destroy_executable(self->executable));
-  self->executable = NULL;
-  OK(tarn_capture_destroy(self->capture));
-  self->capture = NULL;
+  graph_destroy(&self->graph);
 }
 
 static void assert_capturing(const subject *self) {
-  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-  CU(driver.is_capturing(self->native, &status));
-  assert_int_equal(status, CU_STREAM_CAPTURE_STATUS_ACTIVE);
+  assert_int_equal(graph_status(&self->graph), CU_STREAM_CAPTURE_STATUS_ACTIVE);
 }
 
 static void *take(const subject *self, size_t size_bytes, tarn_stream *stream) {
-  void *address = NULL;
-  OK(tarn_pool_alloc(self->pool, size_bytes, stream, &address));
-  return address;
+  return graph_take(&self->graph, size_bytes, stream);
 }
 
 static tarn_pool_stats stats_of(const subject *self) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_pool_stats_of(self->pool, &stats));
-  return stats;
-}
-
-static size_t kept_by(const tarn_capture *capture) {
-  tarn_capture_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_capture_stats_of(capture, &stats));
-  return stats.kept_bytes;
-}
-
-static void fill(void *block, uint8_t value, size_t size_bytes, tarn_stream *stream) {
-  OK(tarn_stream_fill(stream, block, CUDA_0, value, size_bytes));
+  return graph_stats(&self->graph);
 }
 
 /* --- what it refuses --- */
@@ -137,12 +62,13 @@ static void it_lends_nothing_in_a_capture_and_leaves_that_whole(void **state) {
   void *none = &none;
   begin(&self);
   const uint64_t calls = stats_of(&self).provider_calls;
-  assert_int_equal(tarn_pool_alloc(self.pool, 100, self.stream, &none), TARN_NOT_SUPPORTED);
+  assert_int_equal(tarn_pool_alloc(self.graph.pool, 100, self.graph.stream, &none),
+                   TARN_NOT_SUPPORTED);
   assert_null(none);
   assert_int_equal(stats_of(&self).provider_calls, calls); /* the driver saw nothing */
   assert_capturing(&self);
-  OK(tarn_pool_free(self.pool, take(&self, 100, self.other), self.other));
-  OK(tarn_pool_free(self.pool, take(&self, 100, NULL), NULL));
+  OK(tarn_pool_free(self.graph.pool, take(&self, 100, self.other), self.other));
+  OK(tarn_pool_free(self.graph.pool, take(&self, 100, NULL), NULL));
   assert_capturing(&self);
   end(&self);
   destroy(&self);
@@ -151,21 +77,22 @@ static void it_lends_nothing_in_a_capture_and_leaves_that_whole(void **state) {
 
 static void a_capture_that_tarn_was_not_told_of_is_left_whole_too(void **state) {
   subject self = make_subject(*state, NULL);
-  void *own = take(&self, 100, self.stream), *foreign = take(&self, 100, self.other);
+  void *own = take(&self, 100, self.graph.stream), *foreign = take(&self, 100, self.other);
   void *none = NULL;
   CUgraph graph = NULL;
-  CU(driver.begin(self.native, CU_STREAM_CAPTURE_MODE_GLOBAL));
-  assert_int_equal(tarn_pool_alloc(self.pool, 100, self.stream, &none), TARN_NOT_SUPPORTED);
-  assert_int_equal(tarn_pool_free(self.pool, own, self.stream), TARN_NOT_SUPPORTED);
-  assert_int_equal(tarn_pool_free(self.pool, own, self.other), TARN_NOT_SUPPORTED);
-  assert_int_equal(tarn_pool_free(self.pool, foreign, self.stream), TARN_NOT_SUPPORTED);
+  CU(driver.begin(self.graph.native, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  assert_int_equal(tarn_pool_alloc(self.graph.pool, 100, self.graph.stream, &none),
+                   TARN_NOT_SUPPORTED);
+  assert_int_equal(tarn_pool_free(self.graph.pool, own, self.graph.stream), TARN_NOT_SUPPORTED);
+  assert_int_equal(tarn_pool_free(self.graph.pool, own, self.other), TARN_NOT_SUPPORTED);
+  assert_int_equal(tarn_pool_free(self.graph.pool, foreign, self.graph.stream), TARN_NOT_SUPPORTED);
   assert_int_equal(stats_of(&self).requested_bytes, 200); /* still lent out */
   assert_int_equal(stats_of(&self).free_count, 0);
   assert_capturing(&self);
-  CU(driver.end(self.native, &graph));
+  CU(driver.end(self.graph.native, &graph));
   CU(driver.destroy_graph(graph));
-  OK(tarn_pool_free(self.pool, own, self.stream));
-  OK(tarn_pool_free(self.pool, foreign, self.stream));
+  OK(tarn_pool_free(self.graph.pool, own, self.graph.stream));
+  OK(tarn_pool_free(self.graph.pool, foreign, self.graph.stream));
   drop_subject(&self);
 }
 
@@ -173,14 +100,14 @@ static void a_capture_that_tarn_was_not_told_of_is_left_whole_too(void **state) 
 
 static void a_block_freed_in_a_capture_is_right_at_every_launch(void **state) {
   subject self = make_subject(*state, NULL);
-  fixture_block out = fixture_pinned_block(self.cuda, SIZE_BYTES);
-  void *block = take(&self, SIZE_BYTES, self.stream);
+  fixture_block out = fixture_pinned_block(self.graph.cuda, SIZE_BYTES);
+  void *block = take(&self, SIZE_BYTES, self.graph.stream);
   begin(&self);
-  fill(block, 7, SIZE_BYTES, self.stream);
-  OK(tarn_stream_copy(self.stream, out.address, out.device, block, CUDA_0, SIZE_BYTES));
-  OK(tarn_pool_free(self.pool, block, self.stream));
+  graph_fill(block, 7, SIZE_BYTES, self.graph.stream);
+  graph_bring(&out, 0, block, SIZE_BYTES, self.graph.stream);
+  OK(tarn_pool_free(self.graph.pool, block, self.graph.stream));
   assert_capturing(&self);
-  assert_int_equal(kept_by(self.capture), SIZE_BYTES);
+  assert_int_equal(graph_kept(self.graph.capture), SIZE_BYTES);
   end(&self);
   for (int round = 0; round < ROUNDS; round++) {
     const tarn_pool_stats stats = stats_of(&self);
@@ -190,48 +117,46 @@ static void a_block_freed_in_a_capture_is_right_at_every_launch(void **state) {
     assert_true(stats.active_bytes >= SIZE_BYTES && stats.active_bytes <= stats.reserved_bytes);
     void *elsewhere = take(&self, SIZE_BYTES, self.other);
     assert_ptr_not_equal(elsewhere, block);
-    fill(elsewhere, 0xEE, SIZE_BYTES, self.other);
+    graph_fill(elsewhere, 0xEE, SIZE_BYTES, self.other);
     memset(out.address, 0, SIZE_BYTES);
-    CU(driver.launch(self.executable, self.native));
-    OK(tarn_capture_note_launch(self.capture, self.stream));
-    OK(tarn_stream_synchronize(self.stream));
+    graph_launch(&self.graph, self.graph.stream);
+    OK(tarn_stream_synchronize(self.graph.stream));
     for (int i = 0; i < SIZE_BYTES; i++) assert_int_equal(out.address[i], 7);
-    OK(tarn_pool_free(self.pool, elsewhere, self.other));
-    OK(tarn_pool_trim(self.pool, 0, NULL));
+    OK(tarn_pool_free(self.graph.pool, elsewhere, self.other));
+    OK(tarn_pool_trim(self.graph.pool, 0, NULL));
   }
-  CU(driver.launch(self.executable, self.native)); /* under way when the capture goes */
-  OK(tarn_capture_note_launch(self.capture, self.stream));
+  graph_launch(&self.graph, self.graph.stream); /* under way when the capture goes */
   destroy(&self);
   assert_int_equal(stats_of(&self).graph_bytes, 0);
-  OK(tarn_stream_synchronize(self.stream));
+  OK(tarn_stream_synchronize(self.graph.stream));
   OK(tarn_stream_synchronize(self.other));
-  OK(tarn_pool_trim(self.pool, 0, NULL));
+  OK(tarn_pool_trim(self.graph.pool, 0, NULL));
   assert_int_equal(stats_of(&self).active_bytes, 0);
-  if (tarn_cuda_is_simulated(self.cuda)) assert_int_equal(stats_of(&self).reserved_bytes, 0);
+  if (tarn_cuda_is_simulated(self.graph.cuda)) assert_int_equal(stats_of(&self).reserved_bytes, 0);
   fixture_free(&out);
   drop_subject(&self);
 }
 
 static void a_use_noted_in_a_capture_keeps_the_block_whoever_frees_it(void **state) {
   subject self = make_subject(*state, NULL);
-  void *noted = take(&self, MIB, self.other), *own = take(&self, MIB, self.stream);
+  void *noted = take(&self, MIB, self.other), *own = take(&self, MIB, self.graph.stream);
   begin(&self);
-  OK(tarn_pool_note_use(self.pool, noted, self.stream));
-  OK(tarn_pool_note_use(self.pool, own, self.stream)); /* lent to it, but before */
-  OK(tarn_pool_note_use(self.pool, own, self.stream));
-  assert_int_equal(kept_by(self.capture), 2 * MIB);
+  OK(tarn_pool_note_use(self.graph.pool, noted, self.graph.stream));
+  OK(tarn_pool_note_use(self.graph.pool, own, self.graph.stream)); /* lent to it, but before */
+  OK(tarn_pool_note_use(self.graph.pool, own, self.graph.stream));
+  assert_int_equal(graph_kept(self.graph.capture), 2 * MIB);
   assert_int_equal(stats_of(&self).graph_bytes, 2 * MIB);
   assert_int_equal(stats_of(&self).captured_bytes, 0);
-  OK(tarn_pool_free(self.pool, noted, self.other));
+  OK(tarn_pool_free(self.graph.pool, noted, self.other));
   assert_int_equal(stats_of(&self).captured_bytes, MIB);
   end(&self);
-  OK(tarn_pool_free(self.pool, own, NULL));
+  OK(tarn_pool_free(self.graph.pool, own, NULL));
   assert_int_equal(stats_of(&self).captured_bytes, 2 * MIB);
-  assert_int_equal(kept_by(self.capture), 2 * MIB);
+  assert_int_equal(graph_kept(self.graph.capture), 2 * MIB);
   destroy(&self);
   assert_int_equal(stats_of(&self).captured_bytes, 0);
   begin(&self); /* what a capture kept that is gone counts at no later one */
-  assert_int_equal(kept_by(self.capture), 0);
+  assert_int_equal(graph_kept(self.graph.capture), 0);
   end(&self);
   destroy(&self);
   drop_subject(&self);
@@ -241,12 +166,12 @@ static void a_noted_block_that_outlives_the_capture_is_like_any_other(void **sta
   subject self = make_subject(*state, NULL);
   void *block = take(&self, MIB, self.other);
   begin(&self);
-  OK(tarn_pool_note_use(self.pool, block, self.stream));
+  OK(tarn_pool_note_use(self.graph.pool, block, self.graph.stream));
   end(&self);
   destroy(&self);
   assert_int_equal(stats_of(&self).graph_bytes, 0);
   begin(&self); /* of the same stream, which has nothing to do with the block any more */
-  OK(tarn_pool_free(self.pool, block, self.other));
+  OK(tarn_pool_free(self.graph.pool, block, self.other));
   OK(tarn_stream_synchronize(self.other));
   assert_int_equal(stats_of(&self).captured_bytes, 0);
   assert_int_equal(stats_of(&self).active_bytes, 0);
@@ -257,31 +182,31 @@ static void a_noted_block_that_outlives_the_capture_is_like_any_other(void **sta
 
 static void a_block_of_a_stream_that_is_captured_waits_for_the_end(void **state) {
   subject self = make_subject(*state, NULL);
-  void *block = take(&self, MIB, self.stream), *used = take(&self, MIB, self.other);
-  fill(block, 1, MIB, self.stream);
-  OK(tarn_pool_note_use(self.pool, used, self.stream));
+  void *block = take(&self, MIB, self.graph.stream), *used = take(&self, MIB, self.other);
+  graph_fill(block, 1, MIB, self.graph.stream);
+  OK(tarn_pool_note_use(self.graph.pool, used, self.graph.stream));
   begin(&self);
-  OK(tarn_pool_free(self.pool, block, NULL)); /* the stream's earlier work may still use it */
-  OK(tarn_pool_free(self.pool, used, self.other));
+  OK(tarn_pool_free(self.graph.pool, block, NULL)); /* the stream's earlier work may still use it */
+  OK(tarn_pool_free(self.graph.pool, used, self.other));
   assert_capturing(&self);
   assert_int_equal(stats_of(&self).captured_bytes, 2 * MIB);
   end(&self);
   destroy(&self);
-  OK(tarn_stream_synchronize(self.stream));
+  OK(tarn_stream_synchronize(self.graph.stream));
   assert_int_equal(stats_of(&self).captured_bytes, 0);
   drop_subject(&self);
 }
 
 static void a_pool_that_goes_takes_what_it_kept_along(void **state) {
   subject self = make_subject(*state, NULL);
-  void *block = take(&self, MIB, self.stream);
+  void *block = take(&self, MIB, self.graph.stream);
   begin(&self);
-  OK(tarn_pool_free(self.pool, block, self.stream));
+  OK(tarn_pool_free(self.graph.pool, block, self.graph.stream));
   end(&self);
-  assert_int_equal(kept_by(self.capture), MIB);
-  tarn_pool_release(self.pool);
-  self.pool = NULL;
-  assert_int_equal(kept_by(self.capture), 0);
+  assert_int_equal(graph_kept(self.graph.capture), MIB);
+  tarn_pool_release(self.graph.pool);
+  self.graph.pool = NULL;
+  assert_int_equal(graph_kept(self.graph.capture), 0);
   const fixture_sim *sim = fixture_sim_control();
   cusim_counts counts = {0};
   if (sim != NULL) sim->get_counts(&counts);
@@ -295,17 +220,18 @@ static void an_aborted_capture_gives_everything_back(void **state) {
   subject self = make_subject(*state, NULL);
   for (int round = 0; round < 3; round++) {
     CUgraph graph = NULL;
-    void *before = take(&self, MIB, self.stream), *after = take(&self, MIB, self.stream);
+    void *before = take(&self, MIB, self.graph.stream),
+         *after = take(&self, MIB, self.graph.stream);
     begin(&self);
-    fill(before, 1, SIZE_BYTES, self.stream);
-    OK(tarn_pool_free(self.pool, before, self.stream));
-    assert_int_not_equal(driver.synchronize(self.native), CUDA_SUCCESS); /* breaks it */
-    OK(tarn_pool_free(self.pool, after, self.stream));
-    assert_int_equal(driver.end(self.native, &graph), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    graph_fill(before, 1, SIZE_BYTES, self.graph.stream);
+    OK(tarn_pool_free(self.graph.pool, before, self.graph.stream));
+    assert_int_not_equal(driver.synchronize(self.graph.native), CUDA_SUCCESS); /* breaks it */
+    OK(tarn_pool_free(self.graph.pool, after, self.graph.stream));
+    assert_int_equal(driver.end(self.graph.native, &graph), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
     assert_null(graph);
     destroy(&self);
     assert_int_equal(stats_of(&self).captured_bytes, 0); /* now they are freed in its order */
-    OK(tarn_stream_synchronize(self.stream));
+    OK(tarn_stream_synchronize(self.graph.stream));
     assert_int_equal(stats_of(&self).active_bytes, 0);
   }
   drop_subject(&self);
@@ -328,19 +254,19 @@ static tarn_status drop_text(void *context, const char *piece, size_t piece_byte
 static void *crowd_in(void *argument) {
   crowd *others = argument;
   const subject *self = others->self;
-  tarn_stream *streams[2] = {fixture_stream(self->cuda), fixture_stream(self->cuda)};
+  tarn_stream *streams[2] = {fixture_stream(self->graph.cuda), fixture_stream(self->graph.cuda)};
   for (unsigned round = 0; !atomic_load(&others->is_over); round++) {
     tarn_stream *stream = streams[round % 2];
     void *block = take(self, (size_t)(round % 5 + 1) * 700, round % 3 == 0 ? NULL : stream);
-    fill(block, 0xEE, 700, stream);
-    OK(tarn_pool_note_use(self->pool, block, stream));
-    OK(tarn_pool_free(self->pool, block, streams[(round + 1) % 2]));
+    graph_fill(block, 0xEE, 700, stream);
+    OK(tarn_pool_note_use(self->graph.pool, block, stream));
+    OK(tarn_pool_free(self->graph.pool, block, streams[(round + 1) % 2]));
     if (round % 8 == 0) (void)stats_of(self);
-    if (round % 16 == 0) OK(tarn_pool_snapshot(self->pool, drop_text, NULL));
-    if (round % 32 == 0) OK(tarn_pool_trim(self->pool, 0, NULL));
+    if (round % 16 == 0) OK(tarn_pool_snapshot(self->graph.pool, drop_text, NULL));
+    if (round % 32 == 0) OK(tarn_pool_trim(self->graph.pool, 0, NULL));
     void *none = NULL;
     if (round % 64 == 0) {
-      assert_int_equal(tarn_pool_alloc(self->pool, (size_t)1 << 50, stream, &none),
+      assert_int_equal(tarn_pool_alloc(self->graph.pool, (size_t)1 << 50, stream, &none),
                        TARN_OUT_OF_MEMORY);
     }
   }
@@ -353,7 +279,7 @@ static void *crowd_in(void *argument) {
 
 static void nothing_that_others_ask_of_it_breaks_a_capture(void **state) {
   subject self = make_subject(*state, NULL);
-  fixture_block out = fixture_pinned_block(self.cuda, SIZE_BYTES);
+  fixture_block out = fixture_pinned_block(self.graph.cuda, SIZE_BYTES);
   crowd others = {.self = &self};
   atomic_init(&others.is_over, false);
   for (int i = 0; i < 2; i++) {
@@ -361,16 +287,15 @@ static void nothing_that_others_ask_of_it_breaks_a_capture(void **state) {
   }
   for (int round = 0; round < 20; round++) {
     const uint8_t value = (uint8_t)(round + 1);
-    void *block = take(&self, SIZE_BYTES, self.stream);
+    void *block = take(&self, SIZE_BYTES, self.graph.stream);
     begin(&self);
-    fill(block, value, SIZE_BYTES, self.stream);
-    OK(tarn_stream_copy(self.stream, out.address, out.device, block, CUDA_0, SIZE_BYTES));
-    OK(tarn_pool_free(self.pool, block, self.stream));
+    graph_fill(block, value, SIZE_BYTES, self.graph.stream);
+    graph_bring(&out, 0, block, SIZE_BYTES, self.graph.stream);
+    OK(tarn_pool_free(self.graph.pool, block, self.graph.stream));
     for (int wait = 0; wait < 20; wait++) assert_capturing(&self); /* the others have time */
     end(&self);
-    CU(driver.launch(self.executable, self.native));
-    OK(tarn_capture_note_launch(self.capture, self.stream));
-    OK(tarn_stream_synchronize(self.stream));
+    graph_launch(&self.graph, self.graph.stream);
+    OK(tarn_stream_synchronize(self.graph.stream));
     for (int i = 0; i < SIZE_BYTES; i++) assert_int_equal(out.address[i], value);
     destroy(&self);
   }
@@ -385,17 +310,18 @@ static void who_has_no_memory_waits_for_no_captured_stream(void **state) {
   const tarn_cuda_driver_pool_options options = {.struct_size = sizeof options,
                                                  .limit_bytes = 8 * MIB};
   subject self = make_subject(*state, &options);
-  void *pending = take(&self, 4 * MIB, self.stream), *live = take(&self, 4 * MIB, self.other);
+  void *pending = take(&self, 4 * MIB, self.graph.stream), *live = take(&self, 4 * MIB, self.other);
   void *none = NULL;
-  fill(pending, 1, 4 * MIB, self.stream);
-  OK(tarn_pool_free(self.pool, pending, self.stream)); /* before the capture */
+  graph_fill(pending, 1, 4 * MIB, self.graph.stream);
+  OK(tarn_pool_free(self.graph.pool, pending, self.graph.stream)); /* before the capture */
   begin(&self);
-  assert_int_equal(tarn_pool_alloc(self.pool, 6 * MIB, self.other, &none), TARN_OUT_OF_MEMORY);
+  assert_int_equal(tarn_pool_alloc(self.graph.pool, 6 * MIB, self.other, &none),
+                   TARN_OUT_OF_MEMORY);
   assert_capturing(&self);
-  OK(tarn_pool_free(self.pool, live, self.other));
+  OK(tarn_pool_free(self.graph.pool, live, self.other));
   end(&self);
   destroy(&self);
-  OK(tarn_pool_free(self.pool, take(&self, 6 * MIB, self.other), self.other));
+  OK(tarn_pool_free(self.graph.pool, take(&self, 6 * MIB, self.other), self.other));
   drop_subject(&self);
 }
 
@@ -412,5 +338,5 @@ int run_driver_pool_capture_tests(void) {
       cmocka_unit_test(nothing_that_others_ask_of_it_breaks_a_capture),
       cmocka_unit_test(who_has_no_memory_waits_for_no_captured_stream),
   };
-  return cmocka_run_group_tests(driver_pool_capture_tests, find_driver, fixture_teardown);
+  return cmocka_run_group_tests(driver_pool_capture_tests, graph_setup, fixture_teardown);
 }

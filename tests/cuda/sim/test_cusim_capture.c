@@ -287,6 +287,27 @@ static void asking_an_event_from_outside_breaks_a_global_capture(void **state) {
   CU(cuEventDestroy(event));
 }
 
+static void making_and_trimming_a_pool_breaks_a_global_capture(void **state) {
+  (void)state;
+  const CUmemPoolProps properties = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                     .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE}};
+  CUmemoryPool pool = NULL, none = NULL;
+  CU(cuMemPoolCreate(&pool, &properties));
+  CUstream stream = begin(CU_STREAM_CAPTURE_MODE_GLOBAL);
+  assert_int_equal(cuMemPoolCreate(&none, &properties), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  end_broken(stream);
+  stream = begin(CU_STREAM_CAPTURE_MODE_GLOBAL);
+  assert_int_equal(cuMemPoolTrimTo(pool, 0), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  end_broken(stream);
+  stream = begin(CU_STREAM_CAPTURE_MODE_GLOBAL);
+  assert_int_equal(cuMemPoolDestroy(pool), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  end_broken(stream);
+  stream = begin(CU_STREAM_CAPTURE_MODE_RELAXED);
+  CU(cuMemPoolTrimTo(pool, 0));
+  CU(cuMemPoolDestroy(pool));
+  end_whole(stream);
+}
+
 static void what_cannot_be_captured_breaks_the_capture(void **state) {
   (void)state;
   CUdeviceptr device = cusim_fixture_device(8);
@@ -433,6 +454,7 @@ int run_cusim_capture_tests(void) {
       CUSIM_TEST(a_stream_that_waits_is_drawn_in_and_has_to_be_joined),
       CUSIM_TEST(the_legacy_stream_waits_for_no_capture),
       CUSIM_TEST(unsafe_calls_are_forbidden_as_the_modes_say),
+      CUSIM_TEST(making_and_trimming_a_pool_breaks_a_global_capture),
       CUSIM_TEST(asking_an_event_from_outside_breaks_a_global_capture),
       CUSIM_TEST(what_cannot_be_captured_breaks_the_capture),
       CUSIM_TEST(another_thread_ends_relaxed_captures_only),

@@ -152,6 +152,45 @@ static void memory_freed_below_a_graph_breaks_its_launch(void **state) {
   cusim_fixture_forgive();
 }
 
+static CUgraph capture_fill(CUstream stream, unsigned char *bytes, unsigned char value,
+                            int more_count) {
+  CUgraph graph = NULL;
+  CU(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  CU(cuMemsetD8Async(at(bytes), value, 1, stream));
+  for (int i = 0; i < more_count; i++) CU(cuMemsetD8Async(at(bytes), value, 1, stream));
+  CU(cuStreamEndCapture(stream, &graph));
+  return graph;
+}
+
+static void an_executable_is_updated_by_a_graph_of_the_same_shape(void **state) {
+  (void)state;
+  CUstream stream = cusim_fixture_stream();
+  unsigned char *pinned = cusim_fixture_pinned(2);
+  memset(pinned, 0, 2);
+  CUgraphExec executable = instantiate(capture_fill(stream, pinned, 1, 0));
+  CUgraph same = capture_fill(stream, pinned + 1, 2, 0);
+  CUgraph other = capture_fill(stream, pinned, 3, 1);
+  CUgraphExecUpdateResultInfo info;
+  CU(cuGraphLaunch(executable, stream)); /* runs as it was */
+  assert_int_equal(cuGraphExecUpdate(executable, other, &info),
+                   CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
+  assert_int_equal(info.result, CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED);
+  CU(cuGraphExecUpdate(executable, same, &info));
+  assert_int_equal(info.result, CU_GRAPH_EXEC_UPDATE_SUCCESS);
+  CU(cuStreamSynchronize(stream));
+  assert_memory_equal(pinned, "\1\0", 2);
+  CU(cuGraphLaunch(executable, stream));
+  CU(cuStreamSynchronize(stream));
+  assert_memory_equal(pinned, "\1\2", 2);
+  assert_int_equal(cuGraphExecUpdate(executable, same, NULL), CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(cuGraphExecUpdate(NULL, same, &info), CUDA_ERROR_INVALID_VALUE);
+  CU(cuGraphDestroy(same));
+  CU(cuGraphDestroy(other));
+  CU(cuGraphExecDestroy(executable));
+  CU(cuStreamDestroy(stream));
+  CU(cuMemFreeHost(pinned));
+}
+
 static void wrong_handles_and_flags_are_refused(void **state) {
   (void)state;
   CUstream stream = cusim_fixture_stream();
@@ -186,6 +225,7 @@ int run_cusim_graph_tests(void) {
       CUSIM_TEST(launches_of_one_executable_wait_for_each_other),
       CUSIM_TEST(a_launch_races_like_the_launching_streams_own_work),
       CUSIM_TEST(memory_freed_below_a_graph_breaks_its_launch),
+      CUSIM_TEST(an_executable_is_updated_by_a_graph_of_the_same_shape),
       CUSIM_TEST(wrong_handles_and_flags_are_refused),
   };
   return cmocka_run_group_tests(cusim_graph_tests, NULL, NULL);
