@@ -13,6 +13,8 @@ typedef struct bench_run {
   where_place where; /* open, unless the cases are only listed */
   report_table *report;
   int case_count; /* that the filter let through */
+  bool is_refused;    /* no figure may be given: the link is downgraded */
+  bool is_downgraded; /* it is, and figures are wanted all the same */
 } bench_run;
 
 /* Names a case. True where it is to be run; --list prints it instead, --filter may drop it. */

@@ -5,11 +5,13 @@
 
 #include "bench/bench.h"
 #include "bench/command.h"
+#include "bench/html.h"
 #include "bench/progress.h"
 
 const char bench_help[] =
     "usage: tarn bench alloc|view|copy|transfer|order... [--on WHERE] [--filter S] [--list]\n"
-    "                  [--explain] [--measure-table] [--json FILE]\n"
+    "                  [--explain] [--measure-table] [--json FILE] [--html FILE] [--quick]\n"
+    "                  [--allow-downgraded] [--nvml FILE] [--pci-folder FOLDER]\n"
     "\n"
     "Measures tarn beside its rivals, in turn in one process, and verifies the results.\n"
     "\n"
@@ -23,8 +25,12 @@ const char bench_help[] =
     "  copy      copies of host memory of every kind, with one thread; against memcpy of as many\n"
     "            bytes; 2threads: against one thread. On a device also its own: strided and\n"
     "            converting against a plain copy, scattered against a loop of the driver's\n"
-    "  transfer  copies through a stream: between host and device against the driver's own calls,\n"
-    "            or in host memory through a worker thread against memcpy\n"
+    "  transfer  copies between host and device, of every kind of host memory on every node, 4 B "
+    "to\n"
+    "            1 GiB, both ways, at once and beside others; small copies and rows; pinning,\n"
+    "            allocation, the way there and back; against the driver's own calls. Without a "
+    "device:\n"
+    "            copies in host memory by a worker thread against memcpy\n"
     "  order     records, waits, questions and synchronisations that the simulated driver counts "
     "per\n"
     "            allocation and free on several streams, with room and under pressure; against "
@@ -42,6 +48,13 @@ const char bench_help[] =
     "  --measure-table\n"
     "               copy: measure that table on the device, and print it to be set\n"
     "  --json FILE  also write the figures as JSON\n"
+    "  --html FILE  also write them as one page that needs nothing else: curves, tables, machine\n"
+    "  --quick      transfer: few sizes, small buffers, no more samples than the least: to try "
+    "out\n"
+    "  --allow-downgraded   transfer: give figures, marked, though the link is slower or narrower\n"
+    "               under load than device and slot can do\n"
+    "  --nvml FILE, --pci-folder FOLDER   transfer: who tells the link's state, in place of\n"
+    "               libnvidia-ml.so.1 and /sys/bus/pci/devices\n"
     "\n"
     "Each figure is a median of 11 samples of at least 2 ms, after a warm-up, with the least and "
     "the\n"
@@ -51,7 +64,19 @@ const char bench_help[] =
     "is\n"
     "the simulation's and says nothing of a GPU.\n"
     "\n"
-    "Exit status: 0 done; 1 it failed, or a result was wrong; 2 wrong arguments.\n";
+    "transfer: by the device's clock, all of a sample enqueued behind a latch; and by the host's "
+    "clock\n"
+    "(.host_clock), from the first call to the end of the wait. At least 11 samples of each in "
+    "turn, "
+    "and\n"
+    "more until the bootstrapped 95 % interval of the median is narrower than 1 % (stop: precise), "
+    "or\n"
+    "time or samples are spent. Buffers rotate past the caches; all bytes are compared "
+    "afterwards.\n"
+    "\n"
+    "Exit status: 0 done; 1 it failed, or a result was wrong; 2 wrong arguments; 3 transfer: no "
+    "figure\n"
+    "is given of a link that is downgraded under load.\n";
 
 typedef struct bench_row {
   const char *name;
@@ -115,7 +140,9 @@ tarn_status bench_check_nothing_left(const char *name, tarn_pool *pool) {
 
 size_name bench_size_name(size_t size_bytes) {
   size_name name;
-  if (size_bytes >= 1 << 20 && size_bytes % (1 << 20) == 0) {
+  if (size_bytes >= 1 << 30 && size_bytes % (1 << 30) == 0) {
+    snprintf(name.text, sizeof name.text, "%zuGiB", size_bytes >> 30);
+  } else if (size_bytes >= 1 << 20 && size_bytes % (1 << 20) == 0) {
     snprintf(name.text, sizeof name.text, "%zuMiB", size_bytes >> 20);
   } else if (size_bytes >= 1 << 10 && size_bytes % (1 << 10) == 0) {
     snprintf(name.text, sizeof name.text, "%zuKiB", size_bytes >> 10);
@@ -145,6 +172,7 @@ static tarn_status run_one(bench_run *bench, const bench_row *row, machine_info 
   if (status != TARN_OK) return status;
   const int first_row = bench->report->row_count;
   machine->is_simulated = machine->is_simulated || bench->where.is_simulated;
+  bench->report->is_simulated = bench->where.is_simulated;
   if (strstr(machine->on, bench->where.name) == NULL) {
     const size_t length = strlen(machine->on);
     snprintf(machine->on + length, sizeof machine->on - length, "%s%s", length == 0 ? "" : ", ",
@@ -152,9 +180,12 @@ static tarn_status run_one(bench_run *bench, const bench_row *row, machine_info 
   }
   status = row->run(bench);
   progress_clear();
+  /* A figure that may not be given, or stands beside one that is wrong. */
+  if (row->run == bench_transfer && status != TARN_OK) report_drop(bench->report, first_row);
   if (bench->report->row_count > first_row) {
     printf("%s on %s%s\n", row->name, bench->where.name,
            bench->where.is_simulated ? " (simulated: no figure here is a GPU's)" : "");
+    if (row->run == bench_transfer) report_print_facts(bench->report);
     report_print(bench->report, first_row);
   }
   where_close(&bench->where);
@@ -173,12 +204,20 @@ static int run_all(const command_options *options, machine_info *machine, report
     status = run_one(&bench, find_bench(options->operands[i]), machine);
   }
   if (status != TARN_OK) memcpy(cause, tarn_last_error()->message, sizeof cause);
-  const tarn_status written = report_write_json(report, machine);
+  if (bench.is_refused) {
+    snprintf(report->refusal, sizeof report->refusal, "%.*s", (int)sizeof report->refusal - 1,
+             cause);
+  }
+  tarn_status written = report_write_json(report, machine);
+  if (written == TARN_OK) written = html_write(report, machine, options->html);
   if (status == TARN_OK && written != TARN_OK) {
     memcpy(cause, tarn_last_error()->message, sizeof cause);
     status = written;
   }
-  if (status != TARN_OK) return run_error("bench", "%s", cause);
+  if (status != TARN_OK) {
+    const int code = run_error("bench", "%s", cause);
+    return bench.is_refused ? EXIT_REFUSED : code;
+  }
   if (bench.case_count == 0) {
     return run_error("bench", "no case's name contains '%s' (--list names them)", options->filter);
   }
@@ -188,7 +227,9 @@ static int run_all(const command_options *options, machine_info *machine, report
 int bench_main(int argc, char **argv) {
   command_options options;
   const int code = options_parse(
-      "bench", OPTION_ON | OPTION_FILTER | OPTION_LIST | OPTION_EXPLAIN | OPTION_MEASURE_TABLE,
+      "bench",
+      OPTION_ON | OPTION_FILTER | OPTION_LIST | OPTION_EXPLAIN | OPTION_MEASURE_TABLE |
+          OPTION_TRANSFER,
       argc, argv, &options);
   if (code != EXIT_FINE) return code;
   if (options.help) {

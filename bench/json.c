@@ -4,8 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Bytes of the well-formed UTF-8 sequence at `text` (Unicode 15, table 3-7); 0: there is none. */
-static int utf8_length(const unsigned char *text) {
+int json_utf8_length(const unsigned char *text) {
   const unsigned char first = text[0];
   int length = 0;
   unsigned char low = 0x80;
@@ -33,7 +32,7 @@ void json_string(FILE *file, const char *text) {
   }
   fputc('"', file);
   for (const unsigned char *at = (const unsigned char *)text; *at != '\0';) {
-    const int length = utf8_length(at);
+    const int length = json_utf8_length(at);
     if (length == 0) {
       fputs("\\ufffd", file);
       at++;

@@ -49,6 +49,11 @@ static const option_row option_rows[] = {
     {"--record", OPTION_RECORD, true},
     {"--explain", OPTION_EXPLAIN, false},
     {"--measure-table", OPTION_MEASURE_TABLE, false},
+    {"--html", OPTION_TRANSFER, true},
+    {"--nvml", OPTION_TRANSFER, true},
+    {"--pci-folder", OPTION_TRANSFER, true},
+    {"--quick", OPTION_TRANSFER, false},
+    {"--allow-downgraded", OPTION_TRANSFER, false},
     {"--help", 0, false},
 };
 
@@ -76,10 +81,15 @@ static int set_option(const char *command, const option_row *row, const char *va
   if (strcmp(row->name, "--json") == 0) options->json = value;
   if (strcmp(row->name, "--filter") == 0) options->filter = value;
   if (strcmp(row->name, "--record") == 0) options->record = value;
+  if (strcmp(row->name, "--html") == 0) options->html = value;
+  if (strcmp(row->name, "--nvml") == 0) options->nvml = value;
+  if (strcmp(row->name, "--pci-folder") == 0) options->pci_folder = value;
   if (strcmp(row->name, "--verify") == 0) options->verify = true;
   if (strcmp(row->name, "--list") == 0) options->list = true;
   if (strcmp(row->name, "--explain") == 0) options->explain = true;
   if (strcmp(row->name, "--measure-table") == 0) options->measure_table = true;
+  if (strcmp(row->name, "--quick") == 0) options->quick = true;
+  if (strcmp(row->name, "--allow-downgraded") == 0) options->allow_downgraded = true;
   if (strcmp(row->name, "--help") == 0) options->help = true;
   if (strcmp(row->name, "--streams") == 0 && !parse_streams(value, &options->streams)) {
     return usage_error(command, "--streams is '%s' and not a number from 1 to %d", value,

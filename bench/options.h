@@ -5,7 +5,7 @@
 #include "alloc/tarn_base.h"
 
 /* Exit statuses of the command. */
-enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
 
 enum {
   OPTION_ON = 1u << 0,
@@ -15,7 +15,8 @@ enum {
   OPTION_LIST = 1u << 4,
   OPTION_RECORD = 1u << 5,
   OPTION_EXPLAIN = 1u << 6,
-  OPTION_MEASURE_TABLE = 1u << 15,
+  OPTION_MEASURE_TABLE = 1u << 8,
+  OPTION_TRANSFER = 1u << 7, /* --html, --quick, --allow-downgraded, --nvml, --pci-folder */
 };
 
 typedef struct command_options {
@@ -23,11 +24,16 @@ typedef struct command_options {
   const char *json;   /* NULL: none */
   const char *filter; /* NULL: everything */
   const char *record; /* NULL: none */
-  int streams;        /* 0: not given */
+  const char *html;   /* NULL: no page */
+  const char *nvml;   /* NULL: the machine's own */
+  const char *pci_folder;
+  int streams; /* 0: not given */
   bool verify;
   bool list;
   bool explain;
   bool measure_table;
+  bool quick;
+  bool allow_downgraded;
   bool help;
   char **operands; /* points into argv */
   int operand_count;

@@ -2,6 +2,7 @@
 #include "bench/report.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,8 @@ tarn_status report_add(report_table *report, const report_row *row) {
     report->rows = rows;
     report->row_capacity = capacity;
   }
-  report->rows[report->row_count++] = *row;
+  report->rows[report->row_count] = *row;
+  report->rows[report->row_count++].is_simulated = report->is_simulated;
   return TARN_OK;
 }
 
@@ -46,40 +48,91 @@ tarn_status report_add_value(report_table *report, const char *name, const char 
   return report_add(report, &row);
 }
 
-static void format_number(char *text, size_t text_bytes, double value) {
+void report_fact_set(report_table *report, const char *name, const char *format, ...) {
+  int at = 0;
+  while (at < report->fact_count && strcmp(report->facts[at].name, name) != 0) at++;
+  if (at == REPORT_FACTS_MAX) return;
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(report->facts[at].value, sizeof report->facts[at].value, format, arguments);
+  va_end(arguments);
+  report->facts[at].name = name;
+  if (at == report->fact_count) report->fact_count++;
+}
+
+void report_drop(report_table *report, int first_row) {
+  report->row_count = first_row;
+}
+
+void report_format(char *text, size_t text_bytes, double value) {
   const double size = value < 0 ? -value : value;
   snprintf(text, text_bytes, size >= 1000 ? "%.0f" : size >= 10 ? "%.1f" : "%.3g", value);
+}
+
+static void print_detail(const report_row *row) {
+  const report_detail *detail = &row->detail;
+  char low[32];
+  char high[32];
+  char interval[80];
+  report_format(low, sizeof low, detail->interval.low);
+  report_format(high, sizeof high, detail->interval.high);
+  snprintf(interval, sizeof interval, "[%s, %s]", low, high);
+  printf("%20s %5.1f%%  %-8s ", detail->clock == NULL ? "" : interval, 100 * detail->cv,
+         detail->clock == NULL ? "" : detail->stop);
+}
+
+static void print_row(const report_row *row, int width, bool has_details) {
+  char median[32];
+  char min[32];
+  char p95[32];
+  report_format(median, sizeof median, row->stats.median);
+  report_format(min, sizeof min, row->stats.min);
+  report_format(p95, sizeof p95, row->stats.p95);
+  printf("%-*s %8s %14s %14s %14s %4d ", width, row->name, row->unit, median, min, p95,
+         row->stats.samples);
+  if (has_details) print_detail(row);
+  for (int b = 0; b < row->baseline_count; b++) {
+    char baseline[32];
+    report_format(baseline, sizeof baseline, row->baselines[b].median);
+    printf("%s%s %s", b == 0 ? " " : ", ", row->baselines[b].name, baseline);
+    if (row->baselines[b].median == 0) continue; /* a count of nothing: no ratio */
+    printf(" (%.2f)", row->stats.median / row->baselines[b].median);
+  }
+  if (row->detail.note[0] != '\0') printf("  [%s]", row->detail.note);
+  if (row->is_simulated) printf("  simulated");
+  putchar('\n');
 }
 
 void report_print(const report_table *report, int first_row) {
   if (first_row == report->row_count) return;
   int width = 4;
+  bool has_details = false;
   for (int i = first_row; i < report->row_count; i++) {
     const int length = (int)strlen(report->rows[i].name);
     if (length > width) width = length;
+    has_details = has_details || report->rows[i].detail.clock != NULL;
   }
-  printf("%-*s %8s %14s %14s %14s %4s  %s\n", width, "name", "unit", "median", "min", "p95", "n",
-         "baseline (ratio)");
+  printf("%-*s %8s %14s %14s %14s %4s  ", width, "name", "unit", "median", "min", "p95", "n");
+  if (has_details) printf("%19s %6s  %-8s  ", "95 % of median", "cv", "stop");
+  printf("baseline (ratio)\n");
   for (int i = first_row; i < report->row_count; i++) {
-    const report_row *row = &report->rows[i];
-    char median[32];
-    char min[32];
-    char p95[32];
-    format_number(median, sizeof median, row->stats.median);
-    format_number(min, sizeof min, row->stats.min);
-    format_number(p95, sizeof p95, row->stats.p95);
-    printf("%-*s %8s %14s %14s %14s %4d ", width, row->name, row->unit, median, min, p95,
-           row->stats.samples);
-    for (int b = 0; b < row->baseline_count; b++) {
-      char baseline[32];
-      format_number(baseline, sizeof baseline, row->baselines[b].median);
-      printf("%s%s %s", b == 0 ? " " : ", ", row->baselines[b].name, baseline);
-      if (row->baselines[b].median == 0) continue; /* a count of nothing: no ratio */
-      printf(" (%.2f)", row->stats.median / row->baselines[b].median);
-    }
-    putchar('\n');
+    print_row(&report->rows[i], width, has_details);
   }
   fflush(stdout);
+}
+
+void report_print_facts(const report_table *report) {
+  for (int i = 0; i < report->fact_count; i++) {
+    printf("  %-22s %s\n", report->facts[i].name, report->facts[i].value);
+  }
+}
+
+static void write_interval(FILE *file, const char *key, statistics_interval interval) {
+  fprintf(file, ", \"%s\": [", key);
+  json_number(file, interval.low);
+  fputs(", ", file);
+  json_number(file, interval.high);
+  fputs("]", file);
 }
 
 static void write_baseline(FILE *file, const report_row *row, int index) {
@@ -87,7 +140,31 @@ static void write_baseline(FILE *file, const report_row *row, int index) {
   json_string(file, row->baselines[index].name);
   fputs(", \"median\": ", file);
   json_number(file, row->baselines[index].median);
+  if (row->detail.clock != NULL) {
+    write_interval(file, "interval", row->baselines[index].interval);
+    const statistics_interval ratio = row->baselines[index].ratio;
+    if (ratio.high != 0) write_interval(file, "ratio_interval", ratio);
+  }
   fputs("}", file);
+}
+
+static void write_text(FILE *file, const char *key, const char *text) {
+  fprintf(file, ", \"%s\": ", key);
+  json_string(file, text);
+}
+
+static void write_detail(FILE *file, const report_row *row) {
+  const report_detail *detail = &row->detail;
+  if (row->is_simulated) fputs(", \"simulated\": true", file);
+  if (detail->clock == NULL) return;
+  write_text(file, "clock", detail->clock);
+  write_interval(file, "interval", detail->interval);
+  fputs(", \"cv\": ", file);
+  json_number(file, detail->cv);
+  write_text(file, "stop", detail->stop);
+  fprintf(file, ", \"size_bytes\": %zu", detail->size_bytes);
+  write_text(file, "placed", detail->placed[0] == '\0' ? NULL : detail->placed);
+  write_text(file, "note", detail->note[0] == '\0' ? NULL : detail->note);
 }
 
 static void write_row(FILE *file, const report_row *row) {
@@ -101,7 +178,9 @@ static void write_row(FILE *file, const report_row *row) {
   json_number(file, row->stats.min);
   fputs(", \"p95\": ", file);
   json_number(file, row->stats.p95);
-  fprintf(file, ", \"samples\": %d, \"baseline\": ", row->stats.samples);
+  fprintf(file, ", \"samples\": %d", row->stats.samples);
+  write_detail(file, row);
+  fputs(", \"baseline\": ", file);
   if (row->baseline_count == 0) {
     fputs("null, \"ratio\": null}", file);
     return;
@@ -120,12 +199,28 @@ static void write_row(FILE *file, const report_row *row) {
   fputs("}", file);
 }
 
+static void write_facts(FILE *file, const report_table *report) {
+  fputs(",\n  \"facts\": {", file);
+  for (int i = 0; i < report->fact_count; i++) {
+    if (i > 0) fputs(", ", file);
+    json_string(file, report->facts[i].name);
+    fputs(": ", file);
+    json_string(file, report->facts[i].value);
+  }
+  fputs("}", file);
+}
+
 tarn_status report_write_json(const report_table *report, const machine_info *machine) {
   if (report->json_path == NULL) return TARN_OK;
   FILE *file = fopen(report->json_path, "wb");
   if (file != NULL) {
     fputs("{\n  \"machine\": ", file);
     machine_write_json(machine, file);
+    if (report->fact_count > 0) write_facts(file, report);
+    if (report->refusal[0] != '\0') {
+      fputs(",\n  \"refused\": ", file);
+      json_string(file, report->refusal);
+    }
     fputs(",\n  \"results\": [", file);
     for (int i = 0; i < report->row_count; i++) {
       fputs(i == 0 ? "\n    " : ",\n    ", file);

@@ -10,3 +10,7 @@ void stream_baseline_run(void *dst, size_t dst_bytes, const void *src, size_t sr
   for (size_t i = 0; i < src_bytes / sizeof *from; i++) sum ^= from[i];
   memset(dst, (int)(sum & 0xFF), dst_bytes);
 }
+
+void stream_baseline_copy(void *dst, const void *src, size_t size_bytes) {
+  memcpy(dst, src, size_bytes);
+}

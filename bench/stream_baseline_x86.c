@@ -31,3 +31,13 @@ void stream_baseline_run(void *dst, size_t dst_bytes, const void *src, size_t sr
   }
   _mm_sfence();
 }
+
+void stream_baseline_copy(void *dst, const void *src, size_t size_bytes) {
+  char *to = dst;
+  const char *from = src;
+  for (size_t done = 0; done < size_bytes; done += 16) {
+    const __m128i value = _mm_load_si128((const __m128i *)(const void *)(from + done));
+    _mm_stream_si128((__m128i *)(void *)(to + done), value);
+  }
+  _mm_sfence();
+}
