@@ -224,6 +224,14 @@ static int run_all(const command_options *options, machine_info *machine, report
   return EXIT_FINE;
 }
 
+/* One that was given and says nothing to the other benchmarks. */
+static const char *transfer_option(const command_options *options) {
+  if (options->quick) return "--quick";
+  if (options->allow_downgraded) return "--allow-downgraded";
+  if (options->nvml != NULL) return "--nvml";
+  return options->pci_folder != NULL ? "--pci-folder" : NULL;
+}
+
 int bench_main(int argc, char **argv) {
   command_options options;
   const int code = options_parse(
@@ -248,6 +256,11 @@ int bench_main(int argc, char **argv) {
     if (strcmp(options.operands[i], "copy") == 0) continue;
     return usage_error("bench", "%s is for copy, not for %s",
                        options.explain ? "--explain" : "--measure-table", options.operands[i]);
+  }
+  const char *foreign = transfer_option(&options);
+  for (int i = 0; i < options.operand_count && foreign != NULL; i++) {
+    if (strcmp(options.operands[i], "transfer") == 0) continue;
+    return usage_error("bench", "%s is for transfer, not for %s", foreign, options.operands[i]);
   }
   where_place where;
   if (!where_parse(options.on, &where)) {

@@ -27,7 +27,7 @@ static const char style[] =
     ".loud small{display:block;font-size:1rem;font-weight:400}\n"
     "figure{margin:1rem 0 1.5rem;padding:.75rem;background:var(--panel);border-radius:.5rem}\n"
     "figcaption{font-weight:600;margin-bottom:.25rem}\n"
-    "figure>svg{display:block;width:100%;height:auto}\n"
+    "figure>svg{display:block;width:100%;height:auto;overflow:visible}\n"
     "svg text{fill:var(--ink);font:14px system-ui,sans-serif}svg .tick{fill:var(--faint)}\n"
     "svg .watermark{fill:var(--loud);opacity:.22;font-size:76px;font-weight:700}\n"
     ".grid{stroke:var(--line);stroke-width:1}\n"
@@ -48,7 +48,7 @@ static const char style[] =
     ".name{white-space:nowrap}.note,.placed{min-width:11rem;color:var(--faint)}\n"
     ".tag{color:var(--loud);font-weight:600}summary{cursor:pointer;font-weight:600}\n"
     "@media(max-width:38rem){body{padding:.6rem}svg text{font-size:24px}"
-    "figure{padding:.5rem}svg .tick.minor{display:none}.facts th{white-space:normal}}\n";
+    "figure{padding:.5rem}.facts th{white-space:normal}}\n";
 
 void html_text(FILE *file, const char *text) {
   for (const unsigned char *at = (const unsigned char *)text; *at != '\0';) {

@@ -11,11 +11,11 @@
 
 enum {
   WIDTH = 720,
-  HEIGHT = 420,
+  HEIGHT = 430,
   LEFT = 78,
   RIGHT = 20,
   TOP = 16,
-  BOTTOM = 62,
+  BOTTOM = 72,
   COLOURS = 8,
   CURVES_MAX = 48,
 };
@@ -30,16 +30,20 @@ typedef struct plot_state {
   const report_table *report;
   const char *plot;
   bool by_host_clock;
-  const char *curves[CURVES_MAX]; /* of rows of the report */
+  const char *curves[CURVES_MAX]; /* by either clock, so that a curve has one colour in both */
+  bool is_shown[CURVES_MAX];
   int curve_count;
   plot_range x;
   plot_range y;
 } plot_state;
 
-static bool belongs(const plot_state *state, const report_row *row) {
+static bool is_in_plot(const plot_state *state, const report_row *row) {
   return row->detail.clock != NULL && row->detail.plot != NULL && row->detail.size_bytes > 0 &&
-         row->stats.median > 0 && strcmp(row->detail.plot, state->plot) == 0 &&
-         (strcmp(row->detail.clock, "host") == 0) == state->by_host_clock;
+         row->stats.median > 0 && strcmp(row->detail.plot, state->plot) == 0;
+}
+
+static bool belongs(const plot_state *state, const report_row *row) {
+  return is_in_plot(state, row) && (strcmp(row->detail.clock, "host") == 0) == state->by_host_clock;
 }
 
 static int curve_of(const plot_state *state, const report_row *row) {
@@ -61,10 +65,13 @@ static void look(plot_state *state) {
   state->x = state->y = (plot_range){INFINITY, -INFINITY};
   for (int i = 0; i < state->report->row_count; i++) {
     const report_row *row = &state->report->rows[i];
-    if (!belongs(state, row)) continue;
+    if (!is_in_plot(state, row)) continue;
     if (curve_of(state, row) < 0 && state->curve_count < CURVES_MAX) {
       state->curves[state->curve_count++] = row->detail.curve;
     }
+    const int curve = curve_of(state, row);
+    if (curve < 0 || !belongs(state, row)) continue;
+    state->is_shown[curve] = true;
     widen(&state->x, (double)row->detail.size_bytes);
     widen(&state->y, row->detail.interval.low);
     widen(&state->y, row->detail.interval.high);
@@ -89,9 +96,10 @@ static double round_to_step(double logarithm, bool is_up) {
 }
 
 static void fit_axes(plot_state *state) {
-  const double margin = 0.06;
-  state->x.low -= margin * 2;
-  state->x.high += margin * 2;
+  const double span = state->x.high - state->x.low;
+  const double margin = span > 0 ? span / 24 : 0.15;
+  state->x.low -= margin;
+  state->x.high += margin;
   state->y.low = round_to_step(state->y.low - 0.02, /*is_up=*/false);
   state->y.high = round_to_step(state->y.high + 0.02, /*is_up=*/true);
 }
@@ -130,11 +138,11 @@ static void write_x_axis(const plot_state *state) {
     fprintf(state->file,
             "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>"
             "<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
-            x, x, TOP, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 22, name);
+            x, x, TOP, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 28, name);
   }
   fprintf(state->file,
           "<text class=\"axis\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">size of one copy</text>\n",
-          (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10);
+          (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8);
 }
 
 /* Whole decades; 2 and 5 between them where there are few. */
@@ -244,6 +252,7 @@ static void write_legend(const plot_state *state, const char *rival) {
   FILE *file = state->file;
   fputs("<ul class=\"legend\">\n", file);
   for (int curve = 0; curve < state->curve_count; curve++) {
+    if (!state->is_shown[curve]) continue;
     fputs("<li><svg class=\"key\" viewBox=\"0 0 28 14\" aria-hidden=\"true\">", file);
     fprintf(file, "<line class=\"curve c%d\" x1=\"0\" x2=\"28\" y1=\"7\" y2=\"7\"/>",
             curve % COLOURS);
@@ -269,7 +278,7 @@ bool html_plot_write(FILE *file, const report_table *report, const char *plot, b
   const char *rival = NULL;
   bool is_simulated = false;
   look(&state);
-  if (state.curve_count == 0) return false;
+  if (!isfinite(state.y.low)) return false; /* nothing by this clock */
   fit_axes(&state);
   for (int i = 0; i < report->row_count; i++) {
     if (!belongs(&state, &report->rows[i])) continue;
@@ -292,7 +301,9 @@ bool html_plot_write(FILE *file, const report_table *report, const char *plot, b
             "</text>\n",
             (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2 + 24);
   }
-  for (int curve = 0; curve < state.curve_count; curve++) write_curve(&state, curve);
+  for (int curve = 0; curve < state.curve_count; curve++) {
+    if (state.is_shown[curve]) write_curve(&state, curve);
+  }
   fputs("</svg>\n", file);
   write_legend(&state, rival);
   fputs("</figure>\n", file);

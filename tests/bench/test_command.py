@@ -423,7 +423,7 @@ class CommandTest(unittest.TestCase):
                 (["view", "--filter", "element.accessor"], "raw pointer"),
                 (["copy", "--filter", "small"], "memcpy"),
                 (["copy", "--filter", "256"], "memcpy"),
-                (["transfer", "--on", "host", "--filter", "64KiB"], "memcpy")):
+                (["transfer", "--on", "host", "--quick", "--filter", "64KiB"], "memcpy")):
             with self.subTest(arguments=arguments):
                 written, text = self.check_bench(*arguments)
                 for result in written["results"]:
@@ -435,7 +435,8 @@ class CommandTest(unittest.TestCase):
             self.skipTest("no simulated driver in this build")
         for name in ("alloc", "copy", "transfer"):
             written, text = self.check_bench(name, "--on", "sim", "--filter",
-                                             {"copy": "small"}.get(name, "64KiB"))
+                                             {"copy": "small"}.get(name, "64KiB"),
+                                             *(["--quick"] if name == "transfer" else []))
             self.assertTrue(written["machine"]["simulated"])
             self.assertIn("simulated", text.split("\n")[0])
 
