@@ -171,6 +171,11 @@ static void write_row(FILE *file, const report_row *row) {
   } else {
     fputs("<td></td><td></td>", file);
   }
+  if (detail->of_peak > 0) {
+    fprintf(file, "<td class=\"number\">%.0f %%</td>", 100 * detail->of_peak);
+  } else {
+    fputs("<td></td>", file);
+  }
   fprintf(file, "<td class=\"number\">%d</td><td>%s</td><td>%s</td>", row->stats.samples,
           has_detail ? detail->stop : "", has_detail ? detail->clock : "");
   write_number(file, row->stats.min);
@@ -191,7 +196,8 @@ static void write_table(FILE *file, const report_table *report, const char *plot
           count == 1 ? "figure" : "figures");
   fputs(
       "<div class=\"wide\"><table><thead><tr><th>case</th><th>median</th><th>95 % of the "
-      "median</th><th>cv</th><th>n</th><th>stop</th><th>clock</th><th>min</th><th>p95</th>"
+      "median</th><th>cv</th><th>of "
+      "peak</th><th>n</th><th>stop</th><th>clock</th><th>min</th><th>p95</th>"
       "<th>rivals (ratio; 95 %)</th><th>host memory</th><th>note</th></tr></thead><tbody>\n",
       file);
   for (int i = 0; i < report->row_count; i++) {

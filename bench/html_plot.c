@@ -1,7 +1,7 @@
 /* html_plot.c: axes, bands, curves and the legend of one plot.
  *
- * Colours are classes (c0 ... c7) that the page's style sheet fills in, for light and for dark. Beyond
- * eight curves the marks differ. */
+ * Colours are classes (c0 ... c7) that the page's style sheet fills in, for light and for dark.
+ * Beyond eight curves the marks differ. */
 #include "bench/html_plot.h"
 
 #include <math.h>
@@ -128,10 +128,10 @@ static void write_x_axis(const plot_state *state) {
   const double octave = 0.30102999566398;
   const double octaves = (state->x.high - state->x.low) / octave;
   const int step = octaves > 14 ? 4 : octaves > 7 ? 2 : 1;
-  const double first = ceil(state->x.low / octave - 1e-9);
-  for (double exponent = first; exponent * octave <= state->x.high + 1e-9; exponent++) {
+  const int first = (int)ceil(state->x.low / octave - 1e-9);
+  for (int exponent = first; exponent * octave <= state->x.high + 1e-9; exponent++) {
     char name[32];
-    if (exponent < 0 || ((int)exponent + 2) % step != 0) continue;
+    if (exponent < 0 || (exponent + 2) % step != 0) continue;
     const double bytes = exp2(exponent);
     const double x = x_of(state, bytes);
     name_size(name, sizeof name, bytes);
@@ -150,8 +150,9 @@ static void write_y_axis(const plot_state *state) {
   static const double parts[] = {1, 2, 5};
   const double decades = state->y.high - state->y.low;
   const int part_count = decades <= 3 ? 3 : 1;
-  const double skip = decades > 9 ? 2 : 1;
-  for (double decade = floor(state->y.low); decade <= state->y.high + 1e-9; decade += skip) {
+  const int skip = decades > 9 ? 2 : 1;
+  const int last = (int)floor(state->y.high + 1e-9);
+  for (int decade = (int)floor(state->y.low); decade <= last; decade += skip) {
     for (int i = 0; i < part_count; i++) {
       const double value = parts[i] * pow(10, decade);
       const double logarithm = log10(value);

@@ -44,7 +44,7 @@ const char *link_reader_nvml_absence(const link_reader *reader);
 /* Both at this moment; some 0.1 ms. */
 void link_read(const link_reader *reader, link_state *state);
 
-/* True where the link is known to be slower or narrower than device and slot can do; `why` tells. */
+/* True where the link is known to be slower or narrower than device and slot can do. */
 bool link_is_downgraded(const link_state *state, char why[LINK_TEXT_BYTES]);
 /* "PCIe 5.0 x16 (of 5.0 x16)"; "not told". */
 void link_describe(const link_state *state, char text[LINK_TEXT_BYTES]);

@@ -2,6 +2,7 @@
 #include "bench/report.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,7 +78,9 @@ static void print_detail(const report_row *row) {
   report_format(low, sizeof low, detail->interval.low);
   report_format(high, sizeof high, detail->interval.high);
   snprintf(interval, sizeof interval, "[%s, %s]", low, high);
-  printf("%20s %5.1f%%  %-8s ", detail->clock == NULL ? "" : interval, 100 * detail->cv,
+  char peak[16] = "";
+  if (detail->of_peak > 0) snprintf(peak, sizeof peak, "%.0f%%", 100 * detail->of_peak);
+  printf("%20s %5.1f%% %5s  %-8s ", detail->clock == NULL ? "" : interval, 100 * detail->cv, peak,
          detail->clock == NULL ? "" : detail->stop);
 }
 
@@ -113,7 +116,7 @@ void report_print(const report_table *report, int first_row) {
     has_details = has_details || report->rows[i].detail.clock != NULL;
   }
   printf("%-*s %8s %14s %14s %14s %4s  ", width, "name", "unit", "median", "min", "p95", "n");
-  if (has_details) printf("%19s %6s  %-8s  ", "95 % of median", "cv", "stop");
+  if (has_details) printf("%19s %6s %5s  %-8s  ", "95 % of median", "cv", "peak", "stop");
   printf("baseline (ratio)\n");
   for (int i = first_row; i < report->row_count; i++) {
     print_row(&report->rows[i], width, has_details);
@@ -161,6 +164,8 @@ static void write_detail(FILE *file, const report_row *row) {
   write_interval(file, "interval", detail->interval);
   fputs(", \"cv\": ", file);
   json_number(file, detail->cv);
+  fputs(", \"of_peak\": ", file);
+  json_number(file, detail->of_peak > 0 ? detail->of_peak : NAN);
   write_text(file, "stop", detail->stop);
   fprintf(file, ", \"size_bytes\": %zu", detail->size_bytes);
   write_text(file, "placed", detail->placed[0] == '\0' ? NULL : detail->placed);

@@ -26,6 +26,7 @@ typedef struct report_detail {
   const char *stop;             /* a literal: why there are no more samples */
   statistics_interval interval; /* of the median, 95 % */
   double cv;
+  double of_peak; /* the median over the fastest copy of the run that goes the same way; 0 none */
   size_t size_bytes; /* of one copy; 0: the row belongs to no curve */
   const char *plot;  /* a literal: the curves of one plot; NULL: none */
   char curve[64];
@@ -78,10 +79,10 @@ void report_print_facts(const report_table *report);
 void report_print(const report_table *report, int first_row);
 /* Three digits, more before the point. */
 void report_format(char *text, size_t text_bytes, double value);
-/* {"machine": {...}, "facts": {...}, "results": [...]}; nothing where there is no json_path. A row's
- * "ratio" is its median divided by the first baseline's. A row with detail has in addition "clock",
- * "interval" [low, high], "cv", "stop", "size_bytes", "placed" and "note", its baselines
- * "interval" and "ratio_interval"; a simulated one has "simulated": true. */
+/* {"machine": {...}, "facts": {...}, "results": [...]}; nothing where there is no json_path. A
+ * row's "ratio" is its median divided by the first baseline's. A row with detail has in addition
+ * "clock", "interval" [low, high], "cv", "of_peak", "stop", "size_bytes", "placed" and "note", its
+ * baselines "interval" and "ratio_interval"; a simulated one has "simulated": true. */
 TARN_NODISCARD tarn_status report_write_json(const report_table *report,
                                              const machine_info *machine);
 

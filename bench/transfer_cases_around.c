@@ -215,7 +215,7 @@ static void *pin_parts(void *context) {
 static tarn_status enqueue_pins(void *context, uint64_t count) {
   pin_run *run = context;
   pthread_t threads[PIN_THREADS_MAX];
-  pin_member members[PIN_THREADS_MAX];
+  pin_member members[PIN_THREADS_MAX] = {{.run = run}};
   int started = 1;
   run->count = count;
   for (int i = 0; i < run->thread_count; i++) {

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/affinity.h"
 #include "bench/stream_baseline.h"
 #include "bench/transfer_cases.h"
 
@@ -12,7 +11,7 @@ enum { THREADS_MAX = 64 };
 
 /* --- one thread --- */
 
-/* Whose memory a thread on the first node reads and writes. */
+/* Whose memory a thread on the first node, where the session put it, reads and writes. */
 typedef struct host_row {
   const char *name;
   bool is_src_far;
@@ -206,15 +205,11 @@ static tarn_status run_crews(transfer_session *session) {
 }
 
 tarn_status transfer_cases_host(transfer_session *session) {
-  affinity_saved saved;
   tarn_status status = TARN_OK;
-  /* Near and far are seen from the first node's processors. */
-  affinity_enter(session->topology, session->node_count > 1 ? session->nodes[0] : -1, &saved);
   for (size_t i = 0; status == TARN_OK && i < sizeof rows / sizeof rows[0]; i++) {
     const bool is_far = rows[i].is_src_far || rows[i].is_dst_far;
     if (is_far && session->node_count < 2) continue;
     status = run_row(session, &rows[i]);
   }
-  affinity_leave(&saved);
   return status == TARN_OK ? run_crews(session) : status;
 }

@@ -7,6 +7,7 @@
 
 static const size_t sizes[] = {4,       64,      1 << 10,  4 << 10,  16 << 10,  64 << 10, 256 << 10,
                                1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20, 1 << 30};
+static const size_t ring_sizes[] = {1 << 20, 16 << 20, 256 << 20}; /* of rings beside the default */
 static const size_t quick_sizes[] = {4, 4 << 10, 64 << 10, 1 << 20, 4 << 20};
 
 /* One row of the sweep: a kind of memory, and a direction. */
@@ -70,16 +71,27 @@ static size_t bound_of(const transfer_session *session, const sweep_row *row) {
   return bytes;
 }
 
+typedef struct size_list {
+  const size_t *sizes;
+  size_t count;
+} size_list;
+
+static size_list all_sizes(const transfer_session *session) {
+  return session->is_quick ? (size_list){quick_sizes, sizeof quick_sizes / sizeof quick_sizes[0]}
+                           : (size_list){sizes, sizeof sizes / sizeof sizes[0]};
+}
+
 /* Buffers for the largest size that is wanted and fits; 0 where none is. */
 static size_t buffer_bytes(const transfer_session *session, const sweep_row *row, int node_index,
-                           const size_t *list, size_t count) {
+                           size_list list) {
   size_t largest = 0;
-  for (size_t i = 0; i < count; i++) {
-    if (list[i] > bound_of(session, row)) continue;
-    if (!transfer_is_wanted(session->bench, name_of(row, session, node_index, list[i]).text)) {
-      continue;
+  for (size_t i = 0; i < list.count; i++) {
+    const size_t size_bytes = list.sizes[i];
+    if (size_bytes > bound_of(session, row)) continue;
+    const case_name name = name_of(row, session, node_index, size_bytes);
+    if (transfer_is_wanted(session->bench, name.text) && size_bytes > largest) {
+      largest = size_bytes;
     }
-    if (list[i] > largest) largest = list[i];
   }
   if (largest == 0) return 0;
   return transfer_round_bytes(largest > session->rotation_bytes ? largest
@@ -156,14 +168,12 @@ static tarn_status leave_out(transfer_session *session, const sweep_row *row, in
   return TARN_OK;
 }
 
-static tarn_status run_row(transfer_session *session, const sweep_row *row, int node_index) {
-  const size_t *list = session->is_quick ? quick_sizes : sizes;
-  const size_t count = session->is_quick ? sizeof quick_sizes / sizeof quick_sizes[0]
-                                         : sizeof sizes / sizeof sizes[0];
+static tarn_status run_row(transfer_session *session, const sweep_row *row, int node_index,
+                           size_list list) {
   const bool is_list = session->bench->options->list;
   sweep_buffers buffers;
-  size_t bytes = is_list ? 0 : buffer_bytes(session, row, node_index, list, count);
-  if (!is_list && bytes == 0) return TARN_OK;
+  const size_t bytes = is_list ? SIZE_MAX : buffer_bytes(session, row, node_index, list);
+  if (bytes == 0) return TARN_OK;
   tarn_status status = TARN_OK;
   if (!is_list) {
     const int32_t node = session->nodes[node_index];
@@ -173,24 +183,65 @@ static tarn_status run_row(transfer_session *session, const sweep_row *row, int 
       return leave_out(session, row, node, status);
     }
   }
-  for (size_t i = 0; status == TARN_OK && i < count; i++) {
-    if (!is_list && list[i] > bytes) continue;
-    if (!bench_wants(session->bench, name_of(row, session, node_index, list[i]).text)) continue;
-    status = run_size(session, row, node_index, &buffers, list[i]);
+  for (size_t i = 0; status == TARN_OK && i < list.count; i++) {
+    const size_t size_bytes = list.sizes[i];
+    if (size_bytes > bytes) continue;
+    if (!bench_wants(session->bench, name_of(row, session, node_index, size_bytes).text)) continue;
+    status = run_size(session, row, node_index, &buffers, size_bytes);
   }
-  if (!is_list) destroy_buffers(&buffers);
-  if (status == TARN_OK && !is_list && has_host_side(row)) status = transfer_check_link(session);
+  if (is_list) return status;
+  destroy_buffers(&buffers);
+  return status == TARN_OK && has_host_side(row) ? transfer_check_link(session) : status;
+}
+
+/* With `ring`, which is made where it is not there yet. */
+static tarn_status run_ring_row(transfer_session *session, const sweep_row *row, int node_index,
+                                size_list list, tarn_staging **ring) {
+  tarn_status status = TARN_OK;
+  if (session->bench->options->list) return run_row(session, row, node_index, list);
+  if (*ring == NULL) status = tarn_staging_create(session->bench->where.host_pages, NULL, ring);
+  if (status == TARN_OK) status = tarn_stream_set_staging(session->stream, *ring);
+  if (status == TARN_OK) status = run_row(session, row, node_index, list);
+  if (status == TARN_OK) status = tarn_stream_set_staging(session->stream, NULL);
   return status;
 }
 
-static tarn_status run_ring_row(transfer_session *session, const sweep_row *row, int node_index,
-                                tarn_staging **ring) {
+/* Rings of other slots than the default: how large pieces are, and how many are under way. */
+typedef struct ring_row {
+  sweep_row row;
+  size_t slot_bytes;
+  size_t slot_count;
+} ring_row;
+
+static const ring_row ring_rows[] = {
+    {{"h2d.ring.2x1MiB", to_device, TRANSFER_DEVICE, TRANSFER_PAGEABLE, true, true}, 1 << 20, 2},
+    {{"h2d.ring.8x1MiB", to_device, TRANSFER_DEVICE, TRANSFER_PAGEABLE, true, true}, 1 << 20, 8},
+    {{"h2d.ring.2x16MiB", to_device, TRANSFER_DEVICE, TRANSFER_PAGEABLE, true, true}, 16 << 20, 2},
+    {{"d2h.ring.2x1MiB", from_device, TRANSFER_PAGEABLE, TRANSFER_DEVICE, true, true}, 1 << 20, 2},
+    {{"d2h.ring.8x1MiB", from_device, TRANSFER_PAGEABLE, TRANSFER_DEVICE, true, true}, 1 << 20, 8},
+    {{"d2h.ring.2x16MiB", from_device, TRANSFER_PAGEABLE, TRANSFER_DEVICE, true, true},
+     16 << 20,
+     2},
+};
+
+static tarn_status run_other_rings(transfer_session *session) {
   tarn_status status = TARN_OK;
-  if (session->bench->options->list) return run_row(session, row, node_index);
-  if (*ring == NULL) status = tarn_staging_create(session->bench->where.host_pages, NULL, ring);
-  if (status == TARN_OK) status = tarn_stream_set_staging(session->stream, *ring);
-  if (status == TARN_OK) status = run_row(session, row, node_index);
-  if (status == TARN_OK) status = tarn_stream_set_staging(session->stream, NULL);
+  for (size_t i = 0; status == TARN_OK && i < sizeof ring_rows / sizeof ring_rows[0]; i++) {
+    const ring_row *row = &ring_rows[i];
+    tarn_staging *ring = NULL;
+    if (session->is_quick || !row_fits(&session->bench->where, &row->row)) continue;
+    const tarn_staging_options options = {.struct_size = sizeof options,
+                                          .slot_bytes = row->slot_bytes,
+                                          .slot_count = row->slot_count};
+    if (!session->bench->options->list) {
+      status = tarn_staging_create(session->bench->where.host_pages, &options, &ring);
+    }
+    if (status == TARN_OK) {
+      const size_list list = {ring_sizes, sizeof ring_sizes / sizeof ring_sizes[0]};
+      status = run_ring_row(session, &row->row, 0, list, &ring);
+    }
+    tarn_staging_release(ring);
+  }
   return status;
 }
 
@@ -202,9 +253,11 @@ tarn_status transfer_cases_sweep(transfer_session *session) {
     if (!row_fits(&session->bench->where, row)) continue;
     const int node_count = has_host_side(row) ? session->node_count : 1;
     for (int node = 0; status == TARN_OK && node < node_count; node++) {
-      status = row->by_ring ? run_ring_row(session, row, node, &ring) : run_row(session, row, node);
+      const size_list list = all_sizes(session);
+      status = row->by_ring ? run_ring_row(session, row, node, list, &ring)
+                            : run_row(session, row, node, list);
     }
   }
   tarn_staging_release(ring);
-  return status;
+  return status == TARN_OK ? run_other_rings(session) : status;
 }

@@ -114,22 +114,33 @@ struct transfer_driver {
 #undef MEMBER
 };
 
-typedef int (*entry_finder)(const char *name, void **function, int version, uint64_t flags);
+/* As CUDA 12 and as CUDA 11.3 have it. */
+typedef struct entry_finder {
+  int (*find)(const char *name, void **function, int version, uint64_t flags, int *reason);
+  int (*find_old)(const char *name, void **function, int version, uint64_t flags);
+} entry_finder;
 
-static bool load(entry_finder find, const char *name, int version, void *function) {
+static bool load(const entry_finder *finder, const char *name, int version, void *function) {
   void *address = NULL;
-  if (find(name, &address, version, 0) != 0 || address == NULL) return false;
+  int reason = 0;
+  const int code = finder->find != NULL ? finder->find(name, &address, version, 0, &reason)
+                                        : finder->find_old(name, &address, version, 0);
+  if (code != 0 || address == NULL) return false;
   memcpy(function, &address, sizeof address); /* POSIX's way from object to function pointer */
   return true;
 }
 
 static tarn_status load_entries(transfer_driver *driver, const char *path) {
-  void *address = dlsym(driver->library, "cuGetProcAddress");
-  if (address == NULL) return tarn_fail(TARN_UNAVAILABLE, "%s has no cuGetProcAddress", path);
-  entry_finder find;
-  memcpy(&find, &address, sizeof find);
+  entry_finder finder = {NULL, NULL};
+  void *address = dlsym(driver->library, "cuGetProcAddress_v2");
+  memcpy(&finder.find, &address, sizeof address);
+  address = dlsym(driver->library, "cuGetProcAddress");
+  memcpy(&finder.find_old, &address, sizeof address);
+  if (finder.find == NULL && finder.find_old == NULL) {
+    return tarn_fail(TARN_UNAVAILABLE, "%s has no cuGetProcAddress", path);
+  }
 #define LOAD(member, name, version, is_required, parameters)                      \
-  if (!load(find, name, version, &driver->member) && (is_required)) {             \
+  if (!load(&finder, name, version, &driver->member) && (is_required)) {          \
     return tarn_fail(TARN_UNAVAILABLE, "%s lacks " name " of %d", path, version); \
   }
   ENTRIES(LOAD)

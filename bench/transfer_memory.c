@@ -227,9 +227,8 @@ static size_t find_difference(const char *at, size_t offset, size_t size_bytes, 
 }
 
 /* The next piece of a range that goes through the stage; all of it where the CPU reaches it. */
-static size_t piece_bytes(const transfer_bytes *bytes, const transfer_buffer *buffer, size_t left) {
-  if (buffer->memory != TRANSFER_DEVICE) return left;
-  return left < bytes->stage_bytes ? left : bytes->stage_bytes;
+static size_t piece_bytes(const transfer_bytes *bytes, bool is_staged, size_t left) {
+  return !is_staged || left < bytes->stage_bytes ? left : bytes->stage_bytes;
 }
 
 static tarn_status copy_and_wait(const transfer_bytes *bytes, void *dst, const void *src,
@@ -245,7 +244,7 @@ tarn_status transfer_bytes_write(const transfer_bytes *bytes, const transfer_buf
   const bool is_device = buffer->memory == TRANSFER_DEVICE;
   tarn_status status = TARN_OK;
   for (size_t done = 0; status == TARN_OK && done < size_bytes;) {
-    const size_t step = piece_bytes(bytes, buffer, size_bytes - done);
+    const size_t step = piece_bytes(bytes, is_device, size_bytes - done);
     char *at = buffer->address + offset + done;
     write_pattern(is_device ? bytes->stage : at, offset + done, step, seed);
     if (is_device) status = copy_and_wait(bytes, at, bytes->stage, step);
@@ -257,16 +256,20 @@ tarn_status transfer_bytes_write(const transfer_bytes *bytes, const transfer_buf
 tarn_status transfer_bytes_compare(const transfer_bytes *bytes, const transfer_buffer *buffer,
                                    size_t offset, size_t size_bytes, size_t src_offset,
                                    uint64_t seed, size_t *wrong_at) {
-  const bool is_device = buffer->memory == TRANSFER_DEVICE;
+  const bool is_bounced = buffer->memory == TRANSFER_WRITE_COMBINED && bytes->bounce != NULL;
+  const bool is_staged = buffer->memory == TRANSFER_DEVICE || is_bounced;
   tarn_status status = TARN_OK;
   *wrong_at = size_bytes;
   for (size_t done = 0; status == TARN_OK && done < size_bytes;) {
-    const size_t step = piece_bytes(bytes, buffer, size_bytes - done);
+    const size_t step = piece_bytes(bytes, is_staged, size_bytes - done);
     const char *at = buffer->address + offset + done;
-    if (is_device) status = copy_and_wait(bytes, bytes->stage, at, step);
+    if (is_bounced) status = copy_and_wait(bytes, bytes->bounce, at, step);
+    if (is_staged && status == TARN_OK) {
+      status = copy_and_wait(bytes, bytes->stage, is_bounced ? bytes->bounce : at, step);
+    }
     if (status != TARN_OK) return status;
     const size_t wrong =
-        find_difference(is_device ? bytes->stage : at, src_offset + done, step, seed);
+        find_difference(is_staged ? bytes->stage : at, src_offset + done, step, seed);
     if (wrong < step) {
       *wrong_at = done + wrong;
       return TARN_OK;

@@ -42,11 +42,14 @@ void transfer_buffer_destroy(transfer_buffer *buffer);
 
 /* --- the bytes: a pattern of the place and a seed --- */
 
-/* Through `stage` (a page-locked buffer) and `stream` for a device's memory. */
+/* Through `stage` (a page-locked buffer) and `stream` for a device's memory. The CPU reads
+ * write-combined memory some hundred times slower than other: that goes through `bounce`, as much
+ * of the device's memory, and the stage; NULL: it is read all the same. */
 typedef struct transfer_bytes {
   transfer_driver *driver;
   void *stream;
   char *stage;
+  char *bounce;
   size_t stage_bytes;
 } transfer_bytes;
 

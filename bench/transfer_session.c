@@ -8,6 +8,7 @@
 
 enum {
   STAGE_BYTES = 8 << 20,
+  QUICK_STAGE_BYTES = 2 << 20,
   QUICK_BYTES = 16 << 20,
   LOAD_TRIES = 6,
   LOAD_COUNT = 8,
@@ -40,6 +41,15 @@ static void find_nodes(transfer_session *session) {
     return;
   }
   session->node_count = count < TRANSFER_NODES_MAX ? count : TRANSFER_NODES_MAX;
+}
+
+/* The CPU takes part in copies of pageable memory, and in every call. */
+static void enter_node(transfer_session *session) {
+  if (session->node_count < 2) return;
+  affinity_enter(session->topology, session->nodes[0], &session->affinity);
+  report_fact_set(session->bench->report, "thread runs on", "%s %d",
+                  session->affinity.is_moved ? "node" : "any node: it may not choose node",
+                  (int)session->nodes[0]);
 }
 
 /* A quarter of what there is: two buffers, what runs beside them, and others in this machine. */
@@ -87,15 +97,16 @@ static tarn_status open_device(transfer_session *session) {
   tarn_status status = transfer_driver_open(where->driver_path, where->index, &session->driver);
   if (status == TARN_OK) status = tarn_cuda_stream_native(session->stream, &session->native_stream);
   if (status == TARN_OK) status = transfer_stream_create(session->driver, &session->other_stream);
+  const size_t stage_bytes = session->is_quick ? QUICK_STAGE_BYTES : STAGE_BYTES;
   void *stage = NULL;
   if (status == TARN_OK) {
-    status = transfer_driver_host_alloc(session->driver, STAGE_BYTES, /*is_write_combined=*/false,
+    status = transfer_driver_host_alloc(session->driver, stage_bytes, /*is_write_combined=*/false,
                                         &stage);
   }
   session->bytes = (transfer_bytes){.driver = session->driver,
                                     .stream = session->native_stream,
                                     .stage = stage,
-                                    .stage_bytes = STAGE_BYTES};
+                                    .stage_bytes = stage_bytes};
   if (status != TARN_OK || !has_device) return status;
   const size_t load_bytes = session->is_quick ? 2 * MIB : 64 * MIB;
   status = transfer_buffer_create(where, session->driver, session->topology, TRANSFER_PINNED,
@@ -104,6 +115,7 @@ static tarn_status open_device(transfer_session *session) {
     status = transfer_buffer_create(where, session->driver, session->topology, TRANSFER_DEVICE, -1,
                                     load_bytes, &session->load_device);
   }
+  session->bytes.bounce = session->load_device.address; /* as large as the stage, at least */
   return status;
 }
 
@@ -140,6 +152,7 @@ static tarn_status open_link(transfer_session *session) {
 tarn_status transfer_session_open(bench_run *bench, transfer_session *session) {
   *session = (transfer_session){.bench = bench, .is_quick = bench->options->quick};
   find_nodes(session);
+  enter_node(session);
   tarn_status status = where_stream_create(&bench->where, &session->stream);
   if (status == TARN_OK && bench->where.cuda != NULL) status = open_device(session);
   if (status == TARN_OK) status = transfer_method_create(session->driver, &session->method);
@@ -162,6 +175,7 @@ void transfer_session_close(transfer_session *session) {
   (void)status; /* the driver goes next, and all of it */
   tarn_stream_release(session->stream);
   transfer_driver_close(session->driver);
+  affinity_leave(&session->affinity);
   tarn_topology_release(session->topology);
   memset(session, 0, sizeof *session);
 }
@@ -367,7 +381,7 @@ transfer_options transfer_default_options(const transfer_session *session) {
       .samples_min = 11,
       .samples_max = session->is_quick ? 11 : 101,
       .sample_ns = session->is_quick ? 100 * 1000 : 2 * 1000 * 1000,
-      .time_ns_max = 600 * 1000 * 1000,
+      .time_ns_max = 400 * 1000 * 1000,
       .width_max = 0.01,
   };
 }

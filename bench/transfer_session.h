@@ -2,6 +2,7 @@
 #ifndef BENCH_TRANSFER_SESSION_H
 #define BENCH_TRANSFER_SESSION_H
 
+#include "bench/affinity.h"
 #include "bench/bench.h"
 #include "bench/link_state.h"
 #include "bench/transfer_memory.h"
@@ -15,8 +16,9 @@ typedef struct transfer_session {
   tarn_topology *topology;           /* NULL: no node is known, and none is asked for */
   int32_t nodes[TRANSFER_NODES_MAX]; /* the nearest to the device first; -1: any */
   int32_t node_count;
-  size_t rotation_bytes; /* buffers are at least so large, so that no cache serves a copy twice */
-  size_t host_bytes_max; /* of one buffer */
+  affinity_saved affinity; /* the thread is on the first node where there are several */
+  size_t rotation_bytes;   /* buffers are at least so large, so that no cache serves a copy twice */
+  size_t host_bytes_max;   /* of one buffer */
   size_t device_bytes_max;
   /* NULL without a device. */
   transfer_driver *driver;

@@ -1,4 +1,4 @@
-# test_transfer.py: `tarn bench transfer`: cases, JSON, the page, and the figures it refuses to give.
+# test_transfer.py: `tarn bench transfer`: cases, JSON, the page, and the figures it refuses.
 #
 # usage: test_transfer.py COMMAND FAKE_NVML [LYING_DRIVER]
 import html.parser
@@ -87,9 +87,11 @@ class TransferTest(unittest.TestCase):
         return self.written(), done.stdout
 
     def check_result(self, result):
-        self.assertLessEqual({"name", "unit", "median", "min", "p95", "samples", "baseline", "ratio",
-                              "clock", "interval", "cv", "stop", "size_bytes", "placed", "note"},
-                             set(result))
+        self.assertLessEqual({"name", "unit", "median", "min", "p95", "samples", "baseline",
+                              "ratio", "clock", "interval", "cv", "of_peak", "stop", "size_bytes",
+                              "placed", "note"}, set(result))
+        if result["of_peak"] is not None:
+            self.assertTrue(0 < result["of_peak"] <= 1, result)
         low, high = result["interval"]
         self.assertTrue(0 < result["min"] <= low <= result["median"] <= high, result)
         self.assertGreaterEqual(result["samples"], 11)
