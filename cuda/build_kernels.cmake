@@ -3,12 +3,13 @@
 # NVCC, SOURCE_DIR (the root), SOURCES (relative to it; the first is compiled), CACHE_DIR, OUTPUT.
 # What was compiled before lies in CACHE_DIR under a name made of everything that it depends on:
 # several builds of one tree, and the next one after a clean, only copy it.
-set(archs 75 80 86 89 90 100 120)
+# What is compiled for 8.0 runs on 8.6 and 8.9 as it is; others than these compile the PTX.
+set(archs 75 80 90 100 120)
 
 execute_process(COMMAND ${NVCC} --version OUTPUT_VARIABLE version RESULT_VARIABLE failed)
 execute_process(COMMAND ${NVCC} --list-gpu-code OUTPUT_VARIABLE known)
 execute_process(COMMAND ${NVCC} --help OUTPUT_VARIABLE help)
-set(flags -fatbin -I${SOURCE_DIR} -gencode=arch=compute_75,code=compute_75)
+set(flags -fatbin --threads 0 -I${SOURCE_DIR} -gencode=arch=compute_75,code=compute_75)
 foreach(arch ${archs})
   if(known MATCHES "sm_${arch}[\n;]")
     list(APPEND flags -gencode=arch=compute_${arch},code=sm_${arch})

@@ -110,6 +110,107 @@ static void widen(tarn__grid *grid) {
   memmove(grid->dims, grid->dims + 1, (size_t)grid->rank * sizeof grid->dims[0]);
 }
 
+/* --- types --- */
+
+enum { INT = 0, UINT = 1, FLOAT = 2, BFLOAT = 4, COMPLEX = 5, BOOL = 6, E4M3FN = 10, E5M2 = 12 };
+
+static const struct {
+  uint8_t code, bits; /* DLPack's */
+} types[TARN__TYPE_COUNT] = {
+    [TARN__TYPE_BOOL] = {BOOL, 8},      [TARN__TYPE_I8] = {INT, 8},
+    [TARN__TYPE_I16] = {INT, 16},       [TARN__TYPE_I32] = {INT, 32},
+    [TARN__TYPE_I64] = {INT, 64},       [TARN__TYPE_U8] = {UINT, 8},
+    [TARN__TYPE_U16] = {UINT, 16},      [TARN__TYPE_U32] = {UINT, 32},
+    [TARN__TYPE_U64] = {UINT, 64},      [TARN__TYPE_F16] = {FLOAT, 16},
+    [TARN__TYPE_BF16] = {BFLOAT, 16},   [TARN__TYPE_E4M3FN] = {E4M3FN, 8},
+    [TARN__TYPE_E5M2] = {E5M2, 8},      [TARN__TYPE_F32] = {FLOAT, 32},
+    [TARN__TYPE_F64] = {FLOAT, 64},     [TARN__TYPE_C64] = {COMPLEX, 64},
+    [TARN__TYPE_C128] = {COMPLEX, 128},
+};
+
+static tarn__kernel_type type_of(tarn_element_type type) {
+  if (type.lanes != 1) return TARN__TYPE_COUNT;
+  int found = 0;
+  while (found < TARN__TYPE_COUNT &&
+         (types[found].code != type.code || types[found].bits != type.bits)) {
+    found++;
+  }
+  return (tarn__kernel_type)found;
+}
+
+static bool is_complex(int type) {
+  return type == TARN__TYPE_C64 || type == TARN__TYPE_C128;
+}
+
+static bool is_whole(int type) { /* integers and bool */
+  return type <= TARN__TYPE_U64;
+}
+
+static bool is_narrow_float(int type) {
+  return type >= TARN__TYPE_F16 && type <= TARN__TYPE_E5M2;
+}
+
+static bool is_wide_integer(int type) {
+  return is_whole(type) && types[type].bits >= 32;
+}
+
+/* Sets types and sizes, of parts where complex becomes complex. False where no kernel converts. */
+static bool set_types(tarn__grid *grid, tarn__kernel_type dst, tarn__kernel_type src) {
+  if (dst == TARN__TYPE_COUNT || src == TARN__TYPE_COUNT) return false;
+  if (is_complex(src) && !is_complex(dst) && dst != TARN__TYPE_BOOL) return false;
+  if (is_complex(src) && is_complex(dst)) {
+    if (grid->rank == TARN__GRID_DIMS_MAX) return false;
+    dst = dst == TARN__TYPE_C64 ? TARN__TYPE_F32 : TARN__TYPE_F64;
+    src = src == TARN__TYPE_C64 ? TARN__TYPE_F32 : TARN__TYPE_F64;
+    memmove(grid->dims + 1, grid->dims, (size_t)grid->rank * sizeof grid->dims[0]);
+    grid->dims[0] = (tarn__grid_dim){2, types[dst].bits / 8, types[src].bits / 8};
+    grid->rank++;
+  }
+  grid->converts = true;
+  grid->dst_bytes = types[dst].bits / 8u;
+  grid->src_bytes = types[src].bits / 8u;
+  if (is_narrow_float(dst) && src == TARN__TYPE_I64) src = TARN__TYPE_I64_ODD;
+  if (is_narrow_float(dst) && src == TARN__TYPE_U64) src = TARN__TYPE_U64_ODD;
+  grid->dst_type = (uint8_t)dst;
+  grid->src_type = (uint8_t)src;
+  return true;
+}
+
+/* Each side at multiples of its own elements. */
+static bool are_elements_aligned(const tarn__grid *grid) {
+  uint64_t dst = grid->dst, src = grid->src;
+  for (int32_t d = 0; d < grid->rank; d++) {
+    dst |= (uint64_t)grid->dims[d].dst;
+    src |= (uint64_t)grid->dims[d].src;
+  }
+  return dst % grid->dst_bytes == 0 && src % grid->src_bytes == 0;
+}
+
+static tarn_status reduce_conversion(const tarn_copy_grid *grid, tarn__grid *reduced) {
+  if (!set_types(reduced, type_of(grid->dst_type), type_of(grid->src_type))) {
+    return tarn_fail(TARN_NOT_SUPPORTED,
+                     "no kernel converts DLPack's type (%d, %d bits, %d lanes) to (%d, %d, %d)",
+                     grid->src_type.code, grid->src_type.bits, grid->src_type.lanes,
+                     grid->dst_type.code, grid->dst_type.bits, grid->dst_type.lanes);
+  }
+  if (!are_elements_aligned(reduced)) {
+    return tarn_fail(TARN_NOT_SUPPORTED,
+                     "a kernel for elements that are not aligned to their size");
+  }
+  merge_dims(reduced);
+  return TARN_OK;
+}
+
+/* Integers of one width become each other as they are. */
+static size_t moved_bytes(const tarn_copy_grid *grid) {
+  if (grid->element_bytes != 0) return grid->element_bytes;
+  const tarn__kernel_type dst = type_of(grid->dst_type), src = type_of(grid->src_type);
+  const bool is_same = dst < TARN__TYPE_COUNT && src < TARN__TYPE_COUNT && is_whole(dst) &&
+                       is_whole(src) && dst != TARN__TYPE_BOOL && src != TARN__TYPE_BOOL &&
+                       types[dst].bits == types[src].bits;
+  return is_same ? types[dst].bits / 8u : 0;
+}
+
 tarn_status tarn__grid_reduce(const tarn_copy_grid *grid, tarn__grid *reduced) {
   *reduced = (tarn__grid){.dst = (uintptr_t)grid->dst, .src = (uintptr_t)grid->src};
   for (int32_t d = grid->rank - 1; d >= 0; d--) {
@@ -119,13 +220,12 @@ tarn_status tarn__grid_reduce(const tarn_copy_grid *grid, tarn__grid *reduced) {
   }
   sort_dims(reduced);
   merge_dims(reduced);
-  if (grid->element_bytes == 0) {
-    return tarn_fail(TARN_NOT_SUPPORTED, "no kernel converts elements");
-  }
-  if (!make_powers(reduced, grid->element_bytes)) {
+  const size_t element_bytes = moved_bytes(grid);
+  if (element_bytes == 0) return reduce_conversion(grid, reduced);
+  if (!make_powers(reduced, element_bytes)) {
     return tarn_fail(TARN_NOT_SUPPORTED,
                      "a kernel for %d dimensions of elements of %zu bytes that are not aligned",
-                     (int)reduced->rank, grid->element_bytes);
+                     (int)reduced->rank, element_bytes);
   }
   merge_dims(reduced);
   widen(reduced);
@@ -218,7 +318,9 @@ static void plan_run(const tarn__grid *grid, uint32_t chunk, tarn__kernel_run_ar
                                   .chunk_count = 1,
                                   .inner = tarn__kernel_divisor_of(1),
                                   .dst_type = grid->dst_type,
-                                  .src_type = grid->src_type};
+                                  .src_type = grid->src_type,
+                                  .element_bytes = (uint8_t)grid->dst_bytes,
+                                  .src_bytes = (uint8_t)grid->src_bytes};
   const int64_t run = rank == 0 ? 1 : rank == 1 ? dims[0].size : dims[0].size * dims[1].size;
   if (rank == 0 || run < (int64_t)chunk) {
     add_dims(args, grid, 0, -1);
@@ -258,7 +360,64 @@ static void plan_copy(const tarn__grid *grid, tarn__grid_launch *launch) {
       parts_of(launch->as.run.item_count, TARN__KERNEL_THREADS * items_of_thread);
 }
 
+/* --- conversions: which way, and how many places an item has --- */
+
+typedef enum way { WAY_INT, WAY_FLOAT, WAY_DOUBLE } way;
+
+static way way_of(const tarn__grid *grid) {
+  const int dst = grid->dst_type, src = grid->src_type;
+  const bool is_odd = src >= TARN__TYPE_COUNT;
+  if (!is_odd && is_whole(dst) && is_whole(src)) return WAY_INT;
+  if (is_odd || dst == TARN__TYPE_F64 || src == TARN__TYPE_F64 || dst == TARN__TYPE_C128 ||
+      src == TARN__TYPE_C128 || (is_narrow_float(dst) && is_wide_integer(src))) {
+    return WAY_DOUBLE;
+  }
+  return WAY_FLOAT;
+}
+
+static uint32_t places_of(const tarn__grid *grid, way by) {
+  const uint32_t wider = grid->dst_bytes > grid->src_bytes ? grid->dst_bytes : grid->src_bytes;
+  const uint32_t places = wider <= 2 ? 8 : CHUNK_BYTES / wider;
+  return by == WAY_DOUBLE && places > 2 ? 2 : places;
+}
+
+static void plan_conversion(const tarn__grid *grid, tarn__grid_launch *launch) {
+  static const tarn__kernel kernels[][9] = {
+      [WAY_INT] = {[8] = TARN__KERNEL_convert_int_8,
+                   [4] = TARN__KERNEL_convert_int_4,
+                   [2] = TARN__KERNEL_convert_int_2},
+      [WAY_FLOAT] = {[8] = TARN__KERNEL_convert_float_8,
+                     [4] = TARN__KERNEL_convert_float_4,
+                     [2] = TARN__KERNEL_convert_float_2},
+      [WAY_DOUBLE] = {[2] = TARN__KERNEL_convert_double_2, [1] = TARN__KERNEL_convert_double_1}};
+  const way by = way_of(grid);
+  const uint32_t places = places_of(grid, by);
+  launch->kernel = kernels[by][places];
+  plan_run(grid, places, &launch->as.run);
+  launch->shape.blocks = parts_of(launch->as.run.item_count, TARN__KERNEL_THREADS);
+}
+
 /* --- turns --- */
+
+/* Tiles convert the pairs that are turned often: those of four bytes at most, and doubles. */
+static bool has_tiles(const tarn__grid *grid, tarn__kernel *kernel) {
+  static const tarn__kernel moving[] = {[1] = TARN__KERNEL_turn_1,
+                                        [2] = TARN__KERNEL_turn_2,
+                                        [4] = TARN__KERNEL_turn_4,
+                                        [8] = TARN__KERNEL_turn_8,
+                                        [16] = TARN__KERNEL_turn_16};
+  static const tarn__kernel converting[] = {[WAY_INT] = TARN__KERNEL_turn_int_4,
+                                            [WAY_FLOAT] = TARN__KERNEL_turn_float_4,
+                                            [WAY_DOUBLE] = TARN__KERNEL_turn_double_2};
+  if (!grid->converts) {
+    *kernel = moving[grid->dst_bytes];
+    return true;
+  }
+  const way by = way_of(grid);
+  const uint32_t most = by == WAY_DOUBLE ? 8 : 4;
+  *kernel = converting[by];
+  return grid->dst_bytes <= most && grid->src_bytes <= most;
+}
 
 /* The dimension along which the source is dense, or nearly, where that is another one than the
  * destination's and both are long enough for tiles; else 0. */
@@ -276,11 +435,6 @@ static int32_t turned_dim(const tarn__grid *grid) {
 }
 
 static void plan_turn(const tarn__grid *grid, int32_t turned, tarn__grid_launch *launch) {
-  static const tarn__kernel kernels[] = {[1] = TARN__KERNEL_turn_1,
-                                         [2] = TARN__KERNEL_turn_2,
-                                         [4] = TARN__KERNEL_turn_4,
-                                         [8] = TARN__KERNEL_turn_8,
-                                         [16] = TARN__KERNEL_turn_16};
   const tarn__grid_dim *i = &grid->dims[0], *j = &grid->dims[turned];
   tarn__kernel_turn_args *args = &launch->as.turn;
   *args = (tarn__kernel_turn_args){
@@ -295,26 +449,32 @@ static void plan_turn(const tarn__grid *grid, int32_t turned, tarn__grid_launch 
       .tiles_j = parts_of((uint64_t)j->size, TARN__TILE_J(grid->src_bytes)),
       .dst_type = grid->dst_type,
       .src_type = grid->src_type,
-      .element_bytes = (uint8_t)grid->src_bytes};
-  launch->kernel = kernels[grid->src_bytes];
+      .dst_bytes = (uint8_t)grid->dst_bytes,
+      .src_bytes = (uint8_t)grid->src_bytes};
   launch->shape.blocks = args->tiles_i * args->tiles_j;
   uint64_t starts = grid->dst | (uint64_t)j->dst;
+  uint64_t src_starts = grid->src | (uint64_t)i->src;
   for (int32_t d = 1; d < grid->rank; d++) {
     const tarn__grid_dim *dim = &grid->dims[d];
     if (d == turned) continue;
     starts |= (uint64_t)dim->dst;
+    src_starts |= (uint64_t)dim->src;
     launch->shape.blocks *= (uint32_t)dim->size;
     args->digits[args->digit_count++] =
         (tarn__kernel_digit){dim->dst, dim->src, tarn__kernel_divisor_of((uint32_t)dim->size), 0};
   }
+  const bool is_src_dense = j->src == grid->src_bytes;
+  args->src_unit = !is_src_dense ? 1 : src_starts % 16 == 0 ? 16 : src_starts % 4 == 0 ? 4 : 1;
   args->dst_unit = (uint8_t)(starts % 16 == 0 ? 16 : starts % 4 == 0 ? 4 : grid->dst_bytes);
 }
 
 void tarn__grid_plan(const tarn__grid *grid, tarn__grid_launch *launch) {
   *launch = (tarn__grid_launch){.shape = {1, 1}};
   const int32_t turned = turned_dim(grid);
-  if (turned != 0) {
+  if (turned != 0 && has_tiles(grid, &launch->kernel)) {
     plan_turn(grid, turned, launch);
+  } else if (grid->converts) {
+    plan_conversion(grid, launch);
   } else {
     plan_copy(grid, launch);
   }

@@ -86,7 +86,8 @@ typedef struct tarn__kernel_run_args {
   uint8_t is_src_dense; /* the run is one in the source, too */
   uint8_t dst_type;     /* tarn__kernel_type */
   uint8_t src_type;
-  uint8_t element_bytes; /* of a fill */
+  uint8_t element_bytes; /* of the destination */
+  uint8_t src_bytes;
   uint32_t value[4];     /* what a fill writes */
 } tarn__kernel_run_args;
 
@@ -106,9 +107,11 @@ typedef struct tarn__kernel_turn_args {
   tarn__kernel_digit digits[TARN__KERNEL_DIGITS_MAX - 2];
   uint32_t digit_count;
   uint8_t dst_unit; /* bytes of one access to the destination: 16, 4, or the element's */
+  uint8_t src_unit; /* the same of the source: 16, 4, or 1, by elements */
   uint8_t dst_type;
   uint8_t src_type;
-  uint8_t element_bytes; /* of the source, where the kernel converts */
+  uint8_t dst_bytes;
+  uint8_t src_bytes;
 } tarn__kernel_turn_args;
 
 typedef struct tarn__kernel_span {

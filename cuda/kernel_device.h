@@ -9,6 +9,7 @@
 
 #define TARN__BODY static __device__ __forceinline__
 #define TARN__UNROLL _Pragma("unroll")
+#define TARN__UNROLL_4 _Pragma("unroll 4")
 #define TARN__ROLLED _Pragma("unroll 1")
 
 typedef unsigned char *tarn__shared;
@@ -120,6 +121,14 @@ TARN__BODY void tarn__shared_load_128(tarn__shared shared, uint32_t offset, uint
   words[1] = found.y;
   words[2] = found.z;
   words[3] = found.w;
+}
+
+TARN__BODY void tarn__shared_store_8(tarn__shared shared, uint32_t offset, uint32_t value) {
+  shared[offset] = (unsigned char)value;
+}
+
+TARN__BODY void tarn__shared_store_16(tarn__shared shared, uint32_t offset, uint32_t value) {
+  *(uint16_t *)(shared + offset) = (uint16_t)value;
 }
 
 TARN__BODY void tarn__shared_store_32(tarn__shared shared, uint32_t offset, uint32_t value) {

@@ -67,28 +67,21 @@ TARN__BODY tarn__tile tarn__find_tile(const tarn__kernel_turn_args *args, uint32
 
 /* --- from the source to shared memory --- */
 
-/* A patch: 16 bytes along j of `rows` neighbours along i, enough for words of 32 bits. */
+/* A patch: 16 bytes along j of `rows` neighbours along i, enough for words of 32 bits. Its rows
+ * are whole, by one load or by four. */
 TARN__BODY void tarn__load_patch_row(const tarn__kernel_turn_args *args, const tarn__tile *tile,
                                      uint32_t element_bytes, uint32_t i, uint32_t j,
                                      uint32_t words[4]) {
-  const uint32_t places = 16 / element_bytes;
   TARN__UNROLL
   for (uint32_t w = 0; w < 4; w++) words[w] = 0;
   if (i >= tile->size_i || j >= tile->size_j) return;
   const uint64_t src =
       tile->src + (uint64_t)(i * args->src_stride_i) + (uint64_t)(j * args->src_stride_j);
-  const bool is_whole = j + places <= tile->size_j && args->src_stride_j == (int64_t)element_bytes;
-  if (is_whole && src % 16 == 0) {
-    tarn__load_128(src, words);
-  } else if (is_whole && element_bytes < 4 && src % 4 == 0) {
+  if (element_bytes < 4 && args->src_unit == 4) {
     TARN__UNROLL
     for (uint32_t w = 0; w < 4; w++) words[w] = tarn__load_32(src + w * 4);
   } else {
-    TARN__UNROLL
-    for (uint32_t k = 0; k < places; k++) {
-      if (j + k >= tile->size_j) continue;
-      tarn__load_element(src + (uint64_t)(k * args->src_stride_j), element_bytes, k, words);
-    }
+    tarn__load_128(src, words);
   }
 }
 
@@ -120,20 +113,18 @@ TARN__BODY void tarn__share_patch(tarn__shared shared, uint32_t element_bytes, u
   }
 }
 
-TARN__BODY void tarn__turn_load(const tarn__kernel_turn_args *args, uint32_t block, uint32_t thread,
-                                tarn__shared shared, uint32_t element_bytes, uint32_t dst_bytes) {
-  const uint32_t tile_i = TARN__TILE_I(element_bytes), tile_j = TARN__TILE_J(element_bytes);
+TARN__BODY void tarn__load_patches(const tarn__kernel_turn_args *args, const tarn__tile *tile,
+                                   uint32_t thread, tarn__shared shared, uint32_t element_bytes) {
   const uint32_t rows = element_bytes == 1 ? 4 : element_bytes == 2 ? 2 : 1; /* of a patch */
   const uint32_t patches = 4 / rows;                                         /* of a thread */
-  const uint32_t blocks_j = tile_j * element_bytes / 128;
-  const tarn__tile tile = tarn__find_tile(args, block, dst_bytes, tile_i, tile_j);
+  const uint32_t blocks_j = TARN__TILE_J(element_bytes) * element_bytes / 128;
   uint32_t words[4][4]; /* the patches' rows, one after the other */
   TARN__UNROLL
   for (uint32_t p = 0; p < 4; p++) {
     const uint32_t part = (thread + p / rows * TARN__KERNEL_THREADS) / 32;
     const uint32_t i = (part / blocks_j * 4 + thread / 8 % 4) * rows + p % rows;
     const uint32_t j = (part % blocks_j * 8 + thread % 8) * (16 / element_bytes);
-    tarn__load_patch_row(args, &tile, element_bytes, i, j, words[p]);
+    tarn__load_patch_row(args, tile, element_bytes, i, j, words[p]);
   }
   TARN__UNROLL
   for (uint32_t p = 0; p < patches; p++) {
@@ -141,6 +132,48 @@ TARN__BODY void tarn__turn_load(const tarn__kernel_turn_args *args, uint32_t blo
     const uint32_t i = (part / blocks_j * 4 + thread / 8 % 4) * rows;
     const uint32_t j = (part % blocks_j * 8 + thread % 8) * (16 / element_bytes);
     tarn__share_patch(shared, element_bytes, i, j, words + p * rows);
+  }
+}
+
+/* Where the source's rows begin anywhere, are not dense, or end within 16 bytes: an element a
+ * thread, side by side along j. These do have conflicts in shared memory, which cost elements of
+ * one and two bytes more than the memory does. */
+TARN__BODY void tarn__load_elements(const tarn__kernel_turn_args *args, const tarn__tile *tile,
+                                    uint32_t thread, tarn__shared shared, uint32_t element_bytes) {
+  const uint32_t tile_j = TARN__TILE_J(element_bytes);
+  TARN__UNROLL_4
+  for (uint32_t e = thread; e < TARN__TILE_I(element_bytes) * tile_j; e += TARN__KERNEL_THREADS) {
+    const uint32_t i = e / tile_j, j = e % tile_j;
+    if (i >= tile->size_i || j >= tile->size_j) continue;
+    const uint64_t src =
+        tile->src + (uint64_t)(i * args->src_stride_i) + (uint64_t)(j * args->src_stride_j);
+    const uint32_t slot = tarn__tile_slot(element_bytes, i, j);
+    uint32_t words[4];
+    if (element_bytes == 1) {
+      tarn__shared_store_8(shared, slot, tarn__load_8(src));
+    } else if (element_bytes == 2) {
+      tarn__shared_store_16(shared, slot, tarn__load_16(src));
+    } else if (element_bytes == 4) {
+      tarn__shared_store_32(shared, slot, tarn__load_32(src));
+    } else if (element_bytes == 8) {
+      tarn__load_64(src, words);
+      tarn__shared_store_64(shared, slot, words);
+    } else {
+      tarn__load_128(src, words);
+      tarn__shared_store_128(shared, slot, words);
+    }
+  }
+}
+
+TARN__BODY void tarn__turn_load(const tarn__kernel_turn_args *args, uint32_t block, uint32_t thread,
+                                tarn__shared shared, uint32_t element_bytes, uint32_t dst_bytes) {
+  const tarn__tile tile = tarn__find_tile(args, block, dst_bytes, TARN__TILE_I(element_bytes),
+                                          TARN__TILE_J(element_bytes));
+  const bool has_patches = args->src_unit == 16 || (args->src_unit == 4 && element_bytes < 4);
+  if (has_patches && tile.size_j % (16 / element_bytes) == 0) {
+    tarn__load_patches(args, &tile, thread, shared, element_bytes);
+  } else {
+    tarn__load_elements(args, &tile, thread, shared, element_bytes);
   }
 }
 

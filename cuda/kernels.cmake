@@ -11,7 +11,9 @@ set(TARN_KERNEL_SOURCES
   cuda/kernel_device.h
   cuda/kernel_list.h
   cuda/kernel_run.h
-  cuda/kernel_turn.h)
+  cuda/kernel_turn.h
+  cuda/kernel_values.h
+  cuda/kernel_convert.h)
 
 set(tarn_nvcc "${TARN_NVCC}")
 if(tarn_nvcc STREQUAL "")

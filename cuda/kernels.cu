@@ -1,5 +1,6 @@
 /* kernels.cu: the copy kernels as a GPU runs them: the bodies of kernel_list.h, one launch each. */
 #include "cuda/kernel_device.h"
+#include "cuda/kernel_convert.h"
 #include "cuda/kernel_list.h"
 #include "cuda/kernel_run.h"
 #include "cuda/kernel_turn.h"

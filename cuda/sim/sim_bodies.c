@@ -1,6 +1,7 @@
 /* sim_bodies.c: the library's kernels, compiled for the host, and the memory that each touches. */
 #include "cuda/sim/sim_bodies.h"
 
+#include "cuda/kernel_convert.h"
 #include "cuda/kernel_list.h"
 #include "cuda/kernel_run.h"
 #include "cuda/kernel_turn.h"
@@ -133,6 +134,35 @@ static size_t touch_spans(const void *given, uint32_t rows, sim_region *regions,
   }
   return count;
 }
+
+#define TOUCH_CONVERT(name)                                                                 \
+  static size_t touch_convert_##name(const void *given, uint32_t rows, sim_region *regions, \
+                                     size_t most) {                                         \
+    const tarn__kernel_run_args *args = given;                                              \
+    (void)rows, (void)most;                                                                 \
+    return touch_run(args, args->element_bytes, args->src_bytes, regions);                  \
+  }
+TOUCH_CONVERT(int_8)
+TOUCH_CONVERT(int_4)
+TOUCH_CONVERT(int_2)
+TOUCH_CONVERT(float_8)
+TOUCH_CONVERT(float_4)
+TOUCH_CONVERT(float_2)
+TOUCH_CONVERT(double_2)
+TOUCH_CONVERT(double_1)
+
+#define TOUCH_TURN_CONVERT(name)                                                         \
+  static size_t touch_turn_##name(const void *given, uint32_t rows, sim_region *regions, \
+                                  size_t most) {                                         \
+    const tarn__kernel_turn_args *args = given;                                          \
+    (void)rows, (void)most;                                                              \
+    set_turn_dst(args, args->dst_bytes, &regions[0]);                                    \
+    set_turn_src(args, args->src_bytes, &regions[1]);                                    \
+    return 2;                                                                            \
+  }
+TOUCH_TURN_CONVERT(int_4)
+TOUCH_TURN_CONVERT(float_4)
+TOUCH_TURN_CONVERT(double_2)
 
 /* --- the table --- */
 

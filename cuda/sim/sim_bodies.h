@@ -7,10 +7,12 @@
 
 #include "cuda/sim/sim_launch.h"
 
+#include <math.h>
 #include <string.h>
 
 #define TARN__BODY static inline __attribute__((always_inline, unused))
 #define TARN__UNROLL
+#define TARN__UNROLL_4
 #define TARN__ROLLED
 
 typedef unsigned char *tarn__shared;
@@ -41,6 +43,27 @@ TARN__BODY double tarn__double_of_bits(uint64_t bits) {
   double value;
   memcpy(&value, &bits, sizeof value);
   return value;
+}
+
+/* What a GPU has instructions for; from the numbers, not from their bits, so that it is another
+ * reckoning than the other formats'. */
+TARN__BODY uint32_t tarn__half_of_float(float value) {
+  const uint32_t sign = tarn__bits_of_float(value) >> 16 & 0x8000;
+  const float magnitude = fabsf(value);
+  if (!(magnitude < 65520)) return sign | 0x7C00;
+  int exponent = 0;
+  frexpf(magnitude, &exponent); /* magnitude = 0.1xxx * 2^exponent */
+  if (magnitude < 0x1p-14f) return sign | (uint32_t)rintf(ldexpf(magnitude, 24));
+  const uint32_t mantissa = (uint32_t)rintf(ldexpf(magnitude, 11 - exponent));
+  return sign | ((uint32_t)(exponent + 13) * 1024 + mantissa);
+}
+
+TARN__BODY float tarn__float_of_half(uint32_t half) {
+  const uint32_t exponent = half >> 10 & 31, mantissa = half & 1023;
+  const float number = exponent == 0    ? ldexpf((float)mantissa, -24)
+                       : exponent == 31 ? INFINITY
+                                        : ldexpf((float)(mantissa + 1024), (int)exponent - 25);
+  return (half & 0x8000) != 0 ? -number : number;
 }
 
 /* --- memory --- */
@@ -124,6 +147,18 @@ TARN__BODY void tarn__shared_load_64(tarn__shared shared, uint32_t offset, uint3
 TARN__BODY void tarn__shared_load_128(tarn__shared shared, uint32_t offset, uint32_t words[4]) {
   (void)shared;
   memcpy(words, sim_launch_share(offset, 16, false), 16);
+}
+
+TARN__BODY void tarn__shared_store_8(tarn__shared shared, uint32_t offset, uint32_t value) {
+  const uint8_t narrow = (uint8_t)value;
+  (void)shared;
+  memcpy(sim_launch_share(offset, sizeof narrow, true), &narrow, sizeof narrow);
+}
+
+TARN__BODY void tarn__shared_store_16(tarn__shared shared, uint32_t offset, uint32_t value) {
+  const uint16_t narrow = (uint16_t)value;
+  (void)shared;
+  memcpy(sim_launch_share(offset, sizeof narrow, true), &narrow, sizeof narrow);
 }
 
 TARN__BODY void tarn__shared_store_32(tarn__shared shared, uint32_t offset, uint32_t value) {

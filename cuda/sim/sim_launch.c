@@ -228,10 +228,9 @@ void *sim_launch_share(uint32_t offset, size_t size_bytes, bool is_written) {
     const uint32_t writer = shared_writers[i];
     const bool is_now = writer >> 16 == (uint32_t)now_phase;
     const bool is_other = (writer & 0xFFFF) != now_thread + 1;
-    if (writer == 0 ? !is_written : is_now && is_other) {
+    if (writer != 0 && is_now && is_other) {
       break_launch(CUDA_ERROR_LAUNCH_FAILED, offset, size_bytes,
-                   writer == 0 ? "shared memory that no thread has written"
-                               : "shared memory of another thread, and no barrier between");
+                   "shared memory of another thread, and no barrier between");
       return nowhere;
     }
     if (is_written) shared_writers[i] = (uint32_t)now_phase << 16 | (now_thread + 1);
@@ -243,7 +242,10 @@ static void run_blocks(const sim_launch *launch) {
   const int device = running->queue->device;
   for (uint32_t row = 0; row < launch->grid[1]; row++) {
     for (uint32_t block = 0; block < launch->grid[0]; block++) {
-      if (launch->code->shared_bytes != 0) memset(shared_writers, 0, sizeof shared_writers);
+      if (launch->code->shared_bytes != 0) {
+        memset(shared_writers, 0, sizeof shared_writers);
+        memset(shared_memory, 0xCD, sizeof shared_memory);
+      }
       now_block = block;
       for (now_phase = 0; now_phase < launch->code->phase_count; now_phase++) {
         for (now_thread = 0; now_thread < launch->threads; now_thread++) {

@@ -70,7 +70,7 @@ static grid_side random_side(int32_t rank, uint64_t *state, size_t alignment, bo
 }
 
 void grid_make_random(grid_case *made, uint64_t *state, size_t dst_bytes, size_t src_bytes,
-                      int64_t most) {
+                      bool is_aligned, int64_t most) {
   *made = (grid_case){.dst_bytes = dst_bytes, .src_bytes = src_bytes};
   made->rank = (int32_t)grid_below(state, 6);
   int64_t count = 1;
@@ -81,10 +81,8 @@ void grid_make_random(grid_case *made, uint64_t *state, size_t dst_bytes, size_t
     made->shape[i] = size;
     count *= size;
   }
-  /* Elements to move lie anywhere now and then, elements to convert at multiples of their size. */
-  const bool moves = dst_bytes == src_bytes;
-  const grid_side dst = random_side(made->rank, state, moves ? 1 : dst_bytes, false);
-  const grid_side src = random_side(made->rank, state, moves ? 1 : src_bytes, true);
+  const grid_side dst = random_side(made->rank, state, is_aligned ? dst_bytes : 1, false);
+  const grid_side src = random_side(made->rank, state, is_aligned ? src_bytes : 1, true);
   grid_lay(made, &dst, &src);
 }
 
@@ -121,11 +119,13 @@ static void copy_block(tarn_stream *stream, void *dst, tarn_device dst_device, c
   OK(tarn_stream_synchronize(stream));
 }
 
-static void compare(const grid_case *self, const char *found, const char *wanted) {
+static void compare(const grid_case *self, grid_types types, const char *found, const char *wanted) {
   if (memcmp(found, wanted, self->dst_extent) == 0) return;
   size_t at = 0;
   while (found[at] == wanted[at]) at++;
   print_case(self);
+  print_error("types %d, %d bits and %d, %d bits\n", types.dst.code, types.dst.bits, types.src.code,
+              types.src.bits);
   print_error("byte %zu is %02x and not %02x\n", at, (unsigned char)found[at],
               (unsigned char)wanted[at]);
   fail();
@@ -167,7 +167,7 @@ tarn_status grid_check(tarn_cuda *cuda, tarn_stream *stream, const grid_case *se
     }
     grid_walk(self, wanted, given, each, context);
     copy_block(stream, found, host, dst.address, dst.device, self->dst_extent);
-    compare(self, found, wanted);
+    compare(self, types, found, wanted);
   } else if (status != TARN_NOT_SUPPORTED) {
     OK(status);
   }

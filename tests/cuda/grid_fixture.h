@@ -37,9 +37,9 @@ typedef struct grid_side {
 void grid_lay(grid_case *made, const grid_side *dst, const grid_side *src);
 /* A dense side whose dimensions are fastest in the order given. */
 grid_side grid_dense(int32_t rank, const int32_t *order);
-/* Anything: `most` bounds the number of elements. */
+/* Anything: `most` bounds the number of elements; aligned ones lie at multiples of their size. */
 void grid_make_random(grid_case *made, uint64_t *state, size_t dst_bytes, size_t src_bytes,
-                      int64_t most);
+                      bool is_aligned, int64_t most);
 
 /* Calls `each` with both addresses of every element. */
 typedef void (*grid_function)(void *context, char *dst, const char *src);
