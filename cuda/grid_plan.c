@@ -71,9 +71,10 @@ static void sort_dims(tarn__grid *grid) {
 static void merge_dims(tarn__grid *grid) {
   int32_t kept = 0;
   for (int32_t d = 0; d < grid->rank; d++) {
-    tarn__grid_dim *below = &grid->dims[kept - 1];
+    tarn__grid_dim *below = kept > 0 ? &grid->dims[kept - 1] : NULL;
     const tarn__grid_dim *dim = &grid->dims[d];
-    if (kept > 0 && dim->dst == below->dst * below->size && dim->src == below->src * below->size) {
+    if (below != NULL && dim->dst == below->dst * below->size &&
+        dim->src == below->src * below->size) {
       below->size *= dim->size;
     } else {
       grid->dims[kept++] = *dim;
