@@ -12,6 +12,8 @@ typedef enum tarn__block_state {
   TARN__BLOCK_HOLE,    /* address space without memory */
   TARN__BLOCK_CLAIMED, /* one thread works on it, outside of the lock; in no tree */
   TARN__BLOCK_GROWING, /* a hole that one thread is giving memory to; in no tree */
+  TARN__BLOCK_PAUSED,  /* lent out, and without all of its memory: heap_paused.h */
+  TARN__BLOCK_ASLEEP,  /* nobody's, beside such blocks and without memory as they are; in no tree */
 } tarn__block_state;
 
 typedef struct tarn__segment tarn__segment;
@@ -36,6 +38,7 @@ typedef struct tarn__block {
   struct tarn__block *left;
   struct tarn__block *right;
   bool is_going; /* CLAIMED to go back to the provider */
+  bool is_kept;  /* PAUSED, and its contents are to come back */
   /* The tree that holds the block, keyed by (key, address): a line again. */
   _Alignas(64) struct tarn__block **root; /* NULL: none */
   struct tarn__block *low;

@@ -9,6 +9,7 @@
 
 #include "alloc/budget.h"
 #include "alloc/heap.h"
+#include "alloc/paused.h"
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_out_of_memory.h"
 #include "alloc/tarn_pool_trace.h"
@@ -57,6 +58,7 @@ struct tarn__caching {
   size_t prepare_bytes;
   pthread_mutex_t lock;
   tarn__heap heap;
+  tarn__paused paused;            /* granules without memory: caching_pause.h */
   uint32_t busy_count;            /* threads that left the lock with something claimed or growing */
   pthread_cond_t settled;         /* one of them is back */
   uint32_t giving_count;          /* of these: give memory back to the provider */
@@ -79,6 +81,15 @@ struct tarn__caching {
   tarn__caching *next;    /* of all; under the lock of caching_fork.c */
   tarn__caching *previous;
 };
+
+/* What is obtained from the provider and not given back; and of that, what is neither lent out nor
+ * kept for those that are paused. */
+static inline size_t tarn__caching_reserved_bytes(const tarn__caching *self) {
+  return self->heap.reserved_bytes - self->heap.paused_bytes;
+}
+static inline size_t tarn__caching_spare_bytes(const tarn__caching *self) {
+  return self->heap.reserved_bytes - self->heap.allocated_bytes - self->heap.asleep_bytes;
+}
 
 /* What is asked for; the same through all tiers. */
 typedef struct tarn__request {
@@ -189,10 +200,11 @@ void tarn__caching_note_hole(tarn__caching *self, tarn__block *block);
 /* caching_snapshot.c: the pool's operation. */
 tarn_status tarn__caching_snapshot(void *context, tarn_snapshot *snapshot);
 
-/* caching_trim.c: gives idle memory back until keep_bytes are reserved or none is left, the second
- * one no more than the floor allows; asks how far the last users of every free block have come;
- * waits for all of them, so that all of it becomes idle; or for the fewest streams that make
- * enough_bytes of it idle, in whole granules or segments. All leave the lock. */
+/* caching_trim.c: gives idle memory back until the heap's reserved_bytes, with what is paused, are
+ * down to keep_bytes or none is left, the second one no more than the floor allows; asks how far
+ * the last users of every free block have come; waits for all of them, so that all of it becomes
+ * idle; or for the fewest streams that make enough_bytes of it idle, in whole granules or segments.
+ * All leave the lock. */
 tarn_status tarn__caching_release_idle(tarn__caching *self, size_t keep_bytes,
                                        size_t *released_bytes);
 tarn_status tarn__caching_give_back(tarn__caching *self, size_t keep_bytes, size_t *released_bytes);

@@ -10,12 +10,11 @@ static const uint64_t DEFAULT_DECAY_NS = UINT64_C(10000000000);
 
 /* What threads keep is not lent out. */
 static size_t spare_bytes(const tarn__caching *self) {
-  return self->heap.reserved_bytes - self->heap.allocated_bytes +
-         tarn__magazines_sum(self).kept_bytes;
+  return tarn__caching_spare_bytes(self) + tarn__magazines_sum(self).kept_bytes;
 }
 
 void tarn__caching_note_spare(tarn__caching *self, size_t allocated_bytes) {
-  const size_t reserved_bytes = self->heap.reserved_bytes;
+  const size_t reserved_bytes = self->heap.reserved_bytes - self->heap.asleep_bytes;
   const size_t spare = reserved_bytes > allocated_bytes ? reserved_bytes - allocated_bytes : 0;
   if (self->decay.lowest_now > spare) self->decay.lowest_now = spare;
 }

@@ -11,7 +11,8 @@ static void list_holders(const tarn__caching *self, tarn_out_of_memory *report) 
   tarn__tag_sums sums = {{0}, {0}};
   for (tarn__segment *segment = self->heap.segments; segment != NULL; segment = segment->next) {
     for (const tarn__block *block = segment->first; block != NULL; block = block->right) {
-      if (block->state != TARN__BLOCK_LIVE) continue;
+      const bool is_lent = block->state == TARN__BLOCK_LIVE || block->state == TARN__BLOCK_PAUSED;
+      if (!is_lent) continue;
       tarn__tag_sums_add(&sums, block->tag, block->size_bytes);
       report->live_count++;
     }
@@ -130,11 +131,12 @@ tarn_status tarn__caching_explain(tarn__caching *self, const tarn__request *aske
                                .alignment_bytes = asked->alignment_bytes,
                                .stream = tarn_stream_number(asked->stream),
                                .live_bytes = self->heap.allocated_bytes,
-                               .reserved_bytes = self->heap.reserved_bytes};
+                               .cached_bytes = tarn__caching_spare_bytes(self),
+                               .paused_bytes = self->heap.paused_bytes};
   tarn_out_of_memory *report = &filled;
   copy_name(report->pool, sizeof report->pool, tarn_budget_name(self->budget));
   copy_name(report->cause, sizeof report->cause, tarn_last_error()->message);
-  report->cached_bytes = report->reserved_bytes - report->live_bytes;
+  report->reserved_bytes = report->live_bytes + report->cached_bytes;
   report->pending_bytes = tarn__heap_pending_bytes(&self->heap);
   size_t live_bytes = 0;
   report->graph_bytes = tarn__heap_captured_bytes(&self->heap, &live_bytes) + live_bytes;

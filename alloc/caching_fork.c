@@ -13,6 +13,7 @@
  *
  * What the threads kept that are not there goes back to the heap. What their callers hold stays
  * lent out: the child may have addresses of it. */
+#include "alloc/caching_pause.h"
 #include "alloc/fork.h"
 #include "alloc/magazine.h"
 #include "alloc/status.h"
@@ -108,6 +109,7 @@ static void mend(tarn__caching *self) {
   self->busy_count = 0;
   self->giving_count = 0;
   pthread_cond_init(&self->settled, NULL); /* it may remember threads that wait */
+  tarn__caching_mend_paused(self);
   self->is_left_behind |= is_of_process(self);
 }
 

@@ -434,9 +434,9 @@ void *tarn__caching_grow_by_moving(tarn__caching *self, const tarn__request *ask
 }
 
 tarn_status tarn__caching_reserve(tarn__caching *self, size_t size_bytes) {
-  while (self->heap.reserved_bytes < size_bytes) {
+  while (tarn__caching_reserved_bytes(self) < size_bytes) {
     tarn__request missing = {.alignment_bytes = self->alignment_bytes, .is_ahead = true};
-    if (!tarn_size_round_up(size_bytes - self->heap.reserved_bytes,
+    if (!tarn_size_round_up(size_bytes - tarn__caching_reserved_bytes(self),
                             self->machine->granularity_bytes, &missing.size_bytes)) {
       return tarn_fail(TARN_TOO_LARGE, "%zu bytes cannot be rounded", size_bytes);
     }

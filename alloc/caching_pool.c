@@ -8,7 +8,9 @@
 
 #include <stdlib.h>
 
+#include "alloc/caching_pause.h"
 #include "alloc/caching_poison.h"
+#include "alloc/heap_paused.h"
 #include "alloc/magazine.h"
 #include "alloc/pool.h"
 #include "alloc/status.h"
@@ -29,13 +31,14 @@ static size_t larger(size_t a, size_t b) {
 void tarn__caching_note_change(tarn__caching *self) {
   tarn__magazine_note_peaks(self);
   self->stats.reserved_bytes_peak =
-      larger(self->stats.reserved_bytes_peak, self->heap.reserved_bytes);
+      larger(self->stats.reserved_bytes_peak, tarn__caching_reserved_bytes(self));
   if (TARN_DEBUG > 1 && ++self->change_count % VALIDATE_PERIOD == 0) {
     tarn__heap_validate(&self->heap);
     /* What is being obtained or given back is charged, and not reserved. */
     const size_t charged_bytes = tarn__budget_used_bytes(self->budget);
-    TARN_ASSERT(self->busy_count > 0 ? charged_bytes >= self->heap.reserved_bytes
-                                     : charged_bytes == self->heap.reserved_bytes);
+    const size_t reserved_bytes = tarn__caching_reserved_bytes(self);
+    TARN_ASSERT(self->busy_count > 0 ? charged_bytes >= reserved_bytes
+                                     : charged_bytes == reserved_bytes);
   }
 }
 
@@ -196,6 +199,16 @@ static bool may_end(tarn__caching *self) {
   return true;
 }
 
+/* Of a live block that is freed: to the thread's magazine, or to the heap. */
+static void take_back(tarn__caching *self, tarn__block *block, tarn__magazine *magazine,
+                      uint32_t slot) {
+  tarn__caching_watch_free(self, block);
+  tarn__magazine_give_large(self);
+  if (magazine != NULL && tarn__magazine_keep(magazine, block, slot)) return;
+  tarn__heap_take_back(&self->heap, block);
+  tarn__heap_put_free(&self->heap, block);
+}
+
 static tarn_status caching_free(void *context, void *address, tarn_stream *stream) {
   tarn__caching *self = context;
   tarn__magazine *magazine = tarn__magazine_of_thread(self);
@@ -203,6 +216,7 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
   tarn__caching_watch_call(self);
   tarn__magazine_note_peaks(self);
   tarn__block *block = tarn__heap_live_at(&self->heap, address);
+  if (block == NULL) block = tarn__heap_paused_at(&self->heap, address);
   if (block == NULL || !tarn__block_is_lent(block)) {
     pthread_mutex_unlock(&self->lock);
     return refuse_unknown(self, address);
@@ -220,17 +234,17 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
   TARN_ASSERT(is_added); /* a live block has room for it */
   (void)is_added;
   tarn__caching_trace(self, 'f', block->address, block->requested_bytes, stream);
-  tarn__caching_watch_free(self, block);
-  tarn__magazine_give_large(self);
-  const bool is_kept = magazine != NULL && tarn__magazine_keep(magazine, block, slot);
-  if (!is_kept) {
-    tarn__heap_take_back(&self->heap, block);
-    tarn__heap_put_free(&self->heap, block);
+  if (block->state == TARN__BLOCK_PAUSED) {
+    tarn__caching_free_paused(self, block);
+  } else {
+    take_back(self, block, magazine, slot);
   }
   self->stats.free_count++;
   tarn__caching_note_change(self);
   tarn_pool *ended = may_end(self) ? self->closing : NULL;
+  tarn__backup *gone = tarn__caching_take_gone(self);
   pthread_mutex_unlock(&self->lock);
+  tarn__backups_free(gone, /*stream=*/NULL);
   if (ended != NULL) tarn_pool_end(ended);
   return TARN_OK;
 }
@@ -256,7 +270,12 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
   const bool is_known = block != NULL && tarn__block_is_lent(block);
   const bool is_noted = is_known && note_block(block, stream);
   if (is_noted) tarn__caching_trace(self, 'u', block->address, block->requested_bytes, stream);
+  const bool is_paused = !is_known && tarn__heap_paused_around(&self->heap, address) != NULL;
   pthread_mutex_unlock(&self->lock);
+  if (is_paused) {
+    return tarn_fail(TARN_BUSY, "pool %s: the block at %p is paused",
+                     tarn_budget_name(self->budget), address);
+  }
   if (!is_known) return refuse_unknown(self, address);
   if (is_noted) return TARN_OK;
   return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to note that a stream uses a block");
@@ -272,8 +291,11 @@ static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *releas
   tarn__caching_watch_call(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   if (self->ahead_bytes > keep_bytes) self->ahead_bytes = keep_bytes;
-  tarn_status status = tarn__caching_give_back(self, keep_bytes, released_bytes);
-  const size_t reserved_bytes = self->heap.reserved_bytes;
+  const size_t paused_bytes = self->heap.paused_bytes;
+  const size_t kept_bytes =
+      keep_bytes < SIZE_MAX - paused_bytes ? keep_bytes : SIZE_MAX - paused_bytes;
+  tarn_status status = tarn__caching_give_back(self, kept_bytes + paused_bytes, released_bytes);
+  const size_t reserved_bytes = tarn__caching_reserved_bytes(self);
   if (status == TARN_OK) {
     status =
         tarn__caching_prepare(self, keep_bytes > reserved_bytes ? keep_bytes - reserved_bytes : 0);
@@ -289,7 +311,8 @@ void tarn__caching_copy_stats(tarn__caching *self, tarn_pool_stats *stats) {
   stats->struct_size = sizeof *stats;
   stats->requested_bytes = self->heap.requested_bytes + kept.requested_bytes;
   stats->allocated_bytes = self->heap.allocated_bytes - kept.kept_bytes;
-  stats->reserved_bytes = self->heap.reserved_bytes;
+  stats->reserved_bytes = tarn__caching_reserved_bytes(self);
+  stats->paused_bytes = self->heap.paused_bytes;
   tarn__magazines_count(self, &stats->alloc_count, &stats->free_count);
 }
 
@@ -306,7 +329,7 @@ static tarn_status caching_stats(void *context, tarn_pool_stats *stats) {
   tarn__magazines_open(self);
   TARN_ASSERT(stats->requested_bytes <= stats->allocated_bytes);
   TARN_ASSERT(stats->allocated_bytes <= stats->active_bytes);
-  TARN_ASSERT(stats->active_bytes <= stats->reserved_bytes);
+  TARN_ASSERT(stats->active_bytes <= stats->reserved_bytes + stats->paused_bytes);
   pthread_mutex_unlock(&self->lock);
   return TARN_OK;
 }
@@ -364,6 +387,7 @@ static void caching_close(void *context, tarn_pool *pool) {
 }
 
 static void deinit(tarn__caching *self) {
+  tarn__caching_forget_paused(self);
   tarn__heap_deinit(&self->heap);
   pthread_cond_destroy(&self->settled);
   pthread_mutex_destroy(&self->lock);
@@ -382,7 +406,7 @@ static void caching_destroy(void *context) {
     (void)removed;
   }
   wait_for_users(self);
-  const size_t reserved_bytes = self->heap.reserved_bytes;
+  const size_t reserved_bytes = tarn__caching_reserved_bytes(self);
   TARN_ASSERT(self->heap.live_count == 0);
   for (tarn__segment *segment = self->heap.segments; segment != NULL;
        segment = self->heap.segments) {
@@ -535,7 +559,10 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
                              .share_range = caching_share_range,
                              .set_trace = caching_set_trace,
                              .snapshot = tarn__caching_snapshot,
-                             .reset_peaks = caching_reset_peaks};
+                             .reset_peaks = caching_reset_peaks,
+                             .pause = tarn__caching_pause,
+                             .resume = tarn__caching_resume,
+                             .is_paused = tarn__caching_is_paused};
   status = tarn_pool_create(&ops, self, pool);
   if (status != TARN_OK) {
     caching_destroy(self);

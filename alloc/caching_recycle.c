@@ -64,7 +64,7 @@ bool tarn__caching_is_below_mark(const tarn__caching *self, const tarn__request 
 
 bool tarn__caching_wants_to_recycle(const tarn__caching *self, const tarn__request *asked,
                                     size_t commit_bytes) {
-  const size_t free_bytes = self->heap.reserved_bytes - self->heap.allocated_bytes;
+  const size_t free_bytes = tarn__caching_spare_bytes(self);
   size_t missing_bytes = 0;
   return !tarn__caching_is_below_mark(self, asked, commit_bytes) &&
          free_bytes >= self->machine->granularity_bytes &&
@@ -117,7 +117,8 @@ tarn__block *tarn__caching_recycle(tarn__caching *self, const tarn__request *ask
   if ((reserved_bytes - keep_bytes) / RECYCLED_PER_ASKED_MAX > commit_bytes) {
     keep_bytes = reserved_bytes - commit_bytes * RECYCLED_PER_ASKED_MAX;
   }
-  if (keep_bytes < self->ahead_bytes) keep_bytes = self->ahead_bytes;
+  const size_t ahead_bytes = self->ahead_bytes + self->heap.paused_bytes;
+  if (keep_bytes < ahead_bytes) keep_bytes = ahead_bytes;
   if (reserved_bytes <= keep_bytes) return NULL;
   tarn__block *chain = NULL;
   if ((self->machine->flags & TARN_PROVIDER_RESERVES) != 0) {

@@ -15,6 +15,10 @@ static tarn_block_state state_of(const tarn__block *block, uint32_t stamp_count)
     case TARN__BLOCK_CLAIMED:
     case TARN__BLOCK_GROWING:
       return TARN_BLOCK_BUSY;
+    case TARN__BLOCK_PAUSED:
+      return TARN_BLOCK_PAUSED;
+    case TARN__BLOCK_ASLEEP:
+      return TARN_BLOCK_ASLEEP;
   }
   return TARN_BLOCK_BUSY;
 }
@@ -34,15 +38,18 @@ static uint32_t copy_stamps(tarn_snapshot *copy, const tarn__block *block, uint6
   return count;
 }
 
-static void copy_block(tarn_snapshot *copy, const tarn__block *block) {
+static void copy_block(tarn_snapshot *copy, const tarn__caching *pool, const tarn__block *block) {
   uint64_t capture = 0;
   const uint32_t stamp_count = copy_stamps(copy, block, &capture);
   const tarn_block_state state = state_of(block, stamp_count);
-  const bool is_live = state == TARN_BLOCK_LIVE;
+  const bool is_live = state == TARN_BLOCK_LIVE || state == TARN_BLOCK_PAUSED;
+  const uintptr_t start = (uintptr_t)block->address;
+  const uintptr_t end = start + block->size_bytes;
   copy->blocks[copy->block_count++] =
       (tarn_snapshot_block){.address = block->address,
                             .size_bytes = block->size_bytes,
                             .requested_bytes = is_live ? block->requested_bytes : 0,
+                            .paused_bytes = tarn__paused_missing_bytes(&pool->paused, start, end),
                             .capture = capture,
                             .tag = is_live ? block->tag : 0,
                             .stamp_count = stamp_count,
@@ -72,7 +79,7 @@ static void copy_pool(tarn_snapshot *copy, tarn__caching *pool) {
   copy->stats.active_bytes = copy->stats.allocated_bytes;
   for (tarn__segment *segment = pool->heap.segments; segment != NULL; segment = segment->next) {
     for (const tarn__block *block = segment->first; block != NULL; block = block->right) {
-      copy_block(copy, block);
+      copy_block(copy, pool, block);
     }
   }
 }

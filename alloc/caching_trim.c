@@ -174,7 +174,7 @@ tarn_status tarn__caching_give_back(tarn__caching *self, size_t keep_bytes,
                                     size_t *released_bytes) {
   const giving plan = {.left_bytes = self->heap.reserved_bytes,
                        .keep_bytes = keep_bytes,
-                       .floor_bytes = self->floor_bytes};
+                       .floor_bytes = self->floor_bytes + self->heap.paused_bytes};
   return release_chain(self, claim_idle(self, plan), released_bytes);
 }
 

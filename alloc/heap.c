@@ -166,10 +166,19 @@ void tarn__heap_trim_pieces(const tarn__heap *heap, const tarn__segment *segment
   if (*end < *start) *end = *start;
 }
 
+void tarn__heap_widen_to_pieces(const tarn__heap *heap, const tarn__segment *segment,
+                                uintptr_t *start, uintptr_t *end) {
+  const size_t step = heap->piece_bytes;
+  if (step == 0) return;
+  if (cuts_piece(heap, segment, *start)) *start &= ~(step - 1);
+  if (cuts_piece(heap, segment, *end)) *end = (*end + step - 1) & ~(step - 1);
+}
+
 void tarn__heap_remove_segment(tarn__heap *heap, tarn__segment *segment) {
   for (tarn__block *block = segment->first, *right = NULL; block != NULL; block = right) {
-    TARN_ASSERT(block->state != TARN__BLOCK_LIVE);
+    TARN_ASSERT(block->state != TARN__BLOCK_LIVE && block->state != TARN__BLOCK_PAUSED);
     right = block->right;
+    if (block->state == TARN__BLOCK_ASLEEP) heap->asleep_bytes -= block->size_bytes;
     if (block->state != TARN__BLOCK_HOLE) heap->reserved_bytes -= block->size_bytes;
     tarn__tree_remove(block);
     tarn__block_destroy(block);
@@ -327,8 +336,12 @@ tarn__block *tarn__heap_live_around(tarn__heap *heap, const void *address) {
 }
 
 void tarn__heap_take_back(tarn__heap *heap, tarn__block *block) {
-  TARN_ASSERT(block->state == TARN__BLOCK_LIVE);
-  tarn__page_map_clear(&heap->starts, block);
+  TARN_ASSERT(block->state == TARN__BLOCK_LIVE || block->state == TARN__BLOCK_PAUSED);
+  if (block->state == TARN__BLOCK_LIVE) {
+    tarn__page_map_clear(&heap->starts, block);
+  } else {
+    tarn__tree_remove(block);
+  }
   heap->live_count--;
   block->state = TARN__BLOCK_CLAIMED;
   heap->requested_bytes -= block->requested_bytes;
@@ -473,7 +486,8 @@ size_t tarn__heap_captured_bytes(const tarn__heap *heap, size_t *live_bytes) {
     for (tarn__block *block = segment->first; block != NULL; block = block->right) {
       if (!tarn__stamps_are_of_captures(&block->stamps)) continue;
       if (block->state == TARN__BLOCK_FREE) captured += block->size_bytes;
-      if (block->state == TARN__BLOCK_LIVE) *live_bytes += block->size_bytes;
+      const bool is_lent = block->state == TARN__BLOCK_LIVE || block->state == TARN__BLOCK_PAUSED;
+      if (is_lent) *live_bytes += block->size_bytes;
     }
   }
   return captured;
@@ -496,8 +510,12 @@ static void validate_block(const tarn__heap *heap, const tarn__block *block) {
     case TARN__BLOCK_HOLE:
       TARN_ASSERT(block->root == &heap->holes && block->stamps.count == 0);
       break;
+    case TARN__BLOCK_PAUSED:
+      TARN_ASSERT(block->root == &heap->paused && tarn__block_is_lent(block));
+      break;
     case TARN__BLOCK_CLAIMED:
     case TARN__BLOCK_GROWING:
+    case TARN__BLOCK_ASLEEP:
       TARN_ASSERT(block->root == NULL);
       break;
   }
@@ -511,6 +529,7 @@ void tarn__heap_validate(const tarn__heap *heap) {
   size_t allocated = 0;
   size_t live_count = 0;
   size_t reserved = 0;
+  size_t asleep = 0;
   for (tarn__segment *segment = heap->segments; segment != NULL; segment = segment->next) {
     const char *expected = segment->address;
     const tarn__block *left = NULL;
@@ -518,10 +537,11 @@ void tarn__heap_validate(const tarn__heap *heap) {
       TARN_ASSERT(block->address == expected && block->left == left && block->size_bytes > 0);
       TARN_ASSERT(block->segment == segment);
       validate_block(heap, block);
-      if (block->state == TARN__BLOCK_LIVE) {
+      if (block->state == TARN__BLOCK_LIVE || block->state == TARN__BLOCK_PAUSED) {
         allocated += block->size_bytes;
         live_count++;
       }
+      if (block->state == TARN__BLOCK_ASLEEP) asleep += block->size_bytes;
       if (is_reserved(block)) reserved += block->size_bytes;
       expected += block->size_bytes;
       left = block;
@@ -531,4 +551,5 @@ void tarn__heap_validate(const tarn__heap *heap) {
   TARN_ASSERT(live_count == heap->live_count);
   TARN_ASSERT(allocated == heap->allocated_bytes);
   TARN_ASSERT(reserved == heap->reserved_bytes);
+  TARN_ASSERT(asleep == heap->asleep_bytes && heap->paused_bytes <= reserved);
 }

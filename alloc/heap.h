@@ -53,7 +53,10 @@ typedef struct tarn__heap {
   tarn__block *holes; /* by size */
   size_t requested_bytes;
   size_t allocated_bytes;
-  size_t reserved_bytes; /* in live, free and claimed blocks; holes are not reserved */
+  size_t reserved_bytes; /* in all blocks but holes, whether paused or not */
+  tarn__block *paused;   /* PAUSED blocks, by address: heap_paused.h */
+  size_t paused_bytes;   /* of reserved_bytes: without memory for now */
+  size_t asleep_bytes;   /* of reserved_bytes: neither lent out nor free */
   size_t piece_bytes;    /* of the provider: tarn_provider_attributes; 0: none */
 } tarn__heap;
 
@@ -68,6 +71,10 @@ void tarn__heap_note_pieces(const tarn__heap *heap, tarn__segment *segment, uint
  * piece: nothing where *start is *end then. */
 void tarn__heap_trim_pieces(const tarn__heap *heap, const tarn__segment *segment, uintptr_t *start,
                             uintptr_t *end);
+
+/* The same with the rest of the pieces at both ends. */
+void tarn__heap_widen_to_pieces(const tarn__heap *heap, const tarn__segment *segment,
+                                uintptr_t *start, uintptr_t *end);
 
 /* Forgets a segment and all its blocks, none of which is live. */
 void tarn__heap_remove_segment(tarn__heap *heap, tarn__segment *segment);

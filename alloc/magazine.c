@@ -101,8 +101,9 @@ static tarn__lane *make_lane(tarn__magazine *magazine, uint32_t slot) {
 }
 
 static size_t share_of_thread(const tarn__caching *self, uint32_t slot) {
-  if (slot != TARN__HOST_SLOT) return self->heap.reserved_bytes / KEPT_SHARE_STREAM;
-  const size_t share_bytes = self->heap.reserved_bytes / KEPT_SHARE;
+  const size_t reserved_bytes = tarn__caching_reserved_bytes(self);
+  if (slot != TARN__HOST_SLOT) return reserved_bytes / KEPT_SHARE_STREAM;
+  const size_t share_bytes = reserved_bytes / KEPT_SHARE;
   return share_bytes > KEPT_BYTES_LEAST ? share_bytes : KEPT_BYTES_LEAST;
 }
 

@@ -348,6 +348,29 @@ void tarn__order_edge(const tarn_stream *earlier, const tarn_stream *later) {
   }
 }
 
+uint32_t tarn__order_slot_end(void) {
+  return atomic_load(&timeline_count);
+}
+
+bool tarn__order_reached(uint32_t slot, tarn__stamp *stamp) {
+  tarn__timeline *timeline = timeline_of(slot);
+  pthread_mutex_lock(&order_lock);
+  const timeline_state state = timeline->state;
+  const uint64_t covered = timeline->covered;
+  pthread_mutex_unlock(&order_lock);
+  const bool has_stream = state == TIMELINE_ALIVE || state == TIMELINE_RETIRING;
+  *stamp = (tarn__stamp){slot, has_stream ? load(&timeline->ticket) : covered};
+  return (has_stream || state == TIMELINE_RETIRED) && !tarn__order_is_seen(*stamp);
+}
+
+bool tarn__order_is_any_captured(void) {
+  const uint32_t count = atomic_load(&timeline_count);
+  for (uint32_t slot = 0; slot < count; slot++) {
+    if (atomic_load(&timeline_of(slot)->capture) != NULL) return true;
+  }
+  return false;
+}
+
 /* --- ordering --- */
 
 /* A published fence as one thread found it: what it covers, with the knowledge that goes with

@@ -96,6 +96,12 @@ void tarn__order_knows(const tarn_stream *later, tarn__stamp stamp);
 /* Work on `later` lies behind all that is enqueued on `earlier`, and behind all that that knows. */
 void tarn__order_edge(const tarn_stream *earlier, const tarn_stream *later);
 
+/* For those who wait for everything: timelines are numbered below the first; the last point of one
+ * that work may be left before, false where there is none; some stream is captured. */
+uint32_t tarn__order_slot_end(void);
+bool tarn__order_reached(uint32_t slot, tarn__stamp *stamp);
+bool tarn__order_is_any_captured(void);
+
 /* Takes the ticket that a fence recorded next on `stream` will cover. */
 tarn__stamp tarn__order_close_ticket(const tarn_stream *stream);
 

@@ -53,8 +53,13 @@ static tarn_status check_pool_ops(const tarn_pool_ops *ops) {
                         : ops->note_use == NULL   ? "note_use"
                         : ops->stats == NULL      ? "stats"
                                                   : NULL;
-  if (missing == NULL) return TARN_OK;
-  return tarn_fail(TARN_INVALID_ARGUMENT, "pool operations lack %s", missing);
+  if (missing != NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "pool operations lack %s", missing);
+  }
+  const int pausing = (ops->pause != NULL) + (ops->resume != NULL) + (ops->is_paused != NULL);
+  if (pausing == 0 || pausing == 3) return TARN_OK;
+  return tarn_fail(TARN_INVALID_ARGUMENT,
+                   "pool %s has some of pause, resume and is_paused, but not all", ops->name);
 }
 
 static tarn_status alloc_counted(void *callee, size_t size_bytes, size_t alignment_bytes,
@@ -147,6 +152,11 @@ void tarn_pool_end(tarn_pool *pool) {
 
 void *tarn__pool_context(const tarn_pool *pool, void (*destroy)(void *context)) {
   return pool != NULL && pool->ops.destroy == destroy ? pool->context : NULL;
+}
+
+const tarn_pool_ops *tarn__pool_ops(const tarn_pool *pool, void **context) {
+  *context = pool->context;
+  return &pool->ops;
 }
 
 void tarn__pool_set_caching(tarn_pool *pool, tarn__caching *caching) {

@@ -29,4 +29,7 @@ void tarn__trace_destroy(tarn_trace *trace);
 /* The implementation's snapshot, with nothing in it yet. */
 tarn_status tarn__pool_take_snapshot(tarn_pool *pool, tarn_snapshot *snapshot);
 
+/* The implementation and its context. */
+const tarn_pool_ops *tarn__pool_ops(const tarn_pool *pool, void **context);
+
 #endif

@@ -34,11 +34,15 @@ tarn_status tarn_snapshot_reserve(tarn_snapshot *snapshot, size_t block_count, s
   return TARN_OK;
 }
 
+static bool is_lent(const tarn_snapshot_block *block) {
+  return block->state == TARN_BLOCK_LIVE || block->state == TARN_BLOCK_PAUSED;
+}
+
 size_t tarn_snapshot_holders(const tarn_snapshot *snapshot, tarn_holder *holders, size_t capacity) {
   tarn__tag_sums sums = {{0}, {0}};
   for (size_t at = 0; at < snapshot->block_count; at++) {
     const tarn_snapshot_block *block = &snapshot->blocks[at];
-    if (block->state == TARN_BLOCK_LIVE) tarn__tag_sums_add(&sums, block->tag, block->size_bytes);
+    if (is_lent(block)) tarn__tag_sums_add(&sums, block->tag, block->size_bytes);
   }
   return tarn__tag_sums_list(&sums, holders, capacity);
 }
@@ -63,22 +67,26 @@ static void write_counters(tarn__text *text, const tarn_pool_stats *stats) {
   tarn__text_print(text,
                    "\"fence_count\":%" PRIu64 ",\"wait_count\":%" PRIu64
                    ",\"out_of_memory_count\":%" PRIu64
-                   ",\"captured_bytes\":%zu,\"graph_bytes\":%zu},\n",
+                   ",\"captured_bytes\":%zu,\"graph_bytes\":%zu,\"paused_bytes\":%zu},\n",
                    stats->fence_count, stats->wait_count, stats->out_of_memory_count,
-                   stats->captured_bytes, stats->graph_bytes);
+                   stats->captured_bytes, stats->graph_bytes, stats->paused_bytes);
 }
 
 static void write_block(tarn__text *text, const tarn_snapshot_block *block,
                         const tarn_snapshot_stamp *stamps) {
-  static const char *const names[] = {"live", "free", "pending", "hole", "busy"};
+  static const char *const names[] = {"live", "free",   "pending", "hole",
+                                      "busy", "paused", "asleep"};
   tarn__text_print(text, "{\"address\":\"%p\",\"size_bytes\":%zu,\"state\":\"%s\"", block->address,
                    block->size_bytes, names[block->state]);
-  if (block->state == TARN_BLOCK_LIVE) {
+  if (is_lent(block)) {
     tarn__text_print(text, ",\"requested_bytes\":%zu", block->requested_bytes);
     if (block->tag != 0) {
       tarn__text_print(text, ",\"tag\":");
       tarn__text_quote(text, tarn_tag_name(block->tag));
     }
+  }
+  if (block->paused_bytes != 0) {
+    tarn__text_print(text, ",\"paused_bytes\":%zu", block->paused_bytes);
   }
   if (block->capture != 0) tarn__text_print(text, ",\"capture\":%" PRIu64, block->capture);
   for (uint32_t index = 0; index < block->stamp_count; index++) {

@@ -54,6 +54,12 @@ static uint32_t intern(const char *name) {
   return tag;
 }
 
+bool tarn__tag_find(const char *name, uint32_t *tag) {
+  uint32_t place = 0;
+  *tag = name[0] == '\0' ? 0 : find_name(name, &place);
+  return *tag != 0 || name[0] == '\0';
+}
+
 tarn_status tarn_tag_push(const char *name) {
   if (name == NULL || name[0] == '\0' || strlen(name) >= TARN_TAG_BYTES_MAX) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a tag's name has 1 to %d bytes: '%s'",

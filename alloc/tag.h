@@ -6,4 +6,7 @@
 
 extern _Thread_local uint32_t tarn__tag_current;
 
+/* The number of a name; 0 for "", and false for a name that nobody has pushed. */
+bool tarn__tag_find(const char *name, uint32_t *tag);
+
 #endif

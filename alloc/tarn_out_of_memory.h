@@ -51,7 +51,8 @@ typedef struct tarn_out_of_memory {
   tarn_pending_stream streams[TARN_OUT_OF_MEMORY_ROWS]; /* most bytes first */
   uint32_t holder_count;
   tarn_holder holders[TARN_OUT_OF_MEMORY_ROWS]; /* most bytes first */
-  size_t graph_bytes; /* live or cached: kept until captures are destroyed (tarn_pool_stats) */
+  size_t graph_bytes;  /* live or cached: kept until captures are destroyed (tarn_pool_stats) */
+  size_t paused_bytes; /* away for now, of live blocks and what lies between: tarn_pause.h */
 } tarn_out_of_memory;
 
 /* What the calling thread's last allocation that failed so found, of a caching pool or the CUDA

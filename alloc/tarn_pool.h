@@ -39,11 +39,16 @@ extern "C" {
 
 typedef struct tarn_pool tarn_pool;
 typedef struct tarn_share_memory tarn_share_memory; /* tarn_share.h */
-typedef struct tarn_trace tarn_trace;       /* tarn_pool_trace.h */
-typedef struct tarn_snapshot tarn_snapshot; /* tarn_pool_snapshot.h */
+typedef struct tarn_trace tarn_trace;               /* tarn_pool_trace.h */
+typedef struct tarn_snapshot tarn_snapshot;         /* tarn_pool_snapshot.h */
+
+struct tarn_pause_options;
+struct tarn_resume_options;
+struct tarn_pause_report;
 
 /* Bytes and counts of a pool, exact whenever no call is under way in it. What is defined as
- * PyTorch's statistics define it: requested <= allocated <= active <= reserved. */
+ * PyTorch's statistics define it: requested <= allocated <= active <= reserved, but that of active
+ * bytes paused_bytes may be missing in reserved ones. */
 typedef struct tarn_pool_stats {
   size_t struct_size;
   size_t requested_bytes; /* lent out, as asked for */
@@ -63,6 +68,7 @@ typedef struct tarn_pool_stats {
   size_t captured_bytes; /* freed, and kept until captures are destroyed; part of active_bytes */
   size_t graph_bytes;    /* captured_bytes, and live blocks that captures have used: none of it goes
                             anywhere before the captures do (alloc/tarn_capture.h) */
+  size_t paused_bytes;   /* missing of what is lent out, for now, and not reserved: tarn_pause.h */
 } tarn_pool_stats;
 
 typedef struct tarn_pool_attributes {
@@ -110,6 +116,13 @@ typedef struct tarn_pool_ops {
   /* Fills in a snapshot whose fields are 0; the caller deinits it, whatever the answer. */
   tarn_status (*snapshot)(void *context, tarn_snapshot *snapshot);
   tarn_status (*reset_peaks)(void *context);
+  /* See tarn_pause.h, all three or none; NULL: TARN_NOT_SUPPORTED, and nothing is ever paused.
+   * Arguments arrive checked as far as the pool does not matter; *report is cleared. */
+  tarn_status (*pause)(void *context, const struct tarn_pause_options *options,
+                       struct tarn_pause_report *report);
+  tarn_status (*resume)(void *context, const struct tarn_resume_options *options,
+                        struct tarn_pause_report *report);
+  bool (*is_paused)(void *context, const void *address);
 } tarn_pool_ops;
 
 /* Makes a pool of an implementation: checks `ops`, completes it, copies it; takes `context`. */

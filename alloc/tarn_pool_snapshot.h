@@ -14,21 +14,25 @@
  *
  * The blocks of a segment tile it in the order of addresses. A state is one of
  *
- *     "live"     lent out; only these have requested_bytes and tag (absent for none)
+ *     "live"     lent out, with requested_bytes and tag (absent for none)
  *     "free"     everybody may use it
  *     "pending"  free, and some stream may still use it: its stamps say which
  *     "hole"     address space without memory
  *     "busy"     a call that is under way has it: not at a quiescent point
+ *     "paused"   lent out, with requested_bytes and tag; some of its memory is away (tarn_pause.h)
+ *     "asleep"   nobody's, beside a paused block in a granule that is away
  *
- * A capture, by tarn_capture_stats.number, is named where it keeps the block, live or not, until
+ * Where memory is away "paused_bytes" says of how many bytes of the block. A capture, by tarn_capture_stats.number, is named where it keeps the block, live or not, until
  * it is destroyed; the latest one where there are several. Stamps are those that the host had not
  * seen passed, and are absent where there are none; streams are numbered as tarn_stream_number
  * does. Counters and blocks are of the same moment:
  *
  *     counters.requested_bytes = sum of requested_bytes
- *     counters.allocated_bytes = sum of size_bytes of live blocks
- *     counters.active_bytes    = the same of live and pending ones
- *     counters.reserved_bytes  = the same of all but holes, where nothing is busy
+ *     counters.allocated_bytes = sum of size_bytes of live and paused blocks
+ *     counters.active_bytes    = the same of live, paused and pending ones
+ *     counters.paused_bytes    = sum of paused_bytes
+ *     counters.reserved_bytes  = sum of size_bytes of all but holes, less of paused_bytes, where
+ *                                nothing is busy
  *
  * A pool that does not cut its memory itself (the CUDA driver's: tarn_cuda.h) "lists" what it has
  * "lent" alone, every block a segment of its own; the first two sums are as above.
@@ -59,7 +63,7 @@ typedef struct tarn_holder {
   size_t block_count;
 } tarn_holder;
 
-/* Sums the pool's live blocks by tag, most bytes first: up to `capacity` rows, and in *count how
+/* Sums the pool's live and paused blocks by tag, most bytes first: up to `capacity` rows, and in *count how
  * many tags there are, which may be more. `holders` may be NULL where capacity is 0. Copies the
  * pool as a snapshot does. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_holders(tarn_pool *pool, tarn_holder *holders,
@@ -73,6 +77,8 @@ typedef enum tarn_block_state {
   TARN_BLOCK_PENDING,
   TARN_BLOCK_HOLE,
   TARN_BLOCK_BUSY,
+  TARN_BLOCK_PAUSED,
+  TARN_BLOCK_ASLEEP,
 } tarn_block_state;
 
 typedef struct tarn_snapshot_stamp {
@@ -84,8 +90,9 @@ typedef struct tarn_snapshot_block {
   const void *address;
   size_t size_bytes;
   size_t requested_bytes;
+  size_t paused_bytes;
   uint64_t capture;     /* 0: none keeps it */
-  uint32_t tag;         /* of a live block; 0: none */
+  uint32_t tag;         /* of a live or paused block; 0: none */
   uint32_t stamp_count; /* of tarn_snapshot.stamps, behind those of the blocks before */
   tarn_block_state state;
   bool is_first; /* of its segment */

@@ -47,6 +47,7 @@ TARN_NODISCARD tarn_status bench_device_alloc(bench_run *bench); /* a part of be
 TARN_NODISCARD tarn_status bench_numa(bench_run *bench);         /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_pin(bench_run *bench);          /* likewise */
 TARN_NODISCARD tarn_status bench_touch(bench_run *bench);        /* a part of bench_alloc */
+TARN_NODISCARD tarn_status bench_pause(bench_run *bench);        /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_view(bench_run *bench);
 /* A part of bench_view; `base` is any float32 tensor of the host. */
 TARN_NODISCARD tarn_status bench_dlpack(bench_run *bench, const tarn_tensor *base);

@@ -299,6 +299,7 @@ tarn_status bench_alloc(bench_run *bench) {
   if (status == TARN_OK) status = bench_numa(bench);
   if (status == TARN_OK) status = bench_pin(bench);
   if (status == TARN_OK) status = bench_touch(bench);
+  if (status == TARN_OK) status = bench_pause(bench);
   tarn_stream_release(use.stream);
   tarn_pool_release(use.pool);
   return status;

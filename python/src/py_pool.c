@@ -11,6 +11,7 @@
 #include "python/src/py_arguments.h"
 #include "python/src/py_errors.h"
 #include "python/src/py_numa.h"
+#include "python/src/py_pause.h"
 #include "python/src/py_placement.h"
 
 enum { CUDA_DEVICES_MAX = 64 };
@@ -293,7 +294,7 @@ static PyObject *pool_stats(PyObject *self, PyObject *unused) {
   tarn_status status = tarn_pool_stats_of(((tarn_py_pool *)self)->pool, &stats);
   if (status != TARN_OK) return tarn__py_raise(status);
   return Py_BuildValue(
-      "{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:K,s:K,s:K,s:K,s:K,s:K,s:n}", "requested_bytes",
+      "{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:n}", "requested_bytes",
       (Py_ssize_t)stats.requested_bytes, "allocated_bytes", (Py_ssize_t)stats.allocated_bytes,
       "active_bytes", (Py_ssize_t)stats.active_bytes, "reserved_bytes",
       (Py_ssize_t)stats.reserved_bytes, "requested_bytes_peak",
@@ -304,7 +305,7 @@ static PyObject *pool_stats(PyObject *self, PyObject *unused) {
       (unsigned long long)stats.provider_calls, "fence_count",
       (unsigned long long)stats.fence_count, "wait_count", (unsigned long long)stats.wait_count,
       "out_of_memory_count", (unsigned long long)stats.out_of_memory_count, "captured_bytes",
-      (Py_ssize_t)stats.captured_bytes);
+      (Py_ssize_t)stats.captured_bytes, "paused_bytes", (Py_ssize_t)stats.paused_bytes);
 }
 
 static PyObject *pool_trim(PyObject *self, PyObject *const *args, Py_ssize_t count,
@@ -369,6 +370,16 @@ static PyMethodDef pool_methods[] = {
     {"decay", pool_decay, METH_NOARGS,
      "decay(): to be called now and then; gives back what was not needed for a while and returns\n"
      "how many bytes. The first call only starts the clock."},
+    {"pause", (PyCFunction)(void (*)(void))tarn__py_pool_pause, METH_FASTCALL | METH_KEYWORDS,
+     "pause(*, keep=True, tags=None, backup=None, wait=True): gives the memory of tensors back to\n"
+     "the system, at unchanged addresses: of all, or of those made in `with tarn.tagged(name)`.\n"
+     "With keep their contents are saved to `backup`, a Pool of host memory. Nobody may use them\n"
+     "until resume(). Waits for GPUs, or raises BusyError. What was done is told as a dict."},
+    {"paused", (PyCFunction)(void (*)(void))tarn__py_pool_paused, METH_FASTCALL | METH_KEYWORDS,
+     "with pool.paused(*, keep=True, tags=None, backup=None, wait=True): pause() and resume()."},
+    {"resume", (PyCFunction)(void (*)(void))tarn__py_pool_resume, METH_FASTCALL | METH_KEYWORDS,
+     "resume(tags=None): the memory is back, with its contents where they were kept. Raises\n"
+     "OutOfMemoryError where there is none, and all is paused still."},
     {"stats", pool_stats, METH_NOARGS, "Bytes and counts as a dict; see tarn_pool.h."},
     {"trim", (PyCFunction)(void (*)(void))pool_trim, METH_FASTCALL | METH_KEYWORDS,
      "trim(keep_bytes=0): gives idle memory back to the system; returns how many bytes."},

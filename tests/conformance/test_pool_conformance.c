@@ -5,6 +5,10 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_pages.h"
+#include "alloc/tarn_pause.h"
+
 enum { LIVE_MAX = 64 };
 
 static bool is_host(const tarn_pool *pool) {
@@ -16,9 +20,67 @@ static tarn_pool_stats stats_of(tarn_pool *pool) {
   assert_ok(tarn_pool_stats_of(pool, &stats));
   assert_true(stats.requested_bytes <= stats.allocated_bytes);
   assert_true(stats.allocated_bytes <= stats.active_bytes);
-  assert_true(stats.active_bytes <= stats.reserved_bytes);
+  assert_true(stats.active_bytes <= stats.reserved_bytes + stats.paused_bytes);
   assert_true(stats.free_count <= stats.alloc_count);
   return stats;
+}
+
+static tarn_pool *make_backup(void) {
+  tarn_provider *pages = NULL;
+  tarn_pool *backup = NULL;
+  assert_ok(tarn_pages_provider_create(NULL, &pages));
+  assert_ok(tarn_caching_pool_create(pages, NULL, &backup));
+  tarn_provider_release(pages);
+  return backup;
+}
+
+static void assert_filled(tarn_stream *stream, const char *address, tarn_device device,
+                          uint8_t value) {
+  if (tarn_device_is_host(device)) {
+    assert_int_equal((uint8_t)*address, value);
+    return;
+  }
+  uint8_t found = 0;
+  assert_ok(
+      tarn_stream_copy(stream, &found, tarn_device_make(TARN_DEVICE_CPU, 0), address, device, 1));
+  assert_ok(tarn_stream_synchronize(stream));
+  assert_int_equal(found, value);
+}
+
+static void a_pause_gives_memory_back_or_says_that_it_cannot(void **state) {
+  enum { SIZE_BYTES = 5 << 20, VALUE = 0x5A };
+  tarn_pool *pool = make_pool(state);
+  tarn_pool *backup = make_backup();
+  tarn_stream *stream = make_stream_for(pool);
+  const tarn_device device = tarn_pool_attributes_of(pool)->device;
+  void *block = NULL;
+  assert_ok(tarn_pool_alloc(pool, SIZE_BYTES, is_host(pool) ? NULL : stream, &block));
+  if (is_host(pool)) {
+    memset(block, VALUE, SIZE_BYTES);
+  } else {
+    assert_ok(tarn_stream_fill(stream, block, device, VALUE, SIZE_BYTES));
+  }
+  const tarn_pool_stats before = stats_of(pool);
+  const tarn_pause_options options = {
+      .struct_size = sizeof options, .backup = backup, .stream = stream};
+  const tarn_resume_options back = {.struct_size = sizeof back, .stream = stream};
+  const tarn_status status = tarn_pool_pause(pool, &options, NULL);
+  assert_true(status == TARN_OK || status == TARN_NOT_SUPPORTED);
+  const tarn_pool_stats away = stats_of(pool);
+  assert_int_equal(away.paused_bytes != 0, status == TARN_OK);
+  assert_int_equal(tarn_pool_is_paused(pool, block), status == TARN_OK);
+  assert_int_equal(away.reserved_bytes + away.paused_bytes, before.reserved_bytes);
+  assert_int_equal(away.allocated_bytes, before.allocated_bytes);
+  assert_int_equal(tarn_pool_resume(pool, &back, NULL), status);
+  assert_int_equal(stats_of(pool).reserved_bytes, before.reserved_bytes);
+  assert_false(tarn_pool_is_paused(pool, block));
+  assert_filled(stream, block, device, VALUE);
+  assert_filled(stream, (char *)block + SIZE_BYTES - 1, device, VALUE);
+  assert_ok(tarn_pool_free(pool, block, stream));
+  assert_ok(tarn_stream_synchronize(stream));
+  tarn_pool_release(pool);
+  tarn_pool_release(backup);
+  tarn_stream_release(stream);
 }
 
 static void size_zero_is_null_and_counts_nowhere(void **state) {
@@ -305,6 +367,7 @@ int main(int argc, char **argv) {
       CONFORMANCE_TEST(note_use_takes_any_address_inside_a_live_block),
       CONFORMANCE_TEST(a_block_that_a_stream_still_uses_is_not_lent_to_the_host),
       CONFORMANCE_TEST(live_blocks_never_share_a_byte),
+      CONFORMANCE_TEST(a_pause_gives_memory_back_or_says_that_it_cannot),
       CONFORMANCE_TEST(many_threads_may_use_a_pool),
       {NULL, NULL},
   };

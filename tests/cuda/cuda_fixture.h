@@ -94,6 +94,7 @@ int run_cuda_copy_tests(void);
 int run_cuda_order_tests(void);
 int run_cuda_capture_tests(void);
 int run_cuda_graph_tests(void);
+int run_cuda_pause_tests(void);
 int run_cuda_failure_tests(void);
 int run_device_provider_tests(void);
 int run_virtual_provider_tests(void);

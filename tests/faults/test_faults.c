@@ -601,6 +601,7 @@ SCENARIO(growing_storage)
 SCENARIO(share)
 SCENARIO(maintenance)
 SCENARIO(fallback)
+SCENARIO(pause)
 SCENARIO(dlpack)
 SCENARIO(npy_files)
 SCENARIO(node)
@@ -634,6 +635,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(share_survives),
       cmocka_unit_test(maintenance_survives),
       cmocka_unit_test(fallback_survives),
+      cmocka_unit_test(pause_survives),
       cmocka_unit_test(dlpack_survives),
       cmocka_unit_test(npy_files_survives),
       cmocka_unit_test(node_survives),

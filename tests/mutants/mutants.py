@@ -14,6 +14,7 @@ import move_mutants
 import npy_mutants
 import numa_mutants
 import order_mutants
+import pause_mutants
 import pinned_mutants
 import placement_mutants
 import pages_mutants
@@ -36,6 +37,7 @@ TABLE = [
     *placement_mutants.TABLE,
     *pool_mutants.TABLE,
     *fork_mutants.TABLE,
+    *pause_mutants.TABLE,
     *transpose_mutants.TABLE,
     *user_mutants.TABLE,
     *pinned_mutants.TABLE,
@@ -80,6 +82,10 @@ PROGRAMS = """
     test_pool_trace
     test_capture
     test_capture_space
+    test_paused
+    test_pause
+    test_pause_failures
+    test_pause_programs
     test_pool_provider
     test_pages
     test_touch

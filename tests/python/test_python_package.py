@@ -210,6 +210,41 @@ class Pools(unittest.TestCase):
         self.assertGreater(pool.trim(), 0)
         self.assertEqual(pool.stats()["reserved_bytes"], 0)
 
+    def test_a_paused_pool_gives_its_memory_back_and_keeps_its_tensors(self):
+        pool = tarn.Pool(name="sleeper")
+        with tarn.tagged("weights") as name:
+            weights = tarn.full(3 << 20, 2.5, "float32", pool=pool)
+        scratch = tarn.full(1 << 20, 7, "float32", pool=pool)
+        self.assertEqual(name, "weights")
+        address, before = weights.data_ptr(), pool.stats()
+        with pool.paused(tags="weights") as done:
+            self.assertEqual(done["block_count"], 1)
+            self.assertEqual(pool.stats()["paused_bytes"], done["moved_bytes"])
+            self.assertEqual(pool.stats()["reserved_bytes"],
+                             before["reserved_bytes"] - done["moved_bytes"])
+            self.assertEqual(scratch[-1].item(), 7)
+            self.assertEqual(pool.pause(tags=["weights"])["moved_bytes"], 0)
+        self.assertEqual(pool.stats()["paused_bytes"], 0)
+        self.assertEqual(weights.data_ptr(), address)
+        self.assertEqual((weights[0].item(), weights[-1].item()), (2.5, 2.5))
+        self.assertEqual(pool.pause(keep=False)["copied_bytes"], 0)
+        del weights, scratch
+        self.assertEqual(pool.stats()["paused_bytes"], 0)
+        self.assertEqual(pool.resume(), {"block_count": 0, "moved_bytes": 0, "copied_bytes": 0,
+                                         "shared_bytes": 0})
+
+    def test_a_pause_refuses_what_it_cannot_do(self):
+        pool = tarn.Pool()
+        for arguments in ({"tags": []}, {"backup": pool}):
+            with self.assertRaises(tarn.ArgumentError):
+                pool.pause(**arguments)
+        with self.assertRaises(TypeError):
+            pool.pause(tags=[3])
+        with self.assertRaises(tarn.UnsupportedError):
+            tarn.Pool("cpu", node=0).pause()
+        with self.assertRaises(tarn.ArgumentError), tarn.tagged(""):
+            pass
+
     def test_memory_outlives_the_pools_object(self):
         t = tarn.full(10, 4, pool=tarn.Pool())
         gc.collect()

@@ -70,6 +70,13 @@ void pasted_drop(pasted_world *world, tarn_pool *pool) {
   tarn_pool_release(pool);
 }
 
+void pasted_pause(pasted_world *world, tarn_pool *pool) {
+  for (uint32_t i = 0; i < world->shape.pool_count; i++) {
+    if (world->base.pools[i] != pool) continue;
+    pasted_told(world, runner_pause(&world->base, world->base.caching[i]), "a pause");
+  }
+}
+
 tarn_fence *pasted_fence(pasted_world *world, tarn_stream *stream) {
   tarn_fence **fence = &world->fences[world->fence_count++];
   pasted_told(world, tarn_fence_create(stream, fence), "a fence");

@@ -20,6 +20,8 @@ tarn_stream *pasted_stream(pasted_world *world);
 /* The program's reference to a stream or a pool goes; the others go at the end. */
 void pasted_retire(pasted_world *world, tarn_stream *stream);
 void pasted_drop(pasted_world *world, tarn_pool *pool);
+/* Pauses the pool, keeps its contents, and resumes it. */
+void pasted_pause(pasted_world *world, tarn_pool *pool);
 tarn_fence *pasted_fence(pasted_world *world, tarn_stream *stream);
 
 /* `stream` writes the tag over the block, or reads it for a later comparison. */

@@ -50,7 +50,8 @@ enum {
   X(DECAY)      /* p's clock says size_bytes nanoseconds more */                          \
   X(STEP)       /* size_bytes operations of whatever streams run */                       \
   X(CAPACITY)   /* the device has size_bytes from now on */                               \
-  X(DROP_POOL)  /* p's last reference goes, whatever is lent out; no more allocations */
+  X(DROP_POOL)  /* p's last reference goes, whatever is lent out; no more allocations */  \
+  X(PAUSE)      /* p's blocks go without their memory, and have it back with what they held */
 
 typedef enum program_verb {
 #define PROGRAM_VERB_NUMBER(name) VERB_##name,

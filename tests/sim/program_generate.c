@@ -197,7 +197,7 @@ static void choose_weights(generator *self) {
       [VERB_QUERY] = 2,      [VERB_EVENT_SYNC] = 2, [VERB_HIDDEN] = 4,   [VERB_EDGE] = 4,
       [VERB_SYNC] = 2,       [VERB_TRIM] = 2,       [VERB_RETIRE] = 1,   [VERB_STREAM] = 2,
       [VERB_STEP] = 4,       [VERB_CAPACITY] = 1,   [VERB_LIMIT] = 1,    [VERB_RESERVE] = 1,
-      [VERB_DECAY] = 2,      [VERB_DROP_POOL] = 0,
+      [VERB_DECAY] = 2,      [VERB_DROP_POOL] = 0,  [VERB_PAUSE] = 1,
   };
   for (int verb = 0; verb < VERB_COUNT; verb++) {
     const bool is_needed = verb == VERB_ALLOC || verb == VERB_FREE || verb == VERB_WRITE;

@@ -61,6 +61,7 @@ static unsigned names_of(uint8_t verb) {
     case VERB_RESERVE:
     case VERB_DECAY:
     case VERB_DROP_POOL:
+    case VERB_PAUSE:
       return NAMES_POOL;
     case VERB_QUERY:
     case VERB_EVENT_SYNC:
@@ -209,6 +210,9 @@ bool model_allows(const model_state *self, const program_op *op) {
     case VERB_RESERVE:
     case VERB_DECAY:
       return self->of->pools[op->pool].kind != POOL_DRIVER; /* for caching pools only */
+    case VERB_PAUSE:                                        /* over what reserves */
+      return self->of->pools[op->pool].kind == POOL_VIRTUAL ||
+             self->of->pools[op->pool].kind == POOL_PINNED_GRANULES;
     case VERB_COUNT:
       return false;
   }
@@ -315,6 +319,7 @@ void model_apply(model_state *self, const program_op *op, uint64_t tag) {
     case VERB_DECAY:
     case VERB_STEP:
     case VERB_CAPACITY:
+    case VERB_PAUSE:
     case VERB_COUNT:
       break;
   }

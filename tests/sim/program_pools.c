@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "alloc/tarn_pages.h"
+#include "alloc/tarn_pause.h"
 #include "alloc/tarn_pool_provider.h"
 #include "tests/sim/planted_pool.h"
 #include "tests/sim/program_runner.h"
@@ -144,6 +145,37 @@ tarn_status runner_reserve(runner *self, const program_op *op) {
 tarn_status runner_decay(runner *self, const program_op *op) {
   self->clock_ns += op->size_bytes;
   return tarn_pool_decay(self->caching[op->pool], self->clock_ns, NULL);
+}
+
+/* Where limits or the device have become too small meanwhile, they grow: a program's blocks are
+ * there. */
+static tarn_status resume_pool(tarn_pool *pool, tarn_stream *stream) {
+  const tarn_resume_options options = {.struct_size = sizeof options, .stream = stream};
+  tarn_status status = tarn_pool_resume(pool, &options, NULL);
+  if (status == TARN_OK) return status;
+  const bool is_short = status == TARN_OUT_OF_MEMORY;
+  const tarn_error cause = *tarn_last_error();
+  tarn_budget_set_limit(tarn_caching_pool_budget(pool), 0);
+  cusim_set_capacity(0, (size_t)1 << 40);
+  status = tarn_pool_resume(pool, &options, NULL);
+  return status == TARN_OK && !is_short ? tarn_fail_again(&cause) : status;
+}
+
+tarn_status runner_pause(runner *self, tarn_pool *pool) {
+  tarn_provider *provider = NULL;
+  tarn_pause_options options = {.struct_size = sizeof options};
+  tarn_status status = tarn_cuda_pinned_provider_create(self->cuda, NULL, &provider);
+  if (status == TARN_OK) status = tarn_caching_pool_create(provider, NULL, &options.backup);
+  if (status == TARN_OK) status = tarn_cuda_stream_create(self->cuda, 0, &options.stream);
+  if (status == TARN_OK) status = tarn_pool_pause(pool, &options, NULL);
+  if (options.stream != NULL) {
+    const tarn_status resumed = resume_pool(pool, options.stream); /* after a failure, too */
+    if (status == TARN_OK) status = resumed;
+  }
+  tarn_stream_release(options.stream);
+  tarn_pool_release(options.backup);
+  tarn_provider_release(provider);
+  return status == TARN_OUT_OF_MEMORY ? TARN_OK : status;
 }
 
 void runner_check_idle_pool(runner *self, uint32_t index) {

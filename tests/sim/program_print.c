@@ -182,6 +182,9 @@ static void print_pool(const printer *self, const program_op *op) {
               "  PASTED_TRY(world, tarn_pool_decay(pool%u, clock_ns, NULL));\n",
               op->size_bytes, op->pool);
       break;
+    case VERB_PAUSE:
+      fprintf(file, "  pasted_pause(world, pool%u);\n", op->pool);
+      break;
     case VERB_STEP:
       for (uint64_t i = 0; i < op->size_bytes; i++) fputs("  cusim_step();\n", file);
       break;
@@ -231,6 +234,7 @@ static void print_op(printer *self, const program_op *op, uint64_t tag) {
     case VERB_STEP:
     case VERB_CAPACITY:
     case VERB_DROP_POOL:
+    case VERB_PAUSE:
       print_pool(self, op);
       break;
     case VERB_COUNT:

@@ -1,6 +1,7 @@
 # __init__.pyi: the types of the package, as type checkers and editors read them.
 import builtins
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from os import PathLike
 from types import EllipsisType
 from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, final, overload
@@ -75,8 +76,31 @@ class Pool:
     @property
     def node(self) -> int | None: ...
     def decay(self) -> int: ...
+    def pause(
+        self,
+        *,
+        keep: builtins.bool = True,
+        tags: str | Sequence[str] | None = None,
+        backup: Pool | None = None,
+        wait: builtins.bool = True,
+    ) -> dict[str, int]: ...
+    def paused(
+        self,
+        *,
+        keep: builtins.bool = True,
+        tags: str | Sequence[str] | None = None,
+        backup: Pool | None = None,
+        wait: builtins.bool = True,
+    ) -> AbstractContextManager[dict[str, int]]: ...
+    def resume(self, tags: str | Sequence[str] | None = None) -> dict[str, int]: ...
     def stats(self) -> dict[str, int]: ...
     def trim(self, keep_bytes: int = 0) -> int: ...
+
+@final
+class tagged:
+    def __new__(cls, name: str) -> tagged: ...
+    def __enter__(self) -> str: ...
+    def __exit__(self, *exception: object) -> Literal[False]: ...
 
 @final
 class LinearSpan:
