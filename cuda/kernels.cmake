@@ -14,6 +14,7 @@ set(TARN_KERNEL_SOURCES
   cuda/kernel_turn.h
   cuda/kernel_values.h
   cuda/kernel_convert.h)
+set_property(GLOBAL PROPERTY TARN_KERNEL_SOURCES ${TARN_KERNEL_SOURCES})
 
 set(tarn_nvcc "${TARN_NVCC}")
 if(tarn_nvcc STREQUAL "")
@@ -22,6 +23,7 @@ if(tarn_nvcc STREQUAL "")
   set(tarn_nvcc "${TARN_NVCC_FOUND}")
 endif()
 
+set_property(GLOBAL PROPERTY TARN_KERNEL_NVCC "${tarn_nvcc}")
 if(tarn_nvcc)
   set(TARN_KERNEL_IMAGE ${CMAKE_CURRENT_BINARY_DIR}/kernels.fatbin)
   list(TRANSFORM TARN_KERNEL_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE kernel_files)

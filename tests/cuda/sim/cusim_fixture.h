@@ -63,5 +63,6 @@ int run_cusim_graph_tests(void);
 int run_cusim_race_tests(void);
 int run_cusim_kernel_tests(void);
 int run_cusim_race_host_tests(void);
+int run_cusim_module_tests(void);
 
 #endif

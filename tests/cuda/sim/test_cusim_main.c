@@ -35,5 +35,6 @@ int main(void) {
   failed += run_cusim_race_tests();
   failed += run_cusim_kernel_tests();
   failed += run_cusim_race_host_tests();
+  failed += run_cusim_module_tests();
   return failed != 0;
 }
