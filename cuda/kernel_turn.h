@@ -18,7 +18,7 @@
  * same four banks; hence group g of 16 bytes stands at g ^ (j's chunk of 16 bytes mod 8), which
  * spreads them over all 32. Reading back, eight neighbouring threads read eight neighbouring groups
  * of one row: all 32 banks again, in another order. No access has a conflict;
- * tests/cuda/test_kernel_turn.c counts them. */
+ * tests/cuda/test_kernel_access.c counts them. */
 #ifndef CUDA_KERNEL_TURN_H
 #define CUDA_KERNEL_TURN_H
 
