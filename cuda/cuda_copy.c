@@ -85,24 +85,37 @@ typedef struct batch {
   CUdeviceptr srcs[BATCH_MAX];
   size_t sizes[BATCH_MAX];
   size_t count;
+  CUmemcpyAttributes attributes; /* of all of them */
 } batch;
 
 static CUresult send(const tarn__cuda_stream *stream, batch *self) {
   const tarn__driver *driver = &stream->cuda->driver;
-  CUmemcpyAttributes in_order = {.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM};
   size_t first = 0, failed = SIZE_MAX;
   const size_t count = self->count;
   self->count = 0;
   if (driver->MemcpyBatchAsync != NULL) {
-    return driver->MemcpyBatchAsync(self->dsts, self->srcs, self->sizes, count, &in_order, &first,
-                                    1, stream->native);
+    return driver->MemcpyBatchAsync(self->dsts, self->srcs, self->sizes, count, &self->attributes,
+                                    &first, 1, stream->native);
   }
-  return driver->MemcpyBatchAsyncOfCuda12(self->dsts, self->srcs, self->sizes, count, &in_order,
-                                          &first, 1, &failed, stream->native);
+  return driver->MemcpyBatchAsyncOfCuda12(self->dsts, self->srcs, self->sizes, count,
+                                          &self->attributes, &first, 1, &failed, stream->native);
 }
 
 static size_t smaller(size_t a, size_t b) {
   return a < b ? a : b;
+}
+
+/* A driver looks at these only for managed memory and for what it did not allocate itself, which
+ * registered memory is. */
+static CUmemLocation location(const tarn_cuda *cuda, tarn_device device) {
+  if (tarn_device_is_host(device)) return (CUmemLocation){.type = CU_MEM_LOCATION_TYPE_HOST};
+  return (CUmemLocation){.type = CU_MEM_LOCATION_TYPE_DEVICE,
+                         .id = cuda->devices[device.index].native};
+}
+
+static bool goes_elsewhere(const tarn_copy_span *a, const tarn_copy_span *b) {
+  return !tarn_device_equal(a->dst_device, b->dst_device) ||
+         !tarn_device_equal(a->src_device, b->src_device);
 }
 
 /* Adds the bytes of one span from `done` on that lie before the next seam; returns how many. */
@@ -147,20 +160,28 @@ tarn_status tarn__cuda_copy_batch(const tarn__cuda_stream *stream, const tarn_co
                      (int)stream->device);
   }
   batch self = {.count = 0};
-  bool is_first = true;
+  size_t sent = 0;
   CUresult result = CUDA_SUCCESS;
   for (size_t i = 0; i < count && result == CUDA_SUCCESS; i++) {
+    self.attributes =
+        (CUmemcpyAttributes){.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM,
+                             .srcLocHint = location(stream->cuda, spans[i].src_device),
+                             .dstLocHint = location(stream->cuda, spans[i].dst_device)};
+    const bool is_last_of_kind = i + 1 == count || goes_elsewhere(&spans[i], &spans[i + 1]);
     for (size_t done = 0; done < spans[i].size_bytes && result == CUDA_SUCCESS;) {
       done += add(&self, &stream->cuda->seams, &spans[i], done);
-      if (self.count < BATCH_MAX) continue;
+      const bool is_full = self.count == BATCH_MAX;
+      if (!is_full && !(is_last_of_kind && done == spans[i].size_bytes)) continue;
       result = send(stream, &self);
-      is_first = is_first && result != CUDA_SUCCESS;
+      sent += result == CUDA_SUCCESS;
     }
   }
-  if (result == CUDA_SUCCESS && self.count > 0) result = send(stream, &self);
+  /* What a driver takes in a batch is not what it takes one by one, which will tell; and copied
+   * twice is copied. */
+  if (result == CUDA_ERROR_INVALID_VALUE && sent == 0) result = CUDA_ERROR_NOT_SUPPORTED;
   const tarn_status status =
       tarn__cuda_status(&stream->cuda->driver, result, "cuMemcpyBatchAsync",
                         "a batch of %zu copies on CUDA device %d", count, (int)stream->device);
   /* Not an answer any more: some of it is under way. */
-  return status == TARN_NOT_SUPPORTED && !is_first ? TARN_DEVICE_ERROR : status;
+  return status == TARN_NOT_SUPPORTED && sent > 0 ? TARN_DEVICE_ERROR : status;
 }

@@ -149,6 +149,43 @@ static void thousands_of_copies_take_a_few_calls(void **state) {
   drop_subject(&self);
 }
 
+/* Both directions in one batch are two of the driver's. */
+static void a_batch_may_go_both_ways(void **state) {
+  subject self = make_subject(*state);
+  static tarn_copy_span up[SPANS], down[SPANS], both[20];
+  make_spans(&self, up, down);
+  OK(tarn_stream_copy_batch(self.stream, up + 10, 10));
+  memcpy(both, up, 10 * sizeof *both);
+  memcpy(both + 10, down + 10, 10 * sizeof *both);
+  const uint64_t before = calls_of("cuMemcpyBatchAsync");
+  OK(tarn_stream_copy_batch(self.stream, both, 20));
+  if (fixture_sim_control() != NULL) assert_int_equal(calls_of("cuMemcpyBatchAsync"), before + 2);
+  OK(tarn_stream_copy_batch(self.stream, down, 10));
+  OK(tarn_stream_synchronize(self.stream));
+  for (size_t i = 0; i < 20; i++) {
+    assert_memory_equal(down[i].dst, up[i].src, up[i].size_bytes);
+  }
+  drop_subject(&self);
+}
+
+/* A driver that takes no such batch, for whatever reason, is asked one by one. */
+static void a_batch_that_the_driver_refuses_goes_as_a_loop(void **state) {
+  FIXTURE_NEEDS_SIM();
+  subject self = make_subject(*state);
+  static tarn_copy_span up[SPANS], down[SPANS];
+  make_spans(&self, up, down);
+  fixture_sim_control()->fail_call("cuMemcpyBatchAsync", 1, CUDA_ERROR_INVALID_VALUE);
+  OK(tarn_stream_copy_batch(self.stream, up, SPANS));
+  fixture_sim_control()->fail_call("cuMemcpyBatchAsync", 2, CUDA_ERROR_NOT_SUPPORTED);
+  assert_int_equal(tarn_stream_copy_batch(self.stream, down, SPANS), TARN_DEVICE_ERROR);
+  OK(tarn_stream_copy_batch(self.stream, down, SPANS));
+  OK(tarn_stream_synchronize(self.stream));
+  for (size_t i = 0; i < SPANS; i++) {
+    assert_memory_equal(down[i].dst, up[i].src, up[i].size_bytes);
+  }
+  drop_subject(&self);
+}
+
 static void a_batch_goes_as_a_loop_where_the_driver_has_none(void **state) {
   FIXTURE_NEEDS_SIM();
   (void)state;
@@ -276,6 +313,8 @@ int run_cuda_copy_tests(void) {
       cmocka_unit_test(planes_take_one_call_where_the_driver_can),
       cmocka_unit_test(planes_that_no_call_takes_go_as_rows),
       cmocka_unit_test(thousands_of_copies_take_a_few_calls),
+      cmocka_unit_test(a_batch_may_go_both_ways),
+      cmocka_unit_test(a_batch_that_the_driver_refuses_goes_as_a_loop),
       cmocka_unit_test(a_batch_goes_as_a_loop_where_the_driver_has_none),
       cmocka_unit_test(a_batch_is_sent_as_drivers_before_cuda_13_want_it),
       cmocka_unit_test(a_batch_on_the_default_stream_goes_as_a_loop),
