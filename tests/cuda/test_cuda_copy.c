@@ -225,51 +225,98 @@ static void a_batch_on_the_default_stream_goes_as_a_loop(void **state) {
   drop_subject(&self);
 }
 
-/* Nor does a capture take it, and goes on without a word. */
-static void a_batch_is_captured_as_a_loop(void **state) {
-  tarn_cuda *cuda = *state;
-  subject self = make_subject(cuda);
-  static tarn_copy_span up[SPANS], down[SPANS];
+/* --- captures --- */
+
+/* What the application calls itself. */
+typedef struct graphs {
   PFN_cuStreamBeginCapture_v10010 begin;
   PFN_cuStreamEndCapture_v10000 end;
   PFN_cuGraphInstantiateWithFlags_v11040 instantiate;
   PFN_cuGraphLaunch_v10000 launch;
   PFN_cuGraphExecDestroy_v10000 destroy_executable;
   PFN_cuGraphDestroy_v10000 destroy_graph;
+  tarn__cuda_scope scope;
+  void *native;
+} graphs;
+
+static graphs begin_capture(tarn_cuda *cuda, tarn_stream *stream) {
+  graphs self;
+  CUcontext context;
   const struct {
     const char *name;
     void *function;
-  } wanted[] = {{"cuStreamBeginCapture_v2", &begin},           {"cuStreamEndCapture", &end},
-                {"cuGraphInstantiateWithFlags", &instantiate}, {"cuGraphLaunch", &launch},
-                {"cuGraphExecDestroy", &destroy_executable},   {"cuGraphDestroy", &destroy_graph}};
+  } wanted[] = {
+      {"cuStreamBeginCapture_v2", &self.begin},           {"cuStreamEndCapture", &self.end},
+      {"cuGraphInstantiateWithFlags", &self.instantiate}, {"cuGraphLaunch", &self.launch},
+      {"cuGraphExecDestroy", &self.destroy_executable},   {"cuGraphDestroy", &self.destroy_graph}};
   for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
     void *found = fixture_driver_function(wanted[i].name);
     memcpy(wanted[i].function, &found, sizeof found);
   }
-  void *native;
-  CUcontext context;
+  OK(tarn_cuda_stream_native(stream, &self.native));
+  OK(tarn__cuda_context(cuda, 0, &context));
+  OK(tarn__cuda_enter(cuda, context, &self.scope));
+  assert_int_equal(self.begin(self.native, CU_STREAM_CAPTURE_MODE_GLOBAL), CUDA_SUCCESS);
+  return self;
+}
+
+/* Ends the capture, runs it once and waits. */
+static void replay(graphs *self, tarn_stream *stream) {
   CUgraph graph;
   CUgraphExec executable;
-  tarn__cuda_scope scope;
-  OK(tarn_cuda_stream_native(self.stream, &native));
-  OK(tarn__cuda_context(cuda, 0, &context));
-  OK(tarn__cuda_enter(cuda, context, &scope));
+  assert_int_equal(self->end(self->native, &graph), CUDA_SUCCESS);
+  assert_int_equal(self->instantiate(&executable, graph, 0), CUDA_SUCCESS);
+  assert_int_equal(self->launch(executable, self->native), CUDA_SUCCESS);
+  OK(tarn_stream_synchronize(stream));
+  assert_int_equal(self->destroy_executable(executable), CUDA_SUCCESS);
+  assert_int_equal(self->destroy_graph(graph), CUDA_SUCCESS);
+  tarn__cuda_leave(&self->scope);
+}
+
+/* A capture takes no batch, and goes on without a word. */
+static void a_batch_is_captured_as_a_loop(void **state) {
+  subject self = make_subject(*state);
+  static tarn_copy_span up[SPANS], down[SPANS];
   make_spans(&self, up, down);
-  assert_int_equal(begin(native, CU_STREAM_CAPTURE_MODE_GLOBAL), CUDA_SUCCESS);
+  graphs capture = begin_capture(*state, self.stream);
   OK(tarn_stream_copy_batch(self.stream, up, 20));
   OK(tarn_stream_copy_batch(self.stream, down, 20));
-  assert_int_equal(end(native, &graph), CUDA_SUCCESS);
-  assert_int_equal(instantiate(&executable, graph, 0), CUDA_SUCCESS);
-  assert_int_equal(launch(executable, native), CUDA_SUCCESS);
-  OK(tarn_stream_synchronize(self.stream));
+  replay(&capture, self.stream);
   for (size_t i = 0; i < 20; i++) {
     assert_memory_equal(down[i].dst, up[i].src, up[i].size_bytes);
   }
-  assert_int_equal(destroy_executable(executable), CUDA_SUCCESS);
-  assert_int_equal(destroy_graph(graph), CUDA_SUCCESS);
-  tarn__cuda_leave(&scope);
   drop_subject(&self);
 }
+
+/* The first that this process copies: kernels are loaded in the middle of it, or the copy is
+ * refused; in neither case is the capture spoilt. */
+static void a_grid_in_a_capture_does_not_spoil_it(void **state) {
+  (void)state;
+  tarn_cuda *cuda = fixture_open();
+  subject self = make_subject(cuda);
+  const int64_t shape[] = {100, 60}, to[] = {60, 1}, from[] = {1, 100};
+  const tarn_copy_grid grid = {.dst = self.device.address,
+                               .src = self.source.address,
+                               .dst_device = self.device.device,
+                               .src_device = self.source.device,
+                               .rank = 2,
+                               .shape = shape,
+                               .dst_strides_bytes = to,
+                               .src_strides_bytes = from,
+                               .element_bytes = 1};
+  graphs capture = begin_capture(cuda, self.stream);
+  const tarn_status status = tarn_stream_copy_grid(self.stream, &grid);
+  if (status != TARN_NOT_SUPPORTED) OK(status);
+  fixture_copy(self.stream, &self.result, &self.device, 6000);
+  replay(&capture, self.stream);
+  for (int64_t i = 0; i < 6000 && status == TARN_OK; i++) {
+    assert_int_equal(self.result.address[i], self.source.address[i % 60 * 100 + i / 60]);
+  }
+  drop_subject(&self);
+  tarn_cuda_release(cuda);
+}
+
+/* --- seams and devices --- */
 
 /* Memory that was locked by several calls is no one memory to the driver. */
 static void batches_and_planes_are_cut_at_the_seams(void **state) {
@@ -319,6 +366,7 @@ int run_cuda_copy_tests(void) {
       cmocka_unit_test(a_batch_is_sent_as_drivers_before_cuda_13_want_it),
       cmocka_unit_test(a_batch_on_the_default_stream_goes_as_a_loop),
       cmocka_unit_test(a_batch_is_captured_as_a_loop),
+      cmocka_unit_test(a_grid_in_a_capture_does_not_spoil_it),
       cmocka_unit_test(batches_and_planes_are_cut_at_the_seams),
       cmocka_unit_test(a_device_that_is_not_there_is_refused),
   };
