@@ -444,7 +444,8 @@ class CommandTest(unittest.TestCase):
         if run("replay", self.write("small.csv", SMALL), "--on", "sim").returncode != 0:
             self.skipTest("no simulated driver in this build")
         for place in ("sim", "sim:virtual"):
-            written, _ = self.check_bench("alloc", "--on", place, "--filter", "cuda.alloc.pair.1KiB")
+            written, _ = self.check_bench("alloc", "--on", place,
+                                          "--filter", "cuda.alloc.pair.1KiB")
             self.assertEqual(written["results"][0]["baseline"]["name"], "cuMemAllocAsync")
 
     def test_order_counts_driver_calls_beside_an_event_per_free(self):

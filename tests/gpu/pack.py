@@ -1,31 +1,35 @@
 # pack.py: fills a folder with what a machine with a GPU needs to test and measure this build.
 #
-# usage: pack.py BUILD_FOLDER OUT_FOLDER
+# usage: pack.py BUILD_FOLDER OUT_FOLDER [TEST...]
 #
-#     OUT/run.sh      the one script to start there
+#     OUT/run.sh      the one thing to start there, and the Python scripts that it starts
 #     OUT/tarn        the command
 #     OUT/tests.tar.xz  the test programs, stripped; run.sh unpacks them. Each has all of the
 #                       library in it, so that together they take a tenth of what they take apart
-#     OUT/suite.sh    a line for each test, as ctest would run it
+#     OUT/suite.json  the tests, as ctest would run them
 #     OUT/lib/        libtarn.so and the shared libraries that such a machine may lack
 #     OUT/sim/        the simulated driver, where no search path finds it by accident
 #     OUT/traces/     the recorded traces, gzipped
+#
+# Every program is looked at: it may need nothing that is neither here nor on every Linux. With TEST
+# only tests of these names are packed.
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-BUILD, OUT = (os.path.abspath(path) for path in sys.argv[1:])
+BUILD, OUT = (os.path.abspath(path) for path in sys.argv[1:3])
+ASKED = sys.argv[3:]
 # What every Linux with a new enough glibc has, and what belongs to the GPU's own machine.
 PROVIDED = re.compile(r"(ld-linux.*|linux-vdso|lib(c|m|dl|rt|pthread|resolv|util|cuda))\.so")
 # The simulated driver and what stands in front of it; programs find them beside themselves.
 SIMULATED = ("sim/libcuda.so.1", "tests/libold_driver.so", "tests/libsecond_driver.so")
 SIZE_BYTES_MAX = 60 << 20
+SCRIPTS = ("run.sh", "run.py", "figures.py", "torch_peers.py", "torch_pairs.cpp")
 
 
 def copy(source, target, strip=False):
@@ -79,30 +83,57 @@ def compiled_tests():
             )
 
 
-def needed_libraries(program):
+def needed_libraries(program, folder=None):
     """Name and path of each shared library that the program is linked to."""
-    output = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    environment = dict(os.environ)
+    if folder is not None:
+        environment["LD_LIBRARY_PATH"] = folder
+    output = subprocess.run(
+        ["ldd", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     if "not found" in output:
         raise SystemExit(f"pack.py: {program} lacks a library:\n{output}")
     return dict(re.findall(r"^\s*(\S+) => (/.*) \(0x", output, re.MULTILINE))
 
 
+def check_whole():
+    """What is packed finds all that it is linked to here, or on any machine."""
+    libraries = ":".join(os.path.join(OUT, folder) for folder in ("lib", "sim"))
+    for folder, _, names in os.walk(OUT):
+        for name in names:
+            path = os.path.join(folder, name)
+            with open(path, "rb") as file:
+                if file.read(4) != b"\x7fELF":
+                    continue
+            for needed, found in needed_libraries(path, libraries).items():
+                if not PROVIDED.match(needed) and not is_inside(os.path.realpath(found), OUT):
+                    raise SystemExit(f"pack.py: {path} takes {needed} from {found}")
+
+
+def pack_test(name, command, environment, limit_s):
+    """The test's entry in suite.json; its files come along."""
+    variables = {key: carried(value) for key, value in (e.split("=", 1) for e in environment)}
+    if is_inside(needed_libraries(command[0]).get("libcuda.so.1", ""), BUILD):
+        variables["LD_LIBRARY_PATH"] = "sim:lib"  # linked to the simulated driver
+    return {
+        "name": name,
+        "limit_s": limit_s,
+        "environment": variables,
+        "command": [carried(word) for word in command],
+    }
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     os.makedirs(OUT)
-    lines, libraries = [], needed_libraries(os.path.join(BUILD, "tarn"))
+    tests, libraries = [], needed_libraries(os.path.join(BUILD, "tarn"))
     for name, command, environment, limit_s in compiled_tests():
-        needed = needed_libraries(command[0])
-        words = [f"{key}={carried(value)}" for key, value in (e.split("=", 1) for e in environment)]
-        if is_inside(needed.get("libcuda.so.1", ""), BUILD):
-            words.append("LD_LIBRARY_PATH=sim:lib")  # linked to the simulated driver
-        if words:
-            words.insert(0, "env")
-        words += [carried(word) for word in command]
-        lines.append(shlex.join(["run_test", name, str(limit_s), *words]))
-        libraries.update(needed)
-    if not lines:
-        raise SystemExit("pack.py: this build has no test programs")
+        if ASKED and name not in ASKED:
+            continue
+        libraries.update(needed_libraries(command[0]))
+        tests.append(pack_test(name, command, environment, limit_s))
+    if not tests:
+        raise SystemExit("pack.py: this build has no such test programs")
 
     copy(os.path.join(BUILD, "tarn"), os.path.join(OUT, "tarn"), strip=True)
     for name, path in libraries.items():
@@ -115,10 +146,11 @@ def main():
     for name in os.listdir(traces):
         if name.endswith(".csv.gz"):
             copy(os.path.join(traces, name), os.path.join(OUT, "traces", name))
-    copy(os.path.join(ROOT, "tests", "gpu", "run.sh"), os.path.join(OUT, "run.sh"))
-    lines.insert(0, "# suite.sh: the tests of this build; run.sh reads it.")
-    with open(os.path.join(OUT, "suite.sh"), "w", encoding="utf-8") as file:
-        file.writelines(line + "\n" for line in lines)
+    for name in SCRIPTS:
+        copy(os.path.join(ROOT, "tests", "gpu", name), os.path.join(OUT, name))
+    with open(os.path.join(OUT, "suite.json"), "w", encoding="utf-8") as file:
+        json.dump({"tests": tests}, file, indent=1)
+    check_whole()
 
     programs = os.path.join(OUT, "tests")
     with tarfile.open(programs + ".tar.xz", "w:xz", preset=3) as archive:
@@ -127,7 +159,7 @@ def main():
 
     files = [os.path.join(where, name) for where, _, names in os.walk(OUT) for name in names]
     size_bytes = sum(map(os.path.getsize, files))
-    print(f"{OUT}: {len(lines) - 1} tests, {size_bytes / (1 << 20):.1f} MiB")
+    print(f"{OUT}: {len(tests)} tests, {size_bytes / (1 << 20):.1f} MiB")
     if size_bytes > SIZE_BYTES_MAX:
         raise SystemExit(f"pack.py: more than {SIZE_BYTES_MAX >> 20} MiB is too much to carry")
 

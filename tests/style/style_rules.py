@@ -16,7 +16,7 @@ SOURCE_ENDINGS = tuple(".c .h .py .pyi .sh .cu .txt .toml .cmake .map".split())
 
 # Headers of other projects, and the folders that may include them.
 FOREIGN_HEADERS = {
-    r"cuda\w*\.h": ("cuda", "tests/cuda"),
+    r"cuda\w*\.h": ("cuda", "tests/cuda", "tests/gpu"),
     r"hwloc(/.*)?\.h": ("numa", "tests/numa"),
     r"jemalloc/.*": ("numa", "tests/numa"),
     r"cmocka\w*\.h": ("tests",),

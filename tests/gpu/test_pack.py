@@ -1,0 +1,120 @@
+# test_pack.py: what is packed for a machine with a GPU runs there: tried out on the simulator.
+#
+# usage: test_pack.py BUILD
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BUILD = sys.argv.pop(1)
+HERE = os.path.dirname(os.path.abspath(__file__))
+PACKED = ("test_fidelity", "test_base", "test_status", "test_copy_cuda", "test_copy_cuda_eager")
+TRACE = "op,id,bytes\na,0,3000000\na,1,100000\nf,0,\na,2,1000\nf,1,\nf,2,\n"
+
+
+def start(folder, *words, out, **environment):
+    """The folder's run.sh, by nothing but what such a machine has: no path of this build's."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return subprocess.run(
+        [os.path.join(folder, "run.sh"), *words], env={**kept, "OUT": out, **environment},
+        capture_output=True, text=True, timeout=280,
+    )
+
+
+class Pack(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.work = tempfile.TemporaryDirectory()
+        cls.folder = os.path.join(cls.work.name, "gpu")
+        pack = os.path.join(HERE, "pack.py")
+        subprocess.run([sys.executable, "-B", pack, BUILD, cls.folder, *PACKED], check=True)
+        traces = os.path.join(cls.folder, "traces")
+        for name in os.listdir(traces):
+            os.unlink(os.path.join(traces, name))
+        with gzip.open(os.path.join(traces, "tiny.csv.gz"), "wt", encoding="ascii") as file:
+            file.write(TRACE)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.work.cleanup()
+
+    def setUp(self):
+        self.out = os.path.join(self.work.name, self.id())
+
+    def results(self):
+        with open(os.path.join(self.out, "results.json"), encoding="utf-8") as file:
+            return json.load(file)
+
+    def verdicts(self):
+        return {stage["name"]: stage["verdict"] for stage in self.results()["stages"]}
+
+    def test_tests_run_over_the_driver_and_beside_it(self):
+        done = start(self.folder, "--allow-sim", "--only", "info,fidelity,device,host,simulator,"
+                     "sanitizer", out=self.out)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(self.verdicts(), {
+            "info": "passed", "fidelity": "passed", "device": "passed", "host": "passed",
+            "simulator": "passed", "sanitizer": "skipped",
+        })
+        tests = {test["name"]: test["verdict"] for test in self.results()["tests"]}
+        self.assertEqual(tests, dict.fromkeys(PACKED, "passed"))
+
+    def test_a_stage_that_fails_or_has_no_time_keeps_no_other_from_running(self):
+        suite = os.path.join(self.folder, "suite.json")
+        with open(suite, encoding="utf-8") as file:
+            text = file.read()
+        planted = json.loads(text)
+        planted["tests"] += [
+            {"name": "test_cuda_fails", "limit_s": 9, "environment": {}, "command": ["false"]},
+            {"name": "test_cuda_hangs", "limit_s": 1, "environment": {},
+             "command": ["sleep", "1000"]},
+        ]
+        with open(suite, "w", encoding="utf-8") as file:
+            json.dump(planted, file)
+        done = start(self.folder, "--allow-sim", "--only", "device,host", out=self.out)
+        with open(suite, "w", encoding="utf-8") as file:
+            file.write(text)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertEqual(self.verdicts(), {"device": "failed", "host": "passed"})
+        self.assertIn("FAILED test_cuda_fails", done.stdout)
+        self.assertIn("FAILED test_cuda_hangs", done.stdout)
+        late = start(self.folder, "--allow-sim", "--only", "host", "--budget", "0", out=self.out)
+        self.assertEqual((late.returncode, self.verdicts()), (0, {"host": "skipped"}))
+
+    def test_nothing_is_run_on_the_simulator_unasked(self):
+        done = start(self.folder, "--only", "info", out=self.out)
+        if done.returncode == 0:
+            self.skipTest("this machine has a GPU")
+        self.assertIn("no GPU here", done.stderr)
+        self.assertEqual(start(self.folder, "--only", "nothing", out=self.out).returncode, 2)
+
+    def measure(self, subject, **environment):
+        os.makedirs(self.out, exist_ok=True)
+        words = [sys.executable, "-B", "figures.py", "--on", "sim", "--only", subject,
+                 "--turns", "1", "--out", self.out]
+        libraries = os.path.join(self.folder, "lib")
+        done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, timeout=200,
+                              env=dict(os.environ, LD_LIBRARY_PATH=libraries, **environment))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
+
+    def test_figures_stand_beside_pytorchs(self):
+        fake = os.path.join(HERE, "fake_torch")
+        output = self.measure("traces", PYTHONPATH=fake)
+        self.assertIn("simulated: no figure here is a GPU's", output)
+        row = next(row for row in output.splitlines() if "replay.tiny" in row)
+        self.assertIn("expandable 3.0 MiB, default 6.0 MiB", row)
+        self.assertIn("| simulated |", row)
+        self.assertIn("PyTorch", self.measure("pairs", PYTHONPATH=fake))
+
+    def test_figures_go_without_pytorch(self):
+        output = self.measure("traces", PYTHONPATH="", PYTHONNOUSERSITE="1")
+        if "no torch" not in output and "sees no GPU" not in output:
+            self.skipTest("this Python has a PyTorch with a GPU")
+        self.assertIn("expandable -", output)
+
+
+unittest.main()

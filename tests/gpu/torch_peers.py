@@ -1,0 +1,232 @@
+# torch_peers.py: what PyTorch needs for the same work, as JSON on the last line of its output.
+#
+# usage: torch_peers.py alloc|replay|copies|pageable [TRACE...]
+#
+# Runs in a process of its own, so that PYTORCH_CUDA_ALLOC_CONF holds and no pool of another's is in
+# the way. Exit status 77 where there is no PyTorch with a GPU, with the reason on the last line.
+import ctypes
+import gzip
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+SAMPLES = 11
+SAMPLE_S = 0.002
+MIB = 1 << 20
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def find_torch():
+    try:
+        import torch
+    except ImportError as error:
+        leave_out(f"no torch: {error}")
+    if not torch.cuda.is_available():
+        leave_out(f"torch {torch.__version__} sees no GPU")
+    return torch
+
+
+def leave_out(reason):
+    print(reason)
+    sys.exit(77)
+
+
+def row(name, unit, samples, **more):
+    samples = sorted(samples)
+    return {"name": name, "unit": unit, "median": statistics.median(samples), "min": samples[0],
+            "samples": len(samples), **more}
+
+
+# --- pairs ---
+
+def build_pairs(torch):
+    """PyTorch's allocator called in a loop of C++; or None, and why that cannot be built."""
+    try:
+        from torch.utils import cpp_extension
+    except ImportError as error:
+        return None, str(error)
+    library = os.path.join(tempfile.mkdtemp(), "torch_pairs.so")
+    torch_libraries = os.path.join(os.path.dirname(torch.__file__), "lib")
+    command = ["g++", "-O2", "-std=c++20", "-fPIC", "-shared",
+               f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"]
+    try:
+        folders = cpp_extension.include_paths("cuda")
+    except TypeError:  # up to 2.5 it takes a flag
+        folders = cpp_extension.include_paths(True)
+    for folder in [*folders, "/usr/local/cuda/include"]:
+        command += ["-isystem", folder]
+    command += [os.path.join(HERE, "torch_pairs.cpp"), "-o", library, f"-L{torch_libraries}",
+                "-lc10_cuda", "-lc10", f"-Wl,-rpath,{torch_libraries}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, str(error)
+    if done.returncode != 0:
+        return None, done.stderr.strip()[-400:]
+    function = ctypes.CDLL(library).torch_pairs_ns
+    function.restype, function.argtypes = ctypes.c_double, [ctypes.c_size_t, ctypes.c_uint64]
+    return function, None
+
+
+def pairs_in_python(torch):
+    def pairs(size_bytes, count):
+        start = time.perf_counter_ns()
+        for _ in range(count):
+            pointer = torch.cuda.caching_allocator_alloc(size_bytes)
+            torch.cuda.caching_allocator_delete(pointer)
+        return time.perf_counter_ns() - start
+    return pairs
+
+
+def measure_alloc(torch):
+    torch.cuda.init()
+    torch.zeros(1, device="cuda")
+    pairs, why = build_pairs(torch)
+    how = "C++" if pairs is not None else f"Python, its calls included ({why})"
+    pairs = pairs or pairs_in_python(torch)
+    rows = []
+    for name, size_bytes in (("1KiB", 1 << 10), ("1MiB", MIB), ("64MiB", 64 * MIB)):
+        pairs(size_bytes, 10)
+        count = max(10, int(SAMPLE_S * 1e9 / max(1, pairs(size_bytes, 1000) / 1000)))
+        samples = [pairs(size_bytes, count) / count for _ in range(SAMPLES)]
+        rows.append(row(f"cuda.alloc.pair.{name}", "ns", samples, how=how))
+    return rows
+
+
+# --- traces ---
+
+def read_trace(path):
+    """(op, id, bytes) of each allocation and free."""
+    with gzip.open(path, "rt", encoding="ascii") as file:
+        columns = file.readline().strip().split(",")
+        at = [columns.index(name) for name in ("op", "id", "bytes")]
+        for line in file:
+            fields = line.rstrip("\r\n").split(",")
+            if fields[at[0]] in "af":
+                yield fields[at[0]], int(fields[at[1]]), int(fields[at[2]] or 0)
+
+
+def replay(torch, events):
+    live = {}
+    start = time.perf_counter_ns()
+    for op, block, size_bytes in events:
+        if op == "a":
+            if size_bytes != 0:
+                live[block] = torch.cuda.caching_allocator_alloc(size_bytes)
+        elif block in live:
+            torch.cuda.caching_allocator_delete(live.pop(block))
+    took_ns = time.perf_counter_ns() - start
+    for pointer in live.values():
+        torch.cuda.caching_allocator_delete(pointer)
+    return took_ns
+
+
+def measure_replay(torch, paths):
+    torch.cuda.init()
+    rows = []
+    for path in paths:
+        events = list(read_trace(path))
+        name = os.path.basename(path).split(".")[0]
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before_bytes = torch.cuda.memory_reserved()
+        took_ns = replay(torch, events)
+        torch.cuda.synchronize()
+        reserved_bytes = torch.cuda.max_memory_reserved() - before_bytes
+        rows.append(row(f"replay.{name}.peak_reserved_bytes", "bytes", [reserved_bytes]))
+        rows.append(row(f"replay.{name}.ns_per_event", "ns", [took_ns / len(events)],
+                        how="Python, its calls included"))
+    return rows
+
+
+# --- copies ---
+
+def time_on_gpu(torch, body, size_bytes):
+    """GB/s of each sample, by events around as many rounds as a sample needs."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def run(rounds):
+        begin.record()
+        for _ in range(rounds):
+            body()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3
+
+    run(3)
+    rounds = max(3, int(0.01 / max(run(3) / 3, 1e-7)))
+    return [size_bytes * rounds / run(rounds) / 1e9 for _ in range(SAMPLES)]
+
+
+def measure_copies(torch):
+    """GB/s of the bytes read and written."""
+    rows = []
+    side = 8192
+    types = {1: torch.uint8, 2: torch.float16, 4: torch.float32, 8: torch.float64}
+
+    def add(name, destination, source):
+        size_bytes = sum(t.numel() * t.element_size() for t in (destination, source))
+        body = lambda: destination.copy_(source)
+        body()
+        if not torch.equal(destination, source.to(destination.dtype)):
+            raise SystemExit(f"{name}: PyTorch's copy is wrong")
+        rows.append(row(name, "GB/s", time_on_gpu(torch, body, size_bytes)))
+
+    for size, kind in types.items():
+        source = torch.arange(side * side, device="cuda").remainder(127).to(kind).view(side, side)
+        add(f"copy.device.contiguous.{size}B", torch.empty_like(source), source)
+        add(f"copy.device.transpose.{size}B", torch.empty_like(source), source.t())
+    for size in (2, 4):
+        source = torch.rand(16, 64, side // 32, side // 32, device="cuda").to(types[size])
+        turned = source.permute(0, 2, 3, 1)
+        add(f"copy.device.permute.{size}B",
+            torch.empty(turned.shape, dtype=source.dtype, device="cuda"), turned)
+    source = torch.rand(side, side, device="cuda")
+    add("copy.device.convert.f32_f16",
+        torch.empty(source.shape, dtype=torch.float16, device="cuda"), source)
+    add("copy.device.convert.f32_bf16",
+        torch.empty(source.shape, dtype=torch.bfloat16, device="cuda"), source)
+    add("copy.device.convert.transpose.f32_f16",
+        torch.empty(source.shape, dtype=torch.float16, device="cuda"), source.t())
+    half = source.to(torch.float16)
+    add("copy.device.convert.f16_f32", torch.empty(source.shape, device="cuda"), half)
+    return rows
+
+
+def measure_pageable(torch):
+    rows = []
+    for name, size_bytes in (("256MiB", 256 * MIB), ("1GiB", 1024 * MIB)):
+        source = torch.ones(size_bytes, dtype=torch.uint8)
+        samples = []
+        for _ in range(5):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            there = source.to("cuda")
+            torch.cuda.synchronize()
+            samples.append(size_bytes / (time.perf_counter() - start) / 1e9)
+            del there
+        rows.append(row(f"transfer.h2d.pageable.{name}", "GB/s", samples[1:]))
+    return rows
+
+
+def main():
+    subject, paths = sys.argv[1], sys.argv[2:]
+    torch = find_torch()
+    if subject == "alloc":
+        rows = measure_alloc(torch)
+    elif subject == "replay":
+        rows = measure_replay(torch, paths)
+    elif subject == "copies":
+        rows = measure_copies(torch)
+    elif subject == "pageable":
+        rows = measure_pageable(torch)
+    else:
+        raise SystemExit(f"torch_peers.py: unknown subject {subject}")
+    print(json.dumps({"torch": torch.__version__, "results": rows}))
+
+
+main()
