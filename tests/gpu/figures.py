@@ -134,8 +134,9 @@ def judge_copies(data):
 
 
 def judge_scattered(data):
-    for name in data.names(r"transfer\.(h2d|d2h)\.small\.10000x.*"):
+    for name in data.names(r"transfer\.(h2d|d2h)\.small\.10000x.*|copy\.scattered\..*"):
         value, loop = data.value(name), data.baseline(name, "loop")
+        loop = loop or data.baseline(name, "driver loop")
         batch = data.baseline(name, "batch")
         met = None if not loop else value >= 2 * loop
         beside = f"loop {text(loop, 'GB/s')}, batch API {text(batch, 'GB/s')}"
@@ -150,12 +151,12 @@ def judge_pins(data):
 
 
 def judge_pauses(data):
-    for name in data.names(r".*(pause|resume).*"):
+    for name in data.names(r"pause\..*"):
         row = data.rows[("tarn", name)][0]
         scale = {"ns": 1e-6, "us": 1e-3, "ms": 1, "s": 1e3}.get(row["unit"])
         value = data.value(name)
         milliseconds = value * scale if scale else None
-        is_asked = "discard" in name and "8GiB" in name
+        is_asked = "8GiB" in name and "kept" not in name
         met = milliseconds <= 100 if is_asked and scale else None
         yield line(name, text(milliseconds, "ms"), met)
 
@@ -181,10 +182,10 @@ FIGURES = [
       ["bench", "transfer", "--on", "{on}", "--filter", "h2d.pageable"]],
      [("torch", ["pageable"], None)], judge_pageable),
     ("scattered", ">= 2 of a loop",
-     [["bench", "transfer", "--on", "{on}", "--filter", "small.10000x"]], [], judge_scattered),
+     [["bench", "transfer", "--on", "{on}", "--filter", "small.10000x"],
+      ["bench", "copy", "--on", "{on}", "--filter", "copy.scattered"]], [], judge_scattered),
     ("pause", "<= 100 ms, discard",
-     [["bench", "alloc", "--on", "{on}:virtual", "--filter", "pause"],
-      ["bench", "alloc", "--on", "{on}:virtual", "--filter", "resume"]], [], judge_pauses),
+     [["bench", "alloc", "--on", "{on}:virtual", "--filter", "pause."]], [], judge_pauses),
     ("pin", ">= 2 of cuMemHostAlloc",
      [["bench", "alloc", "--on", "{on}", "--filter", "pin.rate"],
       ["bench", "transfer", "--on", "{on}", "--filter", "transfer.pin"]], [], judge_pins),
