@@ -3,7 +3,6 @@
 #include <cstdint>
 
 #include <c10/cuda/CUDACachingAllocator.h>
-#include <c10/cuda/CUDAFunctions.h>
 
 // Nanoseconds that `count` pairs of `bytes` take, in the order of the current stream.
 extern "C" double torch_pairs_ns(size_t bytes, uint64_t count) {
