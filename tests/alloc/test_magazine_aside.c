@@ -157,7 +157,9 @@ static void small_blocks_are_kept_beside_a_block_set_aside(void **state) {
   give(pool, small, stream);
   assert_int_equal(kept_bytes(pool), before_bytes + 4 * KIB);
   assert_ptr_equal(take(pool, LARGE, stream), large);
+  assert_int_equal(kept_bytes(pool), before_bytes + 4 * KIB - LARGE);
   give(pool, large, stream);
+  assert_int_equal(kept_bytes(pool), before_bytes + 4 * KIB);
   give(pool, wall, stream);
   tarn_stream_release(stream);
   tarn_pool_release(pool);
