@@ -66,6 +66,7 @@ PROGRAMS = """
     test_page_map
     test_barrier
     test_magazine
+    test_magazine_aside
     test_magazine_closing
     test_tag
     test_caching_pool
