@@ -48,6 +48,11 @@ TARN_NODISCARD tarn_status bench_numa(bench_run *bench);         /* a part of be
 TARN_NODISCARD tarn_status bench_pin(bench_run *bench);          /* likewise */
 TARN_NODISCARD tarn_status bench_touch(bench_run *bench);        /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_pause(bench_run *bench);        /* a part of bench_alloc */
+TARN_NODISCARD tarn_status bench_alloc_many(bench_run *bench); /* a part of bench_alloc */
+TARN_NODISCARD tarn_status bench_numa(bench_run *bench);       /* a part of bench_alloc */
+TARN_NODISCARD tarn_status bench_pin(bench_run *bench);        /* likewise */
+TARN_NODISCARD tarn_status bench_virtual(bench_run *bench);    /* likewise, on a GPU */
+TARN_NODISCARD tarn_status bench_touch(bench_run *bench);      /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_view(bench_run *bench);
 /* A part of bench_view; `base` is any float32 tensor of the host. */
 TARN_NODISCARD tarn_status bench_dlpack(bench_run *bench, const tarn_tensor *base);

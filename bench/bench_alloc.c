@@ -298,6 +298,7 @@ tarn_status bench_alloc(bench_run *bench) {
   if (status == TARN_OK) status = bench_device_alloc(bench);
   if (status == TARN_OK) status = bench_numa(bench);
   if (status == TARN_OK) status = bench_pin(bench);
+  if (status == TARN_OK) status = bench_virtual(bench);
   if (status == TARN_OK) status = bench_touch(bench);
   if (status == TARN_OK) status = bench_pause(bench);
   tarn_stream_release(use.stream);

@@ -109,6 +109,12 @@ static void print_gpus(const machine_info *machine) {
     print_nearest_node(gpu);
     printf("\n           virtual memory %s, memory pools %s\n",
            gpu->has_virtual_memory ? "yes" : "no", gpu->has_memory_pools ? "yes" : "no");
+    const tarn_cuda_memory_choice *memory = &machine->gpu_memory[i];
+    printf("           a pool of its memory is of %s%s%s%s\n",
+           memory->memory == TARN_CUDA_MEMORY_VIRTUAL ? "granules behind reserved addresses"
+                                                      : "whole segments",
+           memory->reason[0] != '\0' ? " (" : "", memory->reason,
+           memory->reason[0] != '\0' ? ")" : "");
   }
 }
 

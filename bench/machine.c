@@ -62,7 +62,10 @@ static void read_gpus(machine_info *machine) {
   for (int32_t i = 0; i < count && machine->gpu_count < MACHINE_GPUS_MAX; i++) {
     tarn_cuda_device_info *gpu = &machine->gpus[machine->gpu_count];
     *gpu = (tarn_cuda_device_info){.struct_size = sizeof *gpu};
-    if (tarn_cuda_device_info_of(cuda, i, gpu) == TARN_OK) machine->gpu_count++;
+    if (tarn_cuda_device_info_of(cuda, i, gpu) != TARN_OK) continue;
+    tarn_cuda_memory_choice *memory = &machine->gpu_memory[machine->gpu_count];
+    *memory = (tarn_cuda_memory_choice){.struct_size = sizeof *memory};
+    if (tarn_cuda_memory_choose(cuda, i, memory) == TARN_OK) machine->gpu_count++;
   }
   tarn_cuda_release(cuda);
 }
@@ -197,6 +200,18 @@ static void write_nodes(const machine_info *machine, FILE *file) {
   fputs("]", file);
 }
 
+const char *machine_memory_name(tarn_cuda_memory memory) {
+  switch (memory) {
+    case TARN_CUDA_MEMORY_NONE:
+      break;
+    case TARN_CUDA_MEMORY_VIRTUAL:
+      return "virtual";
+    case TARN_CUDA_MEMORY_BLOCKS:
+      return "blocks";
+  }
+  return "none";
+}
+
 static void write_gpus(const machine_info *machine, FILE *file) {
   fputs(", \"gpus\": [", file);
   for (int32_t i = 0; i < machine->gpu_count; i++) {
@@ -207,9 +222,13 @@ static void write_gpus(const machine_info *machine, FILE *file) {
     json_string(file, gpu->pci_bus_id);
     fprintf(file,
             ", \"total_bytes\": %zu, \"compute_capability\": \"%d.%d\", "
-            "\"multiprocessor_count\": %d, \"host_node\": %d}",
+            "\"multiprocessor_count\": %d, \"host_node\": %d, \"memory\": \"%s\", "
+            "\"memory_reason\": ",
             gpu->total_bytes, gpu->compute_capability_major, gpu->compute_capability_minor,
-            gpu->multiprocessor_count, gpu->host_node);
+            gpu->multiprocessor_count, gpu->host_node,
+            machine_memory_name(machine->gpu_memory[i].memory));
+    json_string(file, machine->gpu_memory[i].reason);
+    fputs("}", file);
   }
   fputs("]", file);
 }

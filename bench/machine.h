@@ -31,7 +31,8 @@ typedef struct machine_info {
   tarn_node_info nodes[MACHINE_NODES_MAX];
   int32_t gpu_count;
   tarn_cuda_device_info gpus[MACHINE_GPUS_MAX];
-  int32_t capability_count; /* 0 where nobody asked */
+  tarn_cuda_memory_choice gpu_memory[MACHINE_GPUS_MAX]; /* what pools of theirs are made of */
+  int32_t capability_count;                             /* 0 where nobody asked */
   machine_capability capabilities[MACHINE_CAPABILITIES_MAX];
 } machine_info;
 
@@ -39,6 +40,8 @@ typedef struct machine_info {
 void machine_read(machine_info *machine);
 /* Tries what the library offers. `sim_path`: the simulated driver, NULL where there is none. */
 void machine_try_capabilities(machine_info *machine, const char *sim_path);
+/* "virtual", "blocks", "none". */
+const char *machine_memory_name(tarn_cuda_memory memory);
 void machine_write_json(const machine_info *machine, FILE *file);
 
 #endif

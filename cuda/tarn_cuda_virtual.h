@@ -11,7 +11,7 @@
  * dear as one cuMemAlloc of the same 2 GiB, and 1.5 times in chunks of 1 GiB, most of it spent on
  * cuMemSetAccess; vAttention (ASPLOS 2025) about 70 us for a chunk of 2 MiB: so a pool that grows
  * by a gigabyte pays some ten milliseconds once, and afterwards keeps what it has. `tarn bench
- * alloc --filter virtual` measures each of these on the machine at hand.
+ * alloc --on cuda:0 --filter virtual` measures both on the machine at hand.
  */
 #ifndef TARN_CUDA_VIRTUAL_H
 #define TARN_CUDA_VIRTUAL_H

@@ -412,8 +412,16 @@ static tarn_status make_pinned(tarn_provider **provider) {
   return tarn_cuda_pinned_provider_create(opened, NULL, provider);
 }
 
+/* In pieces, and with one of each size made ahead. */
 static tarn_status make_virtual(tarn_provider **provider) {
-  return tarn_cuda_virtual_provider_create(opened, 0, NULL, provider);
+  const tarn_cuda_virtual_options options = {.struct_size = sizeof options,
+                                             .piece_bytes = (size_t)4 << 20};
+  tarn_status status = tarn_cuda_virtual_provider_create(opened, 0, &options, provider);
+  if (status == TARN_OK) status = tarn_provider_prepare(*provider, (size_t)8 << 20, NULL);
+  if (status == TARN_OK) return TARN_OK;
+  tarn_provider_release(*provider);
+  *provider = NULL;
+  return status;
 }
 
 static tarn_status make_cuda_stream(tarn_stream **stream) {
