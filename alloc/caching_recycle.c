@@ -9,6 +9,9 @@
  * asked and given a moment to answer, but never waited for: an allocation that may grow must not
  * hang on work that hangs on the caller.
  *
+ * Over a provider that moves memory (caching_move.c) it is handed on instead, as much of it as is
+ * asked for.
+ *
  * It costs calls to the provider, and the fresh memory's first touch, so it is bounded: once per
  * RECYCLE_PERIOD allocations, a few in advance, and RECYCLED_PER_ASKED_MAX bytes for each that is
  * to be committed. On four recorded models of 47,000 to 206,000 events, peak reserved over peak
@@ -122,8 +125,11 @@ tarn__block *tarn__caching_recycle(tarn__caching *self, const tarn__request *ask
   if (reserved_bytes <= keep_bytes) return NULL;
   tarn__block *chain = NULL;
   if ((self->machine->flags & TARN_PROVIDER_RESERVES) != 0) {
+    /* What moves need not be made, so all of it does; what is swapped goes down to the mark. */
+    const bool moves = (self->machine->flags & TARN_PROVIDER_MOVES) != 0;
     const size_t spare_bytes = reserved_bytes - keep_bytes;
-    chain = tarn__caching_claim_idle(self, spare_bytes < commit_bytes ? spare_bytes : commit_bytes);
+    chain = tarn__caching_claim_idle(
+        self, moves || spare_bytes > commit_bytes ? commit_bytes : spare_bytes);
     for (const tarn__block *block = chain; block != NULL; block = block->low) {
       keep_bytes += block->size_bytes; /* will have moved */
     }

@@ -383,6 +383,161 @@ static void smaller_ranges_are_reserved_where_addresses_run_out(void **state) {
   tarn_provider_release(provider);
 }
 
+/* A pool at its limit whose idle granules have to move; what its figures are afterwards. */
+typedef struct attack {
+  tarn_pool *pool;
+  void *kept[3];
+} attack;
+
+static attack begin_attack(tarn_provider *provider, size_t step) {
+  const tarn_caching_options options = {
+      .struct_size = sizeof options, .limit_bytes = 15 * step, .range_bytes = 256 * step};
+  attack self = {.pool = NULL};
+  void *gone[3];
+  OK(tarn_caching_pool_create(provider, &options, &self.pool));
+  for (int i = 0; i < 3; i++) {
+    OK(tarn_pool_alloc(self.pool, 4 * step, NULL, &gone[i]));
+    OK(tarn_pool_alloc(self.pool, step, NULL, &self.kept[i]));
+  }
+  for (int i = 0; i < 3; i++) OK(tarn_pool_free(self.pool, gone[i], NULL));
+  return self;
+}
+
+static void check_pool(const attack *self, const tarn_provider *provider) {
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  OK(tarn_pool_stats_of(self->pool, &stats));
+  const tarn_cuda_virtual_stats below = stats_of(provider);
+  assert_int_equal(stats.reserved_bytes, below.mapped_bytes);
+  assert_int_equal(counts_now().physical_bytes, below.mapped_bytes + below.lost_bytes);
+  tarn_budget_stats budget = {.struct_size = sizeof budget};
+  OK(tarn_budget_stats_of(tarn_caching_pool_budget(self->pool), &budget));
+  assert_int_equal(budget.used_bytes, stats.reserved_bytes);
+}
+
+static void a_pool_whose_move_fails_at_any_call_stays_exact(void **state) {
+  FIXTURE_NEEDS_SIM();
+  const fixture_sim *sim = fixture_sim_control();
+  bool is_done = false;
+  for (uint64_t nth = 1; !is_done; nth++) {
+    assert_true(nth < 200);
+    tarn_provider *provider = make_provider(*state, nth % 2 == 0);
+    const size_t step = granule(provider);
+    attack self = begin_attack(provider, step);
+    void *large = NULL;
+    sim->fail_call(NULL, nth, nth % 3 == 0 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_UNKNOWN);
+    const uint64_t failures = sim->failures();
+    const tarn_status status = tarn_pool_alloc(self.pool, 10 * step, NULL, &large);
+    is_done = sim->failures() == failures;
+    sim->fail_nothing();
+    check_pool(&self, provider);
+    assert_true(!is_done || status == TARN_OK || nth % 2 == 0); /* pieces may lie too badly */
+    if (status == TARN_OK) OK(tarn_pool_free(self.pool, large, NULL));
+    for (int i = 0; i < 3; i++) OK(tarn_pool_free(self.pool, self.kept[i], NULL));
+    OK(tarn_pool_trim(self.pool, 0, NULL));
+    check_pool(&self, provider);
+    assert_int_equal(stats_of(provider).mapped_bytes, 0);
+    tarn_pool_release(self.pool);
+    tarn_provider_release(provider);
+  }
+}
+
+static void a_full_device_gives_a_pool_what_lies_idle_elsewhere(void **state) {
+  FIXTURE_NEEDS_SIM();
+  tarn_cuda *cuda = *state;
+  tarn_provider *provider = make_provider(cuda, /*has_pieces=*/false);
+  const size_t step = granule(provider);
+  attack self = begin_attack(provider, step);
+  tarn_budget_set_limit(tarn_caching_pool_budget(self.pool), 0);
+  tarn_cuda_device_info info = {.struct_size = sizeof info};
+  OK(tarn_cuda_device_info_of(cuda, 0, &info));
+  fixture_sim_control()->set_capacity(0, info.total_bytes - info.free_bytes); /* not a byte more */
+  const uint64_t created = stats_of(provider).created_count;
+  void *large = NULL;
+  OK(tarn_pool_alloc(self.pool, 12 * step, NULL, &large));
+  assert_int_equal(stats_of(provider).created_count, created);
+  assert_int_equal(stats_of(provider).moved_bytes, 12 * step);
+  check_pool(&self, provider);
+  fixture_sim_control()->set_capacity(0, info.total_bytes);
+  OK(tarn_pool_free(self.pool, large, NULL));
+  for (int i = 0; i < 3; i++) OK(tarn_pool_free(self.pool, self.kept[i], NULL));
+  tarn_pool_release(self.pool);
+  tarn_provider_release(provider);
+}
+
+/* Threads that move, commit and prepare at once, on streams of their own. */
+enum { THREADS = 3, ROUNDS = 60 };
+
+typedef struct mover {
+  tarn_cuda *cuda;
+  tarn_pool *pool;
+  tarn_provider *provider;
+  size_t step;
+  uint64_t random;
+  tarn_status status;
+} mover;
+
+static void *run_mover(void *argument) {
+  mover *self = argument;
+  tarn_stream *stream = NULL;
+  void *blocks[4] = {NULL};
+  self->status = tarn_cuda_stream_create(self->cuda, 0, &stream);
+  for (int i = 0; self->status == TARN_OK && i < ROUNDS; i++) {
+    self->random = self->random * UINT64_C(6364136223846793005) + 1;
+    const size_t slot = self->random >> 40 & 3;
+    const size_t size_bytes = (self->random >> 48 & 7) * self->step + 1000;
+    tarn_status status = TARN_OK;
+    if (blocks[slot] != NULL) {
+      status = tarn_pool_free(self->pool, blocks[slot], stream);
+      blocks[slot] = NULL;
+    } else {
+      status = tarn_pool_alloc(self->pool, size_bytes, stream, &blocks[slot]);
+      if (status == TARN_OK) {
+        status = tarn_stream_fill(stream, blocks[slot], tarn_device_make(TARN_DEVICE_CUDA, 0), 1,
+                                  size_bytes);
+      }
+    }
+    if (i % 16 == 0) {
+      const tarn_status prepared =
+          tarn_provider_prepare(self->provider, (i % 3 == 0) * 4 * self->step, NULL);
+      if (prepared != TARN_OK && prepared != TARN_OUT_OF_MEMORY) status = prepared;
+    }
+    if (status != TARN_OK && status != TARN_OUT_OF_MEMORY) self->status = status;
+  }
+  for (int i = 0; i < 4; i++) {
+    if (tarn_pool_free(self->pool, blocks[i], stream) != TARN_OK) self->status = TARN_DEVICE_ERROR;
+  }
+  tarn_stream_release(stream);
+  return NULL;
+}
+
+static void threads_that_move_and_commit_at_once_do_not_meet(void **state) {
+  tarn_cuda *cuda = *state;
+  for (int has_pieces = 0; has_pieces < 2; has_pieces++) {
+    tarn_provider *provider = make_provider(cuda, has_pieces != 0);
+    const size_t step = granule(provider);
+    const tarn_caching_options options = {
+        .struct_size = sizeof options, .limit_bytes = 24 * step, .range_bytes = 256 * step};
+    attack self = {.pool = NULL};
+    OK(tarn_caching_pool_create(provider, &options, &self.pool));
+    pthread_t threads[THREADS];
+    mover movers[THREADS];
+    for (uint64_t i = 0; i < THREADS; i++) {
+      movers[i] = (mover){cuda, self.pool, provider, step, i + 1, TARN_OK};
+      assert_int_equal(pthread_create(&threads[i], NULL, run_mover, &movers[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+      assert_int_equal(pthread_join(threads[i], NULL), 0);
+      assert_int_equal(movers[i].status, TARN_OK);
+    }
+    OK(tarn_provider_prepare(provider, 0, NULL));
+    if (fixture_sim_control() != NULL) check_pool(&self, provider);
+    tarn_pool_release(self.pool);
+    assert_int_equal(stats_of(provider).mapped_bytes, 0);
+    assert_int_equal(stats_of(provider).lost_bytes, 0);
+    tarn_provider_release(provider);
+  }
+}
+
 int run_virtual_move_tests(void) {
   const struct CMUnitTest virtual_move_tests[] = {
       cmocka_unit_test(idle_memory_is_handed_on_and_nothing_is_made),
@@ -393,6 +548,9 @@ int run_virtual_move_tests(void) {
       cmocka_unit_test(a_commit_short_of_memory_gives_back_what_was_made_ahead),
       cmocka_unit_test(a_device_tells_which_memory_it_has_and_why_not_the_better),
       cmocka_unit_test(smaller_ranges_are_reserved_where_addresses_run_out),
+      cmocka_unit_test(a_full_device_gives_a_pool_what_lies_idle_elsewhere),
+      cmocka_unit_test(threads_that_move_and_commit_at_once_do_not_meet),
+      cmocka_unit_test(a_pool_whose_move_fails_at_any_call_stays_exact),
       cmocka_unit_test(a_move_that_fails_at_any_call_loses_nothing),
       cmocka_unit_test(a_move_of_pieces_that_fails_at_any_call_loses_nothing),
   };
