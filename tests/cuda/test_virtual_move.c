@@ -391,12 +391,12 @@ typedef struct attack {
 
 static attack begin_attack(tarn_provider *provider, size_t step) {
   const tarn_caching_options options = {
-      .struct_size = sizeof options, .limit_bytes = 15 * step, .range_bytes = 256 * step};
+      .struct_size = sizeof options, .limit_bytes = 9 * step, .range_bytes = 256 * step};
   attack self = {.pool = NULL};
   void *gone[3];
   OK(tarn_caching_pool_create(provider, &options, &self.pool));
   for (int i = 0; i < 3; i++) {
-    OK(tarn_pool_alloc(self.pool, 4 * step, NULL, &gone[i]));
+    OK(tarn_pool_alloc(self.pool, 2 * step, NULL, &gone[i]));
     OK(tarn_pool_alloc(self.pool, step, NULL, &self.kept[i]));
   }
   for (int i = 0; i < 3; i++) OK(tarn_pool_free(self.pool, gone[i], NULL));
@@ -426,7 +426,7 @@ static void a_pool_whose_move_fails_at_any_call_stays_exact(void **state) {
     void *large = NULL;
     sim->fail_call(NULL, nth, nth % 3 == 0 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_UNKNOWN);
     const uint64_t failures = sim->failures();
-    const tarn_status status = tarn_pool_alloc(self.pool, 10 * step, NULL, &large);
+    const tarn_status status = tarn_pool_alloc(self.pool, 5 * step, NULL, &large);
     is_done = sim->failures() == failures;
     sim->fail_nothing();
     check_pool(&self, provider);
@@ -453,9 +453,9 @@ static void a_full_device_gives_a_pool_what_lies_idle_elsewhere(void **state) {
   fixture_sim_control()->set_capacity(0, info.total_bytes - info.free_bytes); /* not a byte more */
   const uint64_t created = stats_of(provider).created_count;
   void *large = NULL;
-  OK(tarn_pool_alloc(self.pool, 12 * step, NULL, &large));
+  OK(tarn_pool_alloc(self.pool, 6 * step, NULL, &large));
   assert_int_equal(stats_of(provider).created_count, created);
-  assert_int_equal(stats_of(provider).moved_bytes, 12 * step);
+  assert_int_equal(stats_of(provider).moved_bytes, 6 * step);
   check_pool(&self, provider);
   fixture_sim_control()->set_capacity(0, info.total_bytes);
   OK(tarn_pool_free(self.pool, large, NULL));
@@ -465,7 +465,7 @@ static void a_full_device_gives_a_pool_what_lies_idle_elsewhere(void **state) {
 }
 
 /* Threads that move, commit and prepare at once, on streams of their own. */
-enum { THREADS = 3, ROUNDS = 60 };
+enum { THREADS = 3, ROUNDS = 32 };
 
 typedef struct mover {
   tarn_cuda *cuda;
@@ -484,7 +484,7 @@ static void *run_mover(void *argument) {
   for (int i = 0; self->status == TARN_OK && i < ROUNDS; i++) {
     self->random = self->random * UINT64_C(6364136223846793005) + 1;
     const size_t slot = self->random >> 40 & 3;
-    const size_t size_bytes = (self->random >> 48 & 7) * self->step + 1000;
+    const size_t size_bytes = (self->random >> 48 & 3) * self->step + 1000;
     tarn_status status = TARN_OK;
     if (blocks[slot] != NULL) {
       status = tarn_pool_free(self->pool, blocks[slot], stream);
@@ -516,7 +516,7 @@ static void threads_that_move_and_commit_at_once_do_not_meet(void **state) {
     tarn_provider *provider = make_provider(cuda, has_pieces != 0);
     const size_t step = granule(provider);
     const tarn_caching_options options = {
-        .struct_size = sizeof options, .limit_bytes = 24 * step, .range_bytes = 256 * step};
+        .struct_size = sizeof options, .limit_bytes = 12 * step, .range_bytes = 256 * step};
     attack self = {.pool = NULL};
     OK(tarn_caching_pool_create(provider, &options, &self.pool));
     pthread_t threads[THREADS];
