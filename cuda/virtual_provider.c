@@ -635,6 +635,8 @@ tarn_status tarn_cuda_virtual_stats_of(const tarn_provider *provider,
     return tarn_fail(TARN_INVALID_ARGUMENT,
                      "statistics need a provider of virtual memory and their struct_size");
   }
+  const tarn_status status = tarn__cuda_check_process(self->cuda);
+  if (status != TARN_OK) return status;
   tarn__handles *handles = &self->handles;
   *stats = (tarn_cuda_virtual_stats){
       .struct_size = sizeof *stats,

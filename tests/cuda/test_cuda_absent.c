@@ -39,6 +39,13 @@ static void every_call_says_that_cuda_was_left_out(void **state) {
                    TARN_NOT_SUPPORTED);
   assert_null(provider);
   assert_int_equal(memory, TARN_CUDA_MEMORY_NONE);
+  tarn_cuda_memory_choice choice = {.struct_size = sizeof choice,
+                                    .memory = TARN_CUDA_MEMORY_VIRTUAL};
+  assert_int_equal(tarn_cuda_memory_choose(NULL, 0, &choice), TARN_NOT_SUPPORTED);
+  assert_int_equal(choice.memory, TARN_CUDA_MEMORY_NONE);
+  tarn_cuda_virtual_stats stats = {.struct_size = sizeof stats, .mapped_bytes = 1};
+  assert_int_equal(tarn_cuda_virtual_stats_of(NULL, &stats), TARN_NOT_SUPPORTED);
+  assert_int_equal(stats.mapped_bytes, 0);
   provider = (tarn_provider *)&provider;
   assert_int_equal(tarn_cuda_pinned_provider_create(NULL, NULL, &provider), TARN_NOT_SUPPORTED);
   assert_null(provider);

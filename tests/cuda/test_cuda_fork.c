@@ -23,9 +23,11 @@ static struct {
   atomic_bool is_over;
 } shared;
 
-static tarn_pool *pool_over(tarn_provider *provider) {
+static tarn_pool *pool_over(tarn_provider *provider, size_t prepare_bytes) {
   tarn_pool *pool = NULL;
-  if (provider != NULL) assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
+  const tarn_caching_options options = {.struct_size = sizeof options,
+                                        .prepare_bytes = prepare_bytes};
+  if (provider != NULL) assert_ok(tarn_caching_pool_create(provider, &options, &pool));
   tarn_provider_release(provider);
   return pool;
 }
@@ -35,13 +37,13 @@ static int set_up(void **state) {
   if (test_open_cuda(&shared.cuda) != TARN_OK) return 0;
   tarn_provider *provider = NULL;
   assert_ok(tarn_cuda_device_provider_create(shared.cuda, 0, &provider));
-  shared.pools[DEVICE] = pool_over(provider);
+  shared.pools[DEVICE] = pool_over(provider, /*prepare_bytes=*/0);
   if (tarn_cuda_virtual_provider_create(shared.cuda, 0, NULL, &provider) != TARN_OK) {
     provider = NULL;
   }
-  shared.pools[VIRTUAL] = pool_over(provider);
+  shared.pools[VIRTUAL] = pool_over(provider, /*prepare_bytes=*/4 << 20);
   assert_ok(tarn_cuda_pinned_provider_create(shared.cuda, NULL, &provider));
-  shared.pools[PINNED] = pool_over(provider);
+  shared.pools[PINNED] = pool_over(provider, /*prepare_bytes=*/0);
   if (tarn_cuda_driver_pool_create(shared.cuda, 0, NULL, &shared.pools[DRIVER]) != TARN_OK) {
     shared.pools[DRIVER] = NULL;
   }
