@@ -297,6 +297,21 @@ class CommandTest(unittest.TestCase):
             self.assertLess(figures["reserved_over_live"]["median"], 1.5)
             self.assertNotIn("mismatches", figures)
 
+    def test_a_gpus_range_fragments_less_than_expandable_segments(self):
+        # Sizes are the pool's own arithmetic, whatever the driver: bench/traces/README.md.
+        expandable = {"resnet50_infer": 1.157, "mixed_serving": 1.095}
+        path = self.write("small.csv", SMALL)
+        if run("replay", path, "--on", "sim:virtual").returncode != 0:
+            self.skipTest("no simulated driver")
+        if os.environ.get("TARN_TEST_SANITIZE"):
+            del expandable["mixed_serving"]  # the pool's arithmetic is the same, only slower
+        for name, ratio in expandable.items():
+            figures, _, text = self.replay(pathlib.Path(TRACES) / f"{name}.csv.gz", "--on",
+                                           "sim:virtual")
+            self.assertLess(figures["reserved_over_live"]["median"], ratio)
+            self.assertGreater(figures["remapped_bytes"]["median"], 0)
+            self.assertIn("of idle memory moved to where it was needed", text)
+
     def test_several_traces_make_one_report(self):
         first = self.write("first.csv", SMALL)
         second = self.write("sec\"ond\xe4.csv", SMALL)
