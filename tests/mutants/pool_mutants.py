@@ -345,9 +345,10 @@ plant(
     "live_neighbour_decommitted",
     "the granule that a free block shares with a live one goes back to the machine",
     "alloc/caching_trim.c",
-    "const uintptr_t end = (start + block->size_bytes) & ~(granule - 1);",
-    "const uintptr_t end = (start + block->size_bytes + granule - 1) & ~(granule - 1);",
-    first="test_magazine",
+    "  uintptr_t end = ((uintptr_t)block->address + block->size_bytes) & ~(granule - 1);\n",
+    "  uintptr_t end = ((uintptr_t)block->address + block->size_bytes + granule - 1) &"
+    " ~(granule - 1);\n",
+    first="test_caching_pool",
 )
 plant(
     "budget_not_paid_back",
@@ -361,9 +362,9 @@ plant(
     "hole_counted_as_reserved",
     "memory given back is still told as reserved",
     "alloc/caching_trim.c",
-    "      self->heap.reserved_bytes -= block->size_bytes;\n",
+    "  self->heap.reserved_bytes -= block->size_bytes;\n",
     "",
-    first="test_museum",
+    first="test_caching_move",
 )
 plant(
     "trim_keeps_nothing",
