@@ -348,7 +348,7 @@ plant(
     "  uintptr_t end = ((uintptr_t)block->address + block->size_bytes) & ~(granule - 1);\n",
     "  uintptr_t end = ((uintptr_t)block->address + block->size_bytes + granule - 1) &"
     " ~(granule - 1);\n",
-    first="test_caching_pool",
+    first="test_caching_move",
 )
 plant(
     "budget_not_paid_back",
