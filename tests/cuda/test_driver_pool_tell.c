@@ -171,16 +171,16 @@ static void peaks_begin_again(void **state) {
   tarn_cuda *cuda = *state;
   tarn_pool *pool = make_pool(cuda, NULL);
   void *small = take(pool, 1000, NULL);
-  OK(tarn_pool_free(pool, take(pool, 100 * MIB, NULL), NULL));
+  OK(tarn_pool_free(pool, take(pool, 40 * MIB, NULL), NULL));
   OK(tarn_pool_trim(pool, 0, NULL));
-  assert_int_equal(stats_of(pool).allocated_bytes_peak, 100 * MIB + 1024);
-  assert_true(stats_of(pool).reserved_bytes_peak >= 100 * MIB);
+  assert_int_equal(stats_of(pool).allocated_bytes_peak, 40 * MIB + 1024);
+  assert_true(stats_of(pool).reserved_bytes_peak >= 40 * MIB);
   OK(tarn_pool_reset_peaks(pool));
   const tarn_pool_stats stats = stats_of(pool);
   assert_int_equal(stats.requested_bytes_peak, 1000);
   assert_int_equal(stats.allocated_bytes_peak, 1024);
   assert_int_equal(stats.reserved_bytes_peak, stats.reserved_bytes);
-  assert_true(stats.reserved_bytes < 100 * MIB);
+  assert_true(stats.reserved_bytes < 40 * MIB);
   assert_int_equal(stats.alloc_count, 2); /* counts go on */
   OK(tarn_pool_free(pool, small, NULL));
   tarn_pool_release(pool);
@@ -272,24 +272,24 @@ static tarn_budget_stats used_of(const tarn_budget *budget) {
 static void what_the_driver_has_reserved_counts_at_the_budget(void **state) {
   tarn_cuda *cuda = *state;
   const tarn_budget_options limits = {
-      .struct_size = sizeof limits, .name = "process", .limit_bytes = 160 * MIB};
+      .struct_size = sizeof limits, .name = "process", .limit_bytes = 64 * MIB};
   tarn_budget *budget = NULL;
   OK(tarn_budget_create(&limits, &budget));
   const tarn_cuda_driver_pool_options options = {.struct_size = sizeof options, .budget = budget};
   tarn_pool *pool = make_pool(cuda, &options);
   tarn_stream *stream = fixture_stream(cuda);
-  void *block = take(pool, 100 * MIB, stream), *none = NULL;
+  void *block = take(pool, 40 * MIB, stream), *none = NULL;
   assert_int_equal(used_of(budget).used_bytes, stats_of(pool).reserved_bytes);
-  assert_true(used_of(budget).used_bytes >= 100 * MIB);
-  assert_int_equal(tarn_pool_alloc(pool, 100 * MIB, stream, &none), TARN_OUT_OF_MEMORY);
+  assert_true(used_of(budget).used_bytes >= 40 * MIB);
+  assert_int_equal(tarn_pool_alloc(pool, 40 * MIB, stream, &none), TARN_OUT_OF_MEMORY);
   assert_null(none);
   assert_string_equal(tarn_last_out_of_memory()->budget, "process");
-  assert_int_equal(tarn_last_out_of_memory()->budget_limit_bytes, 160 * MIB);
+  assert_int_equal(tarn_last_out_of_memory()->budget_limit_bytes, 64 * MIB);
   assert_non_null(strstr(tarn_last_error()->message, "Budget process"));
   assert_int_equal(used_of(budget).used_bytes, stats_of(pool).reserved_bytes);
   OK(tarn_pool_free(pool, block, stream));
-  block = take(pool, 110 * MIB, stream); /* what is there goes back before */
-  assert_true(used_of(budget).used_bytes <= 160 * MIB);
+  block = take(pool, 44 * MIB, stream); /* what is there goes back before */
+  assert_true(used_of(budget).used_bytes <= 64 * MIB);
   OK(tarn_pool_free(pool, block, stream));
   OK(tarn_stream_synchronize(stream));
   OK(tarn_pool_trim(pool, 0, NULL));
@@ -302,18 +302,18 @@ static void what_the_driver_has_reserved_counts_at_the_budget(void **state) {
 
 static void pools_that_share_a_budget_give_each_other_what_is_idle(void **state) {
   tarn_cuda *cuda = *state;
-  const tarn_budget_options limits = {.struct_size = sizeof limits, .limit_bytes = 160 * MIB};
+  const tarn_budget_options limits = {.struct_size = sizeof limits, .limit_bytes = 64 * MIB};
   tarn_budget *budget = NULL;
   OK(tarn_budget_create(&limits, &budget));
   const tarn_cuda_driver_pool_options options = {.struct_size = sizeof options, .budget = budget};
   tarn_pool *driver = make_pool(cuda, &options), *caching = make_caching(cuda, budget);
   for (int round = 0; round < 2; round++) {
-    OK(tarn_pool_free(driver, take(driver, 100 * MIB, NULL), NULL));
-    OK(tarn_pool_free(caching, take(caching, 100 * MIB, NULL), NULL));
-    assert_true(used_of(budget).used_bytes <= 160 * MIB);
+    OK(tarn_pool_free(driver, take(driver, 40 * MIB, NULL), NULL));
+    OK(tarn_pool_free(caching, take(caching, 40 * MIB, NULL), NULL));
+    assert_true(used_of(budget).used_bytes <= 64 * MIB);
   }
-  void *held = take(driver, 100 * MIB, NULL), *none = NULL;
-  assert_int_equal(tarn_pool_alloc(caching, 100 * MIB, NULL, &none), TARN_OUT_OF_MEMORY);
+  void *held = take(driver, 40 * MIB, NULL), *none = NULL;
+  assert_int_equal(tarn_pool_alloc(caching, 40 * MIB, NULL, &none), TARN_OUT_OF_MEMORY);
   OK(tarn_pool_free(driver, held, NULL));
   tarn_pool_release(driver);
   tarn_pool_release(caching);
@@ -350,20 +350,20 @@ static void what_a_window_did_not_need_goes_back(void **state) {
                                                  .decay_ns = window_ns};
   tarn_pool *pool = make_pool(cuda, &options);
   size_t released = 1;
-  void *block = take(pool, 64 * MIB, NULL);
-  OK(tarn_pool_free(pool, take(pool, 128 * MIB, NULL), NULL));
+  void *block = take(pool, 32 * MIB, NULL);
+  OK(tarn_pool_free(pool, take(pool, 64 * MIB, NULL), NULL));
   OK(tarn_pool_decay(pool, 5000, &released)); /* the first window begins */
   assert_int_equal(released, 0);
-  OK(tarn_pool_free(pool, take(pool, 64 * MIB, NULL), NULL));
+  OK(tarn_pool_free(pool, take(pool, 32 * MIB, NULL), NULL));
   OK(tarn_pool_decay(pool, 5000 + window_ns - 1, &released));
   assert_int_equal(released, 0);
   OK(tarn_pool_decay(pool, 3, &released)); /* a clock that goes back */
   assert_int_equal(released, 0);
   OK(tarn_pool_decay(pool, 5000 + window_ns, &released));
-  assert_true(stats_of(pool).reserved_bytes >= 128 * MIB); /* was needed at once */
+  assert_true(stats_of(pool).reserved_bytes >= 64 * MIB); /* was needed at once */
   OK(tarn_pool_decay(pool, 5000 + 2 * window_ns, &released));
-  assert_true(released >= 64 * MIB); /* in the driver's chunks, so perhaps more */
-  assert_true(stats_of(pool).reserved_bytes <= 128 * MIB);
+  assert_true(released >= 32 * MIB); /* in the driver's chunks, so perhaps more */
+  assert_true(stats_of(pool).reserved_bytes <= 64 * MIB);
   OK(tarn_pool_free(pool, block, NULL));
   tarn_pool_release(pool);
 }
@@ -383,7 +383,7 @@ static void use_up(tarn_cuda *cuda, tarn_budget *budget) {
   }
   if (status == TARN_OK) status = tarn_pool_trace_start(pool, 10);
   for (int i = 0; i < 3 && status == TARN_OK; i++) {
-    status = tarn_pool_alloc(pool, (size_t)(i + 1) * MIB, i < 2 ? streams[i] : NULL, &blocks[i]);
+    status = tarn_pool_alloc(pool, (size_t)(i + 1) * 1000, i < 2 ? streams[i] : NULL, &blocks[i]);
   }
   if (status == TARN_OK) status = tarn_pool_note_use(pool, blocks[0], streams[1]);
   if (status == TARN_OK) status = tarn_pool_stats_of(pool, &stats);
