@@ -16,7 +16,8 @@ typedef struct cuda_stream {
   int32_t device;
   CUcontext context;
   CUstream native;
-  bool is_owned; /* created here, so destroyed here */
+  bool is_owned;   /* created here, so destroyed here */
+  uint64_t thread; /* the one whose default stream it is; 0: any thread may name it */
 } cuda_stream;
 
 /* --- what is enqueued --- */
@@ -174,7 +175,26 @@ static tarn_status enqueue_copy(const cuda_stream *self, const tarn_copy_rows *r
   return copy_rectangles(self, *rows);
 }
 
+/* Never used again, unlike what pthread_self says. */
+static uint64_t thread_number(void) {
+  static _Atomic uint64_t thread_count;
+  static _Thread_local uint64_t number;
+  if (number == 0) number = atomic_fetch_add(&thread_count, 1) + 1;
+  return number;
+}
+
+static bool is_elsewhere(const cuda_stream *self) {
+  return self->thread != 0 && self->thread != thread_number();
+}
+
+/* Makes the stream's context current, for calls that wait and for those that do not. To another
+ * thread the handle names another stream. */
 static tarn_status enter(const cuda_stream *self, bool waits, tarn__cuda_scope *scope) {
+  if (is_elsewhere(self)) {
+    return tarn_fail(TARN_NOT_SUPPORTED,
+                     "CU_STREAM_PER_THREAD was wrapped in another thread: it is not that stream "
+                     "here");
+  }
   return waits ? tarn__cuda_enter_relaxed(self->cuda, self->context, scope)
                : tarn__cuda_enter(self->cuda, self->context, scope);
 }
@@ -267,7 +287,7 @@ static tarn_status stream_fill(void *context, void *dst, tarn_device dst_device,
 static tarn_status stream_call(void *context, tarn_host_function function, void *argument) {
   const cuda_stream *self = context;
   tarn__cuda_scope scope;
-  const tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  const tarn_status status = enter(self, /*waits=*/false, &scope);
   if (status != TARN_OK) return status;
   const CUresult result = self->cuda->driver.LaunchHostFunc(self->native, function, argument);
   tarn__cuda_leave(&scope);
@@ -275,10 +295,24 @@ static tarn_status stream_call(void *context, tarn_host_function function, void 
                            "a host function on CUDA device %d", (int)self->device);
 }
 
+/* Another thread's default stream cannot be named here: all of the device is waited for. */
+static tarn_status wait_for_device(const cuda_stream *self) {
+  const tarn__driver *driver = &self->cuda->driver;
+  tarn__cuda_scope scope;
+  const tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
+  if (status != TARN_OK) return status;
+  const CUresult result =
+      driver->CtxSynchronize != NULL ? driver->CtxSynchronize() : CUDA_ERROR_NOT_SUPPORTED;
+  tarn__cuda_leave(&scope);
+  return tarn__cuda_status(driver, result, "cuCtxSynchronize",
+                           "another thread's default stream on CUDA device %d", (int)self->device);
+}
+
 static tarn_status stream_synchronize(void *context) {
   const cuda_stream *self = context;
+  if (is_elsewhere(self)) return wait_for_device(self);
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
+  tarn_status status = enter(self, /*waits=*/true, &scope);
   if (status != TARN_OK) return status;
   status = wait_for_stream(self, "a stream");
   tarn__cuda_leave(&scope);
@@ -303,7 +337,7 @@ static tarn_status stream_fence_create(void *context, void **fence) {
 static tarn_status stream_fence_record(void *context, void *fence) {
   const cuda_stream *self = context;
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = enter(self, /*waits=*/false, &scope);
   if (status != TARN_OK) return status;
   status = tarn__cuda_fence_record(fence, self->cuda, self->device, self->native);
   tarn__cuda_leave(&scope);
@@ -313,7 +347,7 @@ static tarn_status stream_fence_record(void *context, void *fence) {
 static tarn_status stream_fence_wait(void *context, void *fence) {
   const cuda_stream *self = context;
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = enter(self, /*waits=*/false, &scope);
   if (status != TARN_OK) return status;
   status = tarn__cuda_fence_wait(fence, self->cuda, self->native);
   tarn__cuda_leave(&scope);
@@ -337,7 +371,7 @@ static tarn_status stream_is_capturing(void *context, bool *is_capturing) {
   *is_capturing = false;
   if (self->cuda->driver.StreamIsCapturing == NULL) return TARN_OK; /* older than captures */
   tarn__cuda_scope scope;
-  const tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  const tarn_status status = enter(self, /*waits=*/false, &scope);
   if (status != TARN_OK) return status;
   CUstreamCaptureStatus found = CU_STREAM_CAPTURE_STATUS_NONE;
   const CUresult result = self->cuda->driver.StreamIsCapturing(self->native, &found);
@@ -395,8 +429,12 @@ static tarn_status make_stream(tarn_cuda *cuda, int32_t device, CUcontext contex
                                bool is_owned, tarn_stream **stream) {
   cuda_stream *made = calloc(1, sizeof *made);
   if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a CUDA stream's handle");
-  *made = (cuda_stream){
-      .cuda = cuda, .device = device, .context = context, .native = native, .is_owned = is_owned};
+  *made = (cuda_stream){.cuda = cuda,
+                        .device = device,
+                        .context = context,
+                        .native = native,
+                        .is_owned = is_owned,
+                        .thread = native == CU_STREAM_PER_THREAD ? thread_number() : 0};
   const tarn_stream_options options = {.struct_size = sizeof options,
                                        .device = tarn_device_make(TARN_DEVICE_CUDA, device)};
   const tarn_status status = tarn_stream_create(&cuda_stream_ops, made, &options, stream);

@@ -49,6 +49,7 @@
   X(CtxSetCurrent, 4000, REQUIRED)                \
   X(CtxPushCurrent, 4000, REQUIRED)               \
   X(CtxPopCurrent, 4000, REQUIRED)                \
+  X(CtxSynchronize, 2000, OPTIONAL)               \
   X(MemGetInfo, 3020, REQUIRED)                   \
   X(MemAlloc, 3020, REQUIRED)                     \
   X(MemFree, 3020, REQUIRED)                      \

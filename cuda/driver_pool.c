@@ -26,7 +26,8 @@ bool tarn__driver_pool_is_own(const tarn__driver_pool *self, const tarn_stream *
   tarn__cuda_stream found;
   if (!tarn__cuda_stream_of(stream, &found)) return false;
   *native = found.native;
-  return found.device == self->device &&
+  /* What a handle names should not depend on who asks later. */
+  return found.device == self->device && found.native != CU_STREAM_PER_THREAD &&
          found.cuda->driver.MemFreeAsync == self->cuda->driver.MemFreeAsync;
 }
 

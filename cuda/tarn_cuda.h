@@ -71,12 +71,14 @@ TARN_API TARN_NODISCARD tarn_status tarn_cuda_device_info_of(tarn_cuda *cuda, in
  * driver, on any device. */
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_create(tarn_cuda *cuda, int32_t device,
                                                             tarn_stream **stream);
-/* Wraps a CUstream that somebody else made and destroys; 0 is the legacy default stream. It must
- * outlive the tarn_stream, which lives as long as anybody refers to it: storages created on it,
- * and pools that took a block back in its order and have not seen it pass. tarn_stream_close ends
- * that: call it before the CUstream is destroyed, and nobody looks at it any more.
- * TARN_INVALID_ARGUMENT where it is a stream of another context than the device's primary one, as
- * far as the driver can tell. */
+/* Wraps a CUstream that somebody else made and destroys; 0 is the legacy default stream, and
+ * CU_STREAM_PER_THREAD the calling thread's own one: that takes work and fences from this thread
+ * only (others get TARN_NOT_SUPPORTED), and who waits for it elsewhere, or releases it last there,
+ * waits for the device. The CUstream must outlive the tarn_stream, which lives as long as anybody
+ * refers to it: storages created on it, and pools that took a block back in its order and have not
+ * seen it pass. tarn_stream_close ends that: call it before the CUstream is destroyed, and nobody
+ * looks at it any more. TARN_INVALID_ARGUMENT where it is a stream of another context than the
+ * device's primary one, as far as the driver can tell. */
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_stream_wrap(tarn_cuda *cuda, int32_t device,
                                                           void *native_stream,
                                                           tarn_stream **stream);

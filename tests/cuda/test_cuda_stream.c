@@ -4,6 +4,7 @@
 #include "alloc/tarn_storage.h"
 #include "tests/cuda/cuda_fixture.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 enum { SIZE_BYTES = 100003 };
@@ -254,6 +255,45 @@ static void the_legacy_stream_can_be_wrapped(void **state) {
   tarn_stream_release(legacy);
 }
 
+/* What another thread finds of this one's default stream. */
+typedef struct visitor {
+  tarn_stream *stream;
+  tarn_fence *fence;
+  fixture_block *block;
+  fixture_gate *gate;
+} visitor;
+
+static void *visit(void *argument) {
+  visitor *self = argument;
+  assert_int_equal(tarn_stream_fill(self->stream, self->block->address, self->block->device, 1, 1),
+                   TARN_NOT_SUPPORTED);
+  assert_int_equal(tarn_fence_record(self->fence, self->stream), TARN_NOT_SUPPORTED);
+  fixture_let_go(self->gate);
+  OK(tarn_stream_synchronize(self->stream)); /* not for this thread's own, which is idle */
+  assert_int_equal(self->block->address[63], 4);
+  return NULL;
+}
+
+static void a_threads_default_stream_is_no_other_threads(void **state) {
+  tarn_cuda *cuda = *state;
+  fixture_block pinned = fixture_pinned_block(cuda, 64);
+  fixture_gate gate;
+  visitor other = {.block = &pinned, .gate = &gate};
+  OK(tarn_cuda_stream_wrap(cuda, 0, (void *)CU_STREAM_PER_THREAD, &other.stream));
+  OK(tarn_fence_create(other.stream, &other.fence));
+  pinned.address[63] = 0;
+  fixture_hold(other.stream, &gate);
+  OK(tarn_stream_fill(other.stream, pinned.address, pinned.device, 4, 64));
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, visit, &other), 0);
+  pthread_join(thread, NULL);
+  OK(tarn_fence_record(other.fence, other.stream));
+  OK(tarn_fence_synchronize(other.fence));
+  tarn_fence_destroy(other.fence);
+  tarn_stream_release(other.stream);
+  fixture_free(&pinned);
+}
+
 static void a_stream_that_is_none_of_the_device_is_not_wrapped(void **state) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM(); /* a GPU's driver trusts the handle */
@@ -362,6 +402,7 @@ int run_cuda_stream_tests(void) {
       cmocka_unit_test(a_copy_past_the_end_of_a_block_is_refused),
       cmocka_unit_test(a_wrapped_stream_is_the_callers),
       cmocka_unit_test(the_legacy_stream_can_be_wrapped),
+      cmocka_unit_test(a_threads_default_stream_is_no_other_threads),
       cmocka_unit_test(a_stream_that_is_none_of_the_device_is_not_wrapped),
       cmocka_unit_test(other_kinds_of_streams_have_no_native_handle),
       cmocka_unit_test(a_stream_released_with_work_pending_finishes_it),
