@@ -16,7 +16,8 @@ plant(
     "use_in_a_past_capture_forgotten_too_soon",
     "a block noted in a capture is kept as long as its stream is captured, not as the graph lives",
     "cuda/pool_blocks.c",
-    "return !tarn_capture_is_destroyed(noted) ? noted : noted == 0 ? tarn_stream_capture(stream) : 0;",
+    "return !tarn_capture_is_destroyed(noted) ? noted"
+    " : noted == 0 ? tarn_stream_capture(stream) : 0;",
     "return tarn_stream_capture(stream) + (noted - noted);",
     first="test_cuda",
 )
