@@ -10,6 +10,7 @@ enum {
   STAGE_BYTES = 8 << 20,
   QUICK_STAGE_BYTES = 2 << 20,
   QUICK_BYTES = 16 << 20,
+  SIMULATED_BYTES = 64 << 20,
   LOAD_TRIES = 6,
   LOAD_COUNT = 8,
 };
@@ -73,16 +74,22 @@ static void find_bounds(transfer_session *session) {
     if (l2_bytes > rotation) rotation = l2_bytes;
   }
   const char *why = "twice the last caches of host and device";
-  if (session->is_quick) {
-    rotation = QUICK_BYTES;
-    why = "quick: caches may serve copies";
-    if (session->host_bytes_max > QUICK_BYTES) session->host_bytes_max = QUICK_BYTES;
-    if (session->device_bytes_max > QUICK_BYTES) session->device_bytes_max = QUICK_BYTES;
+  size_t most = SIZE_MAX;
+  if (session->bench->where.is_simulated) { /* no cache and no bus is there to be measured */
+    most = SIMULATED_BYTES;
+    why = "simulated: nothing larger is copied";
   }
+  if (session->is_quick) {
+    most = QUICK_BYTES;
+    why = "quick: caches may serve copies";
+  }
+  if (session->host_bytes_max > most) session->host_bytes_max = most;
+  if (session->device_bytes_max > most) session->device_bytes_max = most;
+  if (rotation > most) rotation = most;
   if (rotation > session->host_bytes_max || rotation > session->device_bytes_max) {
     rotation = session->host_bytes_max < session->device_bytes_max ? session->host_bytes_max
                                                                    : session->device_bytes_max;
-    if (!session->is_quick) why = "less than twice the caches, for want of memory";
+    if (rotation < most && most == SIZE_MAX) why = "less than twice the caches, for want of memory";
   }
   session->rotation_bytes = transfer_round_bytes(rotation);
   report_fact_set(session->bench->report, "buffers rotate over", "%.0f MiB (%s)",
