@@ -47,7 +47,7 @@ static const char style[] =
     ".number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\n"
     ".name{white-space:nowrap}.note,.placed{min-width:11rem;color:var(--faint)}\n"
     ".tag{color:var(--loud);font-weight:600}summary{cursor:pointer;font-weight:600}\n"
-    "@media(max-width:38rem){body{padding:.6rem}svg text{font-size:24px}"
+    "@media(max-width:38rem){body{padding:.6rem}svg text{font-size:24px}svg .minor{display:none}"
     "figure{padding:.5rem}.facts th{white-space:normal}}\n";
 
 void html_text(FILE *file, const char *text) {
@@ -124,8 +124,7 @@ static void write_facts(FILE *file, const report_table *report, const machine_in
 /* --- tables --- */
 
 static bool is_in_plot(const report_row *row, const char *plot) {
-  if (row->detail.plot == NULL) return plot == NULL;
-  return plot != NULL && strcmp(row->detail.plot, plot) == 0;
+  return strcmp(row->detail.plot, plot == NULL ? "" : plot) == 0;
 }
 
 static void write_number(FILE *file, double value) {
@@ -212,7 +211,7 @@ static int list_plots(const report_table *report, const char *plots[PLOTS_MAX]) 
   int count = 0;
   for (int i = 0; i < report->row_count; i++) {
     const char *plot = report->rows[i].detail.plot;
-    if (plot == NULL) continue;
+    if (plot[0] == '\0') continue;
     int at = 0;
     while (at < count && strcmp(plots[at], plot) != 0) at++;
     if (at == count && count < PLOTS_MAX) plots[count++] = plot;
@@ -233,7 +232,7 @@ static void write_section(FILE *file, const report_table *report, const char *pl
 
 static bool has_plain_rows(const report_table *report) {
   for (int i = 0; i < report->row_count; i++) {
-    if (report->rows[i].detail.plot == NULL) return true;
+    if (report->rows[i].detail.plot[0] == '\0') return true;
   }
   return false;
 }

@@ -38,8 +38,8 @@ typedef struct plot_state {
 } plot_state;
 
 static bool is_in_plot(const plot_state *state, const report_row *row) {
-  return row->detail.clock != NULL && row->detail.plot != NULL && row->detail.size_bytes > 0 &&
-         row->stats.median > 0 && strcmp(row->detail.plot, state->plot) == 0;
+  return row->detail.clock != NULL && row->detail.size_bytes > 0 && row->stats.median > 0 &&
+         strcmp(row->detail.plot, state->plot) == 0;
 }
 
 static bool belongs(const plot_state *state, const report_row *row) {
@@ -128,6 +128,7 @@ static void write_x_axis(const plot_state *state) {
   const double octave = 0.30102999566398;
   const double octaves = (state->x.high - state->x.low) / octave;
   const int step = octaves > 14 ? 4 : octaves > 7 ? 2 : 1;
+  int shown_count = 0; /* every second one gives way on a narrow page */
   const int first = (int)ceil(state->x.low / octave - 1e-9);
   for (int exponent = first; exponent * octave <= state->x.high + 1e-9; exponent++) {
     char name[32];
@@ -137,8 +138,9 @@ static void write_x_axis(const plot_state *state) {
     name_size(name, sizeof name, bytes);
     fprintf(state->file,
             "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>"
-            "<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
-            x, x, TOP, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 28, name);
+            "<text class=\"tick%s\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
+            x, x, TOP, HEIGHT - BOTTOM, shown_count++ % 2 == 1 ? " minor" : "", x,
+            HEIGHT - BOTTOM + 28, name);
   }
   fprintf(state->file,
           "<text class=\"axis\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">size of one copy</text>\n",

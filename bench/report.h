@@ -28,7 +28,7 @@ typedef struct report_detail {
   double cv;
   double of_peak; /* the median over the fastest copy of the run that goes the same way; 0 none */
   size_t size_bytes; /* of one copy; 0: the row belongs to no curve */
-  const char *plot;  /* a literal: the curves of one plot; NULL: none */
+  char plot[64];     /* title of the plot that the row's curve is in; "" none */
   char curve[64];
   char placed[REPORT_TEXT_BYTES]; /* where its host memory lies; "" none */
   char note[REPORT_TEXT_BYTES];   /* what must be known of the figure; "" nothing */

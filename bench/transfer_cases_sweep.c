@@ -128,7 +128,7 @@ static void destroy_buffers(sweep_buffers *buffers) {
 static tarn_status run_size(transfer_session *session, const sweep_row *row, int node_index,
                             const sweep_buffers *buffers, size_t size_bytes) {
   const case_name name = name_of(row, session, node_index, size_bytes);
-  char curve[64];
+  char plot[64];
   transfer_copy copy;
   transfer_copy_init(session, &buffers->dst, &buffers->src, size_bytes, &copy);
   tarn_status status = transfer_bytes_spoil(&session->bytes, &buffers->dst);
@@ -138,9 +138,9 @@ static tarn_status run_size(transfer_session *session, const sweep_row *row, int
       {"tarn", transfer_enqueue_tarn, &copy, is_pageable},
       {"driver", transfer_enqueue_driver, &copy, is_pageable},
   };
-  snprintf(curve, sizeof curve, "%s", row->name);
-  if (node_index > 0) {
-    snprintf(curve, sizeof curve, "%s, node %d", row->name, (int)session->nodes[node_index]);
+  snprintf(plot, sizeof plot, "%s", row->plot);
+  if (has_host_side(row) && session->node_count > 1) {
+    snprintf(plot, sizeof plot, "%s, node %d", row->plot, (int)session->nodes[node_index]);
   }
   const transfer_buffer *host = row->dst != TRANSFER_DEVICE ? &buffers->dst : &buffers->src;
   transfer_case what = {.name = name.text,
@@ -149,8 +149,8 @@ static tarn_status run_size(transfer_session *session, const sweep_row *row, int
                         .subject_count = 2,
                         .lane = transfer_default_lane(session),
                         .options = transfer_default_options(session),
-                        .plot = row->plot,
-                        .curve = curve,
+                        .plot = plot,
+                        .curve = row->name,
                         .size_bytes = size_bytes,
                         .placed = host->placed,
                         .verify = transfer_verify_copy,

@@ -54,27 +54,34 @@ static void enter_node(transfer_session *session) {
 }
 
 /* A quarter of what there is: two buffers, what runs beside them, and others in this machine. */
-static void find_bounds(transfer_session *session) {
+static void find_room(transfer_session *session) {
+  const where_place *where = &session->bench->where;
   tarn_node_room room = {.struct_size = sizeof room};
-  const size_t cache_bytes = last_level_cache_bytes();
-  size_t rotation = 2 * cache_bytes;
+  tarn_cuda_device_info info = {.struct_size = sizeof info};
   session->host_bytes_max = 1024 * MIB;
   if (session->topology != NULL &&
       tarn_topology_room(session->topology, TARN_NODE_ANY, &room) == TARN_OK) {
     session->host_bytes_max = room.room_bytes / 4;
   }
   session->device_bytes_max = session->host_bytes_max;
-  if (session->driver != NULL) {
-    tarn_cuda_device_info info = {.struct_size = sizeof info};
-    if (tarn_cuda_device_info_of(session->bench->where.cuda, session->bench->where.index, &info) ==
-        TARN_OK) {
-      session->device_bytes_max = info.free_bytes / 4;
-    }
-    const size_t l2_bytes = 2 * transfer_driver_l2_bytes(session->driver);
-    if (l2_bytes > rotation) rotation = l2_bytes;
+  if (session->driver != NULL &&
+      tarn_cuda_device_info_of(where->cuda, where->index, &info) == TARN_OK) {
+    session->device_bytes_max = info.free_bytes / 4;
   }
+}
+
+static size_t lesser(size_t a, size_t b) {
+  return a < b ? a : b;
+}
+
+/* How much every copy rotates over, and no copy is larger than. */
+static void find_bounds(transfer_session *session) {
+  const size_t cache_bytes = last_level_cache_bytes();
+  const size_t l2_bytes = session->driver == NULL ? 0 : transfer_driver_l2_bytes(session->driver);
   const char *why = "twice the last caches of host and device";
+  size_t rotation = 2 * (cache_bytes > l2_bytes ? cache_bytes : l2_bytes);
   size_t most = SIZE_MAX;
+  find_room(session);
   if (session->bench->where.is_simulated) { /* no cache and no bus is there to be measured */
     most = SIMULATED_BYTES;
     why = "simulated: nothing larger is copied";
@@ -83,14 +90,11 @@ static void find_bounds(transfer_session *session) {
     most = QUICK_BYTES;
     why = "quick: caches may serve copies";
   }
-  if (session->host_bytes_max > most) session->host_bytes_max = most;
-  if (session->device_bytes_max > most) session->device_bytes_max = most;
-  if (rotation > most) rotation = most;
-  if (rotation > session->host_bytes_max || rotation > session->device_bytes_max) {
-    rotation = session->host_bytes_max < session->device_bytes_max ? session->host_bytes_max
-                                                                   : session->device_bytes_max;
-    if (rotation < most && most == SIZE_MAX) why = "less than twice the caches, for want of memory";
-  }
+  session->host_bytes_max = lesser(session->host_bytes_max, most);
+  session->device_bytes_max = lesser(session->device_bytes_max, most);
+  const size_t room = lesser(session->host_bytes_max, session->device_bytes_max);
+  if (rotation > room && room < most) why = "less than twice the caches, for want of memory";
+  rotation = lesser(rotation, room);
   session->rotation_bytes = transfer_round_bytes(rotation);
   report_fact_set(session->bench->report, "buffers rotate over", "%.0f MiB (%s)",
                   (double)session->rotation_bytes / (double)MIB, why);
@@ -425,10 +429,10 @@ static tarn_status add_row(transfer_session *session, const transfer_case *what,
                  .stop = results[0].stop,
                  .interval = first->interval,
                  .cv = first->cv,
-                 .size_bytes = what->size_bytes,
-                 .plot = what->plot},
+                 .size_bytes = what->size_bytes},
   };
   snprintf(row.name, sizeof row.name, "%s%s", what->name, is_second_clock ? ".host_clock" : "");
+  snprintf(row.detail.plot, sizeof row.detail.plot, "%s", what->plot == NULL ? "" : what->plot);
   snprintf(row.detail.curve, sizeof row.detail.curve, "%s", what->curve == NULL ? "" : what->curve);
   snprintf(row.detail.placed, sizeof row.detail.placed, "%s",
            what->placed == NULL ? "" : what->placed);

@@ -47,7 +47,7 @@ typedef struct transfer_case {
   int subject_count;
   transfer_lane lane;
   transfer_options options;
-  const char *plot;  /* a literal: title of the page's plot; NULL: only in the table */
+  const char *plot;  /* title of the page's plot; NULL: only in the table */
   const char *curve; /* its name there */
   size_t size_bytes; /* its place on the axis */
   const char *placed;
