@@ -30,7 +30,9 @@ enum { CLOCK_SM = 1, CLOCK_MEMORY = 2 };
   X(persistence, "nvmlDeviceGetPersistenceMode", (void *device, int *mode))
 
 struct link_reader {
-  link_sources sources;
+  const char *nvml_path;
+  const char *pci_folder;
+  char pci_bus_id[32]; /* "": no device */
   void *library;
   void *device;
   bool is_initialised;
@@ -41,8 +43,7 @@ struct link_reader {
 };
 
 static void load_nvml(link_reader *reader) {
-  const char *path =
-      reader->sources.nvml_path == NULL ? "libnvidia-ml.so.1" : reader->sources.nvml_path;
+  const char *path = reader->nvml_path == NULL ? "libnvidia-ml.so.1" : reader->nvml_path;
   reader->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (reader->library == NULL) {
     snprintf(reader->absence, sizeof reader->absence, "no %s", path);
@@ -60,19 +61,21 @@ static void load_nvml(link_reader *reader) {
   }
   int code = reader->init();
   reader->is_initialised = code == 0;
-  if (code == 0) code = reader->handle(reader->sources.pci_bus_id, &reader->device);
+  if (code == 0) code = reader->handle(reader->pci_bus_id, &reader->device);
   if (code == 0) return;
   reader->device = NULL;
   snprintf(reader->absence, sizeof reader->absence, "%s knows no device %s (%d)", path,
-           reader->sources.pci_bus_id, code);
+           reader->pci_bus_id, code);
 }
 
 tarn_status link_reader_create(const link_sources *sources, link_reader **reader) {
   *reader = NULL;
   link_reader *made = calloc(1, sizeof *made);
   if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for the link's state");
-  made->sources = *sources;
-  if (made->sources.pci_folder == NULL) made->sources.pci_folder = "/sys/bus/pci/devices";
+  made->nvml_path = sources->nvml_path;
+  made->pci_folder = sources->pci_folder == NULL ? "/sys/bus/pci/devices" : sources->pci_folder;
+  snprintf(made->pci_bus_id, sizeof made->pci_bus_id, "%s",
+           sources->pci_bus_id == NULL ? "" : sources->pci_bus_id);
   if (sources->pci_bus_id == NULL) {
     snprintf(made->absence, sizeof made->absence, "there is no device");
   } else {
@@ -97,8 +100,7 @@ const char *link_reader_nvml_absence(const link_reader *reader) {
 
 static bool read_file(const link_reader *reader, const char *name, char *text, int text_bytes) {
   char path[512];
-  snprintf(path, sizeof path, "%s/%s/%s", reader->sources.pci_folder, reader->sources.pci_bus_id,
-           name);
+  snprintf(path, sizeof path, "%s/%s/%s", reader->pci_folder, reader->pci_bus_id, name);
   FILE *file = fopen(path, "r");
   if (file == NULL) return false;
   const bool is_read = fgets(text, text_bytes, file) != NULL;
@@ -187,7 +189,7 @@ static void read_nvml(const link_reader *reader, link_state *state) {
 
 void link_read(const link_reader *reader, link_state *state) {
   *state = (link_state){.ecc = -1, .persistence = -1, .numa_node = -1};
-  if (reader->sources.pci_bus_id == NULL) return;
+  if (reader->pci_bus_id[0] == '\0') return;
   const bool has_sysfs = read_sysfs(reader, state);
   if (reader->device != NULL) read_nvml(reader, state);
   snprintf(state->told_by, sizeof state->told_by, "%s%s%s", reader->device != NULL ? "NVML" : "",

@@ -35,7 +35,7 @@ typedef struct link_state {
 
 typedef struct link_reader link_reader;
 
-/* `sources` is read during the call, but for its texts, which must stay. */
+/* The two paths must stay; pci_bus_id is copied. */
 TARN_NODISCARD tarn_status link_reader_create(const link_sources *sources, link_reader **reader);
 void link_reader_destroy(link_reader *reader);
 /* Why there is no NVML; "" where there is. */
