@@ -9,7 +9,7 @@
 enum {
   STAGE_BYTES = 8 << 20,
   QUICK_STAGE_BYTES = 2 << 20,
-  QUICK_BYTES = 16 << 20,
+  QUICK_BYTES = 8 << 20,
   SIMULATED_BYTES = 64 << 20,
   LOAD_TRIES = 6,
   LOAD_COUNT = 8,

@@ -154,7 +154,7 @@ class TransferTest(unittest.TestCase):
 
     def test_simulated_figures_say_so_each_of_them(self):
         self.need_sim()
-        written, text = self.measure("--on", "sim", "--filter", "pinned")
+        written, text = self.measure("--on", "sim", "--filter", "h2d.pinned")
         self.assertTrue(written["machine"]["simulated"])
         lines = [line for line in text.split("\n") if line.startswith("transfer.")]
         self.assertEqual(len(lines), len(written["results"]))
@@ -177,8 +177,9 @@ class TransferTest(unittest.TestCase):
 
     def test_every_family_gives_figures_and_right_bytes(self):
         self.need_sim()
-        for family in ("64KiB", "small.128x4KiB", "rows.1KiB", "alloc_copy_free", "pin.",
-                       "latency", "h2h.memcpy"):
+        for family in (".ring.64KiB", ".write_combined.64KiB", ".hugepages.64KiB", "h2d.against",
+                       "d2h.beside_d2d.64KiB", "small.128x4KiB", "rows.1KiB", "alloc_copy_free",
+                       "pin.2MiB", "latency", "h2h.memcpy"):
             with self.subTest(family=family):
                 written, _ = self.measure("--on", "sim", "--filter", family)
                 self.assertGreaterEqual(len(written["results"]), 1)
