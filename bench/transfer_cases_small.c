@@ -48,8 +48,9 @@ static tarn_status enqueue_batch(void *context, uint64_t count) {
   small_run *run = context;
   tarn_status status = TARN_OK;
   for (uint64_t i = 0; status == TARN_OK && i < count; i++) {
-    status = transfer_driver_copy_batch(run->session->driver, run->dsts, run->srcs,
-                                        run->sizes_bytes, run->count, run->session->native_stream);
+    status = transfer_driver_copy_batch(
+        run->session->driver, run->dsts, run->srcs, run->sizes_bytes, run->count,
+        run->src.memory != TRANSFER_DEVICE, run->session->native_stream);
   }
   return status;
 }

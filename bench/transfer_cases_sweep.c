@@ -133,10 +133,12 @@ static tarn_status run_size(transfer_session *session, const sweep_row *row, int
   transfer_copy_init(session, &buffers->dst, &buffers->src, size_bytes, &copy);
   tarn_status status = transfer_bytes_spoil(&session->bytes, &buffers->dst);
   if (status != TARN_OK) return status;
-  const bool is_pageable = row->dst == TRANSFER_PAGEABLE || row->src == TRANSFER_PAGEABLE;
+  /* Pageable copies wait for the device; those inside the host are no device's. */
+  const bool is_of_host =
+      row->dst == TRANSFER_PAGEABLE || row->src == TRANSFER_PAGEABLE || !row->needs_device;
   const transfer_subject subjects[] = {
-      {"tarn", transfer_enqueue_tarn, &copy, is_pageable},
-      {"driver", transfer_enqueue_driver, &copy, is_pageable},
+      {"tarn", transfer_enqueue_tarn, &copy, is_of_host},
+      {"driver", transfer_enqueue_driver, &copy, is_of_host},
   };
   snprintf(plot, sizeof plot, "%s", row->plot);
   if (has_host_side(row) && session->node_count > 1) {

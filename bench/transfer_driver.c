@@ -29,11 +29,15 @@ typedef struct copy_2d {
   size_t row_bytes, row_count;
 } copy_2d;
 
-/* CUmemcpyAttributes: an order of access, two hints of a place, flags. */
+/* CUmemLocation, and CUmemcpyAttributes: an order of access, two hints of a place, flags. */
+typedef struct batch_location {
+  int type;
+  int id;
+} batch_location;
 typedef struct batch_attributes {
   int src_access_order;
-  int src_hint[2];
-  int dst_hint[2];
+  batch_location src_hint;
+  batch_location dst_hint;
   unsigned flags;
 } batch_attributes;
 
@@ -42,6 +46,8 @@ enum {
   ATTRIBUTE_CAN_MAP_HOST_MEMORY = 19,
   MEMORY_UNIFIED = 4,
   ACCESS_ORDER_STREAM = 1,
+  LOCATION_DEVICE = 1,
+  LOCATION_HOST = 2,
   STREAM_NON_BLOCKING = 1,
   WAIT_VALUE_GEQ = 0,
   HOST_ALLOC_PORTABLE = 1,
@@ -356,8 +362,14 @@ tarn_status transfer_driver_copy_rows(transfer_driver *driver, void *dst, size_t
 }
 
 tarn_status transfer_driver_copy_batch(transfer_driver *driver, uint64_t *dsts, uint64_t *srcs,
-                                       size_t *sizes_bytes, size_t count, void *stream) {
-  batch_attributes attributes = {.src_access_order = ACCESS_ORDER_STREAM};
+                                       size_t *sizes_bytes, size_t count, bool is_to_device,
+                                       void *stream) {
+  /* A driver looks at the places only where the memory is not its own. */
+  const batch_location host = {LOCATION_HOST, 0};
+  const batch_location device = {LOCATION_DEVICE, driver->device};
+  batch_attributes attributes = {.src_access_order = ACCESS_ORDER_STREAM,
+                                 .src_hint = is_to_device ? host : device,
+                                 .dst_hint = is_to_device ? device : host};
   size_t start = 0;
   if (driver->batch != NULL) {
     return check("cuMemcpyBatchAsync",

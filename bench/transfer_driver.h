@@ -65,10 +65,12 @@ TARN_NODISCARD tarn_status transfer_driver_copy_rows(transfer_driver *driver, vo
                                                      size_t dst_pitch_bytes, const void *src,
                                                      size_t src_pitch_bytes, size_t row_bytes,
                                                      size_t row_count, void *stream);
-/* cuMemcpyBatchAsync, sources read in stream order. The arrays are read during the call. */
+/* cuMemcpyBatchAsync between the host and the device, sources read in stream order. The arrays are
+ * read during the call. */
 TARN_NODISCARD tarn_status transfer_driver_copy_batch(transfer_driver *driver, uint64_t *dsts,
                                                       uint64_t *srcs, size_t *sizes_bytes,
-                                                      size_t count, void *stream);
+                                                      size_t count, bool is_to_device,
+                                                      void *stream);
 TARN_NODISCARD tarn_status transfer_driver_fill(transfer_driver *driver, void *dst, uint8_t value,
                                                 size_t size_bytes, void *stream);
 
