@@ -155,6 +155,7 @@ static tarn_status run_size(transfer_session *session, const sweep_row *row, int
                         .curve = row->name,
                         .size_bytes = size_bytes,
                         .placed = host->placed,
+                        .note = host->is_misplaced ? "the memory is not on its node" : "",
                         .verify = transfer_verify_copy,
                         .verify_context = &copy};
   what.options.bytes = size_bytes;

@@ -120,6 +120,7 @@ static void tell_placement(transfer_buffer *buffer) {
     all += pages.node_pages[i];
     if (pages.nodes[i] == wanted) on_node += pages.node_pages[i];
   }
+  buffer->is_misplaced = on_node != all;
   if (on_node == all) {
     snprintf(buffer->placed, sizeof buffer->placed, "node %d%s", (int)wanted, on_pages);
   } else {

@@ -25,6 +25,7 @@ typedef struct transfer_buffer {
   size_t size_bytes;
   tarn_tensor bytes;                  /* all of it, as uint8; owned */
   char placed[TRANSFER_PLACED_BYTES]; /* where the kernel says it lies, and on which pages */
+  bool is_misplaced;                  /* not all of it is on the node that was asked for */
   /* What it was made with. */
   transfer_driver *driver;
   tarn_provider *provider;
