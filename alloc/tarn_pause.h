@@ -10,10 +10,11 @@
  * What goes, in numbered sentences:
  *
  * 1. Blocks are chosen by the tag they were lent out with (tarn_tag.h), or all of them. Memory goes
- *    in whole granules of the provider (tarn_provider_attributes), and a granule goes only where
- *    each of its blocks is chosen, paused or idle: what is nobody's for now because a graph keeps
- *    it, or a thread that came in between, stays with its whole granule. Bytes of chosen blocks
- *    that stay so are told as shared_bytes. A chosen block of which no granule goes stays live.
+ *    in whole granules of the provider, those of a piece together (tarn_provider_attributes), and a
+ *    granule goes only where each of its blocks is chosen, paused or idle: what is nobody's for now
+ *    because a graph keeps it, or a thread that came in between, stays with its whole granule.
+ *    Bytes of chosen blocks that stay so are told as shared_bytes. A chosen block of which no
+ *    granule goes stays live.
  * 2. With TARN_PAUSE_KEEP contents are copied to `backup` before, and back by the resume; what was
  *    asked for of each block, not what was rounded up. With TARN_PAUSE_DISCARD a block that was
  *    paused has undefined contents after the resume, zeros or older bytes, all of it or in part. A

@@ -161,6 +161,46 @@ static void a_stream_that_is_held_is_told(void **state) {
   drop_subject(&self);
 }
 
+static void the_granules_of_a_piece_go_together(void **state) {
+  enum { PIECE_GRANULES = 4 };
+  tarn_provider *provider = NULL;
+  tarn_cuda_virtual_options options = {.struct_size = sizeof options};
+  if (tarn_cuda_virtual_provider_create(*state, 0, &options, &provider) != TARN_OK) skip();
+  const size_t granule_bytes = tarn_provider_attributes_of(provider)->granularity_bytes;
+  const size_t piece_bytes = PIECE_GRANULES * granule_bytes;
+  tarn_provider_release(provider);
+  options.piece_bytes = piece_bytes;
+  OK(tarn_cuda_virtual_provider_create(*state, 0, &options, &provider));
+  tarn_pool *pool = make_pool(provider);
+  OK(tarn_caching_pool_reserve(pool, 3 * piece_bytes)); /* two pieces at least are whole */
+  void *blocks[3];
+  OK(tarn_tag_push("a"));
+  OK(tarn_pool_alloc_aligned(pool, piece_bytes, piece_bytes, NULL, &blocks[0]));
+  OK(tarn_pool_alloc_aligned(pool, granule_bytes, piece_bytes, NULL, &blocks[1]));
+  tarn_tag_pop();
+  OK(tarn_pool_alloc(pool, piece_bytes - granule_bytes, NULL, &blocks[2]));
+  assert_ptr_equal(blocks[2], (char *)blocks[1] + granule_bytes);
+  const char *const tag = "a";
+  tarn_pause_options pausing = {
+      .struct_size = sizeof pausing, .contents = TARN_PAUSE_DISCARD, .tags = &tag, .tag_count = 1};
+  tarn_pause_report report = {.struct_size = sizeof report};
+  OK(tarn_pool_pause(pool, &pausing, &report));
+  assert_int_equal(report.moved_bytes, piece_bytes);
+  assert_int_equal(report.shared_bytes, granule_bytes);
+  pausing.tag_count = 0;
+  OK(tarn_pool_pause(pool, &pausing, &report));
+  assert_int_equal(stats_of(pool).paused_bytes, 2 * piece_bytes);
+  OK(tarn_pool_resume(pool, NULL, NULL));
+  assert_int_equal(stats_of(pool).paused_bytes, 0);
+  OK(tarn_pool_free(pool, blocks[2], NULL));
+  pausing.tag_count = 1;
+  OK(tarn_pool_pause(pool, &pausing, &report)); /* with what lies idle in the piece */
+  assert_int_equal(report.moved_bytes, 2 * piece_bytes);
+  OK(tarn_pool_resume(pool, NULL, NULL));
+  for (int i = 0; i < 2; i++) OK(tarn_pool_free(pool, blocks[i], NULL));
+  tarn_pool_release(pool);
+}
+
 /* --- graphs --- */
 
 static void find(const char *name, void *function) {
@@ -303,6 +343,7 @@ int run_cuda_pause_tests(void) {
       cmocka_unit_test(kept_contents_come_back_to_the_device),
       cmocka_unit_test(work_enqueued_before_is_done_first),
       cmocka_unit_test(a_stream_that_is_held_is_told),
+      cmocka_unit_test(the_granules_of_a_piece_go_together),
       cmocka_unit_test(a_graph_finds_its_addresses_after_the_resume),
       cmocka_unit_test(every_failure_of_the_driver_is_undone),
       cmocka_unit_test(a_full_device_keeps_all_paused),
