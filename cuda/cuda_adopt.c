@@ -14,7 +14,8 @@ struct tarn__cuda_import {
   size_t size_bytes;
   size_t use_count; /* storages; more than 1 of a handle that was opened before */
   int32_t device;
-  bool is_block; /* opened by a handle; else mapped */
+  bool is_block;    /* opened by a handle; else mapped */
+  bool is_unmapped; /* on its way out */
   uint8_t handle[TARN_SHARE_HANDLE_BYTES];
 };
 
@@ -89,7 +90,8 @@ static tarn_status order_behind(const tarn_cuda *cuda, const tarn_share_memory *
     result = driver->EventSynchronize(event);
     status = tarn__cuda_status(driver, result, "cuEventSynchronize", "a wait for another process");
   }
-  driver->EventDestroy(event);
+  if (driver->EventDestroy(event) != CUDA_SUCCESS)
+    driver->EventDestroy(event); /* nobody else will */
   return status;
 }
 
@@ -115,7 +117,8 @@ static tarn_status map_piece(const tarn_cuda *cuda, int32_t device, const tarn_s
     call = "cuMemMap";
     result = driver->MemMap(address, piece->size_bytes, 0, handle, 0);
   }
-  const CUresult released = driver->MemRelease(handle);
+  CUresult released = driver->MemRelease(handle);
+  if (released != CUDA_SUCCESS) released = driver->MemRelease(handle); /* or it never comes back */
   if (result != CUDA_SUCCESS) return refuse(cuda, result, call);
   if (released == CUDA_SUCCESS) return TARN_OK;
   driver->MemUnmap(address, piece->size_bytes);
@@ -212,14 +215,15 @@ static tarn_status open_block(const tarn_cuda *cuda, const tarn_share_memory *me
 
 /* --- adopting --- */
 
-static void take_back(const tarn_cuda *cuda, const tarn__cuda_import *gone) {
+/* False where the driver refuses, which may have had no reason but the moment. */
+static bool take_back(const tarn_cuda *cuda, tarn__cuda_import *gone) {
   const tarn__driver *driver = &cuda->driver;
-  if (gone->is_block) {
-    driver->IpcCloseMemHandle(gone->address);
-  } else {
-    driver->MemUnmap(gone->address, gone->size_bytes);
-    driver->MemAddressFree(gone->address, gone->size_bytes);
+  if (gone->is_block) return driver->IpcCloseMemHandle(gone->address) == CUDA_SUCCESS;
+  if (!gone->is_unmapped) {
+    gone->is_unmapped = driver->MemUnmap(gone->address, gone->size_bytes) == CUDA_SUCCESS;
   }
+  return gone->is_unmapped &&
+         driver->MemAddressFree(gone->address, gone->size_bytes) == CUDA_SUCCESS;
 }
 
 /* Adds what was mapped, or finds that another thread opened the same block meanwhile: then the one
@@ -234,7 +238,7 @@ static tarn__cuda_import *enlist(tarn_cuda *cuda, tarn__cuda_import *made) {
   }
   pthread_mutex_unlock(&imports->lock);
   if (other == NULL) return made;
-  take_back(cuda, made);
+  (void)!take_back(cuda, made);
   free(made);
   return other;
 }
@@ -318,9 +322,13 @@ void tarn__cuda_abandon(tarn_cuda *cuda, void *address) {
   if (gone != NULL) *link = gone->next;
   pthread_mutex_unlock(&imports->lock);
   if (gone == NULL) return;
-  if (tarn__cuda_context(cuda, gone->device, &context) == TARN_OK &&
-      tarn__cuda_enter_relaxed(cuda, context, &scope) == TARN_OK) {
-    take_back(cuda, gone);
+  bool is_back = false;
+  for (int attempt = 0; attempt < 2 && !is_back; attempt++) { /* nobody comes again */
+    if (tarn__cuda_context(cuda, gone->device, &context) != TARN_OK ||
+        tarn__cuda_enter_relaxed(cuda, context, &scope) != TARN_OK) {
+      continue;
+    }
+    is_back = take_back(cuda, gone);
     tarn__cuda_leave(&scope);
   }
   free(gone);

@@ -17,12 +17,14 @@ typedef struct mark_keeper {
   CUevent event;
 } mark_keeper;
 
-/* Importers have destroyed theirs. */
+/* Importers have destroyed theirs. Tried twice, for nobody comes again. */
 static void end_mark(void *keeper) {
   mark_keeper *self = keeper;
-  tarn__cuda_scope scope;
-  if (tarn__cuda_enter_relaxed(self->cuda, self->context, &scope) == TARN_OK) {
-    self->cuda->driver.EventDestroy(self->event);
+  bool is_gone = tarn__cuda_is_left_behind(self->cuda); /* the parent's */
+  for (int attempt = 0; attempt < 2 && !is_gone; attempt++) {
+    tarn__cuda_scope scope;
+    if (tarn__cuda_enter_relaxed(self->cuda, self->context, &scope) != TARN_OK) continue;
+    is_gone = self->cuda->driver.EventDestroy(self->event) == CUDA_SUCCESS;
     tarn__cuda_leave(&scope);
   }
   tarn_cuda_release(self->cuda);
@@ -119,7 +121,8 @@ static tarn_status export_piece(const tarn__driver *driver, CUdeviceptr address,
     call = "cuMemExportToShareableHandle";
     result = driver->MemExportToShareableHandle(&descriptor, handle,
                                                 CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
-    driver->MemRelease(handle);
+    /* Tried twice: the memory would never come back. */
+    if (driver->MemRelease(handle) != CUDA_SUCCESS) driver->MemRelease(handle);
   }
   if (result != CUDA_SUCCESS) {
     return tarn__cuda_status(driver, result, call, "sharing the memory at %p",

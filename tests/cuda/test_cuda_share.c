@@ -1,6 +1,7 @@
 /* test_cuda_share.c: a GPU's memory shared between two processes, either of which may end. */
 #include "cuda/tarn_cuda.h"
 
+#include <dlfcn.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 #include <unistd.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "cuda/cuda_device.h"
+#include "cuda/sim/cusim.h"
 #include "tests/support/open_cuda.h"
 #include "tests/support/share_peer.h"
 #include "tests/support/test.h"
@@ -312,6 +315,94 @@ static void devices_say_whom_they_reach(void **state) {
   assert_status(tarn_cuda_enable_peer(cuda, count, 0), TARN_INVALID_ARGUMENT);
 }
 
+/* --- each call of the driver's fails once --- */
+
+static void *sim_function(const char *name) {
+  void *address = dlsym(cuda->driver.library, name);
+  assert_non_null(address);
+  return address;
+}
+
+/* The parcel is made here, or by another process where it has to be, and comes to life here. */
+static tarn_status import_once(const share_side *side, tarn_storage *storage, int socket,
+                               uint32_t flags) {
+  const tarn_export_options options = {
+      .struct_size = sizeof options, .stream = side->stream, .flags = flags};
+  tarn_storage *imported = NULL;
+  tarn_parcel *parcel = NULL, *received = NULL;
+  tarn_status status = TARN_OK;
+  if (socket >= 0) {
+    share_peer_tell(socket, SHARE_SEND);
+    status = tarn_share_receive(socket, PATIENCE_MS, &received);
+  } else {
+    status = tarn_storage_export(storage, &options, &parcel);
+    if (status == TARN_OK) received = share_pass_through(parcel, SOCK_STREAM);
+  }
+  /* A mark is not for the process that made it. */
+  if (status == TARN_OK && (socket >= 0 || flags == TARN_SHARE_WAIT)) {
+    status = tarn_storage_import(received, side->importer, side->stream, &imported);
+    if (status == TARN_OK) received = NULL;
+  }
+  tarn_storage_release(imported);
+  tarn_parcel_destroy(received);
+  tarn_parcel_destroy(parcel);
+  return status;
+}
+
+/* How often a call failed before none was left to. */
+static int fail_each_call(const share_side *side, int socket, uint32_t flags) {
+  __typeof__(cusim_fail_call) *fail_call = NULL;
+  __typeof__(cusim_fail_nothing) *fail_nothing = NULL;
+  __typeof__(cusim_failures) *failures = NULL;
+  __typeof__(cusim_get_counts) *get_counts = NULL;
+  *(void **)&fail_call = sim_function("cusim_fail_call");
+  *(void **)&fail_nothing = sim_function("cusim_fail_nothing");
+  *(void **)&failures = sim_function("cusim_failures");
+  *(void **)&get_counts = sim_function("cusim_get_counts");
+  cusim_counts before, after;
+  tarn_storage *storage;
+  assert_ok(tarn_storage_create(side->pool, 3 << 20, side->stream, &storage));
+  assert_ok(import_once(side, storage, socket, flags)); /* what is made once is there */
+  get_counts(&before);
+  const size_t descriptors = share_count_descriptors();
+  for (int nth = 1;; nth++) {
+    const uint64_t failed_before = failures();
+    fail_call(NULL, (uint64_t)nth, CUDA_ERROR_UNKNOWN);
+    (void)!import_once(side, storage, socket, flags);
+    fail_nothing();
+    if (failures() == failed_before) {
+      tarn_storage_release(storage);
+      return nth - 1;
+    }
+    assert_int_equal(share_count_descriptors(), descriptors);
+    get_counts(&after);
+    assert_int_equal(after.physical_blocks, before.physical_blocks);
+    assert_int_equal(after.reservations, before.reservations);
+    assert_int_equal(after.opened_blocks, before.opened_blocks);
+    assert_int_equal(after.events, before.events);
+  }
+}
+
+static void any_call_of_the_driver_may_fail(void **state) {
+  (void)state;
+  if (!tarn_cuda_is_simulated(cuda)) {
+    print_message("skipped: only the simulated driver fails on demand\n");
+    skip();
+  }
+  int socket;
+  share_side side = make_side(&kinds[0]);
+  assert_true(fail_each_call(&side, -1, 0) > 8);
+  assert_true(fail_each_call(&side, -1, TARN_SHARE_WAIT) > 16);
+  share_side_end(&side);
+  side = make_side(&kinds[1]);
+  const pid_t child = share_peer_start("block", &socket);
+  assert_int_equal(share_peer_ask(socket, SHARE_EXPORT), SHARE_DONE);
+  assert_true(fail_each_call(&side, socket, 0) > 6);
+  assert_int_equal(share_peer_quit(child, socket), 0);
+  share_side_end(&side);
+  assert_int_equal(tarn_share_collect(), 0);
+}
+
 static int serve(const char *role) {
   share_side side = make_side(&kinds[strcmp(role, "block") == 0 ? 1 : 0]);
   if (strcmp(role, "virtual waiting") == 0) side.export_flags = TARN_SHARE_WAIT;
@@ -343,6 +434,7 @@ int main(int argument_count, char **arguments) {
       cmocka_unit_test(what_is_not_made_to_be_shared_is_refused),
       cmocka_unit_test(each_kind_goes_to_its_own_provider),
       cmocka_unit_test(devices_say_whom_they_reach),
+      cmocka_unit_test(any_call_of_the_driver_may_fail),
   };
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   tarn_cuda_release(cuda);

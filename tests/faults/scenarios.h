@@ -17,6 +17,7 @@ tarn_status use_fixed_provider(void);
 tarn_status use_shared_pages(void);
 tarn_status use_growing_storage(void);
 tarn_status use_share(void);
+tarn_status use_cuda_share(void);
 tarn_status use_budgets(void);
 tarn_status use_maintenance(void);
 tarn_status use_fallback(void);

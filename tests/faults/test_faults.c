@@ -607,6 +607,7 @@ SCENARIO(bare_stream)
 SCENARIO(host_tensors)
 SCENARIO(growing_storage)
 SCENARIO(share)
+SCENARIO(cuda_share)
 SCENARIO(maintenance)
 SCENARIO(fallback)
 SCENARIO(pause)
@@ -641,6 +642,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(host_tensors_survives),
       cmocka_unit_test(growing_storage_survives),
       cmocka_unit_test(share_survives),
+      cmocka_unit_test(cuda_share_survives),
       cmocka_unit_test(maintenance_survives),
       cmocka_unit_test(fallback_survives),
       cmocka_unit_test(pause_survives),
