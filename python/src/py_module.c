@@ -14,6 +14,7 @@
 #include "python/src/py_npy.h"
 #include "python/src/py_numa.h"
 #include "python/src/py_pool.h"
+#include "python/src/py_share.h"
 #include "python/src/py_staging.h"
 #include "python/src/py_tensor.h"
 
@@ -37,7 +38,7 @@ PyMODINIT_FUNC PyInit__tarn(void) {
       tarn__py_arrays_init,  tarn__py_dlpack_init,      tarn__py_linear_init,
       tarn__py_npy_init,     tarn__py_numa_init,        tarn__py_fallback_init,
       tarn__py_staging_init, tarn__py_maintenance_init,
-      tarn__py_pause_init,
+      tarn__py_pause_init, tarn__py_share_init,
   };
   PyObject *module = PyModule_Create(&definition);
   if (!module) return NULL;

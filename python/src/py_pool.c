@@ -195,7 +195,7 @@ tarn_status tarn__py_device_work_stream(void *unused, tarn_device device, tarn_s
 
 /* --- the object --- */
 
-static PyObject *pool_object(tarn_pool *taken) {
+PyObject *tarn__py_pool_take(tarn_pool *taken) {
   tarn_py_pool *self = PyObject_New(tarn_py_pool, pool_type);
   if (!self) {
     tarn_pool_release(taken);
@@ -216,7 +216,7 @@ static PyObject *pool_on_node(PyObject *node_object, const tarn_caching_options 
   if (!topology) return NULL;
   tarn_pool *pool;
   tarn_status status = tarn_node_pool_create(topology, &options, &pool);
-  return status == TARN_OK ? pool_object(pool) : tarn__py_raise(status);
+  return status == TARN_OK ? tarn__py_pool_take(pool) : tarn__py_raise(status);
 }
 
 /* Over the host's pages that lie so, page-locked where the device is that. */
@@ -229,7 +229,7 @@ static PyObject *pool_on_place(const tarn_py_place *place, tarn_device device,
   }
   tarn_pool *pool;
   tarn_status status = pool_over(provider, options, &pool);
-  return status == TARN_OK ? pool_object(pool) : tarn__py_raise(status);
+  return status == TARN_OK ? tarn__py_pool_take(pool) : tarn__py_raise(status);
 }
 
 /* The pages of a GPU cannot be placed, nor pinned. */
@@ -276,7 +276,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *keywords
   if (!place_of_pool(device)) return NULL;
   tarn_pool *pool;
   tarn_status status = make_pool(device, &options, &pool);
-  return status == TARN_OK ? pool_object(pool) : tarn__py_raise(status);
+  return status == TARN_OK ? tarn__py_pool_take(pool) : tarn__py_raise(status);
 }
 
 static void pool_dealloc(PyObject *self) {
@@ -422,7 +422,7 @@ static PyObject *default_pool(PyObject *module, PyObject *const *args, Py_ssize_
   tarn_pool *pool = tarn__py_pool_choose(NULL, count == 1 ? args[0] : NULL);
   if (!pool) return NULL;
   tarn_pool_retain(pool);
-  return pool_object(pool);
+  return tarn__py_pool_take(pool);
 }
 
 static PyMethodDef module_functions[] = {

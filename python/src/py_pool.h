@@ -12,6 +12,9 @@
 
 int tarn__py_pool_init(PyObject *module);
 
+/* A tarn.Pool; takes the reference, on failure too: then NULL with an exception. */
+PyObject *tarn__py_pool_take(tarn_pool *taken);
+
 /* The pool that `pool` (a tarn.Pool) or else `device` ("cpu", "cuda", "cuda:1", "cuda_host", or
  * DLPack's pair of numbers) names; either may be NULL or None. Borrowed, lives as long as the
  * object, or as the module. NULL with an exception. */

@@ -7,6 +7,7 @@ from types import EllipsisType
 from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, final, overload
 
 from . import numa as numa
+from . import share as share
 
 _Shape = SupportsIndex | Sequence[SupportsIndex]
 _Dims = SupportsIndex | Sequence[SupportsIndex]
