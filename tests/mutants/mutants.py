@@ -20,6 +20,7 @@ import placement_mutants
 import pages_mutants
 import planting
 import pool_mutants
+import share_mutants
 import staging_mutants
 import storage_mutants
 import transfer_mutants
@@ -43,6 +44,7 @@ TABLE = [
     *pinned_mutants.TABLE,
     *driver_pool_mutants.TABLE,
     *storage_mutants.TABLE,
+    *share_mutants.TABLE,
     *staging_mutants.TABLE,
     *npy_mutants.TABLE,
     *transfer_mutants.TABLE,
@@ -94,6 +96,9 @@ PROGRAMS = """
     test_node_provider
     test_storage
     test_storage_reserve
+    test_share
+    test_share_wire
+    test_cuda_share
     test_pool
     test_stream
     test_staging
