@@ -279,6 +279,13 @@ static void destroy(void *context) {
   free(self);
 }
 
+/* As the host's provider does: another process gets pages that are not locked for it. */
+static tarn_status host_share_range(void *context, const void *address, size_t size_bytes,
+                                    tarn_stream *stream, bool may_mark, tarn_share_memory *memory) {
+  const pinned_provider *self = context;
+  return tarn_provider_share_range(self->host, address, size_bytes, stream, may_mark, memory);
+}
+
 static const tarn_provider_ops driver_ops = {.struct_size = sizeof driver_ops,
                                              .name = "cuda:pinned",
                                              .attributes = driver_attributes,
@@ -290,7 +297,8 @@ static const tarn_provider_ops whole_ops = {.struct_size = sizeof whole_ops,
                                             .attributes = host_attributes,
                                             .alloc = host_alloc,
                                             .release = host_release,
-                                            .destroy = destroy};
+                                            .destroy = destroy,
+                                            .share_range = host_share_range};
 static const tarn_provider_ops granule_ops = {.struct_size = sizeof granule_ops,
                                               .name = "cuda:pinned",
                                               .attributes = host_attributes,
@@ -299,7 +307,8 @@ static const tarn_provider_ops granule_ops = {.struct_size = sizeof granule_ops,
                                               .reserve = reserve,
                                               .commit = commit,
                                               .decommit = decommit,
-                                              .destroy = destroy};
+                                              .destroy = destroy,
+                                              .share_range = host_share_range};
 
 static tarn_status check_host(const tarn_cuda_pinned_options *options, bool by_granule) {
   const tarn_provider_attributes *host = tarn_provider_attributes_of(options->host);

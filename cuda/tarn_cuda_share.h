@@ -11,7 +11,8 @@
  *                     block that the storage lies in, opened once per process however many
  *                     storages of it are imported. The memory goes with its exporter.
  *
- * Not the driver's own pool, nor pinned memory. Any of a device's providers imports both kinds, of
+ * Pinned memory over shared pages is a memory file to others, not pinned for them. Not the driver's
+ * own pool, nor the driver's own pinned memory. Any of a device's providers imports both kinds, of
  * any device that this process sees: tarn finds it by its UUID, however the processes count. A
  * process that imports needs a context of its own on it.
  *

@@ -2,9 +2,11 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "alloc/tarn_caching_pool.h"
 #include "tests/support/share_peer.h"
 #include "tests/support/test.h"
 
@@ -172,10 +174,162 @@ static void other_descriptors_than_a_parcels_are_refused(void **state) {
   share_side_end(&side);
 }
 
+/* --- many pieces: a provider whose every page is a descriptor of its own --- */
+
+enum { PAGE_BYTES = 4096, PIECE_COUNT = 200 }; /* more than one message of descriptors takes */
+
+typedef struct pieces {
+  int file;
+  bool is_adopted;
+} pieces;
+
+static tarn_status pieces_attributes(void *context, tarn_provider_attributes *attributes) {
+  (void)context;
+  attributes->device = tarn_device_make(TARN_DEVICE_CPU, 0);
+  attributes->granularity_bytes = attributes->alignment_bytes = PAGE_BYTES;
+  return TARN_OK;
+}
+
+static tarn_status pieces_alloc(void *context, size_t size_bytes, void **address) {
+  const pieces *self = context;
+  *address = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, self->file, 0);
+  return *address != MAP_FAILED ? TARN_OK : tarn_fail(TARN_OUT_OF_MEMORY, "mmap");
+}
+
+static tarn_status pieces_release(void *context, void *address, size_t size_bytes) {
+  (void)context;
+  munmap(address, size_bytes);
+  return TARN_OK;
+}
+
+/* The last page comes first over there. */
+static tarn_status pieces_share_range(void *context, const void *address, size_t size_bytes,
+                                      tarn_stream *stream, bool may_mark,
+                                      tarn_share_memory *memory) {
+  const pieces *self = context;
+  (void)address, (void)stream, (void)may_mark;
+  assert_int_equal(size_bytes, PIECE_COUNT * PAGE_BYTES);
+  memcpy(memory->kind, "pieces", sizeof "pieces");
+  memory->device = tarn_device_make(TARN_DEVICE_CPU, 0);
+  for (int i = PIECE_COUNT; i-- > 0;) {
+    const tarn_status status =
+        tarn_share_add_piece(memory, dup(self->file), (uint64_t)i * PAGE_BYTES, PAGE_BYTES);
+    if (status != TARN_OK) return status;
+  }
+  return TARN_OK;
+}
+
+static tarn_status pieces_adopt(void *context, const tarn_share_memory *memory, tarn_stream *stream,
+                                void **address, tarn_device *device) {
+  pieces *self = context;
+  (void)stream;
+  assert_int_equal(memory->piece_count, PIECE_COUNT);
+  char *start =
+      mmap(NULL, tarn_share_total_bytes(memory), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  for (size_t i = 0; i < memory->piece_count; i++) {
+    const tarn_share_piece *piece = &memory->pieces[i];
+    assert_true(mmap(start + i * PAGE_BYTES, piece->size_bytes, PROT_READ, MAP_SHARED | MAP_FIXED,
+                     piece->descriptor, (off_t)piece->offset_bytes) != MAP_FAILED);
+  }
+  self->is_adopted = true;
+  *address = start;
+  *device = tarn_device_make(TARN_DEVICE_CPU, 0);
+  return TARN_OK;
+}
+
+static void pieces_abandon(void *context, void *address) {
+  pieces *self = context;
+  self->is_adopted = false;
+  munmap(address, PIECE_COUNT * PAGE_BYTES);
+}
+
+static tarn_provider *make_pieces(pieces *context) {
+  tarn_provider_ops ops = {.struct_size = sizeof ops,
+                           .name = "pieces",
+                           .attributes = pieces_attributes,
+                           .alloc = pieces_alloc,
+                           .release = pieces_release,
+                           .share_range = pieces_share_range,
+                           .adopt = pieces_adopt};
+  tarn_provider *provider;
+  assert_status(tarn_provider_create(&ops, context, &provider), TARN_INVALID_ARGUMENT);
+  ops.abandon = pieces_abandon;
+  assert_ok(tarn_provider_create(&ops, context, &provider));
+  context->file = memfd_create("pieces", MFD_CLOEXEC);
+  assert_int_equal(ftruncate(context->file, PIECE_COUNT * PAGE_BYTES), 0);
+  return provider;
+}
+
+static void many_descriptors_arrive_in_their_order(void **state) {
+  (void)state;
+  pieces context = {.file = -1};
+  tarn_provider *provider = make_pieces(&context);
+  const tarn_caching_options options = {.struct_size = sizeof options};
+  tarn_pool *pool;
+  tarn_storage *storage, *imported;
+  tarn_parcel *parcel;
+  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
+  assert_ok(tarn_storage_create(pool, PIECE_COUNT * PAGE_BYTES, NULL, &storage));
+  unsigned char *bytes = tarn_storage_data_mutable(storage);
+  for (int i = 0; i < PIECE_COUNT; i++) bytes[i * PAGE_BYTES] = (unsigned char)i;
+  assert_ok(tarn_storage_export(storage, NULL, &parcel));
+  static const int types[] = {SOCK_STREAM, SOCK_SEQPACKET};
+  for (size_t type = 0; type < COUNT_OF(types); type++) {
+    tarn_parcel *received = share_pass_through(parcel, types[type]);
+    assert_ok(tarn_storage_import(received, provider, NULL, &imported));
+    assert_true(context.is_adopted);
+    const unsigned char *mapped = tarn_storage_data(imported);
+    for (int i = 0; i < PIECE_COUNT; i++) {
+      assert_int_equal(mapped[i * PAGE_BYTES], PIECE_COUNT - 1 - i);
+    }
+    tarn_storage_release(imported);
+    assert_false(context.is_adopted);
+  }
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(storage);
+  assert_int_equal(tarn_share_collect(), 0);
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
+  close(context.file);
+}
+
+static void who_may_not_have_so_many_descriptors_is_told(void **state) {
+  (void)state;
+  pieces context = {.file = -1};
+  tarn_provider *provider = make_pieces(&context);
+  tarn_pool *pool;
+  tarn_storage *storage;
+  tarn_parcel *parcel, *received;
+  struct rlimit limit, lower;
+  int ends[2];
+  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
+  assert_ok(tarn_storage_create(pool, PIECE_COUNT * PAGE_BYTES, NULL, &storage));
+  assert_ok(tarn_storage_export(storage, NULL, &parcel));
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  assert_ok(tarn_share_send(ends[0], parcel, PATIENCE_MS));
+  const size_t descriptors = share_count_descriptors();
+  assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  lower = limit;
+  lower.rlim_cur = descriptors + 70; /* the first message's fit */
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &lower), 0);
+  assert_status(tarn_share_receive(ends[1], PATIENCE_MS, &received), TARN_OUT_OF_MEMORY);
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  assert_int_equal(share_count_descriptors(), descriptors);
+  close(ends[0]);
+  close(ends[1]);
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(storage);
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
+  close(context.file);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(half_a_parcel_and_a_changed_one_are_refused),
       cmocka_unit_test(other_descriptors_than_a_parcels_are_refused),
+      cmocka_unit_test(many_descriptors_arrive_in_their_order),
+      cmocka_unit_test(who_may_not_have_so_many_descriptors_is_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

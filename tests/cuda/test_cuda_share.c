@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_pages.h"
 #include "cuda/cuda_device.h"
 #include "cuda/sim/cusim.h"
 #include "tests/support/open_cuda.h"
@@ -243,7 +244,7 @@ static void a_thousand_cycles_leave_nothing_behind(void **state) {
   tarn_storage *storage, *imported;
   tarn_parcel *parcel;
   size_t descriptors = 0, mappings = 0;
-  assert_ok(tarn_storage_create(side.pool, 3 << 20, side.stream, &storage));
+  assert_ok(tarn_storage_create(side.pool, 100000, side.stream, &storage));
   for (int i = 0; i < 1000; i++) {
     assert_ok(tarn_storage_export(storage, &options, &parcel));
     tarn_parcel *received = share_pass_through(parcel, SOCK_STREAM);
@@ -301,6 +302,32 @@ static void each_kind_goes_to_its_own_provider(void **state) {
   }
   share_side_end(&host);
   share_side_end(&device);
+}
+
+static void pinned_memory_over_shared_pages_is_a_file_to_others(void **state) {
+  (void)state;
+  const tarn_pages_options shared = {.struct_size = sizeof shared, .flags = TARN_PAGES_SHARED};
+  tarn_cuda_pinned_options options = {.struct_size = sizeof options};
+  share_side side = {.pool = NULL};
+  tarn_provider *pinned;
+  tarn_storage *storage, *imported;
+  tarn_parcel *parcel;
+  assert_ok(tarn_pages_provider_create(&shared, &options.host));
+  assert_ok(tarn_cuda_pinned_provider_create(cuda, &options, &pinned));
+  assert_ok(tarn_caching_pool_create(pinned, NULL, &side.pool));
+  assert_ok(tarn_cuda_stream_create(cuda, 0, &side.stream));
+  assert_ok(share_make(&side, &storage, &parcel)); /* filled on the stream, which it waits for */
+  assert_string_equal(tarn_parcel_kind(parcel), "file");
+  assert_ok(tarn_storage_import(share_pass_through(parcel, SOCK_STREAM), NULL, NULL, &imported));
+  assert_int_equal(tarn_storage_device(imported).type, TARN_DEVICE_CPU);
+  const unsigned char *bytes = tarn_storage_data(imported);
+  for (size_t i = 0; i < SHARE_BYTES; i++) assert_true(bytes[i] == SHARE_FIRST);
+  tarn_storage_release(imported);
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(storage);
+  share_side_end(&side);
+  tarn_provider_release(pinned);
+  tarn_provider_release(options.host);
 }
 
 static void devices_say_whom_they_reach(void **state) {
@@ -433,6 +460,7 @@ int main(int argument_count, char **arguments) {
       cmocka_unit_test(a_thousand_cycles_leave_nothing_behind),
       cmocka_unit_test(what_is_not_made_to_be_shared_is_refused),
       cmocka_unit_test(each_kind_goes_to_its_own_provider),
+      cmocka_unit_test(pinned_memory_over_shared_pages_is_a_file_to_others),
       cmocka_unit_test(devices_say_whom_they_reach),
       cmocka_unit_test(any_call_of_the_driver_may_fail),
   };
