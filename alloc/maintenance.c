@@ -9,6 +9,7 @@
 
 #include "alloc/fork.h"
 #include "alloc/pool.h"
+#include "alloc/tarn_share.h"
 
 enum { THREAD_NAME_BYTES = 16 };
 
@@ -79,6 +80,9 @@ static taking take_off(tarn_maintenance *self, const tarn_pool *pool) {
 static tarn_status run_round(tarn_maintenance *self, uint64_t now_ns, size_t *released_bytes) {
   tarn_status result = TARN_OK;
   self->is_stepping = true;
+  pthread_mutex_unlock(&maintenance_lock);
+  (void)tarn_share_collect();
+  pthread_mutex_lock(&maintenance_lock);
   for (entry *each = self->entries; each != NULL && !self->is_stopping; each = each->next) {
     size_t released = 0;
     each->is_called = true;

@@ -8,6 +8,8 @@
  *     ...
  *     tarn_maintenance_destroy(maintenance);
  *
+ * Each round begins with what other processes gave back, tarn_share_collect.
+ *
  * It does not keep a pool alive: one that ends is taken off by itself, and a call of decay that is
  * just under way for it is waited for by whoever ends it. No lock is held while a pool is called.
  *

@@ -15,8 +15,10 @@
  * 1. The exporter keeps the storage, whoever else releases it, until its parcel is destroyed and
  *    every copy that was sent is gone: released where it was imported, destroyed where not, left in
  *    a socket that nobody reads any more, or its process ended, in whatever way.
- * 2. Nobody calls the exporter when that happens. It looks, without blocking, at every export, and
- *    when it is asked to: tarn_parcel_wait, tarn_share_collect.
+ * 2. Nobody calls the exporter when that happens. It looks, without blocking, at every export, in
+ *    each round of tarn_maintenance.h, and when it is asked to: tarn_parcel_wait and
+ *    tarn_share_collect, which a pressure function may call (tarn_budget.h): a pool does not look
+ *    by itself before it runs out of memory.
  * 3. What was enqueued on the export's stream by then is done before the importer's work begins,
  *    and what a third process imports comes behind nothing else. Where the memory has marks (CUDA's
  *    inter-process events) nobody blocks for it: the import's stream waits. Else the export blocks.

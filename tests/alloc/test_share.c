@@ -11,6 +11,7 @@
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_maintenance.h"
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_pool_provider.h"
 #include "tests/support/share_peer.h"
@@ -83,6 +84,27 @@ static void memory_is_kept_until_the_importer_has_released_it(void **state) {
   assert_int_equal(tarn_share_collect(), 0);
   assert_int_equal(live_blocks(&side), 0);
   assert_int_equal(share_peer_quit(child, socket), 0);
+  share_side_end(&side);
+}
+
+static void maintenance_takes_back_what_importers_released(void **state) {
+  (void)state;
+  const tarn_maintenance_options options = {.struct_size = sizeof options,
+                                            .flags = TARN_MAINTENANCE_MANUAL};
+  share_side side = share_host_side();
+  tarn_maintenance *maintenance;
+  tarn_storage *storage;
+  tarn_parcel *parcel;
+  assert_ok(tarn_maintenance_create(&options, &maintenance));
+  make(&side, &storage, &parcel);
+  tarn_storage *imported = import(share_pass_through(parcel, SOCK_STREAM));
+  tarn_storage_release(storage);
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(imported);
+  assert_int_equal(live_blocks(&side), 1);
+  assert_ok(tarn_maintenance_step(maintenance, 1, NULL));
+  assert_int_equal(live_blocks(&side), 0);
+  tarn_maintenance_destroy(maintenance);
   share_side_end(&side);
 }
 
@@ -519,6 +541,7 @@ int main(int argument_count, char **arguments) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(another_process_sees_the_bytes_and_changes_them),
       cmocka_unit_test(memory_is_kept_until_the_importer_has_released_it),
+      cmocka_unit_test(maintenance_takes_back_what_importers_released),
       cmocka_unit_test(an_importer_killed_at_any_step_gives_the_memory_back),
       cmocka_unit_test(an_exporter_killed_at_any_step_takes_nothing_from_the_importer),
       cmocka_unit_test(an_exporter_that_is_gone_before_it_sends_is_told),
