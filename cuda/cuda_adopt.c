@@ -136,7 +136,8 @@ static tarn_status open_to(const tarn_cuda *cuda, int32_t device, const tarn__cu
       memory->is_read_only ? CU_MEM_ACCESS_FLAGS_PROT_READ : CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
       access);
   CUresult result = driver->MemSetAccess(start, size_bytes, access, count);
-  if (result == CUDA_ERROR_NOT_SUPPORTED && memory->is_read_only) {
+  const bool is_unknown = result == CUDA_ERROR_NOT_SUPPORTED || result == CUDA_ERROR_INVALID_VALUE;
+  if (is_unknown && memory->is_read_only) {
     for (size_t i = 0; i < count; i++) access[i].flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
     result = driver->MemSetAccess(start, size_bytes, access, count);
   }

@@ -50,6 +50,11 @@ static void every_call_says_that_cuda_was_left_out(void **state) {
   assert_int_equal(tarn_cuda_pinned_provider_create(NULL, NULL, &provider), TARN_NOT_SUPPORTED);
   assert_null(provider);
 
+  bool can = true;
+  assert_int_equal(tarn_cuda_can_access_peer(NULL, 0, 1, &can), TARN_NOT_SUPPORTED);
+  assert_false(can);
+  assert_int_equal(tarn_cuda_enable_peer(NULL, 0, 1), TARN_NOT_SUPPORTED);
+
   tarn_cuda_device_info info = {.struct_size = sizeof info, .total_bytes = 1};
   assert_int_equal(tarn_cuda_device_info_of(NULL, 0, &info), TARN_NOT_SUPPORTED);
   assert_int_equal(info.total_bytes, 0);

@@ -410,6 +410,32 @@ static int fail_each_call(const share_side *side, int socket, uint32_t flags) {
   }
 }
 
+/* A driver that knows no memory which is only read: the storage is read-only all the same. */
+static void read_only_memory_is_imported_where_the_driver_has_none(void **state) {
+  (void)state;
+  if (!tarn_cuda_is_simulated(cuda)) {
+    print_message("skipped: only the simulated driver fails on demand\n");
+    skip();
+  }
+  __typeof__(cusim_fail_call) *fail_call = NULL;
+  *(void **)&fail_call = sim_function("cusim_fail_call");
+  share_side side = make_side(&kinds[0]);
+  side.export_flags = TARN_SHARE_READ_ONLY | TARN_SHARE_WAIT;
+  tarn_storage *storage, *imported;
+  tarn_parcel *parcel;
+  assert_ok(share_make(&side, &storage, &parcel));
+  tarn_parcel *received = share_pass_through(parcel, SOCK_STREAM);
+  assert_int_equal(fail_call("cuMemSetAccess", 1, CUDA_ERROR_NOT_SUPPORTED), 1);
+  assert_ok(tarn_storage_import(received, side.importer, side.stream, &imported));
+  assert_true(tarn_storage_is_read_only(imported));
+  assert_null(tarn_storage_data_mutable(imported));
+  assert_true(share_is_full_of(&side, imported, SHARE_FIRST));
+  tarn_storage_release(imported);
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(storage);
+  share_side_end(&side);
+}
+
 static void any_call_of_the_driver_may_fail(void **state) {
   (void)state;
   if (!tarn_cuda_is_simulated(cuda)) {
@@ -462,6 +488,7 @@ int main(int argument_count, char **arguments) {
       cmocka_unit_test(each_kind_goes_to_its_own_provider),
       cmocka_unit_test(pinned_memory_over_shared_pages_is_a_file_to_others),
       cmocka_unit_test(devices_say_whom_they_reach),
+      cmocka_unit_test(read_only_memory_is_imported_where_the_driver_has_none),
       cmocka_unit_test(any_call_of_the_driver_may_fail),
   };
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
