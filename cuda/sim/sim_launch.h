@@ -43,6 +43,7 @@ const sim_code *sim_code_find(const char *name); /* NULL: no such kernel */
 struct sim_launch {
   size_t reference_count;
   const sim_code *code;
+  CUmodule module; /* to compare with; it may be gone */
   uint32_t grid[3];
   uint32_t threads;
   void *arguments; /* owned */

@@ -141,7 +141,7 @@ void sim_modules_abandon(int device) {
   }
 }
 
-/* Stricter than a driver, which may wait: no launch of the context may be under way. */
+/* Stricter than a driver, which may wait: no launch of the module's may be under way. */
 CUresult cuModuleUnload(CUmodule module) {
   SIM_ENTER(cuModuleUnload, SIM_NEEDS_CONTEXT);
   if (!is_module(module) || module->device != sim_current()->device) {
@@ -149,7 +149,7 @@ CUresult cuModuleUnload(CUmodule module) {
   }
   for (const sim_queue *queue = sim.queues; queue != NULL; queue = queue->next) {
     for (const sim_op *op = queue->first; op != NULL; op = op->next) {
-      if (op->kind != KIND_LAUNCH || queue->device != module->device) continue;
+      if (op->kind != KIND_LAUNCH || op->as.launch->module != module) continue;
       sim_break(queue->device, CUDA_ERROR_ILLEGAL_ADDRESS,
                 "a module was unloaded with a launch pending in stream %llu",
                 (unsigned long long)queue->id);
@@ -235,7 +235,10 @@ static CUresult launch(CUfunction function, extent grid, unsigned threads, void 
   if (op == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
   const uint32_t sizes[3] = {grid.x, grid.y, grid.z};
   op->as.launch = sim_launch_create(function->code, sizes, threads, parameters[0]);
-  if (op->as.launch != NULL) return sim_op_enqueue(op);
+  if (op->as.launch != NULL) {
+    op->as.launch->module = function->module;
+    return sim_op_enqueue(op);
+  }
   sim_op_discard(op);
   return CUDA_ERROR_OUT_OF_MEMORY;
 }

@@ -1,6 +1,7 @@
 /* test_copy_grid.c: kernels copy any layout to any other, element by element, and no byte more. */
 #include "tests/cuda/grid_fixture.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -68,13 +69,197 @@ static void interleaved_planes_arrive_exactly(void **state) {
   tarn_stream_release(stream);
 }
 
+/* --- what a kernel reaches, and what it takes --- */
+
+/* 64 elements of four bytes from a side to another, turned backwards. */
+static tarn_status copy_backwards(tarn_stream *stream, void *dst, tarn_device dst_device,
+                                  const void *src, tarn_device src_device) {
+  static const int64_t shape[] = {64}, forth[] = {4}, back[] = {-4};
+  const tarn_copy_grid grid = {.dst = dst,
+                               .src = (const char *)src + 63 * 4,
+                               .dst_device = dst_device,
+                               .src_device = src_device,
+                               .rank = 1,
+                               .shape = shape,
+                               .dst_strides_bytes = forth,
+                               .src_strides_bytes = back,
+                               .dst_type = any,
+                               .src_type = any,
+                               .element_bytes = 4};
+  return tarn_stream_copy_grid(stream, &grid);
+}
+
+static void page_locked_memory_is_reached_on_both_sides(void **state) {
+  tarn_stream *stream = fixture_stream(*state);
+  fixture_block device = fixture_device_block(*state, 256);
+  fixture_block from = fixture_pinned_block(*state, 256), to = fixture_pinned_block(*state, 256);
+  for (int i = 0; i < 64; i++) ((int *)(void *)from.address)[i] = i;
+  assert_true(tarn_stream_copies_grids(stream));
+  OK(copy_backwards(stream, device.address, device.device, from.address, from.device));
+  OK(copy_backwards(stream, to.address, to.device, device.address, device.device));
+  OK(tarn_stream_synchronize(stream));
+  assert_memory_equal(to.address, from.address, 256);
+  fixture_free(&device);
+  fixture_free(&from);
+  fixture_free(&to);
+  tarn_stream_release(stream);
+}
+
+static void memory_that_no_kernel_reaches_is_an_answer(void **state) {
+  tarn_stream *stream = fixture_stream(*state);
+  fixture_block device = fixture_device_block(*state, 256);
+  static char pageable[256];
+  const tarn_device others[] = {tarn_device_make(TARN_DEVICE_CPU, 0),
+                                tarn_device_make(TARN_DEVICE_CUDA, 1)};
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(copy_backwards(stream, device.address, device.device, pageable, others[i]),
+                     TARN_NOT_SUPPORTED);
+    assert_int_equal(copy_backwards(stream, pageable, others[i], device.address, device.device),
+                     TARN_NOT_SUPPORTED);
+  }
+  fixture_free(&device);
+  tarn_stream_release(stream);
+}
+
+/* --- loading --- */
+
+static uint64_t load_count(void) {
+  return fixture_sim_control()->calls("cuModuleLoadDataEx");
+}
+
+static void code_that_the_driver_refuses_is_an_answer_that_it_keeps(void **state) {
+  FIXTURE_NEEDS_SIM();
+  tarn_stream *stream = fixture_stream(*state);
+  fixture_block block = fixture_device_block(*state, 512);
+  fixture_sim_control()->fail_call("cuModuleLoadDataEx", 1, CUDA_ERROR_NO_BINARY_FOR_GPU);
+  const uint64_t before = load_count();
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(
+        copy_backwards(stream, block.address, block.device, block.address + 256, block.device),
+        TARN_NOT_SUPPORTED);
+    assert_int_equal(tarn_last_error()->native_code, CUDA_ERROR_NO_BINARY_FOR_GPU);
+    assert_string_equal(tarn_last_error()->native_call, "cuModuleLoadDataEx");
+  }
+  assert_int_equal(load_count() - before, 1);
+  fixture_free(&block);
+  tarn_stream_release(stream);
+}
+
+static void a_device_without_memory_for_the_code_is_asked_again(void **state) {
+  FIXTURE_NEEDS_SIM();
+  tarn_stream *stream = fixture_stream(*state);
+  fixture_block block = fixture_device_block(*state, 512);
+  const char *const calls[] = {"cuModuleLoadDataEx", "cuModuleGetFunction"};
+  for (int i = 0; i < 2; i++) {
+    fixture_sim_control()->fail_call(calls[i], 1, CUDA_ERROR_OUT_OF_MEMORY);
+    assert_int_equal(
+        copy_backwards(stream, block.address, block.device, block.address + 256, block.device),
+        TARN_NOT_SUPPORTED);
+    assert_int_equal(tarn_last_error()->native_code, CUDA_ERROR_OUT_OF_MEMORY);
+  }
+  OK(copy_backwards(stream, block.address, block.device, block.address + 256, block.device));
+  OK(tarn_stream_synchronize(stream));
+  fixture_free(&block);
+  tarn_stream_release(stream);
+}
+
+static void a_driver_that_cannot_load_is_an_answer(void **state) {
+  FIXTURE_NEEDS_SIM();
+  (void)state;
+  fixture_sim_control()->hide("cuModuleLoadDataEx");
+  tarn_cuda *cuda = fixture_open();
+  fixture_sim_control()->hide(NULL);
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_block block = fixture_device_block(cuda, 512);
+  assert_int_equal(
+      copy_backwards(stream, block.address, block.device, block.address + 256, block.device),
+      TARN_NOT_SUPPORTED);
+  fixture_free(&block);
+  tarn_stream_release(stream);
+  tarn_cuda_release(cuda);
+}
+
+static void a_failed_launch_is_told(void **state) {
+  FIXTURE_NEEDS_SIM();
+  tarn_stream *stream = fixture_stream(*state);
+  fixture_block block = fixture_device_block(*state, 512);
+  fixture_sim_control()->fail_call("cuLaunchKernel", 1, CUDA_ERROR_UNKNOWN);
+  assert_int_equal(
+      copy_backwards(stream, block.address, block.device, block.address + 256, block.device),
+      TARN_DEVICE_ERROR);
+  assert_string_equal(tarn_last_error()->native_call, "cuLaunchKernel");
+  fixture_free(&block);
+  tarn_stream_release(stream);
+}
+
+typedef struct loader {
+  tarn_cuda *cuda;
+  pthread_barrier_t *start;
+} loader;
+
+static void *load_and_copy(void *argument) {
+  const loader *self = argument;
+  tarn_stream *stream = fixture_stream(self->cuda);
+  fixture_block block = fixture_device_block(self->cuda, 512);
+  pthread_barrier_wait(self->start);
+  OK(copy_backwards(stream, block.address, block.device, block.address + 256, block.device));
+  OK(tarn_stream_synchronize(stream));
+  fixture_free(&block);
+  tarn_stream_release(stream);
+  return NULL;
+}
+
+static void threads_that_load_at_once_leave_one_module(void **state) {
+  enum { THREADS = 4 };
+  pthread_barrier_t start;
+  pthread_barrier_init(&start, NULL, THREADS);
+  for (int round = 0; round < 5; round++) {
+    tarn_cuda *cuda = fixture_open();
+    loader self = {cuda, &start};
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, load_and_copy, &self);
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    if (fixture_sim_control() != NULL) {
+      cusim_counts counts;
+      fixture_sim_control()->get_counts(&counts);
+      assert_int_equal(counts.modules, 1);
+    }
+    tarn_cuda_release(cuda);
+  }
+  pthread_barrier_destroy(&start);
+  (void)state;
+}
+
+static void the_module_goes_with_the_library_s_handle(void **state) {
+  FIXTURE_NEEDS_SIM();
+  (void)state;
+  cusim_counts before, after;
+  fixture_sim_control()->get_counts(&before);
+  tarn_cuda *cuda = fixture_open();
+  pthread_barrier_t start;
+  pthread_barrier_init(&start, NULL, 1);
+  load_and_copy(&(loader){cuda, &start});
+  pthread_barrier_destroy(&start);
+  tarn_cuda_release(cuda);
+  fixture_sim_control()->get_counts(&after);
+  assert_int_equal(after.modules, before.modules);
+  assert_int_equal(after.abandoned, before.abandoned);
+}
+
+#define GRID_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown(random_layouts_of_any_element_size_arrive_exactly,
-                                    fixture_setup, fixture_teardown),
-    cmocka_unit_test_setup_teardown(turns_of_every_element_size_arrive_exactly, fixture_setup,
-                                    fixture_teardown),
-    cmocka_unit_test_setup_teardown(interleaved_planes_arrive_exactly, fixture_setup,
-                                    fixture_teardown),
+    GRID_TEST(random_layouts_of_any_element_size_arrive_exactly),
+    GRID_TEST(turns_of_every_element_size_arrive_exactly),
+    GRID_TEST(interleaved_planes_arrive_exactly),
+    GRID_TEST(page_locked_memory_is_reached_on_both_sides),
+    GRID_TEST(memory_that_no_kernel_reaches_is_an_answer),
+    GRID_TEST(code_that_the_driver_refuses_is_an_answer_that_it_keeps),
+    GRID_TEST(a_device_without_memory_for_the_code_is_asked_again),
+    GRID_TEST(a_driver_that_cannot_load_is_an_answer),
+    GRID_TEST(a_failed_launch_is_told),
+    cmocka_unit_test(threads_that_load_at_once_leave_one_module),
+    cmocka_unit_test(the_module_goes_with_the_library_s_handle),
 };
 
 int main(int argument_count, char **arguments) {
