@@ -140,6 +140,13 @@ static tarn_status check_grid(const tarn_copy_grid *grid, bool *is_empty) {
   return tarn_fail(TARN_INVALID_ARGUMENT, "a grid from %p to %p", grid->src, grid->dst);
 }
 
+/* One element of host memory for all: its value is what matters, not where it lies. */
+static bool repeats_one(const tarn_copy_grid *grid) {
+  bool repeats = grid->dst_device.type != TARN_DEVICE_CPU;
+  for (int32_t dim = 0; dim < grid->rank; dim++) repeats &= grid->src_strides_bytes[dim] == 0;
+  return repeats;
+}
+
 tarn_status tarn_stream_copy_grid(tarn_stream *stream, const tarn_copy_grid *grid) {
   bool is_empty;
   const tarn_status status = check_grid(grid, &is_empty);
@@ -149,7 +156,8 @@ tarn_status tarn_stream_copy_grid(tarn_stream *stream, const tarn_copy_grid *gri
     return tarn_fail(TARN_NOT_SUPPORTED, "the %s stream has no way to copy elements",
                      tarn_stream_name(stream));
   }
-  if (!tarn_device_is_host(stream->device) && is_pageable(grid->dst_device, grid->src_device)) {
+  if (!tarn_device_is_host(stream->device) && is_pageable(grid->dst_device, grid->src_device) &&
+      !repeats_one(grid)) {
     return tarn_fail(TARN_NOT_SUPPORTED, "the %s stream's device does not reach pageable memory",
                      tarn_stream_name(stream));
   }

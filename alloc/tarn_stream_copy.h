@@ -100,7 +100,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_stream_copy_batch(tarn_stream *stream,
 /* Enqueues an element-by-element copy. TARN_NOT_SUPPORTED, with nothing enqueued, where the stream
  * has no way to do it: it is synchronous or the host's, no kernel converts the pair of types, the
  * device does not reach one of the sides. Pageable memory (TARN_DEVICE_CPU) is never reached by a
- * device's stream this way. A grid with an extent of 0 does nothing. */
+ * device's stream this way, but for a source of one element, all of whose strides are 0: that is
+ * read during the call, and fills the destination. A grid with an extent of 0 does nothing. */
 TARN_API TARN_NODISCARD tarn_status tarn_stream_copy_grid(tarn_stream *stream,
                                                           const tarn_copy_grid *grid);
 

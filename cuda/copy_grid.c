@@ -7,6 +7,7 @@ typedef struct target {
   tarn_cuda *cuda;
   int32_t device;
   CUstream stream;
+  const void *value; /* of a fill; else NULL */
 } target;
 
 static tarn_status check_reach(int32_t own, tarn_device device) {
@@ -29,6 +30,23 @@ static tarn_status check_seams(tarn_cuda *cuda, const tarn__grid *grid, bool is_
                    "a kernel over page-locked memory that was locked in pieces");
 }
 
+/* One element of pageable memory, repeated: a fill, whose value travels with the launch. */
+static bool is_fill(const tarn_copy_grid *grid) {
+  return grid->src_device.type == TARN_DEVICE_CPU;
+}
+
+/* As a source that is nowhere; its value is in the plan. */
+static tarn_status reduce_fill(const tarn_copy_grid *grid, tarn__grid *reduced) {
+  tarn_copy_grid placeless = *grid;
+  placeless.src = NULL;
+  const tarn_status status = tarn__grid_reduce(&placeless, reduced);
+  if (status != TARN_OK || (!reduced->converts && reduced->dst_bytes == grid->element_bytes)) {
+    return status;
+  }
+  return tarn_fail(TARN_NOT_SUPPORTED, "a kernel that fills with elements of %zu bytes, at %p",
+                   grid->element_bytes, grid->dst);
+}
+
 static tarn_status launch_grid(const target *to, const tarn__grid *grid) {
   if (!tarn__grid_fits(grid)) {
     tarn__grid halves[2];
@@ -37,7 +55,11 @@ static tarn_status launch_grid(const target *to, const tarn__grid *grid) {
     return status == TARN_OK ? launch_grid(to, &halves[1]) : status;
   }
   tarn__grid_launch launch;
-  tarn__grid_plan(grid, &launch);
+  if (to->value != NULL) {
+    tarn__grid_plan_fill(grid, to->value, &launch);
+  } else {
+    tarn__grid_plan(grid, &launch);
+  }
   return tarn__kernels_launch(to->cuda, to->device, to->stream, launch.kernel, launch.shape,
                               &launch.as);
 }
@@ -45,16 +67,19 @@ static tarn_status launch_grid(const target *to, const tarn__grid *grid) {
 tarn_status tarn__cuda_copy_grid(tarn_cuda *cuda, int32_t device, CUcontext context,
                                  CUstream stream, const tarn_copy_grid *grid) {
   tarn__grid reduced;
+  const bool fills = is_fill(grid);
   tarn_status status = check_reach(device, grid->dst_device);
-  if (status == TARN_OK) status = check_reach(device, grid->src_device);
-  if (status == TARN_OK) status = tarn__grid_reduce(grid, &reduced);
+  if (status == TARN_OK && !fills) status = check_reach(device, grid->src_device);
+  if (status == TARN_OK) {
+    status = fills ? reduce_fill(grid, &reduced) : tarn__grid_reduce(grid, &reduced);
+  }
   if (status == TARN_OK) status = check_seams(cuda, &reduced, /*is_dst=*/true);
-  if (status == TARN_OK) status = check_seams(cuda, &reduced, /*is_dst=*/false);
+  if (status == TARN_OK && !fills) status = check_seams(cuda, &reduced, /*is_dst=*/false);
   if (status != TARN_OK) return status;
   tarn__cuda_scope scope;
   status = tarn__cuda_enter_relaxed(cuda, context, &scope);
   if (status != TARN_OK) return status;
-  status = launch_grid(&(target){cuda, device, stream}, &reduced);
+  status = launch_grid(&(target){cuda, device, stream, fills ? grid->src : NULL}, &reduced);
   tarn__cuda_leave(&scope);
   return status;
 }

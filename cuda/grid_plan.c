@@ -361,6 +361,16 @@ static void plan_copy(const tarn__grid *grid, tarn__grid_launch *launch) {
       parts_of(launch->as.run.item_count, TARN__KERNEL_THREADS * items_of_thread);
 }
 
+void tarn__grid_plan_fill(const tarn__grid *grid, const void *value, tarn__grid_launch *launch) {
+  *launch = (tarn__grid_launch){.kernel = TARN__KERNEL_fill, .shape = {1, 1}};
+  tarn__kernel_run_args *args = &launch->as.run;
+  plan_run(grid, CHUNK_BYTES / grid->dst_bytes, args);
+  for (size_t at = 0; at < sizeof args->value; at += grid->dst_bytes) {
+    memcpy((char *)args->value + at, value, grid->dst_bytes);
+  }
+  launch->shape.blocks = parts_of(args->item_count, TARN__KERNEL_THREADS);
+}
+
 /* --- conversions: which way, and how many places an item has --- */
 
 typedef enum way { WAY_INT, WAY_FLOAT, WAY_DOUBLE } way;

@@ -48,6 +48,9 @@ void tarn__grid_halve(const tarn__grid *grid, tarn__grid halves[2]);
 /* The launch for a grid that fits one. */
 void tarn__grid_plan(const tarn__grid *grid, tarn__grid_launch *launch);
 
+/* The same for a fill with one element at `value`; the grid's source is nowhere. */
+void tarn__grid_plan_fill(const tarn__grid *grid, const void *value, tarn__grid_launch *launch);
+
 /* The bytes between the first and the last that one side reaches: *start, and how many. */
 size_t tarn__grid_extent(const tarn__grid *grid, bool is_dst, uint64_t *start);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "alloc/tarn_capture.h"
+#include "alloc/tarn_stream_copy.h"
 #include "tensor/tarn_copy.h"
 
 /* The longest element that is one value: complex128. */
@@ -191,11 +192,51 @@ static tarn_status fill_by_doubling(char *to, size_t size_bytes, tarn_device dev
   return status;
 }
 
+/* By the stream itself, where it has a way for elements. */
+static tarn_status fill_by_grid(const tarn_tensor *tensor, tarn_device device, const char *value,
+                                size_t element_bytes, tarn_stream *stream) {
+  static const int64_t nowhere[TARN_COPY_GRID_RANK_MAX];
+  int64_t strides_bytes[TARN_COPY_GRID_RANK_MAX];
+  tarn_layout layout = tensor->layout;
+  tarn_layout_squeeze_all(&layout);
+  if (!tarn_stream_copies_grids(stream) || layout.rank > TARN_COPY_GRID_RANK_MAX) {
+    return TARN_NOT_SUPPORTED;
+  }
+  for (int32_t d = 0; d < layout.rank; d++) {
+    strides_bytes[d] = layout.strides[d] * (int64_t)element_bytes;
+  }
+  const tarn_element_type type = {tensor->dtype.code, tensor->dtype.bits, tensor->dtype.lanes};
+  const tarn_copy_grid grid = {
+      .dst = (char *)tarn_storage_data_mutable(tensor->storage) +
+             layout.offset * (int64_t)element_bytes,
+      .src = value,
+      .dst_device = device,
+      .src_device = tarn_device_make(TARN_DEVICE_CPU, 0),
+      .rank = layout.rank,
+      .shape = layout.shape,
+      .dst_strides_bytes = strides_bytes,
+      .src_strides_bytes = nowhere,
+      .dst_type = type,
+      .src_type = type,
+      .element_bytes = element_bytes,
+  };
+  return tarn_stream_copy_grid(stream, &grid);
+}
+
 static tarn_status fill_device(const tarn_tensor *tensor, char *value, size_t element_bytes,
                                tarn_stream *stream) {
   size_t first_byte, size_bytes;
   const tarn_device device = tarn_tensor_device(tensor);
-  if (!dense_range(tensor, element_bytes, &first_byte, &size_bytes)) {
+  const bool is_dense = dense_range(tensor, element_bytes, &first_byte, &size_bytes);
+  if (!is_dense || !is_uniform(value, element_bytes)) {
+    const tarn_status status = fill_by_grid(tensor, device, value, element_bytes, stream);
+    if (status == TARN_OK) return note_use(tensor, stream);
+    if (status != TARN_NOT_SUPPORTED) {
+      (void)note_use(tensor, stream); /* a part of it may be under way */
+      return status;
+    }
+  }
+  if (!is_dense) {
     tarn_storage *value_storage;
     tarn_status status = wrap_bytes(value, element_bytes, &value_storage);
     if (status != TARN_OK) return status;

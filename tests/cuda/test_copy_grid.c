@@ -105,6 +105,44 @@ static void page_locked_memory_is_reached_on_both_sides(void **state) {
   tarn_stream_release(stream);
 }
 
+static void one_element_of_the_host_fills_any_layout(void **state) {
+  tarn_stream *stream = fixture_stream(*state);
+  uint64_t random = 5;
+  for (int i = 0; i < 60; i++) {
+    grid_case made;
+    const size_t bytes = (size_t)1 << i % 5;
+    grid_make_random(&made, &random, bytes, bytes, /*is_aligned=*/true, 2000);
+    memset(made.src_strides, 0, sizeof made.src_strides);
+    fixture_block block = fixture_device_block(*state, made.dst_extent);
+    char value[16], *wanted = calloc(2, made.dst_extent), *found = wanted + made.dst_extent;
+    memset(value, 0x31 + i, sizeof value);
+    value[0] = 'v';
+    made.src_offset = 0;
+    grid_walk(&made, wanted, value, move_element, &made.dst_bytes);
+    OK(tarn_stream_fill(stream, block.address, block.device, 0, made.dst_extent));
+    const tarn_device host = tarn_device_make(TARN_DEVICE_CPU, 0);
+    const tarn_copy_grid grid = {.dst = block.address + made.dst_offset,
+                                 .src = value,
+                                 .dst_device = block.device,
+                                 .src_device = host,
+                                 .rank = made.rank,
+                                 .shape = made.shape,
+                                 .dst_strides_bytes = made.dst_strides,
+                                 .src_strides_bytes = made.src_strides,
+                                 .dst_type = any,
+                                 .src_type = any,
+                                 .element_bytes = bytes};
+    OK(tarn_stream_copy_grid(stream, &grid));
+    memset(value, 0, sizeof value); /* it was read during the call */
+    OK(tarn_stream_copy(stream, found, host, block.address, block.device, made.dst_extent));
+    OK(tarn_stream_synchronize(stream));
+    assert_memory_equal(found, wanted, made.dst_extent);
+    free(wanted);
+    fixture_free(&block);
+  }
+  tarn_stream_release(stream);
+}
+
 static void memory_that_no_kernel_reaches_is_an_answer(void **state) {
   tarn_stream *stream = fixture_stream(*state);
   fixture_block device = fixture_device_block(*state, 256);
@@ -253,6 +291,7 @@ static const struct CMUnitTest tests[] = {
     GRID_TEST(turns_of_every_element_size_arrive_exactly),
     GRID_TEST(interleaved_planes_arrive_exactly),
     GRID_TEST(page_locked_memory_is_reached_on_both_sides),
+    GRID_TEST(one_element_of_the_host_fills_any_layout),
     GRID_TEST(memory_that_no_kernel_reaches_is_an_answer),
     GRID_TEST(code_that_the_driver_refuses_is_an_answer_that_it_keeps),
     GRID_TEST(a_device_without_memory_for_the_code_is_asked_again),
