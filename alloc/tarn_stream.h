@@ -91,9 +91,10 @@ typedef struct tarn_stream_ops {
   tarn_status (*is_capturing)(void *context, bool *is_capturing);
   /* Copies by fewer calls, each NULL where the stream has no such way. What they are given was
    * checked as tarn_stream_copy.h says, is not empty, and no side of it is pageable memory where
-   * the stream is a device's, but for the one element that a grid may repeat. TARN_NOT_SUPPORTED is an answer to any of them (there is no kernel
-   * for it, the driver does not take these pitches, the stream is captured): nothing has been
-   * enqueued then, and tarn goes another way. Any other failure may leave a part enqueued. */
+   * the stream is a device's, but for the one element that a grid repeats. TARN_NOT_SUPPORTED is an
+   * answer to any of them (there is no kernel for it, the driver does not take these pitches, the
+   * stream is captured): nothing has been enqueued then, and tarn goes another way. Any other
+   * failure may leave a part enqueued. */
   tarn_status (*copy_planes)(void *context, const tarn_copy_planes *planes);
   tarn_status (*copy_batch)(void *context, const tarn_copy_span *spans, size_t count);
   tarn_status (*copy_grid)(void *context, const tarn_copy_grid *grid);

@@ -88,7 +88,7 @@ typedef struct tarn__kernel_run_args {
   uint8_t src_type;
   uint8_t element_bytes; /* of the destination */
   uint8_t src_bytes;
-  uint32_t value[4];     /* what a fill writes */
+  uint32_t value[4]; /* what a fill writes */
 } tarn__kernel_run_args;
 
 /* Turns: the destination is dense along i, the source along j, in tiles of both. The digits are the

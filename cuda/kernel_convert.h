@@ -1,8 +1,8 @@
 /* kernel_convert.h: bodies of the kernels that convert as they copy, along runs or by tiles.
  *
  * One kernel converts many pairs of types: which two they are is the same for all threads, so that
- * the two switches cost some instructions for `places` elements and no divergence. The wider side of
- * these is 16 bytes, what it takes to keep memory busy with one access a thread; eight places at
+ * the two switches cost some instructions for `places` elements and no divergence. The wider side
+ * of these is 16 bytes, what it takes to keep memory busy with one access a thread; eight places at
  * most, for the narrow types. */
 #ifndef CUDA_KERNEL_CONVERT_H
 #define CUDA_KERNEL_CONVERT_H

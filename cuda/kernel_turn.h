@@ -1,6 +1,6 @@
-/* kernel_turn.h: bodies of the kernels that turn: dense along i in one memory, along j in the other.
+/* kernel_turn.h: bodies of the kernels that turn: dense along i in one memory, j in the other.
  *
- * A block turns one tile of 16 KiB through shared memory, in which row j holds the elements along i:
+ * A block turns one tile of 16 KiB through shared memory, whose row j holds the elements along i:
  *
  *     source: rows along j          shared: rows along i           destination: rows along i
  *     i=0  [j0 j1 j2 ...]           j=0  [g0|g1|g2| ...]           j=0  [i0 i1 i2 ...]

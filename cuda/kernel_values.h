@@ -1,4 +1,4 @@
-/* kernel_values.h: elements of one type as those of another, bit for bit as the CPU's copies have it.
+/* kernel_values.h: elements of one type as those of another, bit for bit as the CPU has it.
  *
  * What becomes what is in tensor/tarn_copy.h, and the formats in tensor/float_formats.h; a test
  * holds every pair against tensor/convert.c. A value is on its way in one of three forms:
@@ -126,7 +126,7 @@ TARN__BODY uint32_t tarn__e5m2_of_f64(double value) {
   return (uint32_t)(bits >> 56 & 0x80) | (magnitude > TARN__INF_F64 ? 0x7F : number);
 }
 
-/* --- floats to integers: towards zero; the nearest end of the range where out of it; NaN is 0 --- */
+/* --- floats to integers: towards zero, out of range the nearest end of it, NaN 0 --- */
 
 #define TARN__SATURATE(name, to, from, lowest, highest, end) \
   TARN__BODY to name(from value) {                           \

@@ -46,6 +46,10 @@ typedef void (*grid_function)(void *context, char *dst, const char *src);
 void grid_walk(const grid_case *self, char *dst, const char *src, grid_function each,
                void *context);
 
+/* Of every test that checks: fixture_setup, with memory for what is checked. */
+int grid_setup(void **state);
+int grid_teardown(void **state);
+
 /* Copies on the device, or converts between two types where they differ, and compares with what
  * `each` makes of the same bytes on the CPU; the bytes around the elements too. `src` bytes are
  * random where NULL. TARN_NOT_SUPPORTED is handed back. */

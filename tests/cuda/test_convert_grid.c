@@ -143,8 +143,7 @@ static void for_each_pair(void **state, pair_function each) {
 
 static void check_lines(tarn_cuda *cuda, tarn_stream *stream, tarn_dtype dst, tarn_dtype src,
                         uint64_t *random) {
-  const grid_case aligned =
-      line_of(tarn_dtype_size_bytes(dst), tarn_dtype_size_bytes(src), 1500, 0);
+  const grid_case aligned = line_of(tarn_dtype_size_bytes(dst), tarn_dtype_size_bytes(src), 700, 0);
   const grid_case askew = line_of(tarn_dtype_size_bytes(dst), tarn_dtype_size_bytes(src), 77, 3);
   check_pair(cuda, stream, &aligned, dst, src, random);
   check_pair(cuda, stream, &askew, dst, src, random);
@@ -158,7 +157,7 @@ static void check_layouts(tarn_cuda *cuda, tarn_stream *stream, tarn_dtype dst, 
                           uint64_t *random) {
   const size_t dst_bytes = tarn_dtype_size_bytes(dst), src_bytes = tarn_dtype_size_bytes(src);
   grid_case made;
-  grid_make_random(&made, random, dst_bytes, src_bytes, /*is_aligned=*/true, 500);
+  grid_make_random(&made, random, dst_bytes, src_bytes, /*is_aligned=*/true, 200);
   check_pair(cuda, stream, &made, dst, src, random);
   const grid_case tiles = turned(dst_bytes, src_bytes, 47, 68);
   check_pair(cuda, stream, &tiles, dst, src, random);
@@ -184,7 +183,7 @@ static void halves_become_floats_and_floats_halves_bit_for_bit(void **state) {
     free(values);
     assert_int_equal(tarn__convert_find(halves[i], TARN_F32, &convert), TARN_OK);
     uint64_t random = 3;
-    const grid_case back = line_of(2, 4, 20000, 0);
+    const grid_case back = line_of(2, 4, 8000, 0);
     values = make_values(TARN_F32, back.src_extent, &random);
     /* Around every code of the narrow type, ties among them. */
     for (size_t at = 0; at + 4 <= back.src_extent; at += 8) {
@@ -201,12 +200,12 @@ static void halves_become_floats_and_floats_halves_bit_for_bit(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown(lines_of_every_pair_are_bit_for_bit_the_cpu_s, fixture_setup,
-                                    fixture_teardown),
-    cmocka_unit_test_setup_teardown(any_layout_of_every_pair_is_bit_for_bit_the_cpu_s,
-                                    fixture_setup, fixture_teardown),
-    cmocka_unit_test_setup_teardown(halves_become_floats_and_floats_halves_bit_for_bit,
-                                    fixture_setup, fixture_teardown),
+    cmocka_unit_test_setup_teardown(lines_of_every_pair_are_bit_for_bit_the_cpu_s, grid_setup,
+                                    grid_teardown),
+    cmocka_unit_test_setup_teardown(any_layout_of_every_pair_is_bit_for_bit_the_cpu_s, grid_setup,
+                                    grid_teardown),
+    cmocka_unit_test_setup_teardown(halves_become_floats_and_floats_halves_bit_for_bit, grid_setup,
+                                    grid_teardown),
 };
 
 int main(int argument_count, char **arguments) {

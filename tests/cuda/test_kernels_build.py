@@ -1,4 +1,4 @@
-# test_kernels_build.py: the PTX of the tree belongs to its sources; kernels spill nothing, anywhere.
+# test_kernels_build.py: the PTX of the tree belongs to its sources, and kernels spill nothing.
 #
 # usage: test_kernels_build.py ROOT NVCC SOURCE...     NVCC "-" where there is none
 import os
@@ -10,7 +10,7 @@ import unittest
 
 ROOT, NVCC, SOURCES = sys.argv[1], sys.argv[2], sys.argv[3:]
 MAKE_PTX = os.path.join(ROOT, "cuda", "make_ptx.py")
-# Where nothing is said, ptxas may take 255: eight blocks of 256 threads leave 32 each, four leave 64.
+# Four blocks of 256 threads have as many each on a processor; ptxas may take 255.
 REGISTERS_MAX = 64
 
 
@@ -29,7 +29,8 @@ class Ptx(unittest.TestCase):
     def test_it_has_every_kernel_of_the_list(self):
         listed = subprocess.run(
             ["gcc", "-E", "-P", f"-I{ROOT}", "-x", "c", "-"],
-            input='#include "cuda/kernel_list.h"\n#define N(name, ...) tarn_##name\nTARN__KERNELS(N, N)',
+            input='#include "cuda/kernel_list.h"\n#define N(name, ...) tarn_##name\n'
+            "TARN__KERNELS(N, N)",
             capture_output=True, text=True, check=True,
         ).stdout
         names = set(re.findall(r"\btarn_[a-z]+\w*\b", listed.rsplit(";", 1)[1]))
@@ -54,8 +55,8 @@ class Code(unittest.TestCase):
                 capture_output=True, text=True, check=True,
             ).stderr
         found = re.findall(
-            r"entry function '(\w+)'.*?\n.*?\n\s+(\d+) bytes stack frame, (\d+) bytes spill stores, "
-            r"(\d+) bytes spill loads\n.*?Used (\d+) registers",
+            r"entry function '(\w+)'.*?\n.*?\n\s+(\d+) bytes stack frame, "
+            r"(\d+) bytes spill stores, (\d+) bytes spill loads\n.*?Used (\d+) registers",
             said,
         )
         self.assertEqual({name for name, *_ in found}, kernel_names(), said)

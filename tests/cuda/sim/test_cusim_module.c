@@ -1,4 +1,4 @@
-/* test_cusim_module.c: modules and launches: what is refused, what runs when, what is seen of it. */
+/* test_cusim_module.c: modules and launches: what is refused, what runs, what is seen of it. */
 #include "cuda/kernel_args.h"
 #include "tests/cuda/sim/cusim_fixture.h"
 
