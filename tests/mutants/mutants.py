@@ -8,6 +8,7 @@ import dlpack_mutants
 import driver_pool_mutants
 import fork_mutants
 import heap_mutants
+import kernel_mutants
 import layout_mutants
 import magazine_mutants
 import move_mutants
@@ -53,6 +54,7 @@ TABLE = [
     *copy_mutants.TABLE,
     *convert_mutants.TABLE,
     *values_mutants.TABLE,
+    *kernel_mutants.TABLE,
     *layout_mutants.TABLE,
     *numa_mutants.TABLE,
 ]
@@ -156,6 +158,7 @@ PROGRAMS = """
     test_node_pool
     test_node_pool_life
     test_cuda
+    test_copy_grid
     sim_programs --seed 1 --count 40 --seconds 300
 """
 PROGRAMS = [line.split() for line in PROGRAMS.split("\n") if line]
