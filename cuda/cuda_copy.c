@@ -1,6 +1,8 @@
 /* cuda_copy.c: three-dimensional copies and batches of the driver. */
 #include "cuda/cuda_copy.h"
 
+#include "cuda/cuda_peer.h"
+
 /* --- planes --- */
 
 typedef struct plane_side {
@@ -60,7 +62,8 @@ tarn_status tarn__cuda_copy_planes(const tarn__cuda_stream *stream,
                         .dstHost = rows->dst,
                         .dstDevice = address_of(rows->dst),
                         .dstPitch = rows->dst_pitch_bytes};
-  if (cuda->driver.Memcpy3DAsync == NULL || rows->dst_pitch_bytes > pitch_bytes_max ||
+  if (tarn__cuda_are_two(rows->dst_device, rows->src_device) ||
+      cuda->driver.Memcpy3DAsync == NULL || rows->dst_pitch_bytes > pitch_bytes_max ||
       rows->src_pitch_bytes > pitch_bytes_max || !find_height(&dst, planes, &copy.dstHeight) ||
       !find_height(&src, planes, &copy.srcHeight) || !is_in_one_piece(&cuda->seams, &dst, planes) ||
       !is_in_one_piece(&cuda->seams, &src, planes)) {
@@ -142,20 +145,21 @@ static bool may_batch(const tarn__cuda_stream *stream) {
          found == CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
-/* The driver wants to be told where managed memory lies best, which tarn does not know. */
-static bool has_managed(const tarn_copy_span *spans, size_t count) {
+/* Managed memory, for which the driver wants to be told where it lies best, and tarn does not know;
+ * memory of two GPUs, which calls copy that know both. */
+static bool has_special(const tarn_copy_span *spans, size_t count) {
   for (size_t i = 0; i < count; i++) {
-    if (spans[i].dst_device.type == TARN_DEVICE_CUDA_MANAGED ||
-        spans[i].src_device.type == TARN_DEVICE_CUDA_MANAGED) {
-      return true;
-    }
+    const tarn_device dst = spans[i].dst_device;
+    const tarn_device src = spans[i].src_device;
+    if (dst.type == TARN_DEVICE_CUDA_MANAGED || src.type == TARN_DEVICE_CUDA_MANAGED) return true;
+    if (tarn__cuda_are_two(dst, src)) return true;
   }
   return false;
 }
 
 tarn_status tarn__cuda_copy_batch(const tarn__cuda_stream *stream, const tarn_copy_span *spans,
                                   size_t count) {
-  if (!may_batch(stream) || has_managed(spans, count)) {
+  if (!may_batch(stream) || has_special(spans, count)) {
     return tarn_fail(TARN_NOT_SUPPORTED, "no batch of copies on this stream of CUDA device %d",
                      (int)stream->device);
   }

@@ -106,10 +106,13 @@ tarn_status tarn__cuda_open_pool(tarn_cuda *cuda, int32_t device, CUmemoryPool p
 
 /* --- copies --- */
 
+bool tarn__cuda_are_two(tarn_device a, tarn_device b) {
+  return a.type == TARN_DEVICE_CUDA && b.type == TARN_DEVICE_CUDA && a.index != b.index;
+}
+
 bool tarn__cuda_is_between(const tarn_cuda *cuda, const tarn_copy_rows *rows) {
-  return rows->dst_device.type == TARN_DEVICE_CUDA && rows->src_device.type == TARN_DEVICE_CUDA &&
-         rows->dst_device.index != rows->src_device.index && cuda->driver.MemcpyPeerAsync != NULL &&
-         cuda->driver.Memcpy3DPeerAsync != NULL;
+  return tarn__cuda_are_two(rows->dst_device, rows->src_device) &&
+         cuda->driver.MemcpyPeerAsync != NULL && cuda->driver.Memcpy3DPeerAsync != NULL;
 }
 
 static tarn_status copy_lines(const tarn_cuda *cuda, CUcontext to, CUcontext from, CUstream stream,

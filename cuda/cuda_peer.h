@@ -29,6 +29,8 @@ size_t tarn__cuda_access(const tarn_cuda *cuda, int32_t device, const tarn__cuda
 TARN_NODISCARD tarn_status tarn__cuda_open_pool(tarn_cuda *cuda, int32_t device, CUmemoryPool pool,
                                                 const int32_t *listed, int32_t count);
 
+/* Memory of two GPUs. */
+bool tarn__cuda_are_two(tarn_device a, tarn_device b);
 /* Rows from one device's memory to another's, by calls that reach each side by its own device: a
  * plain copy wants the stream's device to be let in to both, where the memory is virtual or a
  * pool's. False for any other rows, and where the driver lacks the calls. */

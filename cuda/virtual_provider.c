@@ -29,6 +29,11 @@ typedef struct virtual_provider {
   tarn__cuda_peers peers;       /* that are let in */
 } virtual_provider;
 
+/* What an importer has mapped must not become somebody else's: it goes back, and is never moved. */
+static bool is_shared(const virtual_provider *self) {
+  return self->handles.properties.requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE;
+}
+
 static tarn_status explain(const virtual_provider *self, CUresult result, const char *call,
                            const char *what, size_t size_bytes) {
   const tarn__driver *driver = &self->cuda->driver;
@@ -245,7 +250,8 @@ static tarn_status provider_attributes(void *context, tarn_provider_attributes *
   attributes->granularity_bytes = self->granules.granularity_bytes;
   attributes->alignment_bytes = self->granules.granularity_bytes;
   attributes->piece_bytes = self->granules.piece_bytes;
-  attributes->flags = TARN_PROVIDER_RESERVES | TARN_PROVIDER_MOVES;
+  attributes->flags = TARN_PROVIDER_RESERVES;
+  if (!is_shared(self)) attributes->flags |= TARN_PROVIDER_MOVES;
   attributes->node = -1;
   return TARN_OK;
 }
@@ -556,13 +562,13 @@ static tarn_status choose_sizes(virtual_provider *self, const tarn_cuda_virtual_
 
 /* All but what the driver has to say; `cuda` is not retained yet. */
 static virtual_provider *make_context(tarn_cuda *cuda, int32_t device, CUcontext native,
-                                      bool is_shared) {
+                                      bool shares) {
   virtual_provider *made = calloc(1, sizeof *made);
   if (made == NULL) return NULL;
   const CUmemAllocationProp properties = {
       .type = CU_MEM_ALLOCATION_TYPE_PINNED,
       .requestedHandleTypes =
-          is_shared ? CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR : CU_MEM_HANDLE_TYPE_NONE,
+          shares ? CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR : CU_MEM_HANDLE_TYPE_NONE,
       .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = (int)cuda->devices[device].native}};
   *made = (virtual_provider){.cuda = cuda, .device = device, .context = native};
   tarn__granules_init(&made->granules, /*granularity_bytes=*/0);
@@ -586,17 +592,17 @@ tarn_status tarn_cuda_virtual_provider_create(tarn_cuda *cuda, int32_t device,
   if ((options->flags & ~(uint32_t)TARN_CUDA_VIRTUAL_SHARED) != 0) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "unknown flags 0x%x of virtual memory", options->flags);
   }
-  const bool is_shared = (options->flags & TARN_CUDA_VIRTUAL_SHARED) != 0;
+  const bool shares = (options->flags & TARN_CUDA_VIRTUAL_SHARED) != 0;
   CUcontext context;
   tarn__cuda_peers peers;
   tarn_status status = tarn__cuda_context(cuda, device, &context);
   if (status == TARN_OK) status = tarn__virtual_support(cuda, device);
-  if (status == TARN_OK && is_shared) status = tarn__cuda_can_share_virtual(cuda, device);
+  if (status == TARN_OK && shares) status = tarn__cuda_can_share_virtual(cuda, device);
   if (status == TARN_OK) {
     status = tarn__cuda_peers_init(cuda, device, options->peers, options->peer_count, &peers);
   }
   if (status != TARN_OK) return status;
-  virtual_provider *made = make_context(cuda, device, context, is_shared);
+  virtual_provider *made = make_context(cuda, device, context, shares);
   if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a provider's handle");
   made->peers = peers;
   status = choose_sizes(made, options);
@@ -612,9 +618,9 @@ tarn_status tarn_cuda_virtual_provider_create(tarn_cuda *cuda, int32_t device,
                                  .commit = provider_commit,
                                  .decommit = provider_decommit,
                                  .destroy = provider_destroy,
-                                 .move = provider_move,
+                                 .move = shares ? NULL : provider_move,
                                  .prepare = provider_prepare,
-                                 .share_range = is_shared ? provider_share_range : NULL,
+                                 .share_range = shares ? provider_share_range : NULL,
                                  .adopt = provider_adopt,
                                  .abandon = provider_abandon};
   if (status == TARN_OK) status = tarn_provider_create(&ops, made, provider);

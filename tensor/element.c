@@ -199,7 +199,8 @@ static tarn_status fill_by_grid(const tarn_tensor *tensor, tarn_device device, c
   int64_t strides_bytes[TARN_COPY_GRID_RANK_MAX];
   tarn_layout layout = tensor->layout;
   tarn_layout_squeeze_all(&layout);
-  if (!tarn_stream_copies_grids(stream) || layout.rank > TARN_COPY_GRID_RANK_MAX) {
+  if ((tarn_stream_copy_abilities(stream) & TARN_STREAM_COPIES_GRIDS) == 0 ||
+      layout.rank > TARN_COPY_GRID_RANK_MAX) {
     return TARN_NOT_SUPPORTED;
   }
   for (int32_t d = 0; d < layout.rank; d++) {
