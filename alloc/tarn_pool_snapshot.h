@@ -22,10 +22,11 @@
  *     "paused"   lent out, with requested_bytes and tag; some of its memory is away (tarn_pause.h)
  *     "asleep"   nobody's, beside a paused block in a granule that is away
  *
- * Where memory is away "paused_bytes" says of how many bytes of the block. A capture, by tarn_capture_stats.number, is named where it keeps the block, live or not, until
- * it is destroyed; the latest one where there are several. Stamps are those that the host had not
- * seen passed, and are absent where there are none; streams are numbered as tarn_stream_number
- * does. Counters and blocks are of the same moment:
+ * Where memory is away "paused_bytes" says of how many bytes of the block. A capture, by
+ * tarn_capture_stats.number, is named where it keeps the block, live or not, until it is destroyed;
+ * the latest one where there are several. Stamps are those that the host had not seen passed, and
+ * are absent where there are none; streams are numbered as tarn_stream_number does. Counters and
+ * blocks are of the same moment:
  *
  *     counters.requested_bytes = sum of requested_bytes
  *     counters.allocated_bytes = sum of size_bytes of live and paused blocks
@@ -63,9 +64,9 @@ typedef struct tarn_holder {
   size_t block_count;
 } tarn_holder;
 
-/* Sums the pool's live and paused blocks by tag, most bytes first: up to `capacity` rows, and in *count how
- * many tags there are, which may be more. `holders` may be NULL where capacity is 0. Copies the
- * pool as a snapshot does. */
+/* Sums the pool's live and paused blocks by tag, most bytes first: up to `capacity` rows, and in
+ * *count how many tags there are, which may be more. `holders` may be NULL where capacity is 0.
+ * Copies the pool as a snapshot does. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_holders(tarn_pool *pool, tarn_holder *holders,
                                                       size_t capacity, size_t *count);
 

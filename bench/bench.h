@@ -12,7 +12,7 @@ typedef struct bench_run {
   const command_options *options;
   where_place where; /* open, unless the cases are only listed */
   report_table *report;
-  int case_count; /* that the filter let through */
+  int case_count;     /* that the filter let through */
   bool is_refused;    /* no figure may be given: the link is downgraded */
   bool is_downgraded; /* it is, and figures are wanted all the same */
 } bench_run;
@@ -48,11 +48,11 @@ TARN_NODISCARD tarn_status bench_numa(bench_run *bench);         /* a part of be
 TARN_NODISCARD tarn_status bench_pin(bench_run *bench);          /* likewise */
 TARN_NODISCARD tarn_status bench_touch(bench_run *bench);        /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_pause(bench_run *bench);        /* a part of bench_alloc */
-TARN_NODISCARD tarn_status bench_alloc_many(bench_run *bench); /* a part of bench_alloc */
-TARN_NODISCARD tarn_status bench_numa(bench_run *bench);       /* a part of bench_alloc */
-TARN_NODISCARD tarn_status bench_pin(bench_run *bench);        /* likewise */
-TARN_NODISCARD tarn_status bench_virtual(bench_run *bench);    /* likewise, on a GPU */
-TARN_NODISCARD tarn_status bench_touch(bench_run *bench);      /* a part of bench_alloc */
+TARN_NODISCARD tarn_status bench_alloc_many(bench_run *bench);   /* a part of bench_alloc */
+TARN_NODISCARD tarn_status bench_numa(bench_run *bench);         /* a part of bench_alloc */
+TARN_NODISCARD tarn_status bench_pin(bench_run *bench);          /* likewise */
+TARN_NODISCARD tarn_status bench_virtual(bench_run *bench);      /* likewise, on a GPU */
+TARN_NODISCARD tarn_status bench_touch(bench_run *bench);        /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_view(bench_run *bench);
 /* A part of bench_view; `base` is any float32 tensor of the host. */
 TARN_NODISCARD tarn_status bench_dlpack(bench_run *bench, const tarn_tensor *base);

@@ -235,11 +235,10 @@ static const char *transfer_option(const command_options *options) {
 
 int bench_main(int argc, char **argv) {
   command_options options;
-  const int code = options_parse(
-      "bench",
-      OPTION_ON | OPTION_FILTER | OPTION_LIST | OPTION_EXPLAIN | OPTION_MEASURE_TABLE |
-          OPTION_TRANSFER,
-      argc, argv, &options);
+  const int code = options_parse("bench",
+                                 OPTION_ON | OPTION_FILTER | OPTION_LIST | OPTION_EXPLAIN |
+                                     OPTION_MEASURE_TABLE | OPTION_TRANSFER,
+                                 argc, argv, &options);
   if (code != EXIT_FINE) return code;
   if (options.help) {
     fputs(bench_help, stdout);

@@ -330,8 +330,7 @@ static tarn_status run_recorded(const replay_state *replay, replay_outcome *outc
   uint64_t ns = 0;
   tarn_status status = begin_pass(replay, &pass);
   if (status == TARN_OK) {
-    status =
-        tarn_pool_trace_start(pass.pool, 2 * replay->trace->event_count + SEGMENT_EVENTS);
+    status = tarn_pool_trace_start(pass.pool, 2 * replay->trace->event_count + SEGMENT_EVENTS);
   }
   if (status == TARN_OK) status = play_timed(replay, pass.pool, &ns);
   if (status == TARN_OK) status = tarn_pool_trace_stop(pass.pool);

@@ -1,0 +1,145 @@
+/* sim_calls.h: the entry points of the simulated driver, as its faults and counts name them. */
+#ifndef SIM_CALLS_H
+#define SIM_CALLS_H
+
+/* Every entry point, by the name that programs and cusim.h call it. */
+#define SIM_CALLS(X)                        \
+  X(cuInit)                                 \
+  X(cuDriverGetVersion)                     \
+  X(cuGetProcAddress)                       \
+  X(cuGetErrorName)                         \
+  X(cuGetErrorString)                       \
+  X(cuDeviceGetCount)                       \
+  X(cuDeviceGet)                            \
+  X(cuDeviceGetName)                        \
+  X(cuDeviceGetUuid)                        \
+  X(cuDeviceGetAttribute)                   \
+  X(cuDeviceTotalMem)                       \
+  X(cuDeviceGetPCIBusId)                    \
+  X(cuDevicePrimaryCtxRetain)               \
+  X(cuDevicePrimaryCtxRelease)              \
+  X(cuDevicePrimaryCtxGetState)             \
+  X(cuCtxGetCurrent)                        \
+  X(cuCtxSetCurrent)                        \
+  X(cuCtxPushCurrent)                       \
+  X(cuCtxPopCurrent)                        \
+  X(cuCtxGetDevice)                         \
+  X(cuCtxSynchronize)                       \
+  X(cuMemGetInfo)                           \
+  X(cuMemAlloc)                             \
+  X(cuMemFree)                              \
+  X(cuMemGetAddressRange)                   \
+  X(cuMemHostAlloc)                         \
+  X(cuMemFreeHost)                          \
+  X(cuMemHostRegister)                      \
+  X(cuMemHostUnregister)                    \
+  X(cuMemHostGetDevicePointer)              \
+  X(cuPointerGetAttribute)                  \
+  X(cuMemGetAllocationGranularity)          \
+  X(cuMemAddressReserve)                    \
+  X(cuMemAddressFree)                       \
+  X(cuMemCreate)                            \
+  X(cuMemRelease)                           \
+  X(cuMemMap)                               \
+  X(cuMemUnmap)                             \
+  X(cuMemSetAccess)                         \
+  X(cuMemGetAccess)                         \
+  X(cuMemRetainAllocationHandle)            \
+  X(cuMemGetAllocationPropertiesFromHandle) \
+  X(cuMemPoolCreate)                        \
+  X(cuMemPoolDestroy)                       \
+  X(cuMemPoolTrimTo)                        \
+  X(cuMemPoolSetAttribute)                  \
+  X(cuMemPoolGetAttribute)                  \
+  X(cuMemPoolSetAccess)                     \
+  X(cuMemPoolGetAccess)                     \
+  X(cuDeviceGetDefaultMemPool)              \
+  X(cuDeviceGetMemPool)                     \
+  X(cuDeviceSetMemPool)                     \
+  X(cuMemAllocAsync)                        \
+  X(cuMemAllocFromPoolAsync)                \
+  X(cuMemFreeAsync)                         \
+  X(cuMemcpyAsync)                          \
+  X(cuMemcpyHtoDAsync)                      \
+  X(cuMemcpyDtoHAsync)                      \
+  X(cuMemcpyDtoDAsync)                      \
+  X(cuMemcpy2DAsync)                        \
+  X(cuMemcpy)                               \
+  X(cuMemcpyHtoD)                           \
+  X(cuMemcpyDtoH)                           \
+  X(cuMemsetD8Async)                        \
+  X(cuStreamCreate)                         \
+  X(cuStreamCreateWithPriority)             \
+  X(cuStreamDestroy)                        \
+  X(cuStreamQuery)                          \
+  X(cuStreamSynchronize)                    \
+  X(cuStreamWaitEvent)                      \
+  X(cuStreamGetId)                          \
+  X(cuStreamGetCtx)                         \
+  X(cuStreamGetFlags)                       \
+  X(cuLaunchHostFunc)                       \
+  X(cuEventCreate)                          \
+  X(cuEventDestroy)                         \
+  X(cuEventRecord)                          \
+  X(cuEventQuery)                           \
+  X(cuEventSynchronize)                     \
+  X(cuDeviceGetByPCIBusId)                  \
+  X(cuDeviceCanAccessPeer)                  \
+  X(cuCtxGetStreamPriorityRange)            \
+  X(cuMemAllocPitch)                        \
+  X(cuMemHostGetFlags)                      \
+  X(cuPointerGetAttributes)                 \
+  X(cuMemcpyDtoD)                           \
+  X(cuMemcpyPeerAsync)                      \
+  X(cuMemcpy3DAsync)                        \
+  X(cuMemcpyBatchAsync)                     \
+  X(cuMemsetD8)                             \
+  X(cuMemsetD16Async)                       \
+  X(cuMemsetD32Async)                       \
+  X(cuMemsetD2D8Async)                      \
+  X(cuMemsetD2D16Async)                     \
+  X(cuMemsetD2D32Async)                     \
+  X(cuStreamGetPriority)                    \
+  X(cuStreamWaitValue32)                    \
+  X(cuStreamWaitValue64)                    \
+  X(cuStreamWriteValue32)                   \
+  X(cuStreamWriteValue64)                   \
+  X(cuEventRecordWithFlags)                 \
+  X(cuEventElapsedTime)                     \
+  X(cuStreamBeginCapture)                   \
+  X(cuStreamEndCapture)                     \
+  X(cuStreamIsCapturing)                    \
+  X(cuStreamGetCaptureInfo)                 \
+  X(cuThreadExchangeStreamCaptureMode)      \
+  X(cuGraphDestroy)                         \
+  X(cuGraphGetNodes)                        \
+  X(cuGraphInstantiateWithFlags)            \
+  X(cuGraphExecDestroy)                     \
+  X(cuGraphExecUpdate)                      \
+  X(cuGraphLaunch)                          \
+  X(cuModuleLoadData)                       \
+  X(cuModuleLoadDataEx)                     \
+  X(cuModuleUnload)                         \
+  X(cuModuleGetFunction)                    \
+  X(cuLaunchKernel)                         \
+  X(cuMemExportToShareableHandle)           \
+  X(cuMemImportFromShareableHandle)         \
+  X(cuMemcpy3DPeerAsync)                    \
+  X(cuCtxEnablePeerAccess)                  \
+  X(cuCtxDisablePeerAccess)                 \
+  X(cuIpcGetMemHandle)                      \
+  X(cuIpcOpenMemHandle)                     \
+  X(cuIpcCloseMemHandle)                    \
+  X(cuIpcGetEventHandle)                    \
+  X(cuIpcOpenEventHandle)                   \
+  X(cusim_kernel_write)                     \
+  X(cusim_kernel_check)
+
+typedef enum sim_call {
+#define SIM_CALL_NUMBER(name) CALL_##name,
+  SIM_CALLS(SIM_CALL_NUMBER)
+#undef SIM_CALL_NUMBER
+      CALL_COUNT
+} sim_call;
+
+#endif
