@@ -23,6 +23,7 @@
 #include "alloc/tarn_pool_provider.h"
 #include "numa/tarn_numa.h"
 #include "tensor/tarn_copy.h"
+#include "tensor/tarn_copy_costs.h"
 #include "tensor/tarn_element.h"
 #include "tensor/tarn_linear.h"
 #include "tests/faults/fault.h"
@@ -428,7 +429,8 @@ static tarn_status make_cuda_stream(tarn_stream **stream) {
   return tarn_cuda_stream_create(opened, 0, stream);
 }
 
-/* From device to device: turned, which is staged, and moved over itself by one element. */
+/* From device to device: turned, by a kernel and, as if that cost more, staged; and moved over
+ * itself by one element. */
 static tarn_status move_on_device(tarn_pool *pool, tarn_stream *stream) {
   static const int64_t shape[] = {128, 96};
   static const int64_t turned[] = {96, 128};
@@ -442,6 +444,8 @@ static tarn_status move_on_device(tarn_pool *pool, tarn_stream *stream) {
   tarn_tensor view = b;
   TRY(tarn_tensor_transpose(&view, 0, 1));
   TRY(tarn_tensor_copy(&view, &a, stream, NULL));
+  TRY(tarn_copy_cost_set(TARN_COPY_COST_KERNEL_CALL, UINT64_C(1000000000000)));
+  TRY(tarn_tensor_copy(&view, &a, stream, NULL));
   static const int64_t flat[] = {128 * 96};
   TRY(tarn_tensor_view(&a, 1, flat));
   tarn_tensor from = a;
@@ -450,6 +454,7 @@ static tarn_status move_on_device(tarn_pool *pool, tarn_stream *stream) {
   TRY(tarn_tensor_narrow(&to, 0, 1, 128 * 96 - 1));
   TRY(tarn_tensor_copy(&to, &from, stream, NULL));
 done:
+  (void)!tarn_copy_cost_set(TARN_COPY_COST_KERNEL_CALL, 0);
   tarn_tensor_release(&a);
   tarn_tensor_release(&b);
   return status;
