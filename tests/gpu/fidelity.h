@@ -11,36 +11,81 @@
 #include <cuda.h>
 
 /* In the names of the newest form that the headers know; a macro of theirs says which. */
-#define FIDELITY_CALLS(X)                                                                          \
-  X(cuInit)                                                                                        \
-  X(cuDeviceGetCount)                                                                              \
-  X(cuDeviceGet)                                                                                   \
-  X(cuDeviceGetAttribute)                                                                          \
-  X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuDevicePrimaryCtxGetState) X(        \
-      cuCtxGetCurrent) X(cuCtxSetCurrent) X(cuCtxPopCurrent) X(cuCtxSynchronize)                   \
-      X(cuCtxGetStreamPriorityRange) X(cuMemAlloc) X(cuMemFree) X(cuMemGetAddressRange) X(         \
-          cuPointerGetAttribute) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemHostRegister)           \
-          X(cuMemHostUnregister) X(cuMemHostGetDevicePointer) X(cuMemcpyHtoD) X(cuMemcpyDtoH) X(   \
-              cuMemcpyDtoD) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpy2DAsync)           \
-              X(cuMemsetD8) X(cuMemsetD8Async) X(cuMemsetD16Async) X(cuMemsetD32Async) X(          \
-                  cuStreamCreate) X(cuStreamCreateWithPriority) X(cuStreamDestroy)                 \
-                  X(cuStreamQuery) X(cuStreamSynchronize) X(cuStreamWaitEvent) X(cuStreamGetId) X( \
-                      cuStreamGetFlags) X(cuStreamGetPriority) X(cuStreamWaitValue32)              \
-                      X(cuStreamWriteValue32) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord)  \
-                          X(cuEventQuery) X(cuEventSynchronize) X(cuEventElapsedTime) X(           \
-                              cuLaunchHostFunc) X(cuStreamBeginCapture) X(cuStreamEndCapture)      \
-                              X(cuStreamIsCapturing) X(cuGraphInstantiateWithFlags) X(             \
-                                  cuGraphLaunch) X(cuGraphDestroy) X(cuGraphExecDestroy)           \
-                                  X(cuMemPoolCreate) X(cuMemPoolDestroy) X(cuMemPoolSetAttribute)  \
-                                      X(cuMemPoolGetAttribute) X(cuMemPoolTrimTo)                  \
-                                          X(cuMemAllocFromPoolAsync) X(cuMemAllocAsync)            \
-                                              X(cuMemFreeAsync) X(cuDeviceGetDefaultMemPool)       \
-                                                  X(cuMemGetAllocationGranularity)                 \
-                                                      X(cuMemAddressReserve) X(cuMemAddressFree)   \
-                                                          X(cuMemCreate) X(cuMemRelease)           \
-                                                              X(cuMemMap) X(cuMemUnmap)            \
-                                                                  X(cuMemSetAccess)                \
-                                                                      X(cuMemGetAccess)
+#define FIDELITY_CALLS(X)          \
+  X(cuInit)                        \
+  X(cuDeviceGetCount)              \
+  X(cuDeviceGet)                   \
+  X(cuDeviceGetAttribute)          \
+  X(cuDevicePrimaryCtxRetain)      \
+  X(cuDevicePrimaryCtxRelease)     \
+  X(cuDevicePrimaryCtxGetState)    \
+  X(cuCtxGetCurrent)               \
+  X(cuCtxSetCurrent)               \
+  X(cuCtxPopCurrent)               \
+  X(cuCtxSynchronize)              \
+  X(cuCtxGetStreamPriorityRange)   \
+  X(cuMemAlloc)                    \
+  X(cuMemFree)                     \
+  X(cuMemGetAddressRange)          \
+  X(cuPointerGetAttribute)         \
+  X(cuMemHostAlloc)                \
+  X(cuMemFreeHost)                 \
+  X(cuMemHostRegister)             \
+  X(cuMemHostUnregister)           \
+  X(cuMemHostGetDevicePointer)     \
+  X(cuMemcpyHtoD)                  \
+  X(cuMemcpyDtoH)                  \
+  X(cuMemcpyDtoD)                  \
+  X(cuMemcpyHtoDAsync)             \
+  X(cuMemcpyDtoHAsync)             \
+  X(cuMemcpy2DAsync)               \
+  X(cuMemsetD8)                    \
+  X(cuMemsetD8Async)               \
+  X(cuMemsetD16Async)              \
+  X(cuMemsetD32Async)              \
+  X(cuStreamCreate)                \
+  X(cuStreamCreateWithPriority)    \
+  X(cuStreamDestroy)               \
+  X(cuStreamQuery)                 \
+  X(cuStreamSynchronize)           \
+  X(cuStreamWaitEvent)             \
+  X(cuStreamGetId)                 \
+  X(cuStreamGetFlags)              \
+  X(cuStreamGetPriority)           \
+  X(cuStreamWaitValue32)           \
+  X(cuStreamWriteValue32)          \
+  X(cuEventCreate)                 \
+  X(cuEventDestroy)                \
+  X(cuEventRecord)                 \
+  X(cuEventQuery)                  \
+  X(cuEventSynchronize)            \
+  X(cuEventElapsedTime)            \
+  X(cuLaunchHostFunc)              \
+  X(cuStreamBeginCapture)          \
+  X(cuStreamEndCapture)            \
+  X(cuStreamIsCapturing)           \
+  X(cuGraphInstantiateWithFlags)   \
+  X(cuGraphLaunch)                 \
+  X(cuGraphDestroy)                \
+  X(cuGraphExecDestroy)            \
+  X(cuMemPoolCreate)               \
+  X(cuMemPoolDestroy)              \
+  X(cuMemPoolSetAttribute)         \
+  X(cuMemPoolGetAttribute)         \
+  X(cuMemPoolTrimTo)               \
+  X(cuMemAllocFromPoolAsync)       \
+  X(cuMemAllocAsync)               \
+  X(cuMemFreeAsync)                \
+  X(cuDeviceGetDefaultMemPool)     \
+  X(cuMemGetAllocationGranularity) \
+  X(cuMemAddressReserve)           \
+  X(cuMemAddressFree)              \
+  X(cuMemCreate)                   \
+  X(cuMemRelease)                  \
+  X(cuMemMap)                      \
+  X(cuMemUnmap)                    \
+  X(cuMemSetAccess)                \
+  X(cuMemGetAccess)
 
 #define FIDELITY_FIELD_(name) __typeof__(&name) name;
 #define FIDELITY_FIELD(name) FIDELITY_FIELD_(name)
