@@ -187,14 +187,18 @@ static bool is_elsewhere(const cuda_stream *self) {
   return self->thread != 0 && self->thread != thread_number();
 }
 
-/* Makes the stream's context current, for calls that wait and for those that do not. To another
- * thread the handle names another stream. */
+/* To another thread the handle names another stream. */
+static tarn_status check_thread(const cuda_stream *self) {
+  if (!is_elsewhere(self)) return TARN_OK;
+  return tarn_fail(
+      TARN_NOT_SUPPORTED,
+      "CU_STREAM_PER_THREAD was wrapped in another thread: it is not that stream here");
+}
+
+/* Makes the stream's context current, for calls that wait and for those that do not. */
 static tarn_status enter(const cuda_stream *self, bool waits, tarn__cuda_scope *scope) {
-  if (is_elsewhere(self)) {
-    return tarn_fail(TARN_NOT_SUPPORTED,
-                     "CU_STREAM_PER_THREAD was wrapped in another thread: it is not that stream "
-                     "here");
-  }
+  const tarn_status status = check_thread(self);
+  if (status != TARN_OK) return status;
   return waits ? tarn__cuda_enter_relaxed(self->cuda, self->context, scope)
                : tarn__cuda_enter(self->cuda, self->context, scope);
 }
@@ -222,7 +226,7 @@ static tarn_status stream_copy_planes(void *context, const tarn_copy_planes *pla
   tarn_status status = check_reach(self, planes->rows.dst_device);
   if (status == TARN_OK) status = check_reach(self, planes->rows.src_device);
   tarn__cuda_scope scope;
-  if (status == TARN_OK) status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status == TARN_OK) status = enter(self, /*waits=*/false, &scope);
   if (status != TARN_OK) return status;
   status = tarn__cuda_copy_planes(&stream, planes);
   tarn__cuda_leave(&scope);
@@ -238,7 +242,7 @@ static tarn_status stream_copy_batch(void *context, const tarn_copy_span *spans,
     if (status == TARN_OK) status = check_reach(self, spans[i].src_device);
   }
   tarn__cuda_scope scope;
-  if (status == TARN_OK) status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  if (status == TARN_OK) status = enter(self, /*waits=*/false, &scope);
   if (status != TARN_OK) return status;
   status = tarn__cuda_copy_batch(&stream, spans, count);
   tarn__cuda_leave(&scope);
@@ -247,6 +251,8 @@ static tarn_status stream_copy_batch(void *context, const tarn_copy_span *spans,
 
 static tarn_status stream_copy_grid(void *context, const tarn_copy_grid *grid) {
   const cuda_stream *self = context;
+  const tarn_status status = check_thread(self);
+  if (status != TARN_OK) return status;
   return tarn__cuda_copy_grid(self->cuda, self->device, self->context, self->native, grid);
 }
 

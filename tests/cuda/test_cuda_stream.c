@@ -2,6 +2,7 @@
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_storage.h"
+#include "alloc/tarn_stream_copy.h"
 #include "tests/cuda/cuda_fixture.h"
 
 #include <pthread.h>
@@ -263,10 +264,41 @@ typedef struct visitor {
   fixture_gate *gate;
 } visitor;
 
+/* Copies within the block, in each of the ways that a stream has. */
+static void refuse_copies(tarn_stream *stream, const fixture_block *block) {
+  static const int64_t one = 1;
+  char *dst = (char *)block->address + 32;
+  const tarn_copy_span span = {dst, block->address, 1, block->device, block->device};
+  const tarn_copy_planes planes = {.rows = {.dst = dst,
+                                            .src = block->address,
+                                            .dst_pitch_bytes = 4,
+                                            .src_pitch_bytes = 4,
+                                            .row_bytes = 1,
+                                            .row_count = 2,
+                                            .dst_device = block->device,
+                                            .src_device = block->device},
+                                   .dst_pitch_bytes = 8,
+                                   .src_pitch_bytes = 8,
+                                   .plane_count = 2};
+  const tarn_copy_grid grid = {.dst = dst,
+                               .src = block->address,
+                               .dst_device = block->device,
+                               .src_device = block->device,
+                               .rank = 1,
+                               .shape = &one,
+                               .dst_strides_bytes = &one,
+                               .src_strides_bytes = &one,
+                               .element_bytes = 1};
+  assert_int_equal(tarn_stream_copy_batch(stream, &span, 1), TARN_NOT_SUPPORTED);
+  assert_int_equal(tarn_stream_copy_planes(stream, &planes), TARN_NOT_SUPPORTED);
+  assert_int_equal(tarn_stream_copy_grid(stream, &grid), TARN_NOT_SUPPORTED);
+}
+
 static void *visit(void *argument) {
   visitor *self = argument;
   assert_int_equal(tarn_stream_fill(self->stream, self->block->address, self->block->device, 1, 1),
                    TARN_NOT_SUPPORTED);
+  refuse_copies(self->stream, self->block);
   assert_int_equal(tarn_fence_record(self->fence, self->stream), TARN_NOT_SUPPORTED);
   fixture_let_go(self->gate);
   OK(tarn_stream_synchronize(self->stream)); /* not for this thread's own, which is idle */
