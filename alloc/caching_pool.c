@@ -485,11 +485,14 @@ static void init_lock(pthread_mutex_t *lock) {
   pthread_mutexattr_destroy(&attributes);
 }
 
-/* All of a pool but its handle. On failure nothing is left. */
-static tarn_status make_context(tarn_provider *provider, const tarn_caching_options *options,
-                                const char *name, tarn__caching **made) {
+/* All of a pool but its handle; NULL, and nothing left, on failure. */
+static tarn__caching *make_context(tarn_provider *provider, const tarn_caching_options *options,
+                                   const char *name, tarn_status *status) {
   tarn__caching *self = calloc(1, sizeof *self);
-  if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a caching pool");
+  if (self == NULL) {
+    *status = tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a caching pool");
+    return NULL;
+  }
   static _Atomic uint64_t pool_count;
   self->id = atomic_fetch_add_explicit(&pool_count, 1, memory_order_relaxed);
   init_lock(&self->lock);
@@ -510,26 +513,25 @@ static tarn_status make_context(tarn_provider *provider, const tarn_caching_opti
                                    .limit_bytes = options->limit_bytes,
                                    .parent = options->budget};
   const size_t granularity = self->machine->granularity_bytes;
-  tarn_status status = TARN_OK;
+  *status = TARN_OK;
   if (!choose_size(options->segment_bytes, DEFAULT_SEGMENT_BYTES, granularity,
                    &self->segment_bytes) ||
       !choose_size(options->range_bytes, DEFAULT_RANGE_BYTES, granularity, &self->range_bytes)) {
-    status = tarn_fail(TARN_TOO_LARGE, "segments of %zu or ranges of %zu bytes cannot be rounded",
-                       options->segment_bytes, options->range_bytes);
+    *status = tarn_fail(TARN_TOO_LARGE, "segments of %zu or ranges of %zu bytes cannot be rounded",
+                        options->segment_bytes, options->range_bytes);
   }
-  if (status == TARN_OK) status = tarn_budget_create(&own, &self->budget);
-  if (status == TARN_OK && self->is_sharing) {
-    status = tarn_budget_add_pressure(self->budget, tarn__caching_answer_pressure, self);
+  if (*status == TARN_OK) *status = tarn_budget_create(&own, &self->budget);
+  if (*status == TARN_OK && self->is_sharing) {
+    *status = tarn_budget_add_pressure(self->budget, tarn__caching_answer_pressure, self);
   }
-  if (status != TARN_OK) {
+  if (*status != TARN_OK) {
     deinit(self);
-    return status;
+    return NULL;
   }
   self->provider = provider;
   tarn_provider_retain(provider);
   tarn__caching_enlist(self);
-  *made = self;
-  return TARN_OK;
+  return self;
 }
 
 tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching_options *options,
@@ -542,9 +544,8 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
   tarn_status status = check_options(options);
   if (status != TARN_OK) return status;
   const char *name = options->name != NULL ? options->name : tarn_provider_name(provider);
-  tarn__caching *self = NULL;
-  status = make_context(provider, options, name, &self);
-  if (status != TARN_OK) return status;
+  tarn__caching *self = make_context(provider, options, name, &status);
+  if (self == NULL) return status;
   const tarn_pool_ops ops = {.struct_size = sizeof ops,
                              .name = name,
                              .attributes = caching_attributes,

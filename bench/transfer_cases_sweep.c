@@ -174,7 +174,7 @@ static tarn_status leave_out(transfer_session *session, const sweep_row *row, in
 static tarn_status run_row(transfer_session *session, const sweep_row *row, int node_index,
                            size_list list) {
   const bool is_list = session->bench->options->list;
-  sweep_buffers buffers;
+  sweep_buffers buffers = {.dst = {0}};
   const size_t bytes = is_list ? SIZE_MAX : buffer_bytes(session, row, node_index, list);
   if (bytes == 0) return TARN_OK;
   tarn_status status = TARN_OK;

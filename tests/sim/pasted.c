@@ -73,7 +73,7 @@ void pasted_drop(pasted_world *world, tarn_pool *pool) {
 void pasted_pause(pasted_world *world, tarn_pool *pool) {
   for (uint32_t i = 0; i < world->shape.pool_count; i++) {
     if (world->base.pools[i] != pool) continue;
-    pasted_told(world, runner_pause(&world->base, world->base.caching[i]), "a pause");
+    pasted_told(world, runner_pause(&world->base, i), "a pause");
   }
 }
 

@@ -149,27 +149,29 @@ tarn_status runner_decay(runner *self, const program_op *op) {
 
 /* Where limits or the device have become too small meanwhile, they grow: a program's blocks are
  * there. */
-static tarn_status resume_pool(tarn_pool *pool, tarn_stream *stream) {
+static tarn_status resume_pool(runner *self, uint32_t index, tarn_stream *stream) {
+  tarn_pool *pool = self->caching[index];
   const tarn_resume_options options = {.struct_size = sizeof options, .stream = stream};
   tarn_status status = tarn_pool_resume(pool, &options, NULL);
   if (status == TARN_OK) return status;
   const bool is_short = status == TARN_OUT_OF_MEMORY;
   const tarn_error cause = *tarn_last_error();
   tarn_budget_set_limit(tarn_caching_pool_budget(pool), 0);
+  self->model.pools[index].is_limit_changed = true;
   cusim_set_capacity(0, (size_t)1 << 40);
   status = tarn_pool_resume(pool, &options, NULL);
   return status == TARN_OK && !is_short ? tarn_fail_again(&cause) : status;
 }
 
-tarn_status runner_pause(runner *self, tarn_pool *pool) {
+tarn_status runner_pause(runner *self, uint32_t index) {
   tarn_provider *provider = NULL;
   tarn_pause_options options = {.struct_size = sizeof options};
   tarn_status status = tarn_cuda_pinned_provider_create(self->cuda, NULL, &provider);
   if (status == TARN_OK) status = tarn_caching_pool_create(provider, NULL, &options.backup);
   if (status == TARN_OK) status = tarn_cuda_stream_create(self->cuda, 0, &options.stream);
-  if (status == TARN_OK) status = tarn_pool_pause(pool, &options, NULL);
+  if (status == TARN_OK) status = tarn_pool_pause(self->caching[index], &options, NULL);
   if (options.stream != NULL) {
-    const tarn_status resumed = resume_pool(pool, options.stream); /* after a failure, too */
+    const tarn_status resumed = resume_pool(self, index, options.stream); /* after a failure, too */
     if (status == TARN_OK) status = resumed;
   }
   tarn_stream_release(options.stream);

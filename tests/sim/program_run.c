@@ -241,7 +241,7 @@ static bool do_op(runner *self, const program_op *op, uint64_t tag, uint64_t fai
       tarn_pool_release(self->pools[op->pool]);
       return true;
     case VERB_PAUSE:
-      return runner_is_done(self, runner_pause(self, self->caching[op->pool]), failures);
+      return runner_is_done(self, runner_pause(self, op->pool), failures);
     case VERB_COUNT:
       break;
   }

@@ -98,7 +98,7 @@ tarn_status runner_open_pool(runner *self, uint32_t index);
 void runner_close_pools(runner *self);
 tarn_status runner_reserve(runner *self, const program_op *op);
 tarn_status runner_decay(runner *self, const program_op *op);
-tarn_status runner_pause(runner *self, tarn_pool *pool);
+tarn_status runner_pause(runner *self, uint32_t index);
 void runner_check_stats(runner *self, uint32_t index);
 /* Everything is free and done: trimmed, the pool keeps nothing. */
 void runner_check_idle_pool(runner *self, uint32_t index);
