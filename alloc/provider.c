@@ -1,10 +1,12 @@
 /* provider.c: the provider seam: checks an implementation once, then every call's arguments. */
 #include "alloc/provider.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/fork.h"
 #include "alloc/share.h"
 
 struct tarn_provider {
@@ -160,12 +162,25 @@ static tarn_status check_reserves(const tarn_provider *provider) {
                    provider->name);
 }
 
+/* LeakSanitizer's own lock is not taken around a fork. */
+static pthread_mutex_t leak_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void tarn__provider_hold(void) {
+  pthread_mutex_lock(&leak_lock);
+}
+
+void tarn__provider_unhold(void) {
+  pthread_mutex_unlock(&leak_lock);
+}
+
 /* Passes the status on. */
 static tarn_status add_leak_root(const tarn_provider *provider, tarn_status status,
                                  const void *address, size_t size_bytes) {
   if (status == TARN_OK && __lsan_register_root_region != NULL &&
       tarn_device_is_host(provider->attributes.device)) {
+    pthread_mutex_lock(&leak_lock);
     __lsan_register_root_region(address, size_bytes);
+    pthread_mutex_unlock(&leak_lock);
   }
   return status;
 }
@@ -176,7 +191,9 @@ static tarn_status remove_leak_root(const tarn_provider *provider, tarn_status s
                                     const void *address, size_t size_bytes) {
   if (status == TARN_OK && __lsan_unregister_root_region != NULL &&
       tarn_device_is_host(provider->attributes.device)) {
+    pthread_mutex_lock(&leak_lock);
     __lsan_unregister_root_region(address, size_bytes);
+    pthread_mutex_unlock(&leak_lock);
   }
   return status;
 }
