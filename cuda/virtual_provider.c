@@ -264,9 +264,11 @@ static tarn_status provider_reserve(void *context, size_t size_bytes, void **add
   tarn__cuda_scope scope;
   tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
+  /* A piece lies on its size, so that the range begins with a whole one. */
+  const size_t alignment_bytes = self->granules.piece_bytes != 0 ? self->granules.piece_bytes
+                                                                 : self->granules.granularity_bytes;
   CUdeviceptr start = 0;
-  const CUresult result =
-      driver->MemAddressReserve(&start, size_bytes, self->granules.granularity_bytes, 0, 0);
+  const CUresult result = driver->MemAddressReserve(&start, size_bytes, alignment_bytes, 0, 0);
   status = tarn__cuda_status(driver, result, "cuMemAddressReserve",
                              "reserving %zu bytes of addresses on CUDA device %d", size_bytes,
                              (int)self->device);
