@@ -330,7 +330,10 @@ static void batches_and_planes_are_cut_at_the_seams(void **state) {
       .address = (unsigned char *)block + PINNED_GRANULE_BYTES - 970, /* a seam in a copy */
       .device = PINNED_DEVICE};
   fill_pattern(self.source.address, 9);
+  const uint64_t lines = calls_of("cuMemcpyAsync");
   send_batches(&self);
+  /* A driver that refuses a batch is asked copy by copy: none was refused. */
+  if (fixture_sim_control() != NULL) assert_int_equal(calls_of("cuMemcpyAsync"), lines);
   const tarn_copy_planes planes = {
       .rows = {.row_bytes = 10, .row_count = 7, .dst_pitch_bytes = 16, .src_pitch_bytes = 20},
       .dst_pitch_bytes = 16 * 8,
