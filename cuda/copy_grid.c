@@ -10,7 +10,7 @@ typedef struct target {
   const void *value; /* of a fill; else NULL */
 } target;
 
-tarn_status tarn__cuda_check_kernel_reach(int32_t own, tarn_device device) {
+static tarn_status check_reach(int32_t own, tarn_device device) {
   if (device.type == TARN_DEVICE_CUDA_HOST || device.type == TARN_DEVICE_CUDA_MANAGED ||
       (device.type == TARN_DEVICE_CUDA && device.index == own)) {
     return TARN_OK;
@@ -60,7 +60,7 @@ static tarn_status launch_grid(const target *to, const tarn__grid *grid) {
   } else {
     tarn__grid_plan(grid, &launch);
   }
-  return tarn__kernels_launch(to->cuda, to->device, to->stream, launch.kernel, launch.shape,
+  return tarn__kernels_launch(to->cuda, to->device, to->stream, launch.kernel, launch.block_count,
                               &launch.as);
 }
 
@@ -68,8 +68,8 @@ tarn_status tarn__cuda_copy_grid(tarn_cuda *cuda, int32_t device, CUcontext cont
                                  CUstream stream, const tarn_copy_grid *grid) {
   tarn__grid reduced;
   const bool fills = is_fill(grid);
-  tarn_status status = tarn__cuda_check_kernel_reach(device, grid->dst_device);
-  if (status == TARN_OK && !fills) status = tarn__cuda_check_kernel_reach(device, grid->src_device);
+  tarn_status status = check_reach(device, grid->dst_device);
+  if (status == TARN_OK && !fills) status = check_reach(device, grid->src_device);
   if (status == TARN_OK) {
     status = fills ? reduce_fill(grid, &reduced) : tarn__grid_reduce(grid, &reduced);
   }

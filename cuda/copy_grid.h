@@ -10,7 +10,4 @@
 TARN_NODISCARD tarn_status tarn__cuda_copy_grid(tarn_cuda *cuda, int32_t device, CUcontext context,
                                                 CUstream stream, const tarn_copy_grid *grid);
 
-/* TARN_NOT_SUPPORTED where a kernel of device `own` does not reach memory of that device. */
-TARN_NODISCARD tarn_status tarn__cuda_check_kernel_reach(int32_t own, tarn_device device);
-
 #endif

@@ -357,18 +357,17 @@ static void plan_copy(const tarn__grid *grid, tarn__grid_launch *launch) {
   launch->kernel = kernels[grid->dst_bytes];
   plan_run(grid, CHUNK_BYTES / grid->dst_bytes, &launch->as.run);
   const uint32_t items_of_thread = launch->as.run.chunk == 1 ? 4 : 1;
-  launch->shape.blocks =
-      parts_of(launch->as.run.item_count, TARN__KERNEL_THREADS * items_of_thread);
+  launch->block_count = parts_of(launch->as.run.item_count, TARN__KERNEL_THREADS * items_of_thread);
 }
 
 void tarn__grid_plan_fill(const tarn__grid *grid, const void *value, tarn__grid_launch *launch) {
-  *launch = (tarn__grid_launch){.kernel = TARN__KERNEL_fill, .shape = {1, 1}};
+  *launch = (tarn__grid_launch){.kernel = TARN__KERNEL_fill};
   tarn__kernel_run_args *args = &launch->as.run;
   plan_run(grid, CHUNK_BYTES / grid->dst_bytes, args);
   for (size_t at = 0; at < sizeof args->value; at += grid->dst_bytes) {
     memcpy((char *)args->value + at, value, grid->dst_bytes);
   }
-  launch->shape.blocks = parts_of(args->item_count, TARN__KERNEL_THREADS);
+  launch->block_count = parts_of(args->item_count, TARN__KERNEL_THREADS);
 }
 
 /* --- conversions: which way, and how many places an item has --- */
@@ -405,7 +404,7 @@ static void plan_conversion(const tarn__grid *grid, tarn__grid_launch *launch) {
   const uint32_t places = places_of(grid, by);
   launch->kernel = kernels[by][places];
   plan_run(grid, places, &launch->as.run);
-  launch->shape.blocks = parts_of(launch->as.run.item_count, TARN__KERNEL_THREADS);
+  launch->block_count = parts_of(launch->as.run.item_count, TARN__KERNEL_THREADS);
 }
 
 /* --- turns --- */
@@ -462,7 +461,7 @@ static void plan_turn(const tarn__grid *grid, int32_t turned, tarn__grid_launch 
       .src_type = grid->src_type,
       .dst_bytes = (uint8_t)grid->dst_bytes,
       .src_bytes = (uint8_t)grid->src_bytes};
-  launch->shape.blocks = args->tiles_i * args->tiles_j;
+  launch->block_count = args->tiles_i * args->tiles_j;
   uint64_t starts = grid->dst | (uint64_t)j->dst;
   uint64_t src_starts = grid->src | (uint64_t)i->src;
   for (int32_t d = 1; d < grid->rank; d++) {
@@ -470,7 +469,7 @@ static void plan_turn(const tarn__grid *grid, int32_t turned, tarn__grid_launch 
     if (d == turned) continue;
     starts |= (uint64_t)dim->dst;
     src_starts |= (uint64_t)dim->src;
-    launch->shape.blocks *= (uint32_t)dim->size;
+    launch->block_count *= (uint32_t)dim->size;
     args->digits[args->digit_count++] =
         (tarn__kernel_digit){dim->dst, dim->src, tarn__kernel_divisor_of((uint32_t)dim->size), 0};
   }
@@ -480,7 +479,7 @@ static void plan_turn(const tarn__grid *grid, int32_t turned, tarn__grid_launch 
 }
 
 void tarn__grid_plan(const tarn__grid *grid, tarn__grid_launch *launch) {
-  *launch = (tarn__grid_launch){.shape = {1, 1}};
+  *launch = (tarn__grid_launch){0};
   const int32_t turned = turned_dim(grid);
   if (turned != 0 && has_tiles(grid, &launch->kernel)) {
     plan_turn(grid, turned, launch);

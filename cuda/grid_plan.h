@@ -30,7 +30,7 @@ typedef struct tarn__grid {
 
 typedef struct tarn__grid_launch {
   tarn__kernel kernel;
-  tarn__kernel_shape shape;
+  uint32_t block_count;
   union {
     tarn__kernel_run_args run;
     tarn__kernel_turn_args turn;

@@ -18,8 +18,6 @@ enum {
   TARN__KERNEL_THREADS = 256, /* of a block, in every kernel */
   TARN__KERNEL_DIGITS_MAX = 10,
   TARN__KERNEL_ITEMS_MAX = 1 << 30,
-  TARN__KERNEL_SPANS_MAX = 120, /* so that the arguments stay below the 4 KiB of old drivers */
-  TARN__KERNEL_SPAN_ITEMS = 4,  /* chunks of 16 bytes that a thread copies of a span */
   TARN__KERNEL_SHARED_BYTES = 16 << 10,
 };
 
@@ -113,18 +111,6 @@ typedef struct tarn__kernel_turn_args {
   uint8_t dst_bytes;
   uint8_t src_bytes;
 } tarn__kernel_turn_args;
-
-typedef struct tarn__kernel_span {
-  uint64_t dst;
-  uint64_t src;
-  uint64_t size_bytes;
-} tarn__kernel_span;
-
-/* One span for each y of the launch's grid, its pieces along x. */
-typedef struct tarn__kernel_span_args {
-  tarn__kernel_span spans[TARN__KERNEL_SPANS_MAX];
-  uint32_t span_count;
-} tarn__kernel_span_args;
 
 /* The tile of elements of so many bytes, along i and along j: 16 KiB, whose rows are whole lines of
  * 128 bytes on both sides: see kernel_turn.h. */

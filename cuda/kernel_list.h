@@ -2,7 +2,7 @@
  *
  * FLAT(name, arguments, body): threads that know nothing of each other.
  * TILED(name, arguments, load, store): the block's threads do `load`, wait for each other and do
- * `store`. The bodies see `args`, `block`, `row` (of the grid), `thread` and, tiled, `shared`. */
+ * `store`. The bodies see `args`, `block`, `thread` and, tiled, `shared`. */
 #ifndef CUDA_KERNEL_LIST_H
 #define CUDA_KERNEL_LIST_H
 
@@ -28,7 +28,6 @@
   FLAT(copy_8, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 8))   \
   FLAT(copy_16, tarn__kernel_run_args, tarn__copy_body(args, block, thread, 16)) \
   FLAT(fill, tarn__kernel_run_args, tarn__fill_body(args, block, thread))        \
-  FLAT(spans, tarn__kernel_span_args, tarn__span_body(args, block, row, thread)) \
   TARN__TURN(TILED, 1)                                                           \
   TARN__TURN(TILED, 2)                                                           \
   TARN__TURN(TILED, 4)                                                           \

@@ -216,45 +216,4 @@ TARN__BODY void tarn__fill_body(const tarn__kernel_run_args *args, uint32_t bloc
   }
 }
 
-/* --- many spans --- */
-
-/* Bytes in chunks of 16 of the destination's; the widest loads that the source's address allows. */
-TARN__BODY void tarn__copy_span_chunk(const tarn__kernel_span *span, uint32_t chunk) {
-  const uint32_t before = (uint32_t)span->dst % 16;
-  const int64_t start = (int64_t)chunk * 16 - before;
-  const int64_t left = (int64_t)span->size_bytes - start;
-  if (left <= 0) return;
-  const uint64_t dst = span->dst + (uint64_t)start;
-  const uint64_t src = span->src + (uint64_t)start;
-  const uint32_t first = start < 0 ? (uint32_t)-start : 0;
-  const uint32_t end = left < 16 ? (uint32_t)left : 16;
-  uint32_t words[4];
-  if (first != 0 || end != 16) {
-    TARN__ROLLED
-    for (uint32_t k = first; k < end; k++) tarn__store_8(dst + k, tarn__load_8(src + k));
-    return;
-  }
-  if (src % 16 == 0) {
-    tarn__load_128(src, words);
-  } else if (src % 4 == 0) {
-    TARN__UNROLL
-    for (uint32_t w = 0; w < 4; w++) words[w] = tarn__load_32(src + w * 4);
-  } else {
-    TARN__UNROLL
-    for (uint32_t w = 0; w < 4; w++) words[w] = 0;
-    TARN__UNROLL
-    for (uint32_t k = 0; k < 16; k++) words[k / 4] |= tarn__load_8(src + k) << (k % 4 * 8);
-  }
-  tarn__store_128(dst, words);
-}
-
-TARN__BODY void tarn__span_body(const tarn__kernel_span_args *args, uint32_t block, uint32_t span,
-                                uint32_t thread) {
-  TARN__UNROLL
-  for (uint32_t p = 0; p < TARN__KERNEL_SPAN_ITEMS; p++) {
-    const uint32_t chunk = (block * TARN__KERNEL_SPAN_ITEMS + p) * TARN__KERNEL_THREADS + thread;
-    tarn__copy_span_chunk(&args->spans[span], chunk);
-  }
-}
-
 #endif

@@ -113,16 +113,15 @@ void tarn__kernels_unload(tarn_cuda *cuda, int32_t device) {
 /* --- launching --- */
 
 tarn_status tarn__kernels_launch(tarn_cuda *cuda, int32_t device, CUstream stream,
-                                 tarn__kernel kernel, tarn__kernel_shape shape, void *arguments) {
+                                 tarn__kernel kernel, uint32_t block_count, void *arguments) {
   CUfunction function;
   const tarn_status status = find_function(cuda, device, kernel, &function);
   if (status != TARN_OK) return status;
   void *parameters[] = {arguments};
   const CUresult result =
-      cuda->driver.LaunchKernel(function, shape.blocks, shape.rows, 1, TARN__KERNEL_THREADS, 1, 1,
+      cuda->driver.LaunchKernel(function, block_count, 1, 1, TARN__KERNEL_THREADS, 1, 1,
                                 /*sharedMemBytes=*/0, stream, parameters, NULL);
   return tarn__cuda_status(&cuda->driver, result, "cuLaunchKernel",
-                           "%s, %u x %u blocks, on CUDA "
-                           "device %d",
-                           names[kernel], shape.blocks, shape.rows, (int)device);
+                           "%s, %u blocks, on CUDA device %d", names[kernel], block_count,
+                           (int)device);
 }

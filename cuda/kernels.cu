@@ -11,8 +11,7 @@
   extern "C" __global__ void __launch_bounds__(TARN__KERNEL_THREADS)         \
       tarn_##name(const __grid_constant__ arguments given) {                 \
     const arguments *const args = &given;                                    \
-    const uint32_t block = blockIdx.x, row = blockIdx.y, thread = threadIdx.x; \
-    (void)row;                                                               \
+    const uint32_t block = blockIdx.x, thread = threadIdx.x;                 \
     body;                                                                    \
   }
 #define TILED(name, arguments, load, store)                                  \

@@ -19,21 +19,15 @@ typedef struct tarn__kernels {
   atomic_int refusal; /* the CUresult by which the driver said that it never will; else 0 */
 } tarn__kernels;
 
-/* How a launch is cut: `blocks` along x, `rows` along y. */
-typedef struct tarn__kernel_shape {
-  uint32_t blocks;
-  uint32_t rows;
-} tarn__kernel_shape;
-
-/* Enqueues a kernel with its arguments, whose struct kernel_list.h names; they are read during the
- * call. The device's context is current, and the thread takes relaxed part in captures
- * (tarn__cuda_enter_relaxed): loading allocates.
+/* Enqueues so many blocks of a kernel with its arguments, whose struct kernel_list.h names; they
+ * are read during the call. The device's context is current, and the thread takes relaxed part in
+ * captures (tarn__cuda_enter_relaxed): loading allocates.
  *
  * TARN_NOT_SUPPORTED where there are no kernels for the device, with what the driver said as the
  * native cause, or while it has no memory for them: nothing is enqueued then, and the copy has to
  * go another way. */
 TARN_NODISCARD tarn_status tarn__kernels_launch(tarn_cuda *cuda, int32_t device, CUstream stream,
-                                                tarn__kernel kernel, tarn__kernel_shape shape,
+                                                tarn__kernel kernel, uint32_t block_count,
                                                 void *arguments);
 
 /* Gives the device's module back. No stream of the library has work left. */

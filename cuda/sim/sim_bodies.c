@@ -8,24 +8,21 @@
 
 /* --- running --- */
 
-#define FLAT(name, arguments, body)                                                        \
-  static void run_##name(const void *given, uint32_t block, uint32_t row, uint32_t thread, \
-                         int phase) {                                                      \
-    const arguments *const args = given;                                                   \
-    (void)row, (void)phase;                                                                \
-    body;                                                                                  \
+#define FLAT(name, arguments, body)                                                       \
+  static void run_##name(const void *given, uint32_t block, uint32_t thread, int phase) { \
+    const arguments *const args = given;                                                  \
+    (void)phase;                                                                          \
+    body;                                                                                 \
   }
-#define TILED(name, arguments, load, store)                                                \
-  static void run_##name(const void *given, uint32_t block, uint32_t row, uint32_t thread, \
-                         int phase) {                                                      \
-    const arguments *const args = given;                                                   \
-    const tarn__shared shared = NULL;                                                      \
-    (void)row;                                                                             \
-    if (phase == 0) {                                                                      \
-      load;                                                                                \
-    } else {                                                                               \
-      store;                                                                               \
-    }                                                                                      \
+#define TILED(name, arguments, load, store)                                               \
+  static void run_##name(const void *given, uint32_t block, uint32_t thread, int phase) { \
+    const arguments *const args = given;                                                  \
+    const tarn__shared shared = NULL;                                                     \
+    if (phase == 0) {                                                                     \
+      load;                                                                               \
+    } else {                                                                              \
+      store;                                                                              \
+    }                                                                                     \
   }
 TARN__KERNELS(FLAT, TILED)
 #undef FLAT
@@ -75,11 +72,9 @@ static size_t touch_run(const tarn__kernel_run_args *args, size_t dst_bytes, siz
   return 2;
 }
 
-#define TOUCH_COPY(size)                                                                \
-  static size_t touch_copy_##size(const void *args, uint32_t rows, sim_region *regions, \
-                                  size_t most) {                                        \
-    (void)rows, (void)most;                                                             \
-    return touch_run(args, size, size, regions);                                        \
+#define TOUCH_COPY(size)                                                   \
+  static size_t touch_copy_##size(const void *args, sim_region *regions) { \
+    return touch_run(args, size, size, regions);                           \
   }
 TOUCH_COPY(1)
 TOUCH_COPY(2)
@@ -87,9 +82,8 @@ TOUCH_COPY(4)
 TOUCH_COPY(8)
 TOUCH_COPY(16)
 
-static size_t touch_fill(const void *given, uint32_t rows, sim_region *regions, size_t most) {
+static size_t touch_fill(const void *given, sim_region *regions) {
   const tarn__kernel_run_args *args = given;
-  (void)rows, (void)most;
   return touch_run(args, args->element_bytes, 0, regions);
 }
 
@@ -109,13 +103,11 @@ static void set_turn_src(const tarn__kernel_turn_args *args, size_t element_byte
   add_digits(region, args->digits, args->digit_count, /*is_dst=*/false);
 }
 
-#define TOUCH_TURN(size)                                                                \
-  static size_t touch_turn_##size(const void *args, uint32_t rows, sim_region *regions, \
-                                  size_t most) {                                        \
-    (void)rows, (void)most;                                                             \
-    set_turn_dst(args, size, &regions[0]);                                              \
-    set_turn_src(args, size, &regions[1]);                                              \
-    return 2;                                                                           \
+#define TOUCH_TURN(size)                                                   \
+  static size_t touch_turn_##size(const void *args, sim_region *regions) { \
+    set_turn_dst(args, size, &regions[0]);                                 \
+    set_turn_src(args, size, &regions[1]);                                 \
+    return 2;                                                              \
   }
 TOUCH_TURN(1)
 TOUCH_TURN(2)
@@ -123,24 +115,10 @@ TOUCH_TURN(4)
 TOUCH_TURN(8)
 TOUCH_TURN(16)
 
-static size_t touch_spans(const void *given, uint32_t rows, sim_region *regions, size_t most) {
-  const tarn__kernel_span_args *args = given;
-  size_t count = 0;
-  for (uint32_t i = 0; i < rows && count + 2 <= most; i++) {
-    const tarn__kernel_span *span = &args->spans[i];
-    regions[count++] =
-        (sim_region){.start = span->dst, .run_bytes = span->size_bytes, .is_written = true};
-    regions[count++] = (sim_region){.start = span->src, .run_bytes = span->size_bytes};
-  }
-  return count;
-}
-
-#define TOUCH_CONVERT(name)                                                                 \
-  static size_t touch_convert_##name(const void *given, uint32_t rows, sim_region *regions, \
-                                     size_t most) {                                         \
-    const tarn__kernel_run_args *args = given;                                              \
-    (void)rows, (void)most;                                                                 \
-    return touch_run(args, args->element_bytes, args->src_bytes, regions);                  \
+#define TOUCH_CONVERT(name)                                                    \
+  static size_t touch_convert_##name(const void *given, sim_region *regions) { \
+    const tarn__kernel_run_args *args = given;                                 \
+    return touch_run(args, args->element_bytes, args->src_bytes, regions);     \
   }
 TOUCH_CONVERT(int_8)
 TOUCH_CONVERT(int_4)
@@ -151,14 +129,12 @@ TOUCH_CONVERT(float_2)
 TOUCH_CONVERT(double_2)
 TOUCH_CONVERT(double_1)
 
-#define TOUCH_TURN_CONVERT(name)                                                         \
-  static size_t touch_turn_##name(const void *given, uint32_t rows, sim_region *regions, \
-                                  size_t most) {                                         \
-    const tarn__kernel_turn_args *args = given;                                          \
-    (void)rows, (void)most;                                                              \
-    set_turn_dst(args, args->dst_bytes, &regions[0]);                                    \
-    set_turn_src(args, args->src_bytes, &regions[1]);                                    \
-    return 2;                                                                            \
+#define TOUCH_TURN_CONVERT(name)                                            \
+  static size_t touch_turn_##name(const void *given, sim_region *regions) { \
+    const tarn__kernel_turn_args *args = given;                             \
+    set_turn_dst(args, args->dst_bytes, &regions[0]);                       \
+    set_turn_src(args, args->src_bytes, &regions[1]);                       \
+    return 2;                                                               \
   }
 TOUCH_TURN_CONVERT(int_4)
 TOUCH_TURN_CONVERT(float_4)

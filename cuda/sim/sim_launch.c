@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REGIONS_MAX = 256, SHARED_BYTES_MAX = 48 << 10 };
+enum { SHARED_BYTES_MAX = 48 << 10 };
 
 /* --- regions --- */
 
@@ -76,11 +76,11 @@ size_t sim_region_bytes(const sim_region *region) {
 
 /* --- life --- */
 
-sim_launch *sim_launch_create(const sim_code *code, const uint32_t grid[3], uint32_t threads,
+sim_launch *sim_launch_create(const sim_code *code, uint32_t blocks, uint32_t threads,
                               const void *arguments) {
-  static sim_region found[REGIONS_MAX];
-  const size_t count = code->touch(arguments, grid[1], found, REGIONS_MAX);
-  sim_launch *made = calloc(1, sizeof *made + count * sizeof made->regions[0]);
+  sim_region found[SIM_REGIONS_MAX];
+  const size_t count = code->touch(arguments, found);
+  sim_launch *made = calloc(1, sizeof *made);
   void *kept = malloc(code->argument_bytes);
   if (made == NULL || kept == NULL) {
     free(made);
@@ -90,9 +90,9 @@ sim_launch *sim_launch_create(const sim_code *code, const uint32_t grid[3], uint
   memcpy(kept, arguments, code->argument_bytes);
   made->reference_count = 1;
   made->code = code;
+  made->blocks = blocks;
   made->threads = threads;
   made->arguments = kept;
-  memcpy(made->grid, grid, sizeof made->grid);
   for (size_t i = 0; i < count; i++) {
     if (found[i].run_bytes == 0) continue;
     sim_region *region = &made->regions[made->region_count++];
@@ -132,9 +132,8 @@ typedef struct watch {
 } watch;
 
 static const sim_op *running;
-static watch *watches;
+static watch watches[SIM_REGIONS_MAX];
 static size_t watch_count;
-static size_t latest_watch;
 static uint32_t now_block, now_thread;
 static int now_phase;
 static unsigned char shared_memory[SHARED_BYTES_MAX];
@@ -187,14 +186,11 @@ static bool is_within(const watch *self, uint64_t address, size_t size_bytes) {
   return offset < extent && size_bytes <= extent - offset;
 }
 
-/* The watch over the bytes: of several that lie over each other, as the regions of spans may, the
- * one that gives the right. */
+/* The watch that gives the right to the bytes. */
 static watch *find_watch(uint64_t address, size_t size_bytes, bool is_written) {
-  for (size_t i = 0; i < watch_count; i++) {
-    watch *self = &watches[(latest_watch + i) % watch_count];
+  for (watch *self = watches; self < watches + watch_count; self++) {
     if (self->region->is_written == is_written && is_within(self, address, size_bytes) &&
         has_right(self, address - self->region->start, size_bytes)) {
-      latest_watch = (size_t)(self - watches);
       return self;
     }
   }
@@ -240,20 +236,17 @@ void *sim_launch_share(uint32_t offset, size_t size_bytes, bool is_written) {
 
 static void run_blocks(const sim_launch *launch) {
   const int device = running->queue->device;
-  for (uint32_t row = 0; row < launch->grid[1]; row++) {
-    for (uint32_t block = 0; block < launch->grid[0]; block++) {
-      if (launch->code->shared_bytes != 0) {
-        memset(shared_writers, 0, sizeof shared_writers);
-        memset(shared_memory, 0xCD, sizeof shared_memory);
-      }
-      now_block = block;
-      for (now_phase = 0; now_phase < launch->code->phase_count; now_phase++) {
-        for (now_thread = 0; now_thread < launch->threads; now_thread++) {
-          launch->code->run(launch->arguments, block, row, now_thread, now_phase);
-        }
-      }
-      if (sim_context_error(device) != CUDA_SUCCESS) return;
+  for (now_block = 0; now_block < launch->blocks; now_block++) {
+    if (launch->code->shared_bytes != 0) {
+      memset(shared_writers, 0, sizeof shared_writers);
+      memset(shared_memory, 0xCD, sizeof shared_memory);
     }
+    for (now_phase = 0; now_phase < launch->code->phase_count; now_phase++) {
+      for (now_thread = 0; now_thread < launch->threads; now_thread++) {
+        launch->code->run(launch->arguments, now_block, now_thread, now_phase);
+      }
+    }
+    if (sim_context_error(device) != CUDA_SUCCESS) return;
   }
 }
 
@@ -289,8 +282,6 @@ static bool are_intact(const sim_op *op) {
 }
 
 static bool start_watching(const sim_launch *launch) {
-  watches = calloc(launch->region_count + 1, sizeof *watches);
-  if (watches == NULL) return false;
   for (watch_count = 0; watch_count < launch->region_count; watch_count++) {
     watch *self = &watches[watch_count];
     self->region = &launch->regions[watch_count];
@@ -299,14 +290,11 @@ static bool start_watching(const sim_launch *launch) {
     if (self->rights == NULL) return false;
     sim_region_walk(self->region, give_right, self);
   }
-  latest_watch = 0;
   return true;
 }
 
 static void stop_watching(void) {
   for (size_t i = 0; i < watch_count; i++) free(watches[i].rights);
-  free(watches);
-  watches = NULL;
   watch_count = 0;
 }
 

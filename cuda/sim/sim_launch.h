@@ -10,7 +10,7 @@
 
 #include "cuda/sim/sim.h"
 
-enum { SIM_REGION_RANK_MAX = 12 };
+enum { SIM_REGION_RANK_MAX = 12, SIM_REGIONS_MAX = 2 };
 
 /* Runs of bytes: for every index below the sizes one run, `strides` apart. */
 typedef struct sim_region {
@@ -31,9 +31,9 @@ typedef struct sim_code {
   int phase_count;       /* a barrier of the block between one and the next */
   unsigned threads_max;  /* of a block */
   size_t shared_bytes;
-  void (*run)(const void *arguments, uint32_t block, uint32_t row, uint32_t thread, int phase);
-  /* Fills in what the launch touches, no more than `most`; answers how many regions. */
-  size_t (*touch)(const void *arguments, uint32_t rows, sim_region *regions, size_t most);
+  void (*run)(const void *arguments, uint32_t block, uint32_t thread, int phase);
+  /* Fills in what the launch touches; answers how many regions. */
+  size_t (*touch)(const void *arguments, sim_region regions[SIM_REGIONS_MAX]);
 } sim_code;
 
 /* --- sim_bodies.c --- */
@@ -44,16 +44,16 @@ struct sim_launch {
   size_t reference_count;
   const sim_code *code;
   CUmodule module; /* to compare with; it may be gone */
-  uint32_t grid[3];
+  uint32_t blocks;
   uint32_t threads;
   void *arguments; /* owned */
   size_t region_count;
-  sim_region regions[];
+  sim_region regions[SIM_REGIONS_MAX];
 };
 
 /* --- sim_launch.c --- */
 /* NULL: no memory. Looks its memory up for the current context's device. */
-sim_launch *sim_launch_create(const sim_code *code, const uint32_t grid[3], uint32_t threads,
+sim_launch *sim_launch_create(const sim_code *code, uint32_t blocks, uint32_t threads,
                               const void *arguments);
 /* Calls `each` for every run of the region, from low addresses to high ones where the strides
  * ascend. */

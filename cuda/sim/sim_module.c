@@ -221,20 +221,19 @@ static CUresult check_launch(CUfunction function, extent grid, extent block, uns
       (uint64_t)block.x * block.y * block.z > BLOCK_THREADS_MAX || shared_bytes != 0) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  if (grid.z != 1 || block.y != 1 || block.z != 1) return CUDA_ERROR_NOT_SUPPORTED;
+  if (grid.y != 1 || grid.z != 1 || block.y != 1 || block.z != 1) return CUDA_ERROR_NOT_SUPPORTED;
   return block.x > function->code->threads_max ? CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES : CUDA_SUCCESS;
 }
 
-static CUresult launch(CUfunction function, extent grid, unsigned threads, void *const *parameters,
-                       CUstream stream) {
+static CUresult launch(CUfunction function, uint32_t blocks, uint32_t threads,
+                       void *const *parameters, CUstream stream) {
   sim_queue *queue;
   const CUresult result = sim_queue_to_enqueue(stream, &queue);
   if (result != CUDA_SUCCESS) return result;
   if (function->module->device != queue->device) return CUDA_ERROR_INVALID_HANDLE;
   sim_op *op = sim_op_create(queue, KIND_LAUNCH);
   if (op == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
-  const uint32_t sizes[3] = {grid.x, grid.y, grid.z};
-  op->as.launch = sim_launch_create(function->code, sizes, threads, parameters[0]);
+  op->as.launch = sim_launch_create(function->code, blocks, threads, parameters[0]);
   if (op->as.launch != NULL) {
     op->as.launch->module = function->module;
     return sim_op_enqueue(op);
@@ -253,5 +252,5 @@ CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, u
   const extent block = {block_x, block_y, block_z};
   const CUresult result = check_launch(function, grid, block, shared_bytes, parameters, extra);
   if (result != CUDA_SUCCESS) return sim_leave(result);
-  return sim_leave(launch(function, grid, block_x, parameters, stream));
+  return sim_leave(launch(function, grid_x, block_x, parameters, stream));
 }

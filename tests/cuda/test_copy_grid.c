@@ -1,5 +1,4 @@
 /* test_copy_grid.c: kernels copy any layout to any other, element by element, and no byte more. */
-#include "cuda/copy_spans.h"
 #include "tests/cuda/grid_fixture.h"
 
 #include <pthread.h>
@@ -160,47 +159,6 @@ static void memory_that_no_kernel_reaches_is_an_answer(void **state) {
   tarn_stream_release(stream);
 }
 
-/* --- many spans --- */
-
-static void spans_of_any_size_and_address_arrive_exactly(void **state) {
-  enum { SPANS = 300, ROOM = 400 };
-  tarn_cuda *cuda = *state;
-  tarn_stream *stream = fixture_stream(cuda);
-  tarn__cuda_stream native;
-  CUcontext context;
-  assert_true(tarn__cuda_stream_of(stream, &native));
-  OK(tarn__cuda_context(cuda, 0, &context));
-  fixture_block dst = fixture_device_block(cuda, SPANS * ROOM + 40000);
-  fixture_block src = fixture_device_block(cuda, SPANS * ROOM + 40000);
-  char *given = malloc(src.size_bytes), *wanted = calloc(2, dst.size_bytes);
-  char *found = wanted + dst.size_bytes;
-  uint64_t random = 9;
-  for (size_t i = 0; i < src.size_bytes; i++) given[i] = (char)grid_random(&random);
-  const tarn_device host = tarn_device_make(TARN_DEVICE_CPU, 0);
-  OK(tarn_stream_copy(stream, src.address, src.device, given, host, src.size_bytes));
-  OK(tarn_stream_fill(stream, dst.address, dst.device, 0, dst.size_bytes));
-  tarn_copy_span spans[SPANS];
-  for (size_t i = 0; i < SPANS; i++) {
-    const size_t to = i * ROOM + grid_below(&random, 32), from = grid_below(&random, SPANS * ROOM);
-    const size_t size_bytes = i == SPANS - 1 ? 33333 : 1 + grid_below(&random, ROOM - 32);
-    spans[i] =
-        (tarn_copy_span){dst.address + to, src.address + from, size_bytes, dst.device, src.device};
-    memcpy(wanted + to, given + from, size_bytes);
-  }
-  OK(tarn__cuda_copy_spans(cuda, 0, context, native.native, spans, SPANS));
-  OK(tarn_stream_copy(stream, found, host, dst.address, dst.device, dst.size_bytes));
-  OK(tarn_stream_synchronize(stream));
-  assert_memory_equal(found, wanted, dst.size_bytes);
-  spans[7].src_device = host;
-  assert_int_equal(tarn__cuda_copy_spans(cuda, 0, context, native.native, spans, SPANS),
-                   TARN_NOT_SUPPORTED);
-  free(given);
-  free(wanted);
-  fixture_free(&dst);
-  fixture_free(&src);
-  tarn_stream_release(stream);
-}
-
 /* --- loading --- */
 
 static uint64_t load_count(void) {
@@ -336,7 +294,6 @@ static const struct CMUnitTest tests[] = {
     GRID_TEST(page_locked_memory_is_reached_on_both_sides),
     GRID_TEST(one_element_of_the_host_fills_any_layout),
     GRID_TEST(memory_that_no_kernel_reaches_is_an_answer),
-    GRID_TEST(spans_of_any_size_and_address_arrive_exactly),
     GRID_TEST(code_that_the_driver_refuses_is_an_answer_that_it_keeps),
     GRID_TEST(a_device_without_memory_for_the_code_is_asked_again),
     GRID_TEST(a_driver_that_cannot_load_is_an_answer),

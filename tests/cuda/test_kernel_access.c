@@ -195,7 +195,7 @@ static int64_t cut(const tarn__grid *grid, uint64_t *last_dst, uint64_t *last_sr
   if (tarn__grid_fits(grid)) {
     tarn__grid_launch launch;
     tarn__grid_plan(grid, &launch);
-    assert_true(launch.shape.blocks <= INT32_MAX);
+    assert_true(launch.block_count <= INT32_MAX);
     uint64_t dst = grid->dst, src = grid->src;
     for (int32_t d = 0; d < grid->rank; d++) {
       dst += (uint64_t)((grid->dims[d].size - 1) * grid->dims[d].dst);
