@@ -44,6 +44,14 @@ void *fake_device_window(const void *address) {
   return window + ((const char *)address - device_memory);
 }
 
+static char *reached(const void *address) {
+  return is_device_address(address) ? fake_device_window(address) : (char *)(uintptr_t)address;
+}
+
+char *bytes_of(const tarn_tensor *tensor) {
+  return reached(tarn_storage_data(tensor->storage));
+}
+
 tarn_pool *fake_device_pool_create(void) {
   tarn_provider *provider;
   tarn_pool *pool;
@@ -63,6 +71,7 @@ typedef struct held_grid {
   tarn_copy_grid grid;
   int64_t shape[TARN_COPY_GRID_RANK_MAX], to[TARN_COPY_GRID_RANK_MAX];
   int64_t from[TARN_COPY_GRID_RANK_MAX];
+  char value[16]; /* of a fill */
 } held_grid;
 
 typedef struct work {
@@ -89,14 +98,8 @@ static void run_rows(const tarn_copy_rows *rows) {
   for (size_t row = 0; row < rows->row_count; row++) {
     char *dst = (char *)rows->dst + row * rows->dst_pitch_bytes;
     const char *src = (const char *)rows->src + row * rows->src_pitch_bytes;
-    if (is_device_address(dst)) dst = fake_device_window(dst);
-    if (is_device_address(src)) src = fake_device_window(src);
-    memcpy(dst, src, rows->row_bytes);
+    memcpy(reached(dst), reached(src), rows->row_bytes);
   }
-}
-
-static char *reached(const void *address) {
-  return is_device_address(address) ? fake_device_window(address) : (char *)(uintptr_t)address;
 }
 
 static void run_element(const tarn_copy_grid *grid, const tarn__convert *convert, char *dst,
@@ -283,8 +286,17 @@ static tarn_status fake_batch(void *context, const tarn_copy_span *spans, size_t
   return TARN_OK;
 }
 
+/* One element of pageable memory, which is read during the call. */
+static void hold_value(held_grid *held) {
+  assert_in_range(held->grid.element_bytes, 1, sizeof held->value);
+  memcpy(held->value, held->grid.src, held->grid.element_bytes);
+  held->grid.src = held->value;
+  for (int32_t d = 0; d < held->grid.rank; d++) assert_int_equal(held->from[d], 0);
+}
+
 static tarn_status fake_grid(void *context, const tarn_copy_grid *grid) {
-  check_is_reached(grid->dst_device, grid->src_device);
+  const bool fills = grid->src_device.type == TARN_DEVICE_CPU;
+  check_is_reached(grid->dst_device, fills ? grid->dst_device : grid->src_device);
   if (fake_refuses_grids) return tarn_fail(TARN_NOT_SUPPORTED, "the test wants no kernel");
   fake_grid_calls++;
   held_grid *held = calloc(1, sizeof *held);
@@ -295,6 +307,7 @@ static tarn_status fake_grid(void *context, const tarn_copy_grid *grid) {
     held->to[d] = grid->dst_strides_bytes[d];
     held->from[d] = grid->src_strides_bytes[d];
   }
+  if (fills) hold_value(held);
   return enqueue(context, (work){.grid = held});
 }
 

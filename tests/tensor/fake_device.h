@@ -7,7 +7,7 @@
 #ifndef TESTS_FAKE_DEVICE_H
 #define TESTS_FAKE_DEVICE_H
 
-#include "alloc/tarn_pool.h"
+#include "tensor/tarn_tensor.h"
 
 enum { FAKE_DEVICE_BYTES = 160 << 20 };
 
@@ -22,7 +22,7 @@ tarn_pool *fake_device_pool_create(void);
 tarn_stream *fake_device_stream_create(void);
 
 /* The same, and it copies planes, batches and grids by calls of their own, of the memory that it
- * can reach: grids convert, too. */
+ * can reach: grids convert, too, or fill with one element of the host. */
 tarn_stream *fake_able_stream_create(void);
 
 extern int fake_plane_calls, fake_batch_calls, fake_grid_calls; /* of those, likewise */
@@ -30,6 +30,8 @@ extern bool fake_refuses_grids;                                 /* with TARN_NOT
 
 /* Where the test itself may read and write what lies at a device's address. */
 void *fake_device_window(const void *address);
+/* The same of a tensor's storage, the host's too. */
+char *bytes_of(const tarn_tensor *tensor);
 
 extern int fake_copy_calls; /* copies that streams accepted since the test zeroed it */
 extern int

@@ -3,6 +3,7 @@
 #define TESTS_LAYOUT_MODEL_H
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tensor/tarn_layout.h"
@@ -48,6 +49,14 @@ static inline int64_t model_ravel(int32_t rank, const int64_t *shape, const int6
   for (int32_t d = 0; d < rank; d++) flat = flat * shape[d] + index[d];
   return flat;
 }
+
+static inline tarn_layout row_major(int32_t rank, const int64_t *shape) {
+  tarn_layout layout;
+  if (tarn_layout_init(&layout, rank, shape) != TARN_OK) abort();
+  return layout;
+}
+#define ROW_MAJOR(...) \
+  row_major((int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
 
 static inline int64_t layout_element(const tarn_layout *layout, const int64_t *index) {
   int64_t element = layout->offset;

@@ -48,11 +48,4 @@ static int stop_ring(void **state) {
   return 0;
 }
 
-/* Where the test itself reads and writes a storage's bytes, once the stream has passed. */
-static inline char *bytes_of(const tarn_tensor *tensor) {
-  const void *address = tarn_storage_data(tensor->storage);
-  const bool is_far = tarn_storage_device(tensor->storage).type == TARN_DEVICE_CUDA;
-  return is_far ? fake_device_window(address) : (char *)(uintptr_t)address;
-}
-
 #endif

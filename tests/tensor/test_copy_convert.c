@@ -9,8 +9,8 @@
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_copy_threads.h"
 #include "tests/support/manual_stream.h"
-#include "tests/tensor/fake_device.h"
 #include "tests/tensor/layout_model.h"
+#include "tests/tensor/two_places.h"
 
 enum { SMALL_BYTES = 1 << 15, LARGE_BYTES = 24 << 20, PAIR_COUNT = 12 };
 
@@ -38,14 +38,6 @@ static tarn_tensor wrap(void *bytes, size_t size_bytes, tarn_dtype dtype, tarn_l
   assert_ok(tarn_storage_wrap(&blob, &tensor.storage));
   return tensor;
 }
-
-static tarn_layout row_major(int32_t rank, const int64_t *shape) {
-  tarn_layout layout;
-  assert_ok(tarn_layout_init(&layout, rank, shape));
-  return layout;
-}
-#define ROW_MAJOR(...) \
-  row_major((int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
 
 /* Element by element at equal indices. */
 static void model_conversion(tarn_dtype to, const tarn_layout *dst, char *dst_base, tarn_dtype from,
@@ -291,35 +283,11 @@ static void both_sides_are_checked_with_their_own_element_size(void **state) {
 
 /* --- devices --- */
 
-static tarn_pool *device_pool;
-static tarn_stream *device_stream;
-
-static int start(void **state) {
-  (void)state;
-  fake_device_start();
-  device_pool = fake_device_pool_create();
-  device_stream = fake_device_stream_create();
-  return 0;
-}
-
-static int stop(void **state) {
-  (void)state;
-  tarn_stream_release(device_stream);
-  tarn_pool_release(device_pool);
-  return 0;
-}
-
 static tarn_tensor place(bool on_device, void *bytes, tarn_dtype dtype, tarn_layout layout) {
   tarn_tensor tensor = {.dtype = dtype, .layout = layout};
   if (!on_device) return wrap(bytes, SMALL_BYTES, dtype, layout);
   assert_ok(tarn_storage_create(device_pool, SMALL_BYTES, device_stream, &tensor.storage));
   return tensor;
-}
-
-static char *bytes_of(const tarn_tensor *tensor) {
-  const void *data = tarn_storage_data(tensor->storage);
-  if (tarn_device_is_host(tarn_tensor_device(tensor))) return (char *)(uintptr_t)data;
-  return fake_device_window(data);
 }
 
 static void conversions_between(bool to_device, bool from_device, uint64_t seed) {

@@ -4,69 +4,15 @@
 #include <stdlib.h>
 
 #include "tensor/tarn_copy.h"
-#include "tests/tensor/fake_device.h"
+#include "tests/tensor/copy_places.h"
 #include "tests/tensor/layout_model.h"
 
 enum { BUFFER_BYTES = 1 << 15 };
 
-static tarn_pool *pool;
-static tarn_stream *stream;
-
-static int start(void **state) {
-  (void)state;
-  fake_device_start();
-  pool = fake_device_pool_create();
-  stream = fake_device_stream_create();
-  return 0;
-}
-
-static int stop(void **state) {
-  (void)state;
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
-  assert_int_equal(stats.alloc_count, stats.free_count);
-  tarn_stream_release(stream);
-  tarn_pool_release(pool);
-  return 0;
-}
-
-static const tarn_device pageable = {TARN_DEVICE_CPU, 0};
-static const tarn_device pinned = {TARN_DEVICE_CUDA_HOST, 0};
-static const tarn_device device = {TARN_DEVICE_CUDA, 0};
-
-/* A tensor of any layout over `size_bytes`: of the device, or around `bytes` of the host. */
-static tarn_tensor place(tarn_device where, void *bytes, size_t size_bytes, tarn_dtype dtype,
-                         tarn_layout layout) {
-  tarn_tensor tensor = {.dtype = dtype, .layout = layout};
-  if (where.type == TARN_DEVICE_CUDA) {
-    assert_ok(tarn_storage_create(pool, size_bytes, stream, &tensor.storage));
-  } else {
-    tarn_blob blob = {
-        .struct_size = sizeof blob, .address = bytes, .size_bytes = size_bytes, .device = where};
-    assert_ok(tarn_storage_wrap(&blob, &tensor.storage));
-  }
-  return tensor;
-}
-
-/* The test's own view of a tensor's bytes. */
-static char *bytes_of(const tarn_tensor *tensor) {
-  const void *data = tarn_storage_data(tensor->storage);
-  if (tarn_device_is_host(tarn_tensor_device(tensor))) return (char *)(uintptr_t)data;
-  return fake_device_window(data);
-}
-
-static tarn_layout row_major(int32_t rank, const int64_t *shape) {
-  tarn_layout layout;
-  assert_ok(tarn_layout_init(&layout, rank, shape));
-  return layout;
-}
-#define ROW_MAJOR(...) \
-  row_major((int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
-
 static tarn_copy_report copied(const tarn_tensor *dst, const tarn_tensor *src) {
   tarn_copy_report report = {.struct_size = sizeof report};
   fake_copy_calls = 0;
-  assert_ok(tarn_tensor_copy(dst, src, stream, &report));
+  assert_ok(tarn_tensor_copy(dst, src, device_stream, &report));
   return report;
 }
 
@@ -96,7 +42,7 @@ static void copies_between(tarn_device to_device, tarn_device from_device, uint6
     tarn_copy_report report = copied(&dst, &src);
     if (!report.was_synchronous) {
       late += memcmp(bytes_of(&dst), expected, sizeof expected) != 0; /* not yet */
-      assert_ok(tarn_stream_synchronize(stream));
+      assert_ok(tarn_stream_synchronize(device_stream));
     }
     if (memcmp(bytes_of(&dst), expected, sizeof expected) != 0) {
       fail_msg("round %d: %s", round, report.executor);
@@ -141,7 +87,7 @@ static void a_host_copy_in_a_device_stream_runs_in_its_order(void **state) {
   assert_false(copied(&first, &far).was_synchronous);
   assert_false(copied(&second, &first).was_synchronous); /* host to host, behind the first */
   assert_int_equal(numbers[1][3], 0);
-  assert_ok(tarn_stream_synchronize(stream));
+  assert_ok(tarn_stream_synchronize(device_stream));
   for (int32_t i = 0; i < 16; i++) back[i] = 100 + i;
   assert_memory_equal(numbers[1], back, sizeof back);
   tarn_tensor_release(&first);
@@ -264,7 +210,7 @@ static void overlapping_runs_on_the_device_move_as_memmove_does(void **state) {
               size_bytes);
       tarn_copy_report report = down ? copied(&low, &high) : copied(&high, &low);
       assert_string_equal(report.executor, shifts[i] < 150 ? "staged" : "memcpy");
-      assert_ok(tarn_stream_synchronize(stream));
+      assert_ok(tarn_stream_synchronize(device_stream));
       assert_memory_equal(bytes_of(&low), expected, 8192);
       tarn_tensor_release(&low);
     }
@@ -279,13 +225,13 @@ static void device_memory_is_not_lent_out_before_the_copy_ran(void **state) {
   tarn_stream *other_stream = fake_device_stream_create();
   tarn_tensor near = place(pinned, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(4096));
   tarn_tensor far, other;
-  assert_ok(tarn_tensor_create(pool, TARN_U8, 1, (int64_t[]){4096}, other_stream, &far));
+  assert_ok(tarn_tensor_create(device_pool, TARN_U8, 1, (int64_t[]){4096}, other_stream, &far));
   memset(bytes_of(&far), 5, 4096);
   assert_false(copied(&near, &far).was_synchronous); /* on another stream than its own */
   tarn_tensor_release(&far);
-  assert_ok(tarn_tensor_create(pool, TARN_U8, 1, (int64_t[]){4096}, other_stream, &other));
+  assert_ok(tarn_tensor_create(device_pool, TARN_U8, 1, (int64_t[]){4096}, other_stream, &other));
   memset(bytes_of(&other), 6, 4096); /* what other_stream would do at once */
-  assert_ok(tarn_stream_synchronize(stream));
+  assert_ok(tarn_stream_synchronize(device_stream));
   for (int i = 0; i < 4096; i++) assert_int_equal(bytes[i], 5);
   tarn_tensor_release(&other);
   tarn_tensor_release(&near);
@@ -314,12 +260,12 @@ static void a_copy_that_fails_half_way_keeps_both_sides_alive(void **state) {
   tarn_copy_report report = {.struct_size = sizeof report};
   fake_copy_calls = 0;
   fake_copies_to_fail = 3;
-  assert_int_equal(tarn_tensor_copy(&far, &near, stream, &report), TARN_DEVICE_ERROR);
+  assert_int_equal(tarn_tensor_copy(&far, &near, device_stream, &report), TARN_DEVICE_ERROR);
   fake_copies_to_fail = -1;
   assert_int_equal(fake_copy_calls, 3);
   assert_int_equal(report.moved_bytes, 0);
   tarn_tensor_release(&near); /* poisons, but only behind the three calls */
-  assert_ok(tarn_stream_synchronize(stream));
+  assert_ok(tarn_stream_synchronize(device_stream));
   size_t arrived = 0;
   for (int i = 0; i < 4096; i++) {
     assert_true(bytes_of(&far)[i] == 0 || bytes_of(&far)[i] == 4);
@@ -341,7 +287,7 @@ static void every_failing_call_of_a_staged_copy_is_reported(void **state) {
   assert_int_equal(calls, 2);
   for (int failing = 0; failing < calls; failing++) {
     fake_copies_to_fail = failing;
-    assert_int_equal(tarn_tensor_copy(&dst, &src, stream, NULL), TARN_DEVICE_ERROR);
+    assert_int_equal(tarn_tensor_copy(&dst, &src, device_stream, NULL), TARN_DEVICE_ERROR);
     assert_int_equal(fake_copies_to_fail, -1);
   }
   tarn_tensor_release(&src);

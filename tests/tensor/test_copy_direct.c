@@ -5,28 +5,10 @@
 
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_copy_costs.h"
-#include "tests/tensor/fake_device.h"
+#include "tests/tensor/copy_places.h"
 #include "tests/tensor/layout_model.h"
 
 enum { BUFFER_BYTES = 1 << 15 };
-
-static tarn_pool *pool;
-static tarn_stream *stream;
-
-static int start(void **state) {
-  (void)state;
-  fake_device_start();
-  pool = fake_device_pool_create();
-  stream = fake_able_stream_create();
-  return 0;
-}
-
-static int stop(void **state) {
-  (void)state;
-  tarn_stream_release(stream);
-  tarn_pool_release(pool);
-  return 0;
-}
 
 static int forget(void **state) {
   (void)state;
@@ -35,40 +17,9 @@ static int forget(void **state) {
   return tarn_copy_cost_set(TARN_COPY_COST_ROW_CALL, 0) != TARN_OK;
 }
 
-static const tarn_device pageable = {TARN_DEVICE_CPU, 0};
-static const tarn_device pinned = {TARN_DEVICE_CUDA_HOST, 0};
-static const tarn_device device = {TARN_DEVICE_CUDA, 0};
-
-static tarn_tensor place(tarn_device where, void *bytes, size_t size_bytes, tarn_dtype dtype,
-                         tarn_layout layout) {
-  tarn_tensor tensor = {.dtype = dtype, .layout = layout};
-  if (where.type == TARN_DEVICE_CUDA) {
-    assert_ok(tarn_storage_create(pool, size_bytes, stream, &tensor.storage));
-  } else {
-    tarn_blob blob = {
-        .struct_size = sizeof blob, .address = bytes, .size_bytes = size_bytes, .device = where};
-    assert_ok(tarn_storage_wrap(&blob, &tensor.storage));
-  }
-  return tensor;
-}
-
-static char *bytes_of(const tarn_tensor *tensor) {
-  const void *data = tarn_storage_data(tensor->storage);
-  if (tarn_device_is_host(tarn_tensor_device(tensor))) return (char *)(uintptr_t)data;
-  return fake_device_window(data);
-}
-
-static tarn_layout row_major(int32_t rank, const int64_t *shape) {
-  tarn_layout layout;
-  assert_ok(tarn_layout_init(&layout, rank, shape));
-  return layout;
-}
-#define ROW_MAJOR(...) \
-  row_major((int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
-
 static tarn_copy_report copied(const tarn_tensor *dst, const tarn_tensor *src) {
   tarn_copy_report report = {.struct_size = sizeof report};
-  assert_ok(tarn_tensor_copy(dst, src, stream, &report));
+  assert_ok(tarn_tensor_copy(dst, src, device_stream, &report));
   return report;
 }
 
@@ -101,7 +52,7 @@ static ways copies_between(tarn_device to_device, tarn_device from_device, uint6
     memset(expected, 0, sizeof expected);
     model_copy(&to, expected, &from, bytes_of(&src), tarn_dtype_size_bytes(dtype));
     tarn_copy_report report = copied(&dst, &src);
-    assert_ok(tarn_stream_synchronize(stream));
+    assert_ok(tarn_stream_synchronize(device_stream));
     if (memcmp(bytes_of(&dst), expected, sizeof expected) != 0) {
       fail_msg("round %d: %s", round, report.executor);
     }
@@ -170,7 +121,7 @@ static void the_device_converts_what_it_reaches(void **state) {
   assert_int_equal(fake_copy_calls, 0);
   tarn_tensor back = place(pinned, seen, sizeof seen, TARN_I16, ROW_MAJOR(40, 30));
   (void)copied(&back, &far);
-  assert_ok(tarn_stream_synchronize(stream));
+  assert_ok(tarn_stream_synchronize(device_stream));
   for (int i = 0; i < 1200; i++) assert_int_equal(seen[i], (int16_t)numbers[i]);
   tarn_tensor_release(&near);
   tarn_tensor_release(&far);
@@ -215,7 +166,7 @@ static void both_sides_live_until_the_kernel_has_run(void **state) {
   assert_ok(tarn_tensor_transpose(&near, 0, 1));
   assert_string_equal(copied(&far, &near).executor, "kernel");
   tarn_tensor_release(&near); /* poisons, but only behind the kernel */
-  assert_ok(tarn_stream_synchronize(stream));
+  assert_ok(tarn_stream_synchronize(device_stream));
   for (int i = 0; i < 4096; i++) assert_int_equal(bytes_of(&far)[i], 4);
   tarn_tensor_release(&far);
 }
@@ -229,5 +180,5 @@ int main(void) {
       cmocka_unit_test_setup(a_conversion_that_no_kernel_makes_is_the_cpus, forget),
       cmocka_unit_test_setup(both_sides_live_until_the_kernel_has_run, forget),
   };
-  return cmocka_run_group_tests(tests, start, stop);
+  return cmocka_run_group_tests(tests, start_able, stop);
 }

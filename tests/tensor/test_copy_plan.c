@@ -14,15 +14,6 @@ static tarn__copy_plan plan_of(tarn_layout dst, tarn_layout src, size_t element_
   return plan;
 }
 
-static tarn_layout row_major(int32_t rank, const int64_t *shape) {
-  tarn_layout layout;
-  assert_int_equal(tarn_layout_init(&layout, rank, shape), TARN_OK);
-  return layout;
-}
-
-#define ROW_MAJOR(...) \
-  row_major((int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
-
 static void equal_packed_layouts_are_one_run(void **state) {
   (void)state;
   tarn__copy_plan plan = plan_of(ROW_MAJOR(4, 1, 6, 8), ROW_MAJOR(4, 1, 6, 8), 4);

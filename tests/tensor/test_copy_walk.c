@@ -14,15 +14,6 @@ static tarn__copy_walk walk_of(tarn_layout dst, tarn_layout src, size_t element_
   return walk;
 }
 
-static tarn_layout row_major(int32_t rank, const int64_t *shape) {
-  tarn_layout layout;
-  assert_ok(tarn_layout_init(&layout, rank, shape));
-  return layout;
-}
-
-#define ROW_MAJOR(...) \
-  row_major((int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
-
 static tarn_layout sliced(tarn_layout layout, int32_t dim, int64_t step) {
   assert_ok(tarn_layout_slice(&layout, dim, TARN_SLICE_OPEN, TARN_SLICE_OPEN, step));
   return layout;

@@ -13,13 +13,6 @@
 #include "tests/tensor/layout_model.h"
 #include "tests/tensor/two_places.h"
 
-/* The host's, or the test's window on the device's. */
-static char *bytes_of(const tarn_tensor *tensor) {
-  const void *data = tarn_storage_data(tensor->storage);
-  if (tarn_device_is_host(tarn_tensor_device(tensor))) return (char *)(uintptr_t)data;
-  return fake_device_window(data);
-}
-
 static tarn_tensor counting(tarn_pool *from, tarn_stream *stream) {
   tarn_tensor tensor;
   assert_ok(tarn_tensor_create(from, TARN_I32, 2, (int64_t[]){4, 6}, stream, &tensor));

@@ -55,7 +55,7 @@ static int stop(void **state) {
 }
 
 static int32_t *numbers_of(const tarn_tensor *tensor) {
-  return fake_device_window(tarn_storage_data(tensor->storage));
+  return (int32_t *)(void *)bytes_of(tensor);
 }
 
 /* ROWS x COLUMNS elements that count up from 0. */

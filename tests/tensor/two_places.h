@@ -22,6 +22,14 @@ static int start(void **state) {
   return 0;
 }
 
+/* With a stream that copies by calls of its own, too. */
+static inline int start_able(void **state) {
+  start(state);
+  tarn_stream_release(device_stream);
+  device_stream = fake_able_stream_create();
+  return 0;
+}
+
 static size_t live_blocks(tarn_pool *of) {
   tarn_pool_stats stats = {.struct_size = sizeof stats};
   assert_ok(tarn_pool_stats_of(of, &stats));
