@@ -155,6 +155,39 @@ static void a_dense_device_tensor_is_filled_in_few_calls(void **state) {
   tarn_tensor_release(&tensor);
 }
 
+/* By grids but for one byte again and again; what these refuse goes the way of all copies. */
+static void a_stream_with_kernels_fills_any_strides(void **state) {
+  (void)state;
+  uint64_t random = 93;
+  tarn_stream *able = fake_able_stream_create();
+  for (int round = 0; round < 400; round++) {
+    fake_refuses_grids = round % 4 == 0;
+    check_fill(&random, device_pool, able);
+  }
+  fake_refuses_grids = false;
+  tarn_stream_release(able);
+}
+
+static void a_strided_tensor_filled_by_a_kernel_may_be_released_at_once(void **state) {
+  (void)state;
+  static const int64_t shape[] = {40, 60};
+  tarn_tensor tensor, other;
+  tarn_stream *able = fake_able_stream_create();
+  assert_ok(tarn_tensor_create(device_pool, TARN_I32, 2, shape, device_stream, &tensor));
+  assert_ok(tarn_tensor_slice(&tensor, 1, 1, 60, 3));
+  fake_copy_calls = fake_grid_calls = 0;
+  assert_ok(tarn_tensor_fill(&tensor, tarn_scalar_of_int(7), able));
+  assert_int_equal(fake_grid_calls, 1);
+  assert_int_equal(fake_copy_calls, 0);
+  tarn_tensor_release(&tensor);
+  assert_ok(tarn_tensor_create(device_pool, TARN_I32, 2, shape, device_stream, &other));
+  memset(bytes_of(&other), 0, 40 * 60 * 4);
+  assert_ok(tarn_stream_synchronize(able));
+  for (int i = 0; i < 40 * 60; i++) assert_int_equal(((int32_t *)(void *)bytes_of(&other))[i], 0);
+  tarn_tensor_release(&other);
+  tarn_stream_release(able);
+}
+
 /* The queue still has to fill what its owner has already given back. */
 static void a_filled_tensor_may_be_released_at_once(void **state) {
   (void)state;
@@ -251,6 +284,8 @@ int main(void) {
       cmocka_unit_test(a_failing_copy_gives_no_item),
       cmocka_unit_test(fills_reach_every_element_and_nothing_else),
       cmocka_unit_test(a_dense_device_tensor_is_filled_in_few_calls),
+      cmocka_unit_test(a_stream_with_kernels_fills_any_strides),
+      cmocka_unit_test(a_strided_tensor_filled_by_a_kernel_may_be_released_at_once),
       cmocka_unit_test(a_filled_tensor_may_be_released_at_once),
       cmocka_unit_test(zeros_go_into_any_element_type),
       cmocka_unit_test(a_fill_that_is_refused_writes_nothing),
