@@ -73,7 +73,7 @@
  * source, thread by thread. Each byte that one reads or writes must be one that follows from its
  * arguments; it writes each of those once, at aligned addresses, and takes no shared memory of
  * another thread without a barrier. Else the context breaks, as it does where the memory is not the
- * device's. A launch during which the module is unloaded breaks it, too.
+ * device's. A launch that runs when its module has been unloaded, a graph's too, breaks it as well.
  *
  * Other processes on the simulator: memory of cuMemCreate is exported as real descriptors, memory
  * of cuMemAlloc and events by handles, which processes of the same user open through /proc. Handles

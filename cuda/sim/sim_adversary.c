@@ -91,7 +91,7 @@ static int list_touched(const sim_op *op, touched places[2]) {
     places[0] = rows_at(&op->as.kernel.place, op->as.kernel.size_bytes, 1);
     return 1;
   }
-  if (op->kind == KIND_LAUNCH) { /* of many regions the first two */
+  if (op->kind == KIND_LAUNCH) {
     const sim_launch *launch = op->as.launch;
     int count = 0;
     for (; count < 2 && (size_t)count < launch->region_count; count++) {

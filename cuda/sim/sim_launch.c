@@ -265,6 +265,12 @@ static void check_written(void) {
 
 static bool are_intact(const sim_op *op) {
   const sim_launch *launch = op->as.launch;
+  if (!sim_module_is_loaded(launch->module)) {
+    sim_break(op->queue->device, CUDA_ERROR_ILLEGAL_ADDRESS,
+              "%s in stream %llu runs after its module was unloaded", launch->code->name,
+              (unsigned long long)op->queue->id);
+    return false;
+  }
   for (size_t i = 0; i < launch->region_count; i++) {
     const sim_region *region = &launch->regions[i];
     if (region->is_wild) {

@@ -43,13 +43,16 @@ const sim_code *sim_code_find(const char *name); /* NULL: no such kernel */
 struct sim_launch {
   size_t reference_count;
   const sim_code *code;
-  CUmodule module; /* to compare with; it may be gone */
+  uint64_t module; /* its number */
   uint32_t blocks;
   uint32_t threads;
   void *arguments; /* owned */
   size_t region_count;
   sim_region regions[SIM_REGIONS_MAX];
 };
+
+/* --- sim_module.c --- */
+bool sim_module_is_loaded(uint64_t number);
 
 /* --- sim_launch.c --- */
 /* NULL: no memory. Looks its memory up for the current context's device. */

@@ -17,13 +17,15 @@ struct CUfunc_st {
 };
 
 struct CUmod_st {
-  CUmodule next; /* of all */
+  CUmodule next;   /* of all */
+  uint64_t number; /* of no other, before or after */
   int device;
   char *ptx; /* owned; NULL: compiled code */
   CUfunction functions;
 };
 
 static CUmodule modules;
+static uint64_t latest_number;
 
 /* --- images --- */
 
@@ -85,6 +87,7 @@ static CUresult load(CUmodule *module, const void *image, char log[LOG_BYTES]) {
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
   made->device = sim_current()->device;
+  made->number = ++latest_number;
   made->next = modules;
   modules = made;
   sim.module_count++;
@@ -141,19 +144,17 @@ void sim_modules_abandon(int device) {
   }
 }
 
-/* Stricter than a driver, which may wait: no launch of the module's may be under way. */
+bool sim_module_is_loaded(uint64_t number) {
+  const struct CUmod_st *found = modules;
+  while (found != NULL && found->number != number) found = found->next;
+  return found != NULL;
+}
+
+/* Stricter than a driver, which may wait for the module's launches. */
 CUresult cuModuleUnload(CUmodule module) {
   SIM_ENTER(cuModuleUnload, SIM_NEEDS_CONTEXT);
   if (!is_module(module) || module->device != sim_current()->device) {
     return sim_leave(CUDA_ERROR_INVALID_HANDLE);
-  }
-  for (const sim_queue *queue = sim.queues; queue != NULL; queue = queue->next) {
-    for (const sim_op *op = queue->first; op != NULL; op = op->next) {
-      if (op->kind != KIND_LAUNCH || op->as.launch->module != module) continue;
-      sim_break(queue->device, CUDA_ERROR_ILLEGAL_ADDRESS,
-                "a module was unloaded with a launch pending in stream %llu",
-                (unsigned long long)queue->id);
-    }
   }
   drop_module(module);
   return sim_leave(CUDA_SUCCESS);
@@ -235,7 +236,7 @@ static CUresult launch(CUfunction function, uint32_t blocks, uint32_t threads,
   if (op == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
   op->as.launch = sim_launch_create(function->code, blocks, threads, parameters[0]);
   if (op->as.launch != NULL) {
-    op->as.launch->module = function->module;
+    op->as.launch->module = function->module->number;
     return sim_op_enqueue(op);
   }
   sim_op_discard(op);

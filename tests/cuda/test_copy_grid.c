@@ -285,6 +285,25 @@ static void the_module_goes_with_the_library_s_handle(void **state) {
   assert_int_equal(after.abandoned, before.abandoned);
 }
 
+/* The memory and the stream are another handle's: nothing but the copy needs the one it was made
+ * with. */
+static void a_copy_is_done_before_its_module_goes(void **state) {
+  fixture_block block = fixture_device_block(*state, 512);
+  tarn_stream *stream = fixture_stream(*state), *wrapped;
+  void *native;
+  OK(tarn_cuda_stream_native(stream, &native));
+  tarn_cuda *cuda = fixture_open();
+  OK(tarn_cuda_stream_wrap(cuda, 0, native, &wrapped));
+  for (int i = 0; i < 64; i++) { /* some of them are still to run, whatever the schedule */
+    OK(copy_backwards(wrapped, block.address, block.device, block.address + 256, block.device));
+  }
+  tarn_stream_release(wrapped);
+  tarn_cuda_release(cuda);
+  OK(tarn_stream_synchronize(stream));
+  tarn_stream_release(stream);
+  fixture_free(&block);
+}
+
 #define GRID_TEST(name) cmocka_unit_test_setup_teardown(name, grid_setup, grid_teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -299,6 +318,7 @@ static const struct CMUnitTest tests[] = {
     GRID_TEST(a_driver_that_cannot_load_is_an_answer),
     GRID_TEST(a_failed_launch_is_told),
     cmocka_unit_test(threads_that_load_at_once_leave_one_module),
+    GRID_TEST(a_copy_is_done_before_its_module_goes),
     cmocka_unit_test(the_module_goes_with_the_library_s_handle),
 };
 

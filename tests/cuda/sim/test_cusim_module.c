@@ -246,6 +246,23 @@ static void a_module_that_is_unloaded_under_a_launch_breaks_the_context(void **s
   expect_broken(&self, CUDA_ERROR_ILLEGAL_ADDRESS, "unloaded");
 }
 
+static void a_graph_that_is_launched_without_its_module_breaks_the_context(void **state) {
+  (void)state;
+  scene self = scene_open();
+  CUgraph graph = NULL;
+  CUgraphExec executable = NULL;
+  CU(cuStreamBeginCapture(self.stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  CU(launch(self.fill, elements(self.block, 1, 5), self.stream));
+  CU(cuStreamEndCapture(self.stream, &graph));
+  CU(cuGraphInstantiate(&executable, graph, 0));
+  CU(cuGraphDestroy(graph));
+  CU(cuModuleUnload(self.module));
+  CU(cuModuleLoadData(&self.module, code)); /* another one, wherever it lies */
+  CU(cuGraphLaunch(executable, self.stream));
+  expect_broken(&self, CUDA_ERROR_ILLEGAL_ADDRESS, "unloaded");
+  CU(cuGraphExecDestroy(executable));
+}
+
 int run_cusim_module_tests(void) {
   const struct CMUnitTest tests[] = {
       CUSIM_TEST(no_image_but_device_code_is_taken),
@@ -262,6 +279,7 @@ int run_cusim_module_tests(void) {
       CUSIM_TEST(a_launch_that_leaves_elements_out_breaks_the_context),
       CUSIM_TEST(memory_that_is_freed_before_the_launch_runs_breaks_the_context),
       CUSIM_TEST(a_module_that_is_unloaded_under_a_launch_breaks_the_context),
+      CUSIM_TEST(a_graph_that_is_launched_without_its_module_breaks_the_context),
   };
   return cmocka_run_group_tests_name("modules", tests, NULL, NULL);
 }
