@@ -76,7 +76,7 @@ static touched rows_at(const sim_place *place, size_t row_bytes, size_t row_coun
 }
 
 /* Other kinds of work touch no memory, or a word that is there to be raced for. */
-static int list_touched(const sim_op *op, touched places[2]) {
+static int list_touched(const sim_op *op, touched places[SIM_REGIONS_MAX]) {
   if (op->kind == KIND_COPY) {
     places[0] = rows_at(&op->as.copy.dst, op->as.copy.row_bytes, op->as.copy.row_count);
     places[1] = rows_at(&op->as.copy.src, op->as.copy.row_bytes, op->as.copy.row_count);
@@ -93,19 +93,18 @@ static int list_touched(const sim_op *op, touched places[2]) {
   }
   if (op->kind == KIND_LAUNCH) {
     const sim_launch *launch = op->as.launch;
-    int count = 0;
-    for (; count < 2 && (size_t)count < launch->region_count; count++) {
-      const sim_place *place = &launch->regions[count].place;
-      places[count] = rows_at(place, place->extent_bytes, 1);
+    for (size_t i = 0; i < launch->region_count; i++) {
+      const sim_place *place = &launch->regions[i].place;
+      places[i] = rows_at(place, place->extent_bytes, 1);
     }
-    return count;
+    return (int)launch->region_count;
   }
   return 0;
 }
 
 static bool share_memory(const sim_op *a, const sim_op *b) {
-  touched of_a[2];
-  touched of_b[2];
+  touched of_a[SIM_REGIONS_MAX];
+  touched of_b[SIM_REGIONS_MAX];
   const int count_a = list_touched(a, of_a);
   const int count_b = list_touched(b, of_b);
   for (int i = 0; i < count_a; i++) {
