@@ -51,8 +51,10 @@ static tarn_status launch_grid(const target *to, const tarn__grid *grid) {
   if (!tarn__grid_fits(grid)) {
     tarn__grid halves[2];
     tarn__grid_halve(grid, halves);
-    const tarn_status status = launch_grid(to, &halves[0]);
-    return status == TARN_OK ? launch_grid(to, &halves[1]) : status;
+    tarn_status status = launch_grid(to, &halves[0]);
+    if (status != TARN_OK) return status;
+    status = launch_grid(to, &halves[1]);
+    return status == TARN_NOT_SUPPORTED ? TARN_DEVICE_ERROR : status; /* the first is under way */
   }
   tarn__grid_launch launch;
   if (to->value != NULL) {

@@ -230,6 +230,44 @@ static void a_failed_launch_is_told(void **state) {
   tarn_stream_release(stream);
 }
 
+static int launch_count;
+
+static CUresult launch_but_once(CUfunction function, unsigned grid_x, unsigned grid_y,
+                                unsigned grid_z, unsigned block_x, unsigned block_y,
+                                unsigned block_z, unsigned shared_bytes, CUstream stream,
+                                void **parameters, void **extra) {
+  (void)function, (void)grid_x, (void)grid_y, (void)grid_z, (void)block_x, (void)block_y;
+  (void)block_z, (void)shared_bytes, (void)stream, (void)parameters, (void)extra;
+  return launch_count++ == 0 ? CUDA_SUCCESS : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* More elements than one launch has, in memory that nobody has, for nothing is launched. */
+static void a_refusal_is_no_answer_once_a_part_is_under_way(void **state) {
+  (void)state;
+  tarn_cuda *cuda = fixture_open();
+  tarn_stream *stream = fixture_stream(cuda);
+  static const int64_t shape[] = {1 << 29}, dst[] = {3}, src[] = {5};
+  const tarn_copy_grid grid = {.dst = (void *)(uintptr_t)(1 << 20),
+                               .src = (const void *)(UINTPTR_MAX / 4),
+                               .dst_device = tarn_device_make(TARN_DEVICE_CUDA, 0),
+                               .src_device = tarn_device_make(TARN_DEVICE_CUDA, 0),
+                               .rank = 1,
+                               .shape = shape,
+                               .dst_strides_bytes = dst,
+                               .src_strides_bytes = src,
+                               .dst_type = any,
+                               .src_type = any,
+                               .element_bytes = 1};
+  cuda->driver.LaunchKernel = launch_but_once;
+  launch_count = 1;
+  assert_int_equal(tarn_stream_copy_grid(stream, &grid), TARN_NOT_SUPPORTED);
+  launch_count = 0;
+  assert_int_equal(tarn_stream_copy_grid(stream, &grid), TARN_DEVICE_ERROR);
+  assert_int_equal(launch_count, 2);
+  tarn_stream_release(stream);
+  tarn_cuda_release(cuda);
+}
+
 typedef struct loader {
   tarn_cuda *cuda;
   pthread_barrier_t *start;
@@ -317,6 +355,7 @@ static const struct CMUnitTest tests[] = {
     GRID_TEST(a_device_without_memory_for_the_code_is_asked_again),
     GRID_TEST(a_driver_that_cannot_load_is_an_answer),
     GRID_TEST(a_failed_launch_is_told),
+    cmocka_unit_test(a_refusal_is_no_answer_once_a_part_is_under_way),
     cmocka_unit_test(threads_that_load_at_once_leave_one_module),
     GRID_TEST(a_copy_is_done_before_its_module_goes),
     cmocka_unit_test(the_module_goes_with_the_library_s_handle),
