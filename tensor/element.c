@@ -8,6 +8,7 @@
 
 #include "alloc/tarn_capture.h"
 #include "alloc/tarn_stream_copy.h"
+#include "tensor/copy_direct.h"
 #include "tensor/tarn_copy.h"
 
 /* The longest element that is one value: complex128. */
@@ -192,36 +193,23 @@ static tarn_status fill_by_doubling(char *to, size_t size_bytes, tarn_device dev
   return status;
 }
 
-/* By the stream itself, where it has a way for elements. */
-static tarn_status fill_by_grid(const tarn_tensor *tensor, tarn_device device, const char *value,
-                                size_t element_bytes, tarn_stream *stream) {
-  static const int64_t nowhere[TARN_COPY_GRID_RANK_MAX];
-  int64_t strides_bytes[TARN_COPY_GRID_RANK_MAX];
-  tarn_layout layout = tensor->layout;
-  tarn_layout_squeeze_all(&layout);
-  if ((tarn_stream_copy_abilities(stream) & TARN_STREAM_COPIES_GRIDS) == 0 ||
-      layout.rank > TARN_COPY_GRID_RANK_MAX) {
+/* By the stream itself, where it has a way for elements: a copy of one that is broadcast. */
+static tarn_status fill_by_grid(const tarn_tensor *tensor, char *value, size_t element_bytes,
+                                tarn_stream *stream) {
+  tarn__copy_plan plan;
+  tarn__copy_outcome outcome = {.issued_count = 0};
+  const tarn__copy_elements same = {.dst_bytes = element_bytes, .src_bytes = element_bytes};
+  const tarn__copy_side dst = {tarn_storage_data_mutable(tensor->storage), tensor->layout,
+                               tarn_tensor_device(tensor)};
+  tarn__copy_side src = {value, {.rank = 0}, tarn_device_make(TARN_DEVICE_CPU, 0)};
+  if ((tarn_stream_copy_abilities(stream) & TARN_STREAM_COPIES_GRIDS) == 0) {
     return TARN_NOT_SUPPORTED;
   }
-  for (int32_t d = 0; d < layout.rank; d++) {
-    strides_bytes[d] = layout.strides[d] * (int64_t)element_bytes;
-  }
-  const tarn_element_type type = {tensor->dtype.code, tensor->dtype.bits, tensor->dtype.lanes};
-  const tarn_copy_grid grid = {
-      .dst = (char *)tarn_storage_data_mutable(tensor->storage) +
-             layout.offset * (int64_t)element_bytes,
-      .src = value,
-      .dst_device = device,
-      .src_device = tarn_device_make(TARN_DEVICE_CPU, 0),
-      .rank = layout.rank,
-      .shape = layout.shape,
-      .dst_strides_bytes = strides_bytes,
-      .src_strides_bytes = nowhere,
-      .dst_type = type,
-      .src_type = type,
-      .element_bytes = element_bytes,
-  };
-  return tarn_stream_copy_grid(stream, &grid);
+  const tarn_status status = tarn_layout_expand(&src.layout, dst.layout.rank, dst.layout.shape);
+  if (status != TARN_OK) return status;
+  tarn__copy_plan_make(&dst.layout, &src.layout, element_bytes, element_bytes, &plan);
+  if (!tarn__copy_plan_fits_grid(&plan)) return TARN_NOT_SUPPORTED;
+  return tarn__copy_by_grid(&plan, &dst, &src, &same, stream, &outcome);
 }
 
 static tarn_status fill_device(const tarn_tensor *tensor, char *value, size_t element_bytes,
@@ -230,11 +218,10 @@ static tarn_status fill_device(const tarn_tensor *tensor, char *value, size_t el
   const tarn_device device = tarn_tensor_device(tensor);
   const bool is_dense = dense_range(tensor, element_bytes, &first_byte, &size_bytes);
   if (!is_dense || !is_uniform(value, element_bytes)) {
-    const tarn_status status = fill_by_grid(tensor, device, value, element_bytes, stream);
-    if (status == TARN_OK) return note_use(tensor, stream);
+    const tarn_status status = fill_by_grid(tensor, value, element_bytes, stream);
     if (status != TARN_NOT_SUPPORTED) {
-      (void)note_use(tensor, stream); /* a part of it may be under way */
-      return status;
+      const tarn_status noted = note_use(tensor, stream); /* a part of it may be under way */
+      return status == TARN_OK ? noted : status;
     }
   }
   if (!is_dense) {

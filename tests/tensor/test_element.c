@@ -7,6 +7,7 @@
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
+#include "alloc/tarn_stream_copy.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_element.h"
 #include "tests/support/manual_stream.h"
@@ -188,6 +189,31 @@ static void a_strided_tensor_filled_by_a_kernel_may_be_released_at_once(void **s
   tarn_stream_release(able);
 }
 
+static void dimensions_that_could_be_one_are_not_too_many_for_a_kernel(void **state) {
+  (void)state;
+  enum { DIMS = TARN_COPY_GRID_RANK_MAX + 2, COUNT = 1 << DIMS };
+  static const int64_t count = 2 * COUNT;
+  tarn_tensor all, every_other;
+  tarn_stream *able = fake_able_stream_create();
+  assert_ok(tarn_tensor_create(device_pool, TARN_I16, 1, &count, able, &all));
+  memset(bytes_of(&all), 0, 2 * (size_t)count);
+  every_other = all;
+  every_other.layout = (tarn_layout){.rank = DIMS};
+  for (int d = 0; d < DIMS; d++) {
+    every_other.layout.shape[d] = 2;
+    every_other.layout.strides[d] = COUNT >> d;
+  }
+  fake_grid_calls = 0;
+  assert_ok(tarn_tensor_fill(&every_other, tarn_scalar_of_int(300), able));
+  assert_int_equal(fake_grid_calls, 1);
+  assert_ok(tarn_stream_synchronize(able));
+  for (int i = 0; i < count; i++) {
+    assert_int_equal(((int16_t *)(void *)bytes_of(&all))[i], i % 2 == 0 ? 300 : 0);
+  }
+  tarn_tensor_release(&all);
+  tarn_stream_release(able);
+}
+
 /* The queue still has to fill what its owner has already given back. */
 static void a_filled_tensor_may_be_released_at_once(void **state) {
   (void)state;
@@ -285,6 +311,7 @@ int main(void) {
       cmocka_unit_test(fills_reach_every_element_and_nothing_else),
       cmocka_unit_test(a_dense_device_tensor_is_filled_in_few_calls),
       cmocka_unit_test(a_stream_with_kernels_fills_any_strides),
+      cmocka_unit_test(dimensions_that_could_be_one_are_not_too_many_for_a_kernel),
       cmocka_unit_test(a_strided_tensor_filled_by_a_kernel_may_be_released_at_once),
       cmocka_unit_test(a_filled_tensor_may_be_released_at_once),
       cmocka_unit_test(zeros_go_into_any_element_type),
