@@ -152,8 +152,9 @@ static double by_kernel(const tarn__copy_question *self) {
   return cost_of(TARN_COPY_COST_KERNEL_CALL) + moving(moved, TARN_COPY_COST_KERNEL_BUS_RATE);
 }
 
-/* Calls that the device's sides take where the host's is packed as they are. */
-static double packed_calls(const tarn__copy_question *self) {
+/* What both ways by the CPU take besides their bytes: memory that the stream may write is waited
+ * for, and the device's sides take calls where the host's is packed as they are. */
+static double around_cpu(const tarn__copy_question *self) {
   uint64_t count = 0;
   tarn__copy_plan plan;
   tarn_layout packed;
@@ -172,21 +173,18 @@ static double packed_calls(const tarn__copy_question *self) {
     tarn__copy_plan_make(&self->dst->layout, &packed, bytes, bytes, &plan);
     count += tarn__copy_plan_call_count(&plan);
   }
-  return (double)count;
+  return cost_of(TARN_COPY_COST_WAIT) + (double)count * cost_of(TARN_COPY_COST_ROW_CALL);
 }
 
-/* The CPU orders one piece while another crosses the bus; memory that the stream may write is
- * waited for. */
+/* The CPU orders one piece while another crosses the bus. */
 static double by_ring(const tarn__copy_question *self) {
-  return cost_of(TARN_COPY_COST_WAIT) + packed_calls(self) * cost_of(TARN_COPY_COST_ROW_CALL) +
-         greater(moving(dst_bytes(self), TARN_COPY_COST_PACK_RATE),
+  return greater(moving(dst_bytes(self), TARN_COPY_COST_PACK_RATE),
                  moving(dst_bytes(self), TARN_COPY_COST_BUS_RATE));
 }
 
 static double by_staging(const tarn__copy_question *self) {
   const double hops = crosses_bus(self) ? 1 : 2;
-  return cost_of(TARN_COPY_COST_WAIT) + packed_calls(self) * cost_of(TARN_COPY_COST_ROW_CALL) +
-         hops * moving(dst_bytes(self), TARN_COPY_COST_PAGEABLE_RATE) +
+  return hops * moving(dst_bytes(self), TARN_COPY_COST_PAGEABLE_RATE) +
          moving(dst_bytes(self), TARN_COPY_COST_PACK_RATE);
 }
 
@@ -215,9 +213,10 @@ void tarn__copy_estimate_direct(const tarn__copy_question *question,
 void tarn__copy_estimate(const tarn__copy_question *question,
                          uint64_t estimates_ns[TARN_COPY_WAYS]) {
   tarn__copy_estimate_direct(question, estimates_ns);
-  estimates_ns[TARN_COPY_BY_STAGING] = rounded(by_staging(question));
+  const double around = around_cpu(question);
+  estimates_ns[TARN_COPY_BY_STAGING] = rounded(around + by_staging(question));
   if ((question->abilities & TARN_STREAM_COPIES_BY_RING) != 0 && crosses_bus(question)) {
-    estimates_ns[TARN_COPY_BY_RING] = rounded(by_ring(question));
+    estimates_ns[TARN_COPY_BY_RING] = rounded(around + by_ring(question));
   }
 }
 
