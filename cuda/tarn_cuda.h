@@ -41,8 +41,8 @@ typedef struct tarn_cuda_options {
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_open(const tarn_cuda_options *options,
                                                    tarn_cuda **cuda);
 TARN_API void tarn_cuda_retain(tarn_cuda *cuda);
-/* The last release unloads the kernels that copies may have launched: a graph that captured such a
- * copy is not launched after it. */
+/* The last release unloads the kernels that copies and fills may have launched: a graph that
+ * captured such a one is not launched after it. */
 TARN_API void tarn_cuda_release(tarn_cuda *cuda);
 
 TARN_API bool tarn_cuda_is_simulated(const tarn_cuda *cuda);
