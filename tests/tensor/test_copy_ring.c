@@ -265,8 +265,7 @@ static void a_walk_writes_through_the_ring(void **state) {
 static int start_able_ring(void **state) {
   round_count = 40;
   start_ring(state);
-  tarn_stream_release(device_stream);
-  device_stream = fake_able_stream_create();
+  make_stream_able();
   assert_ok(tarn_stream_set_staging(device_stream, ring));
   return 0;
 }
