@@ -44,115 +44,51 @@ static void add_digits(sim_region *region, const tarn__kernel_digit *digits, uin
   }
 }
 
-static void set_run_dst(const tarn__kernel_run_args *args, size_t element_bytes,
-                        sim_region *region) {
-  *region =
-      (sim_region){.start = args->dst, .run_bytes = args->run * element_bytes, .is_written = true};
-  add_digits(region, args->digits, args->digit_count, /*is_dst=*/true);
-}
-
-static void set_run_src(const tarn__kernel_run_args *args, size_t element_bytes,
-                        sim_region *region) {
-  *region = (sim_region){.start = args->src, .run_bytes = element_bytes};
+static size_t touch_run(const void *given, sim_region regions[SIM_REGIONS_MAX]) {
+  const tarn__kernel_run_args *args = given;
+  regions[0] = (sim_region){
+      .start = args->dst, .run_bytes = (size_t)args->run * args->element_bytes, .is_written = true};
+  add_digits(&regions[0], args->digits, args->digit_count, /*is_dst=*/true);
+  if (args->src == 0) return 1; /* a fill */
   const uint32_t inner = args->inner.size;
+  regions[1] = (sim_region){.start = args->src, .run_bytes = args->src_bytes};
   if (args->is_src_dense) {
-    region->run_bytes = args->run * element_bytes;
+    regions[1].run_bytes *= args->run;
   } else {
-    add_dim(region, inner, args->src_step);
-    add_dim(region, args->run / inner, args->src_step * inner + args->src_wrap);
+    add_dim(&regions[1], inner, args->src_step);
+    add_dim(&regions[1], args->run / inner, args->src_step * inner + args->src_wrap);
   }
-  add_digits(region, args->digits, args->digit_count, /*is_dst=*/false);
-}
-
-static size_t touch_run(const tarn__kernel_run_args *args, size_t dst_bytes, size_t src_bytes,
-                        sim_region *regions) {
-  set_run_dst(args, dst_bytes, &regions[0]);
-  if (src_bytes == 0) return 1;
-  set_run_src(args, src_bytes, &regions[1]);
+  add_digits(&regions[1], args->digits, args->digit_count, /*is_dst=*/false);
   return 2;
 }
 
-#define TOUCH_COPY(size)                                                   \
-  static size_t touch_copy_##size(const void *args, sim_region *regions) { \
-    return touch_run(args, size, size, regions);                           \
-  }
-TOUCH_COPY(1)
-TOUCH_COPY(2)
-TOUCH_COPY(4)
-TOUCH_COPY(8)
-TOUCH_COPY(16)
-
-static size_t touch_fill(const void *given, sim_region *regions) {
-  const tarn__kernel_run_args *args = given;
-  return touch_run(args, args->element_bytes, 0, regions);
+static size_t touch_turn(const void *given, sim_region regions[SIM_REGIONS_MAX]) {
+  const tarn__kernel_turn_args *args = given;
+  regions[0] = (sim_region){
+      .start = args->dst, .run_bytes = (size_t)args->size_i * args->dst_bytes, .is_written = true};
+  add_dim(&regions[0], args->size_j, args->dst_stride_j);
+  add_digits(&regions[0], args->digits, args->digit_count, /*is_dst=*/true);
+  regions[1] = (sim_region){.start = args->src, .run_bytes = args->src_bytes};
+  add_dim(&regions[1], args->size_j, args->src_stride_j);
+  add_dim(&regions[1], args->size_i, args->src_stride_i);
+  add_digits(&regions[1], args->digits, args->digit_count, /*is_dst=*/false);
+  return 2;
 }
-
-static void set_turn_dst(const tarn__kernel_turn_args *args, size_t element_bytes,
-                         sim_region *region) {
-  *region = (sim_region){
-      .start = args->dst, .run_bytes = args->size_i * element_bytes, .is_written = true};
-  add_dim(region, args->size_j, args->dst_stride_j);
-  add_digits(region, args->digits, args->digit_count, /*is_dst=*/true);
-}
-
-static void set_turn_src(const tarn__kernel_turn_args *args, size_t element_bytes,
-                         sim_region *region) {
-  *region = (sim_region){.start = args->src, .run_bytes = element_bytes};
-  add_dim(region, args->size_j, args->src_stride_j);
-  add_dim(region, args->size_i, args->src_stride_i);
-  add_digits(region, args->digits, args->digit_count, /*is_dst=*/false);
-}
-
-#define TOUCH_TURN(size)                                                   \
-  static size_t touch_turn_##size(const void *args, sim_region *regions) { \
-    set_turn_dst(args, size, &regions[0]);                                 \
-    set_turn_src(args, size, &regions[1]);                                 \
-    return 2;                                                              \
-  }
-TOUCH_TURN(1)
-TOUCH_TURN(2)
-TOUCH_TURN(4)
-TOUCH_TURN(8)
-TOUCH_TURN(16)
-
-#define TOUCH_CONVERT(name)                                                    \
-  static size_t touch_convert_##name(const void *given, sim_region *regions) { \
-    const tarn__kernel_run_args *args = given;                                 \
-    return touch_run(args, args->element_bytes, args->src_bytes, regions);     \
-  }
-TOUCH_CONVERT(int_8)
-TOUCH_CONVERT(int_4)
-TOUCH_CONVERT(int_2)
-TOUCH_CONVERT(float_8)
-TOUCH_CONVERT(float_4)
-TOUCH_CONVERT(float_2)
-TOUCH_CONVERT(double_2)
-TOUCH_CONVERT(double_1)
-
-#define TOUCH_TURN_CONVERT(name)                                            \
-  static size_t touch_turn_##name(const void *given, sim_region *regions) { \
-    const tarn__kernel_turn_args *args = given;                             \
-    set_turn_dst(args, args->dst_bytes, &regions[0]);                       \
-    set_turn_src(args, args->src_bytes, &regions[1]);                       \
-    return 2;                                                               \
-  }
-TOUCH_TURN_CONVERT(int_4)
-TOUCH_TURN_CONVERT(float_4)
-TOUCH_TURN_CONVERT(double_2)
 
 /* --- the table --- */
 
 static const sim_code codes[TARN__KERNEL_COUNT] = {
-#define CODE(kernel, arguments, phases, shared) \
-  {.name = "tarn_" #kernel,                     \
-   .argument_bytes = sizeof(arguments),         \
-   .phase_count = (phases),                     \
-   .threads_max = TARN__KERNEL_THREADS,         \
-   .shared_bytes = (shared),                    \
-   .run = run_##kernel,                         \
-   .touch = touch_##kernel},
-#define FLAT(name, arguments, body) CODE(name, arguments, 1, 0)
-#define TILED(name, arguments, load, store) CODE(name, arguments, 2, TARN__KERNEL_SHARED_BYTES)
+#define CODE(kernel, arguments, phases, shared, touched) \
+  {.name = "tarn_" #kernel,                              \
+   .argument_bytes = sizeof(arguments),                  \
+   .phase_count = (phases),                              \
+   .threads_max = TARN__KERNEL_THREADS,                  \
+   .shared_bytes = (shared),                             \
+   .run = run_##kernel,                                  \
+   .touch = (touched)},
+#define FLAT(name, arguments, body) CODE(name, arguments, 1, 0, touch_run)
+#define TILED(name, arguments, load, store) \
+  CODE(name, arguments, 2, TARN__KERNEL_SHARED_BYTES, touch_turn)
     TARN__KERNELS(FLAT, TILED)
 #undef FLAT
 #undef TILED
