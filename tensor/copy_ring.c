@@ -198,11 +198,15 @@ static bool is_for_grid(const ring_copy *self, const tarn__copy_side *dst,
   return plan.kind != TARN__COPY_MEMCPY && plan.unit_bytes < LONG_RUN_BYTES;
 }
 
-static void choose_pieces(ring_copy *self, const tarn__copy_side *dst, const tarn__copy_side *src) {
+static tarn_status copy_once(ring_copy *self, const tarn__copy_side *dst,
+                             const tarn__copy_side *src) {
   tarn_layout packed;
   const tarn_layout *model = &model_of(self, dst, src)->layout;
   self->piece_bytes = tarn_staging_piece_bytes(
       self->ring, (size_t)tarn__copy_pack(model, &packed) * model_bytes(self));
+  tarn_status status = copy_pieces(self, dst, src);
+  while (self->count > 0) status = land(self, status);
+  return status;
 }
 
 /* A grid that is refused leaves it to the CPU, from the beginning: nothing depends on what the
@@ -210,15 +214,10 @@ static void choose_pieces(ring_copy *self, const tarn__copy_side *dst, const tar
 static tarn_status copy_all(ring_copy *self, const tarn__copy_side *dst,
                             const tarn__copy_side *src) {
   self->by_grid = is_for_grid(self, dst, src);
-  choose_pieces(self, dst, src);
-  tarn_status status = copy_pieces(self, dst, src);
-  while (self->count > 0) status = land(self, status);
+  const tarn_status status = copy_once(self, dst, src);
   if (status != TARN_NOT_SUPPORTED || !self->by_grid) return status;
   self->by_grid = false;
-  choose_pieces(self, dst, src);
-  status = copy_pieces(self, dst, src);
-  while (self->count > 0) status = land(self, status);
-  return status;
+  return copy_once(self, dst, src);
 }
 
 tarn_status tarn__copy_ring_run(tarn_staging *ring, const tarn__copy_side *dst,
