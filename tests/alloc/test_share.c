@@ -20,12 +20,6 @@
 
 enum { PATIENCE_MS = 60000 };
 
-static size_t live_blocks(const share_side *side) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(side->pool, &stats));
-  return (size_t)(stats.alloc_count - stats.free_count);
-}
-
 static void make(const share_side *side, tarn_storage **storage, tarn_parcel **parcel) {
   assert_ok(share_make(side, storage, parcel));
 }
@@ -46,11 +40,7 @@ static void another_process_sees_the_bytes_and_changes_them(void **state) {
   int socket;
   make(&side, &storage, &parcel);
   const pid_t child = share_peer_start("host", &socket);
-  share_peer_tell(socket, SHARE_RECEIVE);
-  assert_ok(tarn_share_send(socket, parcel, PATIENCE_MS));
-  char answer = 0;
-  assert_int_equal(read(socket, &answer, 1), 1);
-  assert_int_equal(answer, SHARE_DONE);
+  share_peer_hand_over(socket, parcel);
   assert_int_equal(share_peer_ask(socket, SHARE_IMPORT), SHARE_DONE);
   assert_int_equal(share_peer_ask(socket, SHARE_CHECK), SHARE_DONE);
   assert_int_equal(share_peer_ask(socket, SHARE_WRITE), SHARE_DONE);
@@ -71,19 +61,16 @@ static void memory_is_kept_until_the_importer_has_released_it(void **state) {
   int socket;
   make(&side, &storage, &parcel);
   const pid_t child = share_peer_start("host", &socket);
-  share_peer_tell(socket, SHARE_RECEIVE);
-  assert_ok(tarn_share_send(socket, parcel, PATIENCE_MS));
-  char answer = 0;
-  assert_int_equal(read(socket, &answer, 1), 1);
+  share_peer_hand_over(socket, parcel);
   assert_int_equal(share_peer_ask(socket, SHARE_IMPORT), SHARE_DONE);
   tarn_storage_release(storage);
   tarn_parcel_destroy(parcel);
   assert_int_equal(tarn_share_collect(), 1);
-  assert_int_equal(live_blocks(&side), 1);
+  assert_int_equal(share_live_blocks(&side), 1);
   assert_int_equal(share_peer_ask(socket, SHARE_CHECK), SHARE_DONE);
   assert_int_equal(share_peer_ask(socket, SHARE_RELEASE), SHARE_DONE);
   assert_int_equal(tarn_share_collect(), 0);
-  assert_int_equal(live_blocks(&side), 0);
+  assert_int_equal(share_live_blocks(&side), 0);
   assert_int_equal(share_peer_quit(child, socket), 0);
   share_side_end(&side);
 }
@@ -102,9 +89,9 @@ static void maintenance_takes_back_what_importers_released(void **state) {
   tarn_storage_release(storage);
   tarn_parcel_destroy(parcel);
   tarn_storage_release(imported);
-  assert_int_equal(live_blocks(&side), 1);
+  assert_int_equal(share_live_blocks(&side), 1);
   assert_ok(tarn_maintenance_step(maintenance, 1, NULL));
-  assert_int_equal(live_blocks(&side), 0);
+  assert_int_equal(share_live_blocks(&side), 0);
   tarn_maintenance_destroy(maintenance);
   share_side_end(&side);
 }
@@ -119,33 +106,30 @@ static void stop(pid_t child) {
 
 static void an_importer_killed_at_any_step_gives_the_memory_back(void **state) {
   (void)state;
-  static const char steps[] = {SHARE_RECEIVE, SHARE_IMPORT, SHARE_CHECK, SHARE_WRITE};
-  for (size_t step_count = 0; step_count <= COUNT_OF(steps); step_count++) {
+  static const char steps[] = {SHARE_IMPORT, SHARE_CHECK, SHARE_WRITE};
+  for (size_t step = 0; step <= COUNT_OF(steps) + 1; step++) {
     share_side side = share_host_side();
     tarn_storage *storage;
     tarn_parcel *parcel;
     int socket;
     make(&side, &storage, &parcel);
     const pid_t child = share_peer_start("host", &socket);
-    if (step_count > 0) {
-      share_peer_tell(socket, steps[0]);
+    if (step > 0) {
+      share_peer_hand_over(socket, parcel);
     } else {
       stop(child); /* the parcel is on its way for ever */
+      assert_ok(tarn_share_send(socket, parcel, PATIENCE_MS));
     }
-    assert_ok(tarn_share_send(socket, parcel, PATIENCE_MS));
-    char answer = SHARE_DONE;
-    if (step_count > 0) assert_int_equal(read(socket, &answer, 1), 1);
-    assert_int_equal(answer, SHARE_DONE);
-    for (size_t i = 1; i < step_count; i++) {
+    for (size_t i = 0; i + 1 < step; i++) {
       assert_int_equal(share_peer_ask(socket, steps[i]), SHARE_DONE);
     }
     tarn_storage_release(storage);
-    assert_int_equal(live_blocks(&side), 1);
+    assert_int_equal(share_live_blocks(&side), 1);
     assert_status(tarn_parcel_wait(parcel, 0), TARN_NOT_READY);
     share_peer_kill(child);
     assert_ok(tarn_parcel_wait(parcel, PATIENCE_MS));
     tarn_parcel_destroy(parcel);
-    assert_int_equal(live_blocks(&side), 0);
+    assert_int_equal(share_live_blocks(&side), 0);
     close(socket);
     share_side_end(&side);
   }
@@ -258,10 +242,10 @@ static void several_importers_are_all_waited_for(void **state) {
   assert_true(share_is_full_of(&side, second, 7));
   tarn_storage_release(first);
   assert_int_equal(tarn_share_collect(), 1);
-  assert_int_equal(live_blocks(&side), 1);
+  assert_int_equal(share_live_blocks(&side), 1);
   tarn_storage_release(second);
   assert_int_equal(tarn_share_collect(), 0);
-  assert_int_equal(live_blocks(&side), 0);
+  assert_int_equal(share_live_blocks(&side), 0);
   share_side_end(&side);
 }
 
@@ -413,7 +397,7 @@ static void a_thousand_cycles_leave_nothing_behind(void **state) {
   assert_int_equal(share_count_descriptors(), descriptors);
   /* A sanitizer's own come and go. */
   assert_true(share_count_mappings() < mappings + 100);
-  assert_int_equal(live_blocks(&side), 0);
+  assert_int_equal(share_live_blocks(&side), 0);
   share_side_end(&side);
 }
 

@@ -43,21 +43,6 @@ static share_side make_side(const kind *made) {
   return side;
 }
 
-static size_t live_blocks(const share_side *side) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(side->pool, &stats));
-  return (size_t)(stats.alloc_count - stats.free_count);
-}
-
-/* Sends it to the child, who answers when it has received it. */
-static void hand_over(int socket, const tarn_parcel *parcel) {
-  char answer = 0;
-  share_peer_tell(socket, SHARE_RECEIVE);
-  assert_ok(tarn_share_send(socket, parcel, PATIENCE_MS));
-  assert_int_equal(read(socket, &answer, 1), 1);
-  assert_int_equal(answer, SHARE_DONE);
-}
-
 static void another_process_sees_the_bytes_and_changes_them(void **state) {
   (void)state;
   for (size_t i = 0; i < COUNT_OF(kinds); i++) {
@@ -68,18 +53,18 @@ static void another_process_sees_the_bytes_and_changes_them(void **state) {
     const pid_t child = share_peer_start(kinds[i].role, &socket);
     assert_ok(share_make(&side, &storage, &parcel));
     assert_string_equal(tarn_parcel_kind(parcel), kinds[i].name);
-    hand_over(socket, parcel);
+    share_peer_hand_over(socket, parcel);
     assert_int_equal(share_peer_ask(socket, SHARE_IMPORT), SHARE_DONE);
     assert_int_equal(share_peer_ask(socket, SHARE_CHECK), SHARE_DONE);
     assert_int_equal(share_peer_ask(socket, SHARE_WRITE), SHARE_DONE);
-    assert_int_equal(live_blocks(&side), 1);
+    assert_int_equal(share_live_blocks(&side), 1);
     assert_int_equal(share_peer_ask(socket, SHARE_RELEASE), SHARE_DONE);
     assert_ok(tarn_parcel_wait(parcel, PATIENCE_MS));
     assert_true(share_is_full_of(&side, storage, SHARE_SECOND));
     assert_int_equal(share_peer_quit(child, socket), 0);
     tarn_parcel_destroy(parcel);
     tarn_storage_release(storage);
-    assert_int_equal(live_blocks(&side), 0);
+    assert_int_equal(share_live_blocks(&side), 0);
     share_side_end(&side);
   }
 }
@@ -101,7 +86,7 @@ static void the_importers_work_comes_behind_the_exporters(void **state) {
     const pid_t child = share_peer_start(kinds[i].role, &socket);
     assert_ok(tarn_stream_call(side.stream, wait_at_gate, &gate));
     assert_ok(share_make(&side, &storage, &parcel));
-    hand_over(socket, parcel);
+    share_peer_hand_over(socket, parcel);
     assert_int_equal(share_peer_ask(socket, SHARE_IMPORT), SHARE_DONE);
     assert_int_equal(share_peer_ask(socket, SHARE_PENDING), SHARE_DONE);
     share_peer_tell(socket, SHARE_CHECK);
@@ -128,7 +113,7 @@ static void an_importer_killed_at_any_step_gives_the_memory_back(void **state) {
       int socket;
       const pid_t child = share_peer_start(kinds[i].role, &socket);
       assert_ok(share_make(&side, &storage, &parcel));
-      hand_over(socket, parcel);
+      share_peer_hand_over(socket, parcel);
       for (size_t step = 0; step < step_count; step++) {
         assert_int_equal(share_peer_ask(socket, steps[step]), SHARE_DONE);
       }
@@ -136,7 +121,7 @@ static void an_importer_killed_at_any_step_gives_the_memory_back(void **state) {
       share_peer_kill(child);
       assert_ok(tarn_parcel_wait(parcel, PATIENCE_MS));
       tarn_parcel_destroy(parcel);
-      assert_int_equal(live_blocks(&side), 0);
+      assert_int_equal(share_live_blocks(&side), 0);
       close(socket);
       share_side_end(&side);
     }
@@ -153,8 +138,7 @@ static void virtual_memory_outlives_its_exporter(void **state) {
     int socket;
     const pid_t child = share_peer_start("virtual waiting", &socket);
     assert_int_equal(share_peer_ask(socket, SHARE_EXPORT), SHARE_DONE);
-    share_peer_tell(socket, SHARE_SEND);
-    assert_ok(tarn_share_receive(socket, PATIENCE_MS, &parcel));
+    assert_ok(share_peer_fetch(socket, &parcel));
     if (step == 0) share_peer_kill(child);
     assert_ok(tarn_storage_import(parcel, side.importer, side.stream, &storage));
     if (step == 1) share_peer_kill(child);
@@ -176,8 +160,7 @@ static void a_block_of_a_process_that_is_gone_is_refused(void **state) {
   int socket;
   const pid_t child = share_peer_start("block", &socket);
   assert_int_equal(share_peer_ask(socket, SHARE_EXPORT), SHARE_DONE);
-  share_peer_tell(socket, SHARE_SEND);
-  assert_ok(tarn_share_receive(socket, PATIENCE_MS, &parcel));
+  assert_ok(share_peer_fetch(socket, &parcel));
   share_peer_kill(child);
   assert_int_not_equal(tarn_storage_import(parcel, side.importer, side.stream, &storage), TARN_OK);
   assert_null(storage);
@@ -196,8 +179,7 @@ static void storages_of_one_block_are_opened_together(void **state) {
   const pid_t child = share_peer_start("block", &socket);
   assert_int_equal(share_peer_ask(socket, SHARE_EXPORT), SHARE_DONE);
   for (int i = 0; i < 2; i++) { /* the same one twice: two parcels of one block */
-    share_peer_tell(socket, SHARE_SEND);
-    assert_ok(tarn_share_receive(socket, PATIENCE_MS, &parcel));
+    assert_ok(share_peer_fetch(socket, &parcel));
     assert_ok(tarn_storage_import(parcel, side.importer, side.stream, &storages[i]));
   }
   assert_ptr_equal(tarn_storage_data(storages[0]), tarn_storage_data(storages[1]));
@@ -359,8 +341,7 @@ static tarn_status import_once(const share_side *side, tarn_storage *storage, in
   tarn_parcel *parcel = NULL, *received = NULL;
   tarn_status status = TARN_OK;
   if (socket >= 0) {
-    share_peer_tell(socket, SHARE_SEND);
-    status = tarn_share_receive(socket, PATIENCE_MS, &received);
+    status = share_peer_fetch(socket, &received);
   } else {
     status = tarn_storage_export(storage, &options, &parcel);
     if (status == TARN_OK) received = share_pass_through(parcel, SOCK_STREAM);

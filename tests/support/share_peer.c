@@ -75,6 +75,12 @@ void share_side_end(share_side *side) {
   *side = (share_side){.pool = NULL};
 }
 
+size_t share_live_blocks(const share_side *side) {
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  assert_ok(tarn_pool_stats_of(side->pool, &stats));
+  return (size_t)(stats.alloc_count - stats.free_count);
+}
+
 tarn_parcel *share_pass_through(const tarn_parcel *parcel, int type) {
   tarn_parcel *received;
   int ends[2];
@@ -180,6 +186,19 @@ char share_peer_ask(int socket, char command) {
   share_peer_tell(socket, command);
   assert_int_equal(read(socket, &answer, 1), 1);
   return answer;
+}
+
+void share_peer_hand_over(int socket, const tarn_parcel *parcel) {
+  char answer = 0;
+  share_peer_tell(socket, SHARE_RECEIVE);
+  assert_ok(tarn_share_send(socket, parcel, PATIENCE_MS));
+  assert_int_equal(read(socket, &answer, 1), 1);
+  assert_int_equal(answer, SHARE_DONE);
+}
+
+tarn_status share_peer_fetch(int socket, tarn_parcel **parcel) {
+  share_peer_tell(socket, SHARE_SEND);
+  return tarn_share_receive(socket, PATIENCE_MS, parcel);
 }
 
 void share_peer_kill(pid_t child) {

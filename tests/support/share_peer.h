@@ -47,6 +47,10 @@ pid_t share_peer_start(const char *role, int *socket);
 char share_peer_ask(int socket, char command);
 /* Sends it alone: the answer is a parcel. */
 void share_peer_tell(int socket, char command);
+/* Sends it a parcel, and sees that it has received it. */
+void share_peer_hand_over(int socket, const tarn_parcel *parcel);
+/* Receives the parcel that it has exported. */
+tarn_status share_peer_fetch(int socket, tarn_parcel **parcel);
 /* Ends it by force and waits for it. */
 void share_peer_kill(pid_t child);
 /* Ends it by SHARE_QUIT; its exit code. */
@@ -61,6 +65,8 @@ tarn_status share_make(const share_side *side, tarn_storage **storage, tarn_parc
 /* Memory files, under a caching pool; and the end of any side. */
 share_side share_host_side(void);
 void share_side_end(share_side *side);
+/* Of its pool, what is lent out. */
+size_t share_live_blocks(const share_side *side);
 /* The parcel through a socket of that type within this process. */
 tarn_parcel *share_pass_through(const tarn_parcel *parcel, int type);
 
