@@ -204,21 +204,36 @@ static line line_on(int socket, int timeout_ms) {
                 .end_ms = timeout_ms >= 0 ? now_ms() + timeout_ms : 0};
 }
 
+/* As poll takes it. */
+static int left_ms(const line *self) {
+  if (!self->is_timed) return -1;
+  const int64_t left = self->end_ms - now_ms();
+  return left > 0 ? (int)left : 0;
+}
+
+static tarn_status refuse_slow(void) {
+  return tarn_fail(TARN_NOT_READY, "the other side of the socket took too long over a parcel");
+}
+
 static tarn_status wait_for(const line *self, short event) {
   struct pollfd waited = {.fd = self->socket, .events = event};
   for (;;) {
-    const int64_t left_ms = self->is_timed ? self->end_ms - now_ms() : -1;
-    const int timeout_ms = !self->is_timed ? -1 : left_ms > 0 ? (int)left_ms : 0;
-    const int count = poll(&waited, 1, timeout_ms);
+    const int count = poll(&waited, 1, left_ms(self));
     if (count > 0) return TARN_OK; /* hung up, too: the call that follows says so */
-    if (count == 0) {
-      return tarn_fail(TARN_NOT_READY, "the other side of the socket took too long over a parcel");
-    }
+    if (count == 0) return refuse_slow();
     if (errno != EINTR) {
       return tarn_fail_native(TARN_SYSTEM_ERROR, "poll", errno, "a parcel's socket: %s",
                               strerror(errno));
     }
   }
+}
+
+/* The user has more descriptors on their way than the kernel likes. Somebody has to read, and
+ * nothing says when that was: the socket can be written to all the while. */
+static tarn_status wait_for_readers(const line *self) {
+  if (left_ms(self) == 0) return refuse_slow();
+  (void)poll(NULL, 0, /*timeout=*/1);
+  return TARN_OK;
 }
 
 static tarn_status refuse_socket(const char *call, int error) {
@@ -257,12 +272,14 @@ static tarn_status send_some(const line *self, const void *bytes, size_t size_by
       return TARN_OK;
     }
     const int error = errno;
-    if (error != EAGAIN && error != EINTR && error != ETOOMANYREFS) {
-      return refuse_socket("sendmsg", error);
+    tarn_status status = TARN_OK;
+    if (error == ETOOMANYREFS) {
+      status = wait_for_readers(self);
+    } else if (error == EAGAIN) {
+      status = wait_for(self, POLLOUT);
+    } else if (error != EINTR) {
+      status = refuse_socket("sendmsg", error);
     }
-    /* The user has more descriptors on their way than the kernel likes: somebody has to read. */
-    if (error == ETOOMANYREFS) (void)poll(NULL, 0, /*timeout=*/1);
-    const tarn_status status = error == EINTR ? TARN_OK : wait_for(self, POLLOUT);
     if (status != TARN_OK) return status;
   }
 }

@@ -470,30 +470,6 @@ static void a_parcel_is_sent_by_its_exporter_alone(void **state) {
   share_side_end(&side);
 }
 
-static void who_takes_too_long_is_not_waited_for(void **state) {
-  (void)state;
-  share_side side = share_host_side();
-  tarn_storage *storage;
-  tarn_parcel *parcel, *received;
-  int ends[2];
-  make(&side, &storage, &parcel);
-  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-  assert_status(tarn_share_receive(ends[1], 0, &received), TARN_NOT_READY);
-  assert_status(tarn_share_receive(ends[1], 1, &received), TARN_NOT_READY);
-  tarn_status status = TARN_OK;
-  for (int i = 0; i < 100000 && status == TARN_OK; i++) {
-    status = tarn_share_send(ends[0], parcel, /*timeout_ms=*/0);
-  }
-  assert_int_equal(status, TARN_NOT_READY);
-  close(ends[0]);
-  close(ends[1]);
-  assert_status(tarn_share_receive(ends[1], 0, &received), TARN_INVALID_ARGUMENT);
-  assert_status(tarn_share_receive(ends[1], 0, NULL), TARN_INVALID_ARGUMENT);
-  tarn_parcel_destroy(parcel);
-  tarn_storage_release(storage);
-  share_side_end(&side);
-}
-
 static void memory_in_many_pieces_is_described_as_it_is(void **state) {
   (void)state;
   tarn_share_memory memory = {.pieces = NULL};
@@ -552,7 +528,6 @@ int main(int argument_count, char **arguments) {
       cmocka_unit_test(a_thousand_cycles_leave_nothing_behind),
       cmocka_unit_test(what_is_nobodys_to_share_is_refused),
       cmocka_unit_test(a_parcel_is_sent_by_its_exporter_alone),
-      cmocka_unit_test(who_takes_too_long_is_not_waited_for),
       cmocka_unit_test(memory_in_many_pieces_is_described_as_it_is),
       cmocka_unit_test(what_cannot_be_described_is_refused),
   };

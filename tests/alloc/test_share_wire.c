@@ -1,5 +1,6 @@
-/* test_share_wire.c: what strangers send instead of a parcel. */
+/* test_share_wire.c: what strangers send instead of a parcel, and who is not read from in time. */
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "tests/support/child.h"
 #include "tests/support/share_peer.h"
 #include "tests/support/test.h"
 
@@ -324,12 +326,68 @@ static void who_may_not_have_so_many_descriptors_is_told(void **state) {
   close(context.file);
 }
 
+static void who_takes_too_long_is_not_waited_for(void **state) {
+  (void)state;
+  share_side side = share_host_side();
+  tarn_storage *storage;
+  tarn_parcel *parcel, *received;
+  int ends[2];
+  assert_ok(share_make(&side, &storage, &parcel));
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  assert_status(tarn_share_receive(ends[1], 0, &received), TARN_NOT_READY);
+  assert_status(tarn_share_receive(ends[1], 1, &received), TARN_NOT_READY);
+  tarn_status status = TARN_OK;
+  for (int i = 0; i < 100000 && status == TARN_OK; i++) {
+    status = tarn_share_send(ends[0], parcel, /*timeout_ms=*/0);
+  }
+  assert_int_equal(status, TARN_NOT_READY);
+  close(ends[0]);
+  close(ends[1]);
+  assert_status(tarn_share_receive(ends[1], 0, &received), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_share_receive(ends[1], 0, NULL), TARN_INVALID_ARGUMENT);
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(storage);
+  share_side_end(&side);
+}
+
+/* The kernel lets a user have so many descriptors on their way as one process may have. */
+static int send_more_than_the_user_may(void) {
+  const struct rlimit few = {.rlim_cur = 10, .rlim_max = 10};
+  share_side side = share_host_side();
+  tarn_storage *storage;
+  tarn_parcel *parcel;
+  int ends[2];
+  alarm(CHILD_SECONDS);
+  CHECK(share_make(&side, &storage, &parcel) == TARN_OK);
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  CHECK(geteuid() != 0 || setuid(65534) == 0); /* who may do all is not counted */
+  CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  tarn_status status = TARN_OK;
+  int sent_count = 0;
+  for (; status == TARN_OK && sent_count < 1000; sent_count++) {
+    status = tarn_share_send(ends[0], parcel, /*timeout_ms=*/20);
+  }
+  struct pollfd end = {.fd = ends[0], .events = POLLOUT};
+  CHECK(poll(&end, 1, 0) == 1); /* it was not for want of room */
+  CHECK(status == TARN_NOT_READY);
+  return 0;
+}
+
+static void who_has_too_many_descriptors_on_their_way_is_told_in_time(void **state) {
+  (void)state;
+  const pid_t child = fork();
+  if (child == 0) _exit(send_more_than_the_user_may());
+  assert_int_equal(exit_code_of(child), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(half_a_parcel_and_a_changed_one_are_refused),
       cmocka_unit_test(other_descriptors_than_a_parcels_are_refused),
       cmocka_unit_test(many_descriptors_arrive_in_their_order),
       cmocka_unit_test(who_may_not_have_so_many_descriptors_is_told),
+      cmocka_unit_test(who_takes_too_long_is_not_waited_for),
+      cmocka_unit_test(who_has_too_many_descriptors_on_their_way_is_told_in_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
