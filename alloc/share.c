@@ -17,6 +17,11 @@
 
 /* --- memory --- */
 
+static void close_end(int *end) {
+  if (*end >= 0) close(*end);
+  *end = -1;
+}
+
 tarn_status tarn_share_add_piece(tarn_share_memory *memory, int descriptor, uint64_t offset_bytes,
                                  uint64_t size_bytes) {
   tarn_share_piece *grown = NULL;
@@ -42,10 +47,12 @@ uint64_t tarn_share_total_bytes(const tarn_share_memory *memory) {
   return total_bytes;
 }
 
+static void close_pieces(tarn_share_memory *memory) {
+  for (size_t i = 0; i < memory->piece_count; i++) close_end(&memory->pieces[i].descriptor);
+}
+
 void tarn__share_memory_deinit(tarn_share_memory *memory) {
-  for (size_t i = 0; i < memory->piece_count; i++) {
-    if (memory->pieces[i].descriptor >= 0) close(memory->pieces[i].descriptor);
-  }
+  close_pieces(memory);
   free(memory->pieces);
   if (memory->end != NULL) memory->end(memory->keeper);
   *memory = (tarn_share_memory){.pieces = NULL};
@@ -53,8 +60,8 @@ void tarn__share_memory_deinit(tarn_share_memory *memory) {
 
 /* --- parcels --- */
 
-/* A leaf: guards the list and its links. Nothing is called under it but poll, which does not wait.
- */
+/* A leaf: guards the list, its links, and the descriptors of what is in it. Nothing is called under
+ * it but pipe2, close, and poll, which does not wait. */
 static pthread_mutex_t parcels_lock = PTHREAD_MUTEX_INITIALIZER;
 static tarn_parcel *parcels; /* the exporter's */
 
@@ -66,16 +73,12 @@ void tarn__share_unhold(void) {
   pthread_mutex_unlock(&parcels_lock);
 }
 
-static void close_end(int *end) {
-  if (*end >= 0) close(*end);
-  *end = -1;
-}
-
-/* Importers are not to wait for the child, nor the child for them. */
+/* Importers are not to wait for the child, nor the child for them; nor keeps it the memory. */
 void tarn__share_mend(void) {
   for (tarn_parcel *parcel = parcels; parcel != NULL; parcel = parcel->next) {
     close_end(&parcel->life);
     close_end(&parcel->watch);
+    close_pieces(&parcel->memory);
   }
   pthread_mutex_unlock(&parcels_lock);
 }
@@ -138,11 +141,8 @@ void tarn_parcel_destroy(tarn_parcel *parcel) {
     tarn__parcel_free(parcel);
     return;
   }
-  /* What has arrived has descriptors of its own. */
-  for (size_t i = 0; i < parcel->memory.piece_count; i++) {
-    close_end(&parcel->memory.pieces[i].descriptor);
-  }
   pthread_mutex_lock(&parcels_lock);
+  close_pieces(&parcel->memory); /* what has arrived has descriptors of its own */
   close_end(&parcel->life);
   parcel->is_destroyed = true;
   pthread_mutex_unlock(&parcels_lock);
@@ -202,16 +202,30 @@ static tarn_status check_export(const tarn_storage *storage, const tarn_export_o
   return tarn_fail(TARN_INVALID_ARGUMENT, "a storage without bytes has nothing to share");
 }
 
-static tarn_status open_ends(tarn_parcel *parcel) {
+/* Puts a parcel on the list. From here on a child of fork keeps none of its descriptors. */
+static tarn_status enlist(tarn_parcel *parcel) {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) {
-    const bool are_out = errno == EMFILE || errno == ENFILE;
-    return tarn_fail_native(are_out ? TARN_OUT_OF_MEMORY : TARN_SYSTEM_ERROR, "pipe2", errno,
-                            "no descriptors for a parcel: %s", strerror(errno));
+  pthread_mutex_lock(&parcels_lock);
+  const int error = pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno;
+  if (error == 0) {
+    parcel->watch = ends[0];
+    parcel->life = ends[1];
+    parcel->next = parcels;
+    parcels = parcel;
   }
-  parcel->watch = ends[0];
-  parcel->life = ends[1];
-  return TARN_OK;
+  pthread_mutex_unlock(&parcels_lock);
+  if (error == 0) return TARN_OK;
+  return tarn_fail_native(
+      error == EMFILE || error == ENFILE ? TARN_OUT_OF_MEMORY : TARN_SYSTEM_ERROR, "pipe2", error,
+      "no descriptors for a parcel: %s", strerror(error));
+}
+
+static void delist(const tarn_parcel *parcel) {
+  pthread_mutex_lock(&parcels_lock);
+  tarn_parcel **link = &parcels;
+  while (*link != parcel) link = &(*link)->next;
+  *link = parcel->next;
+  pthread_mutex_unlock(&parcels_lock);
 }
 
 static tarn_status take_note(tarn_parcel *parcel, const void *note, size_t note_bytes) {
@@ -260,19 +274,22 @@ tarn_status tarn_storage_export(tarn_storage *storage, const tarn_export_options
   (void)tarn_share_collect();
   tarn_parcel *made = tarn__parcel_create();
   if (made == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a parcel");
-  status = open_ends(made);
+  tarn_storage_retain(storage);
+  made->storage = storage;
+  status = enlist(made);
+  const bool is_listed = status == TARN_OK;
+  tarn_share_memory memory = {.pieces = NULL};
   if (status == TARN_OK) status = take_note(made, options->note, options->note_bytes);
-  if (status == TARN_OK) status = describe(storage, options, &made->memory);
+  if (status == TARN_OK) status = describe(storage, options, &memory);
   if (status != TARN_OK) {
     const tarn_error cause = *tarn_last_error();
+    tarn__share_memory_deinit(&memory);
+    if (is_listed) delist(made);
     tarn__parcel_free(made);
     return tarn_fail_again(&cause);
   }
-  tarn_storage_retain(storage);
-  made->storage = storage;
   pthread_mutex_lock(&parcels_lock);
-  made->next = parcels;
-  parcels = made;
+  made->memory = memory;
   pthread_mutex_unlock(&parcels_lock);
   *parcel = made;
   return TARN_OK;

@@ -31,9 +31,10 @@
  *    Export with TARN_SHARE_WAIT where the exporter may die early. tarn_storage_is_orphaned tells.
  * 7. Nothing of the importer's end hurts the exporter. What a GPU still runs for a process that was
  *    killed ends with its context, which the driver takes down as the process goes.
- * 8. A child of fork has none of its parent's parcels: their copies there are closed, and the
- *    memory is kept for nobody but the importers. An imported storage lives on in the child where
- *    its memory is host memory, and the exporter waits for the child, too.
+ * 8. A child of fork has none of the parcels that its parent exported: their copies there are
+ *    closed, and the memory is kept for nobody but the importers. A received parcel lives on in the
+ *    child, and so does an imported storage where its memory is host memory: the exporter waits for
+ *    the child, too.
  */
 #ifndef TARN_SHARE_H
 #define TARN_SHARE_H

@@ -205,6 +205,7 @@ static void a_child_of_fork_keeps_nothing_of_its_parents_parcels(void **state) {
   tarn_parcel *parcel;
   int ends[2];
   char byte = 0;
+  const size_t descriptors = share_count_descriptors();
   make(&side, &storage, &parcel);
   tarn_parcel *received = share_pass_through(parcel, SOCK_STREAM);
   tarn_parcel_destroy(received);
@@ -213,7 +214,8 @@ static void a_child_of_fork_keeps_nothing_of_its_parents_parcels(void **state) {
   if (child == 0) {
     close(ends[0]);
     (void)!read(ends[1], &byte, 1); /* lives until the parent has looked */
-    _exit(0);
+    close(ends[1]);
+    _exit(share_count_descriptors() == descriptors ? 0 : 1);
   }
   close(ends[1]);
   assert_ok(tarn_parcel_wait(parcel, PATIENCE_MS));

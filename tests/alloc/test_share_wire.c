@@ -183,6 +183,8 @@ enum { PAGE_BYTES = 4096, PIECE_COUNT = 200 }; /* more than one message of descr
 typedef struct pieces {
   int file;
   bool is_adopted;
+  const int *gate; /* a socket's ends: an export forks, and the child lives as long as the first */
+  pid_t child;
 } pieces;
 
 static tarn_status pieces_attributes(void *context, tarn_provider_attributes *attributes) {
@@ -204,14 +206,24 @@ static tarn_status pieces_release(void *context, void *address, size_t size_byte
   return TARN_OK;
 }
 
+static void fork_child(pieces *self) {
+  char byte;
+  self->child = fork();
+  if (self->child != 0) return;
+  close(self->gate[0]);
+  (void)!read(self->gate[1], &byte, 1);
+  _exit(0);
+}
+
 /* The last page comes first over there. */
 static tarn_status pieces_share_range(void *context, const void *address, size_t size_bytes,
                                       tarn_stream *stream, bool may_mark,
                                       tarn_share_memory *memory) {
-  const pieces *self = context;
+  pieces *self = context;
   (void)address, (void)stream, (void)may_mark;
   assert_int_equal(size_bytes, PIECE_COUNT * PAGE_BYTES);
   memcpy(memory->kind, "pieces", sizeof "pieces");
+  if (self->gate != NULL) fork_child(self);
   memory->device = tarn_device_make(TARN_DEVICE_CPU, 0);
   for (int i = PIECE_COUNT; i-- > 0;) {
     const tarn_status status =
@@ -290,6 +302,30 @@ static void many_descriptors_arrive_in_their_order(void **state) {
   tarn_parcel_destroy(parcel);
   tarn_storage_release(storage);
   assert_int_equal(tarn_share_collect(), 0);
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
+  close(context.file);
+}
+
+static void a_child_that_came_up_during_an_export_keeps_nothing_of_it(void **state) {
+  (void)state;
+  int gate[2];
+  pieces context = {.file = -1, .gate = gate};
+  tarn_provider *provider = make_pieces(&context);
+  tarn_pool *pool;
+  tarn_storage *storage;
+  tarn_parcel *parcel;
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, gate), 0);
+  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
+  assert_ok(tarn_storage_create(pool, PIECE_COUNT * PAGE_BYTES, NULL, &storage));
+  assert_ok(tarn_storage_export(storage, NULL, &parcel));
+  assert_ok(tarn_parcel_wait(parcel, /*timeout_ms=*/1000));
+  tarn_parcel_destroy(parcel);
+  assert_int_equal(tarn_share_collect(), 0);
+  close(gate[0]);
+  close(gate[1]);
+  assert_int_equal(exit_code_of(context.child), 0);
+  tarn_storage_release(storage);
   tarn_pool_release(pool);
   tarn_provider_release(provider);
   close(context.file);
@@ -385,6 +421,7 @@ int main(void) {
       cmocka_unit_test(half_a_parcel_and_a_changed_one_are_refused),
       cmocka_unit_test(other_descriptors_than_a_parcels_are_refused),
       cmocka_unit_test(many_descriptors_arrive_in_their_order),
+      cmocka_unit_test(a_child_that_came_up_during_an_export_keeps_nothing_of_it),
       cmocka_unit_test(who_may_not_have_so_many_descriptors_is_told),
       cmocka_unit_test(who_takes_too_long_is_not_waited_for),
       cmocka_unit_test(who_has_too_many_descriptors_on_their_way_is_told_in_time),

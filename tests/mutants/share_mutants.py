@@ -16,8 +16,8 @@ plant(
     "child_of_fork_keeps_parcels_alive",
     "a forked child keeps the end of the pipe, and the exporter waits for it",
     "alloc/share.c",
-    "    close_end(&parcel->life);\n    close_end(&parcel->watch);\n  }\n  pthread_mutex_unlock",
-    "    close_end(&parcel->watch);\n  }\n  pthread_mutex_unlock",
+    "    close_end(&parcel->life);\n    close_end(&parcel->watch);\n    close_pieces",
+    "    close_end(&parcel->watch);\n    close_pieces",
     first="test_share",
 )
 plant(
