@@ -11,6 +11,7 @@
 #include "alloc/caching_poison.h"
 #include "alloc/heap_paused.h"
 #include "alloc/magazine.h"
+#include "alloc/share.h"
 #include "alloc/status.h"
 #include "alloc/tag.h"
 
@@ -144,6 +145,7 @@ static bool may_go(choice *self, tarn__block *block) {
   switch (block->state) {
     case TARN__BLOCK_LIVE:
       if (!is_chosen(self, block)) return false;
+      if (tarn__share_is_exported(block->address, block->size_bytes)) return false;
       self->is_late |= !is_done_with(block);
       return true;
     case TARN__BLOCK_PAUSED:

@@ -249,18 +249,28 @@ static tarn_status caching_free(void *context, void *address, tarn_stream *strea
   return TARN_OK;
 }
 
-static tarn_status caching_share_range(void *context, const void *address, size_t size_bytes,
-                                       tarn_stream *stream, bool may_mark,
-                                       tarn_share_memory *memory) {
-  const tarn__caching *self = context;
-  return tarn_provider_share_range(self->provider, address, size_bytes, stream, may_mark, memory);
-}
-
 /* Room for the free's own stamp is kept, so that a free cannot fail. */
 static bool note_block(tarn__block *block, const tarn_stream *stream) {
   if (!tarn__stamps_reserve(&block->stamps, 2)) return false;
   const tarn__stamp mark = tarn__stamps_mark(&block->stamps, stream);
   return stamp_block(block, mark, new_keeper(block, mark));
+}
+
+static tarn_status refuse_paused(const tarn__caching *self, const void *address) {
+  return tarn_fail(TARN_BUSY, "pool %s: the block at %p is paused", tarn_budget_name(self->budget),
+                   address);
+}
+
+/* A pause leaves alone what tarn__share_is_exported; this sees one that came before that. */
+static tarn_status caching_share_range(void *context, const void *address, size_t size_bytes,
+                                       tarn_stream *stream, bool may_mark,
+                                       tarn_share_memory *memory) {
+  tarn__caching *self = context;
+  pthread_mutex_lock(&self->lock);
+  const bool is_paused = tarn__heap_paused_around(&self->heap, address) != NULL;
+  pthread_mutex_unlock(&self->lock);
+  if (is_paused) return refuse_paused(self, address);
+  return tarn_provider_share_range(self->provider, address, size_bytes, stream, may_mark, memory);
 }
 
 static tarn_status caching_note_use(void *context, void *address, tarn_stream *stream) {
@@ -272,10 +282,7 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
   if (is_noted) tarn__caching_trace(self, 'u', block->address, block->requested_bytes, stream);
   const bool is_paused = !is_known && tarn__heap_paused_around(&self->heap, address) != NULL;
   pthread_mutex_unlock(&self->lock);
-  if (is_paused) {
-    return tarn_fail(TARN_BUSY, "pool %s: the block at %p is paused",
-                     tarn_budget_name(self->budget), address);
-  }
+  if (is_paused) return refuse_paused(self, address);
   if (!is_known) return refuse_unknown(self, address);
   if (is_noted) return TARN_OK;
   return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to note that a stream uses a block");

@@ -83,6 +83,16 @@ void tarn__share_mend(void) {
   pthread_mutex_unlock(&parcels_lock);
 }
 
+bool tarn__share_is_exported(const void *start, size_t size_bytes) {
+  bool is_exported = false;
+  pthread_mutex_lock(&parcels_lock);
+  for (const tarn_parcel *at = parcels; at != NULL && !is_exported; at = at->next) {
+    is_exported = (uintptr_t)tarn_storage_data(at->storage) - (uintptr_t)start < size_bytes;
+  }
+  pthread_mutex_unlock(&parcels_lock);
+  return is_exported;
+}
+
 tarn_parcel *tarn__parcel_create(void) {
   tarn_parcel *made = calloc(1, sizeof *made);
   if (made == NULL) return NULL;
@@ -202,7 +212,8 @@ static tarn_status check_export(const tarn_storage *storage, const tarn_export_o
   return tarn_fail(TARN_INVALID_ARGUMENT, "a storage without bytes has nothing to share");
 }
 
-/* Puts a parcel on the list. From here on a child of fork keeps none of its descriptors. */
+/* Puts a parcel on the list. From here on a child of fork keeps none of its descriptors, and the
+ * storage counts as exported. */
 static tarn_status enlist(tarn_parcel *parcel) {
   int ends[2];
   pthread_mutex_lock(&parcels_lock);

@@ -22,6 +22,9 @@ struct tarn_parcel {
 /* Closes all descriptors and frees the pieces; runs `end`. */
 void tarn__share_memory_deinit(tarn_share_memory *memory);
 
+/* Whether a storage that begins within these bytes is exported by this process, or about to be. */
+bool tarn__share_is_exported(const void *start, size_t size_bytes);
+
 /* A parcel of which nothing is there yet; NULL without memory. And what was received, or never
  * shown to anybody, with all that it has. */
 tarn_parcel *tarn__parcel_create(void);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "alloc/budget.h"
+#include "alloc/share.h"
 #include "alloc/status.h"
 #include "alloc/storage.h"
 
@@ -216,13 +217,19 @@ tarn_status tarn_storage_resize(tarn_storage *storage, size_t size_bytes) {
   return status;
 }
 
+static tarn_status check_private(const tarn_storage *storage) {
+  if (!tarn__share_is_exported(tarn_storage_data(storage), 1)) return TARN_OK;
+  return tarn_fail(TARN_BUSY, "a storage that is exported keeps the memory that others may have");
+}
+
 tarn_status tarn_storage_trim(tarn_storage *storage) {
   reservation *self;
   tarn_status status = begin_change(storage, &self);
   if (status != TARN_OK) return status;
   const size_t kept_bytes = whole_granules(self, tarn_storage_size_bytes(storage));
   if (kept_bytes < tarn_storage_committed_bytes(storage)) {
-    status = tarn__storage_wait_for_uses(storage);
+    status = check_private(storage);
+    if (status == TARN_OK) status = tarn__storage_wait_for_uses(storage);
     if (status == TARN_OK) status = decommit(self, kept_bytes);
   }
   end_change(self);

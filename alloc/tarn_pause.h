@@ -12,7 +12,8 @@
  * 1. Blocks are chosen by the tag they were lent out with (tarn_tag.h), or all of them. Memory goes
  *    in whole granules of the provider, those of a piece together (tarn_provider_attributes), and a
  *    granule goes only where each of its blocks is chosen, paused or idle: what is nobody's for now
- *    because a graph keeps it, or a thread that came in between, stays with its whole granule.
+ *    because a graph keeps it, or a thread that came in between, stays with its whole granule; and
+ *    so does what is exported to other processes (tarn_share.h).
  *    Bytes of chosen blocks that stay so are told as shared_bytes. A chosen block of which no
  *    granule goes stays live.
  * 2. With TARN_PAUSE_KEEP contents are copied to `backup` before, and back by the resume; what was

@@ -35,6 +35,8 @@
  *    closed, and the memory is kept for nobody but the importers. A received parcel lives on in the
  *    child, and so does an imported storage where its memory is host memory: the exporter waits for
  *    the child, too.
+ * 9. As long as the exporter keeps a storage for others its memory stays behind its addresses:
+ *    tarn_pool_pause passes over it, and tarn_storage_trim answers TARN_BUSY.
  */
 #ifndef TARN_SHARE_H
 #define TARN_SHARE_H
@@ -73,7 +75,7 @@ typedef struct tarn_export_options {
  * until every copy is gone. TARN_NOT_SUPPORTED where the memory is this process's alone: a wrapped
  * blob, an imported storage, a pool whose provider does not share (tarn_pages.h with
  * TARN_PAGES_SHARED does, tarn_cuda_memory.h says which of a GPU's do), or a stream that is
- * captured. TARN_INVALID_ARGUMENT for a storage without bytes.
+ * captured. TARN_BUSY for a paused block, TARN_INVALID_ARGUMENT for a storage without bytes.
  *
  * A read-only export of a memory file is a descriptor that cannot be mapped for writing. A process
  * of the same user can open the file anew; a GPU's handles know no such right at all. It keeps

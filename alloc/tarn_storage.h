@@ -116,7 +116,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_storage_resize(tarn_storage *storage, s
 
 /* Gives back the granules behind the size, once the streams that noted a use have passed it: the
  * call waits for them. What is captured in a graph that uses them is the caller's to know.
- * TARN_NOT_READY where a stream cannot be waited for now; statuses else as for resize. */
+ * TARN_NOT_READY where a stream cannot be waited for now; TARN_BUSY where the storage is exported,
+ * too (tarn_share.h); statuses else as for resize. */
 TARN_API TARN_NODISCARD tarn_status tarn_storage_trim(tarn_storage *storage);
 
 /* The most that resize accepts, and what has memory now; for any other storage its size. */

@@ -14,6 +14,7 @@
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_maintenance.h"
 #include "alloc/tarn_pages.h"
+#include "alloc/tarn_pause.h"
 #include "alloc/tarn_pool_provider.h"
 #include "tests/support/share_peer.h"
 #include "tests/support/test.h"
@@ -230,6 +231,31 @@ static void a_child_of_fork_keeps_nothing_of_its_parents_parcels(void **state) {
 
 /* --- one process, both sides --- */
 
+static void what_is_shared_keeps_its_memory_when_its_pool_is_paused(void **state) {
+  (void)state;
+  const tarn_pause_options options = {.struct_size = sizeof options,
+                                      .contents = TARN_PAUSE_DISCARD};
+  tarn_pause_report report = {.struct_size = sizeof report};
+  share_side side = share_host_side();
+  tarn_storage *storage;
+  tarn_parcel *parcel, *refused;
+  make(&side, &storage, &parcel);
+  tarn_storage *imported = import(share_pass_through(parcel, SOCK_STREAM));
+  assert_ok(tarn_pool_pause(side.pool, &options, &report));
+  assert_int_equal(report.block_count, 0);
+  assert_true(report.shared_bytes >= SHARE_BYTES);
+  assert_true(share_is_full_of(&side, imported, SHARE_FIRST));
+  assert_true(share_is_full_of(&side, storage, SHARE_FIRST));
+  tarn_storage_release(imported);
+  tarn_parcel_destroy(parcel);
+  assert_ok(tarn_pool_pause(side.pool, &options, &report));
+  assert_int_equal(report.block_count, 1);
+  assert_status(tarn_storage_export(storage, NULL, &refused), TARN_BUSY);
+  assert_ok(tarn_pool_resume(side.pool, NULL, NULL));
+  tarn_storage_release(storage);
+  share_side_end(&side);
+}
+
 static void several_importers_are_all_waited_for(void **state) {
   (void)state;
   share_side side = share_host_side();
@@ -349,6 +375,28 @@ static void growing_storages_and_pools_over_pools_share_too(void **state) {
   tarn_provider_release(over);
   tarn_provider_release(provider);
   share_side_end(&side);
+}
+
+static void a_storage_that_is_exported_is_not_trimmed(void **state) {
+  (void)state;
+  const tarn_pages_options pages = {.struct_size = sizeof pages, .flags = TARN_PAGES_SHARED};
+  const tarn_reserve_options reserve = {
+      .struct_size = sizeof reserve, .capacity_bytes = 8 << 20, .size_bytes = 8 << 20};
+  tarn_provider *provider;
+  tarn_storage *storage;
+  tarn_parcel *parcel;
+  assert_ok(tarn_pages_provider_create(&pages, &provider));
+  assert_ok(tarn_storage_reserve(provider, &reserve, &storage));
+  assert_ok(tarn_storage_export(storage, NULL, &parcel));
+  assert_ok(tarn_storage_trim(storage)); /* nothing to give back */
+  assert_ok(tarn_storage_resize(storage, 1));
+  assert_status(tarn_storage_trim(storage), TARN_BUSY);
+  assert_int_equal(tarn_storage_committed_bytes(storage), 8 << 20);
+  tarn_parcel_destroy(parcel);
+  assert_ok(tarn_storage_trim(storage));
+  assert_in_range(tarn_storage_committed_bytes(storage), 1, 4 << 20);
+  tarn_storage_release(storage);
+  tarn_provider_release(provider);
 }
 
 static void fill_late(void *argument) {
@@ -521,11 +569,13 @@ int main(int argument_count, char **arguments) {
       cmocka_unit_test(an_exporter_that_is_gone_before_it_sends_is_told),
       cmocka_unit_test(a_parcel_that_nobody_reads_any_more_cannot_be_sent),
       cmocka_unit_test(a_child_of_fork_keeps_nothing_of_its_parents_parcels),
+      cmocka_unit_test(what_is_shared_keeps_its_memory_when_its_pool_is_paused),
       cmocka_unit_test(several_importers_are_all_waited_for),
       cmocka_unit_test(a_parcel_says_what_it_is),
       cmocka_unit_test(what_is_shared_for_reading_cannot_be_written),
       cmocka_unit_test(blocks_of_one_segment_are_found_at_their_places),
       cmocka_unit_test(growing_storages_and_pools_over_pools_share_too),
+      cmocka_unit_test(a_storage_that_is_exported_is_not_trimmed),
       cmocka_unit_test(an_export_waits_for_its_stream),
       cmocka_unit_test(a_thousand_cycles_leave_nothing_behind),
       cmocka_unit_test(what_is_nobodys_to_share_is_refused),

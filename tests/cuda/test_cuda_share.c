@@ -10,6 +10,7 @@
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
+#include "alloc/tarn_pause.h"
 #include "cuda/cuda_device.h"
 #include "cuda/sim/cusim.h"
 #include "tests/support/open_cuda.h"
@@ -215,6 +216,30 @@ static void virtual_memory_comes_to_its_own_process_too(void **state) {
     tarn_parcel_destroy(parcel);
     tarn_storage_release(storage);
   }
+  share_side_end(&side);
+}
+
+/* New memory behind the exporter's addresses would be another's than the importer's. */
+static void what_is_shared_keeps_its_memory_when_its_pool_is_paused(void **state) {
+  (void)state;
+  const tarn_pause_options options = {.struct_size = sizeof options,
+                                      .contents = TARN_PAUSE_DISCARD};
+  tarn_pause_report report = {.struct_size = sizeof report};
+  share_side side = make_side(&kinds[0]);
+  side.export_flags = TARN_SHARE_WAIT;
+  tarn_storage *storage, *imported;
+  tarn_parcel *parcel;
+  assert_ok(share_make(&side, &storage, &parcel));
+  assert_ok(tarn_storage_import(share_pass_through(parcel, SOCK_STREAM), side.importer, side.stream,
+                                &imported));
+  assert_ok(tarn_pool_pause(side.pool, &options, &report));
+  assert_ok(tarn_pool_resume(side.pool, NULL, NULL));
+  assert_true(report.shared_bytes >= SHARE_BYTES);
+  assert_ok(share_fill(&side, storage, SHARE_SECOND));
+  assert_true(share_is_full_of(&side, imported, SHARE_SECOND));
+  tarn_storage_release(imported);
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(storage);
   share_side_end(&side);
 }
 
@@ -464,6 +489,7 @@ int main(int argument_count, char **arguments) {
       cmocka_unit_test(a_block_of_a_process_that_is_gone_is_refused),
       cmocka_unit_test(storages_of_one_block_are_opened_together),
       cmocka_unit_test(virtual_memory_comes_to_its_own_process_too),
+      cmocka_unit_test(what_is_shared_keeps_its_memory_when_its_pool_is_paused),
       cmocka_unit_test(a_thousand_cycles_leave_nothing_behind),
       cmocka_unit_test(what_is_not_made_to_be_shared_is_refused),
       cmocka_unit_test(each_kind_goes_to_its_own_provider),

@@ -60,3 +60,11 @@ plant(
     "--(*link)->use_count < 2 ? *link : NULL",
     first="test_cuda_share",
 )
+plant(
+    "pause_takes_what_is_exported",
+    "a paused pool gives back memory that another process has mapped",
+    "alloc/caching_pause.c",
+    "      if (tarn__share_is_exported(block->address, block->size_bytes)) return false;\n",
+    "",
+    first="test_share",
+)
