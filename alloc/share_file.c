@@ -46,7 +46,8 @@ tarn_status tarn__share_file(tarn_provider *provider, const void *address, size_
   return tarn_share_add_piece(memory, descriptor, (uint64_t)file_offset, mapped_bytes);
 }
 
-/* That nobody can cut the file short is what keeps the importer from SIGBUS. */
+/* That nobody can cut the file short is what keeps the importer from SIGBUS; and of huge pages that
+ * they are reserved as it is mapped. */
 static tarn_status check_file(const tarn_share_piece *piece) {
   struct stat found = {0};
   const int seals = fcntl(piece->descriptor, F_GET_SEALS);
@@ -77,11 +78,12 @@ tarn_status tarn__share_file_map(const tarn_share_memory *memory, void **address
   if (status != TARN_OK) return status;
   void *mapped =
       mmap(NULL, piece->size_bytes, memory->is_read_only ? PROT_READ : PROT_READ | PROT_WRITE,
-           MAP_SHARED | MAP_NORESERVE, piece->descriptor, (off_t)piece->offset_bytes);
+           MAP_SHARED, piece->descriptor, (off_t)piece->offset_bytes);
   if (mapped == MAP_FAILED) {
-    return tarn_fail_native(errno == ENOMEM                      ? TARN_OUT_OF_MEMORY
-                            : errno == EINVAL || errno == EACCES ? TARN_BAD_FORMAT
-                                                                 : TARN_SYSTEM_ERROR,
+    const bool is_about_file = errno == EINVAL || errno == EACCES || errno == EPERM;
+    return tarn_fail_native(errno == ENOMEM ? TARN_OUT_OF_MEMORY
+                            : is_about_file ? TARN_BAD_FORMAT
+                                            : TARN_SYSTEM_ERROR,
                             "mmap", errno, "mapping %llu bytes of a memory file: %s",
                             (unsigned long long)piece->size_bytes, strerror(errno));
   }

@@ -168,7 +168,39 @@ static void other_descriptors_than_a_parcels_are_refused(void **state) {
   assert_int_equal(fcntl(sent.file, F_ADD_SEALS, F_SEAL_SHRINK), 0);
   assert_status(offer(&sent, sent.size_bytes, 1), TARN_BAD_FORMAT); /* and too short */
   close(sent.file);
+  sent.file = memfd_create("not to be written", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  assert_int_equal(ftruncate(sent.file, INT64_C(1) << 50), 0);
+  assert_int_equal(fcntl(sent.file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_WRITE), 0);
+  assert_status(offer(&sent, sent.size_bytes, 1), TARN_BAD_FORMAT);
+  close(sent.file);
   assert_int_equal(share_count_descriptors(), descriptors);
+  close(whole.life);
+  close(whole.file);
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(storage);
+  share_side_end(&side);
+}
+
+/* Of huge pages that the machine does not have: their first use would be a SIGBUS. */
+static void a_file_without_its_pages_is_refused(void **state) {
+  (void)state;
+  enum { HUGE_BYTES = 2 << 20 };
+  share_side side = share_host_side();
+  tarn_storage *storage;
+  tarn_parcel *parcel;
+  assert_ok(share_make(&side, &storage, &parcel));
+  raw sent = take_apart(parcel);
+  const raw whole = sent;
+  const uint64_t piece[2] = {(uint64_t)HUGE_BYTES, 0}; /* its size, and where it lies */
+  memcpy(sent.bytes + HEADER_BYTES + 6, piece, sizeof piece);
+  sent.file = memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+  if (sent.file >= 0) {
+    assert_int_equal(ftruncate(sent.file, HUGE_BYTES), 0);
+    assert_int_equal(fcntl(sent.file, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    const tarn_status status = offer(&sent, sent.size_bytes, 1);
+    assert_true(status == TARN_OK || status == TARN_OUT_OF_MEMORY);
+    close(sent.file);
+  }
   close(whole.life);
   close(whole.file);
   tarn_parcel_destroy(parcel);
@@ -420,6 +452,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(half_a_parcel_and_a_changed_one_are_refused),
       cmocka_unit_test(other_descriptors_than_a_parcels_are_refused),
+      cmocka_unit_test(a_file_without_its_pages_is_refused),
       cmocka_unit_test(many_descriptors_arrive_in_their_order),
       cmocka_unit_test(a_child_that_came_up_during_an_export_keeps_nothing_of_it),
       cmocka_unit_test(who_may_not_have_so_many_descriptors_is_told),
