@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,11 +113,7 @@ static bool is_alone(const tarn_parcel *parcel, int timeout_ms) {
   struct pollfd watch = {.fd = parcel->watch};
   if (parcel->life >= 0) return false;
   if (parcel->watch < 0) return true;
-  int count;
-  do {
-    count = poll(&watch, 1, timeout_ms);
-  } while (count < 0 && errno == EINTR);
-  return count == 1 && (watch.revents & POLLHUP) != 0;
+  return tarn__share_poll(&watch, timeout_ms) == 1 && (watch.revents & POLLHUP) != 0;
 }
 
 size_t tarn_share_collect(void) {

@@ -2,6 +2,8 @@
 #ifndef TARN_SHARE_PRIVATE_H
 #define TARN_SHARE_PRIVATE_H
 
+#include <poll.h>
+
 #include "alloc/tarn_share.h"
 
 /* The two ends of a pipe that nobody writes to tell who is left. Every copy of a parcel carries the
@@ -40,6 +42,9 @@ TARN_NODISCARD tarn_status tarn__wire_body_bytes(const void *header, size_t *bod
  * TARN_BAD_FORMAT where the bytes are inconsistent; the parcel is then to be freed as it is. */
 TARN_NODISCARD tarn_status tarn__wire_decode(const void *header, const void *body,
                                              tarn_parcel *parcel, size_t *descriptor_count);
+
+/* poll, of one descriptor, at most so long in all however many signals come. */
+int tarn__share_poll(struct pollfd *waited, int timeout_ms);
 
 /* --- share_file.c: memory files --- */
 /* What a provider with `share` alone has: one piece of its file. */

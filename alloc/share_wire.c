@@ -7,7 +7,6 @@
  * Numbers lie as the machine has them: both sides are on the same one.
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -211,21 +210,26 @@ static int left_ms(const line *self) {
   return left > 0 ? (int)left : 0;
 }
 
+int tarn__share_poll(struct pollfd *waited, int timeout_ms) {
+  const line self = line_on(waited->fd, timeout_ms);
+  int count;
+  do {
+    count = poll(waited, 1, left_ms(&self));
+  } while (count < 0 && errno == EINTR);
+  return count;
+}
+
 static tarn_status refuse_slow(void) {
   return tarn_fail(TARN_NOT_READY, "the other side of the socket took too long over a parcel");
 }
 
 static tarn_status wait_for(const line *self, short event) {
   struct pollfd waited = {.fd = self->socket, .events = event};
-  for (;;) {
-    const int count = poll(&waited, 1, left_ms(self));
-    if (count > 0) return TARN_OK; /* hung up, too: the call that follows says so */
-    if (count == 0) return refuse_slow();
-    if (errno != EINTR) {
-      return tarn_fail_native(TARN_SYSTEM_ERROR, "poll", errno, "a parcel's socket: %s",
-                              strerror(errno));
-    }
-  }
+  const int count = tarn__share_poll(&waited, left_ms(self));
+  if (count > 0) return TARN_OK; /* hung up, too: the call that follows says so */
+  if (count == 0) return refuse_slow();
+  return tarn_fail_native(TARN_SYSTEM_ERROR, "poll", errno, "a parcel's socket: %s",
+                          strerror(errno));
 }
 
 /* The user has more descriptors on their way than the kernel likes. Somebody has to read, and

@@ -1,10 +1,12 @@
 /* test_share_wire.c: what strangers send instead of a parcel, and who is not read from in time. */
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "alloc/tarn_caching_pool.h"
@@ -418,6 +420,43 @@ static void who_takes_too_long_is_not_waited_for(void **state) {
   share_side_end(&side);
 }
 
+static volatile sig_atomic_t tick_count;
+
+/* Ends by itself, so that who starts anew at every signal comes back too late, and not never. */
+static void tick(int number) {
+  const struct itimerval never = {.it_value = {0}};
+  (void)number;
+  if (++tick_count == 1000) setitimer(ITIMER_REAL, &never, NULL);
+}
+
+static void signals_do_not_make_a_wait_longer(void **state) {
+  (void)state;
+  const struct sigaction action = {.sa_handler = tick};
+  const struct itimerval often = {.it_interval = {.tv_usec = 2000}, .it_value = {.tv_usec = 2000}};
+  const struct itimerval never = {.it_value = {0}};
+  share_side side = share_host_side();
+  struct sigaction before;
+  tarn_storage *storage;
+  tarn_parcel *parcel, *received, *nothing;
+  int ends[2];
+  assert_ok(share_make(&side, &storage, &parcel));
+  received = share_pass_through(parcel, SOCK_STREAM);
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+  assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+  assert_status(tarn_parcel_wait(parcel, 50), TARN_NOT_READY);
+  assert_status(tarn_share_receive(ends[1], 50, &nothing), TARN_NOT_READY);
+  assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+  assert_in_range(tick_count, 1, 999);
+  assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+  close(ends[0]);
+  close(ends[1]);
+  tarn_parcel_destroy(received);
+  tarn_parcel_destroy(parcel);
+  tarn_storage_release(storage);
+  share_side_end(&side);
+}
+
 /* The kernel lets a user have so many descriptors on their way as one process may have. */
 static int send_more_than_the_user_may(void) {
   const struct rlimit few = {.rlim_cur = 10, .rlim_max = 10};
@@ -457,6 +496,7 @@ int main(void) {
       cmocka_unit_test(a_child_that_came_up_during_an_export_keeps_nothing_of_it),
       cmocka_unit_test(who_may_not_have_so_many_descriptors_is_told),
       cmocka_unit_test(who_takes_too_long_is_not_waited_for),
+      cmocka_unit_test(signals_do_not_make_a_wait_longer),
       cmocka_unit_test(who_has_too_many_descriptors_on_their_way_is_told_in_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
