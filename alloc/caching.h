@@ -106,6 +106,9 @@ typedef struct tarn__request {
 void tarn__caching_note_change(tarn__caching *self);
 void tarn__caching_add_cost(tarn__caching *self, const tarn__order_cost *cost);
 
+/* Each capture that has used the block keeps so many bytes more; what wraps around takes back. */
+void tarn__caching_count_kept(const tarn__block *block, size_t size_bytes);
+
 /* Leave the lock with something claimed, and come back: whoever finds no memory meanwhile waits for
  * what these threads hold before it says so. */
 void tarn__caching_leave(tarn__caching *self);

@@ -334,13 +334,24 @@ static bool claim_growth(tarn__caching *self, growth *plan) {
   return true;
 }
 
+/* Who has used one part keeps the whole. As tarn__block_merge_right. */
+static bool merge_right(tarn__block *block) {
+  tarn__block *right = block->right;
+  tarn__caching_count_kept(block, 0 - block->size_bytes);
+  tarn__caching_count_kept(right, 0 - right->size_bytes);
+  const bool is_merged = tarn__block_merge_right(block);
+  tarn__caching_count_kept(block, block->size_bytes);
+  if (!is_merged) tarn__caching_count_kept(right, right->size_bytes);
+  return is_merged;
+}
+
 /* Makes one CLAIMED block of the plan's, now that its holes have memory. NULL, and all of it free,
  * where stamps cannot be joined for want of memory. */
 static tarn__block *join_growth(tarn__caching *self, growth *plan) {
   cut_ends(self, plan);
   for (bool is_last = plan->first == plan->last; !is_last;) {
     is_last = plan->first->right == plan->last;
-    if (tarn__block_merge_right(plan->first)) continue;
+    if (merge_right(plan->first)) continue;
     abandon_growth(self, plan);
     return NULL;
   }

@@ -72,8 +72,7 @@ static bool stamp_block(tarn__block *block, tarn__stamp stamp, uint64_t keeper) 
   return true;
 }
 
-/* The block is not there any more for the captures that kept it. */
-static void forget_kept(const tarn__block *block) {
+void tarn__caching_count_kept(const tarn__block *block, size_t size_bytes) {
   for (uint32_t index = 0; index < block->stamps.count; index++) {
     const tarn__stamp stamp = tarn__stamps_at(&block->stamps, index);
     const uint64_t capture = tarn__order_capture_number(stamp.slot);
@@ -82,7 +81,7 @@ static void forget_kept(const tarn__block *block) {
       const uint32_t slot = tarn__stamps_at(&block->stamps, before).slot;
       is_first = tarn__order_capture_number(slot) != capture;
     }
-    if (is_first) tarn__order_keep(stamp.slot, capture, 0 - block->size_bytes);
+    if (is_first) tarn__order_keep(stamp.slot, capture, size_bytes);
   }
 }
 
@@ -421,7 +420,7 @@ static void caching_destroy(void *context) {
     const size_t size_bytes = segment->size_bytes;
     for (tarn__block *block = segment->first; block != NULL; block = block->right) {
       if (block->state != TARN__BLOCK_HOLE) tarn__caching_watch_gone(self, block);
-      forget_kept(block);
+      tarn__caching_count_kept(block, 0 - block->size_bytes);
     }
     tarn__heap_remove_segment(&self->heap, segment);
     const tarn_status status = tarn_provider_free(self->provider, address, size_bytes);

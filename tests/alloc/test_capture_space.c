@@ -93,6 +93,30 @@ static void what_a_capture_keeps_is_counted_once_however_it_is_used(void **state
   tarn_pool_release(pool);
 }
 
+static void what_a_block_grows_by_in_a_capture_is_counted_and_forgotten(void **state) {
+  (void)state;
+  tarn_pool *pool = make_range_pool(0);
+  tarn_stream *stream = make_stream();
+  tarn_capture *first = begin(stream);
+  void *block = take(pool, 1 * MIB, stream);
+  give(pool, block, stream);
+  assert_ptr_equal(take(pool, 3 * MIB, stream), block); /* with what lies behind it */
+  assert_kept(first, pool, 3 * MIB);
+  give(pool, block, stream);
+  assert_ok(tarn_capture_end(first));
+  tarn_capture *second = begin_after(stream, first);
+  assert_ptr_equal(take(pool, 6 * MIB, stream), block);
+  assert_kept(first, pool, 6 * MIB); /* it has used a part, and keeps the whole */
+  assert_kept(second, pool, 6 * MIB);
+  give(pool, block, stream);
+  tarn_pool_release(pool);
+  assert_int_equal(capture_stats_of(first).kept_bytes, 0);
+  assert_int_equal(capture_stats_of(second).kept_bytes, 0);
+  tarn_capture *captures[] = {second, first};
+  end_all(captures, 2);
+  tarn_stream_release(stream);
+}
+
 static void captures_count_over_all_pools_and_forget_those_that_go(void **state) {
   (void)state;
   tarn_pool *pools[] = {make_segment_pool(0), make_range_pool(0)};
@@ -395,6 +419,7 @@ static void wrong_calls_are_answered_and_change_nothing(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_a_capture_keeps_is_counted_once_however_it_is_used),
+      cmocka_unit_test(what_a_block_grows_by_in_a_capture_is_counted_and_forgotten),
       cmocka_unit_test(captures_count_over_all_pools_and_forget_those_that_go),
       cmocka_unit_test(a_snapshot_names_the_capture_of_each_block),
       cmocka_unit_test(out_of_memory_says_what_captures_keep),
