@@ -22,6 +22,7 @@ static const fork_part parts[] = {
     {tarn__storage_hold, tarn__storage_unhold, tarn__storage_unhold},
     {tarn__share_hold, tarn__share_unhold, tarn__share_mend},
     {tarn__tag_hold, tarn__tag_unhold, tarn__tag_unhold},
+    {tarn__trace_hold, tarn__trace_unhold, tarn__trace_unhold},
     {tarn__provider_hold, tarn__provider_unhold, tarn__provider_unhold},
     {tarn__slab_hold, tarn__slab_unhold, tarn__slab_mend},
 };

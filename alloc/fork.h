@@ -44,6 +44,9 @@ void tarn__share_mend(void);
 void tarn__tag_hold(void);
 void tarn__tag_unhold(void);
 
+void tarn__trace_hold(void);
+void tarn__trace_unhold(void);
+
 void tarn__provider_hold(void);
 void tarn__provider_unhold(void);
 

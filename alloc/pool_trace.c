@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/fork.h"
 #include "alloc/pool.h"
 #include "alloc/text.h"
 
@@ -20,11 +21,21 @@ typedef struct trace_entry {
 
 /* One for a pool, from its first start on; the ring inside is another one at each. */
 struct tarn_trace {
-  pthread_mutex_t lock;    /* a leaf: guards what follows */
   uint64_t recorded_count; /* since the start; the last `capacity` of them are here */
   size_t capacity;
   trace_entry *entries;
 };
+
+/* Guards what is in traces, all of them, so that a fork can hold it; a leaf. */
+static pthread_mutex_t trace_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void tarn__trace_hold(void) {
+  pthread_mutex_lock(&trace_lock);
+}
+
+void tarn__trace_unhold(void) {
+  pthread_mutex_unlock(&trace_lock);
+}
 
 /* --- recording --- */
 
@@ -44,20 +55,13 @@ void tarn_trace_record(tarn_trace *trace, char op, const void *address, size_t s
                              .stream = tarn_stream_number(stream),
                              .thread = thread_number(),
                              .op = op};
-  pthread_mutex_lock(&trace->lock);
+  pthread_mutex_lock(&trace_lock);
   trace->entries[trace->recorded_count++ % trace->capacity] = entry;
-  pthread_mutex_unlock(&trace->lock);
-}
-
-static tarn_trace *create_trace(void) {
-  tarn_trace *made = calloc(1, sizeof *made);
-  if (made != NULL) pthread_mutex_init(&made->lock, NULL);
-  return made;
+  pthread_mutex_unlock(&trace_lock);
 }
 
 void tarn__trace_destroy(tarn_trace *trace) {
   if (trace == NULL) return;
-  pthread_mutex_destroy(&trace->lock);
   free(trace->entries);
   free(trace);
 }
@@ -67,7 +71,7 @@ static tarn_trace *trace_of(tarn_pool *pool) {
   _Atomic(tarn_trace *) *place = tarn__pool_trace(pool);
   tarn_trace *found = atomic_load_explicit(place, memory_order_acquire);
   if (found != NULL) return found;
-  tarn_trace *made = create_trace();
+  tarn_trace *made = calloc(1, sizeof *made);
   if (made == NULL || atomic_compare_exchange_strong_explicit(
                           place, &found, made, memory_order_acq_rel, memory_order_acquire)) {
     return made;
@@ -88,12 +92,12 @@ tarn_status tarn_pool_trace_start(tarn_pool *pool, size_t entry_count) {
     free(entries);
     return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a trace of %zu entries", entry_count);
   }
-  pthread_mutex_lock(&trace->lock);
+  pthread_mutex_lock(&trace_lock);
   trace_entry *before = trace->entries;
   trace->entries = entries;
   trace->capacity = entry_count;
   trace->recorded_count = 0;
-  pthread_mutex_unlock(&trace->lock);
+  pthread_mutex_unlock(&trace_lock);
   free(before);
   tarn__pool_set_trace(pool, trace);
   return TARN_OK;
@@ -131,12 +135,12 @@ static void copy_entries(const tarn_trace *trace, copied_trace *copy) {
 static tarn_status copy_trace(tarn_trace *trace, copied_trace *copy) {
   size_t capacity = 0;
   for (;;) {
-    pthread_mutex_lock(&trace->lock);
+    pthread_mutex_lock(&trace_lock);
     const size_t needed = held_count(trace);
     const size_t ring_capacity = trace->capacity;
     const bool fits = needed <= capacity;
     if (fits) copy_entries(trace, copy);
-    pthread_mutex_unlock(&trace->lock);
+    pthread_mutex_unlock(&trace_lock);
     if (fits) return TARN_OK;
     free(copy->entries);
     /* Room for what may be recorded meanwhile. */

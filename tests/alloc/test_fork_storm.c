@@ -11,6 +11,7 @@
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_pool_provider.h"
+#include "alloc/tarn_pool_trace.h"
 #include "alloc/tarn_storage.h"
 #include "alloc/tarn_tag.h"
 #include "tensor/tarn_dlpack.h"
@@ -260,6 +261,7 @@ typedef struct hammered {
   tarn_storage *blob;
   tarn_stream *stream;
   tarn_fence *fence;
+  tarn_pool *traced;
 } hammered;
 
 static tarn_status hit_budget(const hammered *on) {
@@ -295,8 +297,27 @@ static tarn_status hit_exchange(const hammered *on) {
   return tarn_dlpack_set_exchange_pool(tarn_device_make(TARN_DEVICE_CPU, 0), NULL);
 }
 
-static tarn_status (*const hits[])(const hammered *) = {hit_budget, hit_fixed, hit_blob,
-                                                        hit_fence,  hit_order, hit_exchange};
+enum { TRACED_ENTRIES = 1 << 16 }; /* many, so that they take long to copy */
+
+static tarn_pool *make_traced(void) {
+  tarn_pool *pool = make_range_pool(0);
+  assert_ok(tarn_pool_trace_start(pool, TRACED_ENTRIES));
+  for (int i = 0; i < TRACED_ENTRIES / 2; i++) give(pool, take(pool, 256, NULL), NULL);
+  return pool;
+}
+
+static tarn_status refuse_text(void *context, const char *piece, size_t piece_bytes) {
+  (void)context, (void)piece, (void)piece_bytes;
+  return TARN_UNAVAILABLE;
+}
+
+static tarn_status hit_trace(const hammered *on) {
+  const tarn_status status = tarn_pool_trace_write(on->traced, 0, refuse_text, NULL);
+  return status == TARN_UNAVAILABLE ? TARN_OK : TARN_BUSY;
+}
+
+static tarn_status (*const hits[])(const hammered *) = {
+    hit_budget, hit_fixed, hit_blob, hit_fence, hit_order, hit_exchange, hit_trace};
 
 typedef struct hammer {
   pthread_t thread;
@@ -328,6 +349,7 @@ static void a_childs_locks_are_free(void **state) {
   assert_ok(tarn_worker_stream_create(&on.stream));
   assert_ok(tarn_fence_create(on.stream, &on.fence));
   assert_ok(tarn_fence_record(on.fence, on.stream));
+  on.traced = make_traced();
   hammer hammers[COUNT_OF(hits)];
   for (size_t i = 0; i < COUNT_OF(hits); i++) {
     hammers[i] = (hammer){.on = &on, .hit = hits[i]};
@@ -340,6 +362,7 @@ static void a_childs_locks_are_free(void **state) {
   }
   atomic_store(&shared.is_over, true);
   for (size_t i = 0; i < COUNT_OF(hits); i++) pthread_join(hammers[i].thread, NULL);
+  tarn_pool_release(on.traced);
   tarn_fence_destroy(on.fence);
   tarn_storage_release(on.blob);
   tarn_stream_release(on.stream);
