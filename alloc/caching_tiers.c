@@ -249,14 +249,12 @@ static void *alloc_once(tarn__caching *self, const tarn__request *asked, tarn_st
 /* Tier 6. */
 static bool press(tarn__caching *self, const tarn__request *asked) {
   if (tarn__order_is_captured(asked->stream)) return false;
-  tarn_pressure pressure = {.struct_size = sizeof pressure, .asked_bytes = asked->requested_bytes};
   size_t fresh_bytes = 0;
   if (!tarn__caching_fresh_bytes(self, asked, &fresh_bytes)) return false;
   if (!tarn__budget_may_ever_fit(self->budget, fresh_bytes)) return false;
-  pressure.budget = tarn__budget_find_refuser(self->budget, fresh_bytes, &pressure.missing_bytes);
-  if (pressure.budget == NULL) pressure.missing_bytes = fresh_bytes;
   pthread_mutex_unlock(&self->lock);
-  const bool has_given = tarn__budget_press(self->budget, &pressure, /*except=*/self);
+  const bool has_given =
+      tarn_budget_press(self->budget, asked->requested_bytes, fresh_bytes, /*except=*/self);
   pthread_mutex_lock(&self->lock);
   return has_given;
 }

@@ -132,11 +132,8 @@ static bool make_room(tarn__caching *self, size_t size_bytes) {
   tarn_status status = tarn__caching_release_idle(self, /*keep_bytes=*/0, &released_bytes);
   (void)status; /* what the provider does not take stays free */
   if (released_bytes >= size_bytes) return true;
-  tarn_pressure pressure = {.struct_size = sizeof pressure, .asked_bytes = size_bytes};
-  pressure.budget = tarn__budget_find_refuser(self->budget, size_bytes, &pressure.missing_bytes);
-  if (pressure.budget == NULL) pressure.missing_bytes = size_bytes;
   pthread_mutex_unlock(&self->lock);
-  const bool has_given = tarn__budget_press(self->budget, &pressure, /*except=*/self);
+  const bool has_given = tarn_budget_press(self->budget, size_bytes, size_bytes, /*except=*/self);
   pthread_mutex_lock(&self->lock);
   return has_given || released_bytes > 0;
 }

@@ -54,11 +54,8 @@ static tarn_status commit_once(const reservation *self, size_t from_bytes, size_
 
 /* Asks those who registered for it to give memory back, as a pool does that grows. */
 static bool press(const reservation *self, size_t size_bytes) {
-  tarn_pressure pressure = {.struct_size = sizeof pressure, .asked_bytes = size_bytes};
   if (self->budget == NULL || !tarn__budget_may_ever_fit(self->budget, size_bytes)) return false;
-  pressure.budget = tarn__budget_find_refuser(self->budget, size_bytes, &pressure.missing_bytes);
-  if (pressure.budget == NULL) pressure.missing_bytes = size_bytes;
-  return tarn__budget_press(self->budget, &pressure, /*except=*/NULL);
+  return tarn_budget_press(self->budget, size_bytes, size_bytes, /*except=*/NULL);
 }
 
 static tarn_status commit(reservation *self, size_t committed_bytes) {
