@@ -99,9 +99,7 @@ void tarn__pausing_end(tarn__pausing *op) {
 
 static tarn_status wait_for(tarn__stamp stamp, bool may_wait, tarn__order_cost *cost) {
   if (may_wait) return tarn__order_behind(/*stream=*/NULL, stamp, cost);
-  tarn__order_observe(stamp, cost); /* records a fence where there is none to ask yet ... */
-  if (!tarn__order_is_seen(stamp)) tarn__order_observe(stamp, cost);
-  if (tarn__order_is_seen(stamp)) return TARN_OK;
+  if (tarn__order_is_done(stamp, cost)) return TARN_OK;
   return tarn_fail(TARN_BUSY, "stream %u has work left that may use the pool's memory",
                    (unsigned)stamp.slot + 1);
 }

@@ -81,10 +81,7 @@ bool tarn__caching_wants_to_recycle(const tarn__caching *self, const tarn__reque
 static bool observe(const tarn__stamps *stamps, tarn__order_cost *cost) {
   bool is_done = true;
   for (uint32_t i = 0; i < stamps->count; i++) {
-    const tarn__stamp stamp = tarn__stamps_at(stamps, i);
-    tarn__order_observe(stamp, cost); /* records a fence where there is none to ask yet ... */
-    if (!tarn__order_is_seen(stamp)) tarn__order_observe(stamp, cost);
-    is_done &= tarn__order_is_seen(stamp);
+    is_done &= tarn__order_is_done(tarn__stamps_at(stamps, i), cost);
   }
   return is_done;
 }

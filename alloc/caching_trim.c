@@ -195,9 +195,7 @@ void tarn__caching_observe_pending(tarn__caching *self) {
   pthread_mutex_unlock(&self->lock);
   tarn__order_cost cost = {0};
   for (uint32_t index = 0; index < stamps.count; index++) {
-    const tarn__stamp stamp = tarn__stamps_at(&stamps, index);
-    tarn__order_observe(stamp, &cost); /* records a fence where there is none to ask yet ... */
-    if (!tarn__order_is_seen(stamp)) tarn__order_observe(stamp, &cost);
+    (void)tarn__order_is_done(tarn__stamps_at(&stamps, index), &cost);
   }
   tarn__stamps_deinit(&stamps);
   pthread_mutex_lock(&self->lock);

@@ -84,6 +84,12 @@ uint64_t tarn__order_first_uncovered(const tarn_stream *stream, uint32_t slot);
  * `wanted` is behind the one there is. One driver call at most, never blocks. Leaves the thread's
  * last error alone. */
 void tarn__order_observe(tarn__stamp wanted, tarn__order_cost *cost);
+/* The same, and at once again where that only recorded a fence: whether the stamp is seen then. */
+static inline bool tarn__order_is_done(tarn__stamp wanted, tarn__order_cost *cost) {
+  tarn__order_observe(wanted, cost);
+  if (!tarn__order_is_seen(wanted)) tarn__order_observe(wanted, cost);
+  return tarn__order_is_seen(wanted);
+}
 
 /* Makes `stream` (or the host, which blocks) ordered behind the stamp. On failure nothing is known
  * that was not known before. TARN_NOT_READY where the stamp is held, or `stream` is captured. */
