@@ -89,6 +89,22 @@ void give(tarn_pool *pool, void *address, tarn_stream *stream) {
   assert_ok(tarn_pool_free(pool, address, stream));
 }
 
+idle_scene take_scene(tarn_pool *pool, tarn_stream *stream) {
+  idle_scene made = {.pool = pool};
+  for (int i = 0; i < 2; i++) {
+    made.gone[i] = take(pool, 16 * MIB, stream);
+    made.kept[i] = take(pool, 2 * MIB, stream);
+  }
+  return made;
+}
+
+idle_scene begin_idle(tarn_pool *pool, tarn_stream *stream) {
+  idle_scene made = take_scene(pool, stream);
+  for (int i = 0; i < 2; i++) give(pool, made.gone[i], stream);
+  assert_int_equal(stats_of(pool).reserved_bytes, 36 * MIB);
+  return made;
+}
+
 tarn_stream *make_stream(void) {
   tarn_stream *stream = NULL;
   assert_ok(manual_stream_create_on(tarn_device_make(TARN_DEVICE_CUDA, 0), &stream));

@@ -28,6 +28,17 @@ tarn_pool_stats stats_of(tarn_pool *pool);
 void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream);
 void give(tarn_pool *pool, void *address, tarn_stream *stream);
 
+/* Two stretches of 16 MiB, to lie idle, with a live block of 2 MiB behind each. */
+typedef struct idle_scene {
+  tarn_pool *pool;
+  void *gone[2];
+  void *kept[2];
+} idle_scene;
+
+/* All of it live; and what is gone freed. */
+idle_scene take_scene(tarn_pool *pool, tarn_stream *stream);
+idle_scene begin_idle(tarn_pool *pool, tarn_stream *stream);
+
 /* A manual stream of the pretended device, and one step of work on it. */
 tarn_stream *make_stream(void);
 void work(tarn_stream *stream);

@@ -187,25 +187,7 @@ static void check_exact(tarn_pool *pool) {
   assert_int_equal(budget.used_bytes, machine.committed_bytes);
 }
 
-/* Two idle stretches of 16 MiB with a live block of 2 MiB behind each. */
-typedef struct scene {
-  tarn_pool *pool;
-  void *kept[2];
-} scene;
-
-static scene begin(tarn_pool *pool, tarn_stream *stream) {
-  scene made = {.pool = pool};
-  void *gone[2];
-  for (int i = 0; i < 2; i++) {
-    gone[i] = take(pool, 16 * MIB, stream);
-    made.kept[i] = take(pool, 2 * MIB, stream);
-  }
-  for (int i = 0; i < 2; i++) give(pool, gone[i], stream);
-  assert_int_equal(stats_of(pool).reserved_bytes, 36 * MIB);
-  return made;
-}
-
-static void finish(scene *self, tarn_stream *stream) {
+static void finish(idle_scene *self, tarn_stream *stream) {
   for (int i = 0; i < 2; i++) give(self->pool, self->kept[i], stream);
   check_exact(self->pool);
   tarn_pool_release(self->pool);
@@ -216,7 +198,7 @@ static void finish(scene *self, tarn_stream *stream) {
 static void beyond_the_mark_idle_memory_moves_and_no_more_than_is_needed(void **state) {
   (void)state;
   reset(/*moves=*/true, /*has_pieces=*/false);
-  scene self = begin(pool_with_limit(0), NULL);
+  idle_scene self = begin_idle(pool_with_limit(0), NULL);
   const uint64_t calls = stats_of(self.pool).provider_calls;
   void *large = take(self.pool, 24 * MIB, NULL); /* fits nowhere */
   assert_int_equal(machine.move_count, 1);
@@ -232,7 +214,7 @@ static void beyond_the_mark_idle_memory_moves_and_no_more_than_is_needed(void **
 static void below_the_mark_nothing_moves(void **state) {
   (void)state;
   reset(/*moves=*/true, /*has_pieces=*/false);
-  scene self = begin(pool_with_limit(0), NULL);
+  idle_scene self = begin_idle(pool_with_limit(0), NULL);
   void *held[2];
   for (int i = 0; i < 2; i++) held[i] = take(self.pool, 16 * MIB, NULL);
   void *more = take(self.pool, 24 * MIB, NULL); /* nothing is idle: a new peak */
@@ -245,7 +227,7 @@ static void below_the_mark_nothing_moves(void **state) {
 static void at_the_limit_idle_memory_moves(void **state) {
   (void)state;
   reset(/*moves=*/true, /*has_pieces=*/false);
-  scene self = begin(pool_with_limit(36 * MIB), NULL);
+  idle_scene self = begin_idle(pool_with_limit(36 * MIB), NULL);
   void *large = take(self.pool, 32 * MIB, NULL);
   assert_int_equal(machine.move_count, 1);
   assert_int_equal(machine.decommit_count, 0);
@@ -262,7 +244,7 @@ static void at_the_limit_idle_memory_moves(void **state) {
 static void on_a_full_machine_idle_memory_moves(void **state) {
   (void)state;
   reset(/*moves=*/true, /*has_pieces=*/false);
-  scene self = begin(pool_with_limit(0), NULL);
+  idle_scene self = begin_idle(pool_with_limit(0), NULL);
   machine.capacity_bytes = 36 * MIB;
   void *large = take(self.pool, 32 * MIB, NULL);
   assert_int_equal(machine.committed_bytes_peak, 36 * MIB);
@@ -290,15 +272,10 @@ static void must_not_be_busy(void) {
 }
 
 /* Two idle stretches, used by work that is still under way. */
-static scene begin_busy(tarn_pool *pool, tarn_stream *stream) {
-  scene made = {.pool = pool};
-  void *gone[2];
-  for (int i = 0; i < 2; i++) {
-    gone[i] = take(pool, 16 * MIB, stream);
-    made.kept[i] = take(pool, 2 * MIB, stream);
-  }
+static idle_scene begin_busy(tarn_pool *pool, tarn_stream *stream) {
+  const idle_scene made = take_scene(pool, stream);
   begin_work(stream);
-  for (int i = 0; i < 2; i++) give(pool, gone[i], stream);
+  for (int i = 0; i < 2; i++) give(pool, made.gone[i], stream);
   return made;
 }
 
@@ -307,7 +284,7 @@ static void memory_that_a_stream_still_uses_does_not_move(void **state) {
   reset(/*moves=*/true, /*has_pieces=*/false);
   tarn_stream *busy = make_stream();
   machine.before_move = must_not_be_busy;
-  scene self = begin_busy(pool_with_limit(0), busy);
+  idle_scene self = begin_busy(pool_with_limit(0), busy);
   void *large = take(self.pool, 24 * MIB, NULL);
   assert_int_equal(machine.move_count, 0);
   assert_int_equal(stats_of(self.pool).reserved_bytes, 60 * MIB);
@@ -327,7 +304,7 @@ static void at_the_limit_its_last_user_is_waited_for_before_it_moves(void **stat
   reset(/*moves=*/true, /*has_pieces=*/false);
   tarn_stream *busy = make_stream();
   machine.before_move = must_not_be_busy;
-  scene self = begin_busy(pool_with_limit(36 * MIB), busy);
+  idle_scene self = begin_busy(pool_with_limit(36 * MIB), busy);
   void *large = take(self.pool, 24 * MIB, NULL);
   assert_int_equal(machine.move_count, 1);
   give(self.pool, large, NULL);
@@ -338,7 +315,7 @@ static void at_the_limit_its_last_user_is_waited_for_before_it_moves(void **stat
 static void where_nothing_is_taken_away_the_pool_grows_all_the_same(void **state) {
   (void)state;
   reset(/*moves=*/true, /*has_pieces=*/false);
-  scene self = begin(pool_with_limit(0), NULL);
+  idle_scene self = begin_idle(pool_with_limit(0), NULL);
   machine.refuses_to_take = true;
   void *large = take(self.pool, 24 * MIB, NULL);
   assert_int_equal(stats_of(self.pool).reserved_bytes, 60 * MIB);
@@ -354,7 +331,7 @@ static void where_nothing_is_taken_away_the_pool_grows_all_the_same(void **state
 static void a_move_that_finds_no_memory_leaves_exact_figures(void **state) {
   (void)state;
   reset(/*moves=*/true, /*has_pieces=*/false);
-  scene self = begin(pool_with_limit(36 * MIB), NULL);
+  idle_scene self = begin_idle(pool_with_limit(36 * MIB), NULL);
   machine.refused_moves = 1; /* all that was to move is gone, and is had anew */
   void *large = take(self.pool, 24 * MIB, NULL);
   check_exact(self.pool);
@@ -474,7 +451,7 @@ static void memory_is_made_ahead_within_the_limits_and_given_back(void **state) 
   tarn_pool *pool = NULL;
   assert_ok(make_pool(&options, /*can_prepare=*/true, &pool));
   assert_int_equal(machine.prepared_bytes, 16 * MIB); /* at once */
-  scene self = begin(pool, NULL);
+  idle_scene self = begin_idle(pool, NULL);
   assert_ok(tarn_pool_decay(pool, 1, NULL));
   assert_int_equal(machine.prepared_bytes, 4 * MIB); /* 36 of 40 are reserved */
   assert_ok(tarn_pool_trim(pool, 38 * MIB, NULL));

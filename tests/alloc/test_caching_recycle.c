@@ -88,25 +88,7 @@ static tarn_pool *make_pool(size_t granularity_bytes, const tarn_caching_options
   return pool;
 }
 
-/* Two idle stretches of 16 MiB with a live block behind each. */
-typedef struct scene {
-  tarn_pool *pool;
-  void *kept[2];
-} scene;
-
-static scene begin(tarn_pool *pool, tarn_stream *stream) {
-  scene made = {.pool = pool};
-  void *gone[2];
-  for (int i = 0; i < 2; i++) {
-    gone[i] = take(pool, 16 * MIB, stream);
-    made.kept[i] = take(pool, 2 * MIB, stream);
-  }
-  for (int i = 0; i < 2; i++) give(pool, gone[i], stream);
-  assert_int_equal(stats_of(pool).reserved_bytes, 36 * MIB);
-  return made;
-}
-
-static void finish(scene *self, tarn_stream *stream) {
+static void finish(idle_scene *self, tarn_stream *stream) {
   for (int i = 0; i < 2; i++) give(self->pool, self->kept[i], stream);
   tarn_pool_release(self->pool);
   assert_int_equal(pages.below == NULL, true);
@@ -114,7 +96,7 @@ static void finish(scene *self, tarn_stream *stream) {
 
 static void idle_memory_goes_back_before_the_pool_grows(void **state) {
   (void)state;
-  scene self = begin(make_pool(2 * MIB, NULL), NULL);
+  idle_scene self = begin_idle(make_pool(2 * MIB, NULL), NULL);
   void *large = take(self.pool, 24 * MIB, NULL); /* fits nowhere */
   const tarn_pool_stats stats = stats_of(self.pool);
   assert_int_equal(stats.allocated_bytes, 28 * MIB);
@@ -131,7 +113,7 @@ static void idle_memory_goes_back_before_the_pool_grows(void **state) {
 
 static void no_more_goes_back_than_is_to_come(void **state) {
   (void)state;
-  scene self = begin(make_pool(2 * MIB, NULL), NULL);
+  idle_scene self = begin_idle(make_pool(2 * MIB, NULL), NULL);
   void *block = take(self.pool, 18 * MIB, NULL);
   /* 18 more are too many by 16: half of what is idle stays. */
   assert_int_equal(stats_of(self.pool).reserved_bytes, 38 * MIB);
@@ -146,7 +128,7 @@ static void no_more_goes_back_than_is_to_come(void **state) {
 
 static void below_the_mark_nothing_is_given_back(void **state) {
   (void)state;
-  scene self = begin(make_pool(2 * MIB, NULL), NULL);
+  idle_scene self = begin_idle(make_pool(2 * MIB, NULL), NULL);
   void *held[16];
   for (int i = 0; i < 16; i++) held[i] = take(self.pool, 2 * MIB, NULL); /* in what is idle */
   assert_int_equal(pages.decommit_count, 0);
@@ -162,7 +144,7 @@ static void memory_that_a_stream_still_uses_stays_and_is_not_waited_for(void **s
   (void)state;
   tarn_stream *stream = NULL;
   assert_ok(manual_stream_create(&stream));
-  scene self = begin(make_pool(2 * MIB, NULL), stream);
+  idle_scene self = begin_idle(make_pool(2 * MIB, NULL), stream);
   assert_ok(tarn_stream_fill(stream, self.kept[0], tarn_device_make(TARN_DEVICE_CPU, 0), 1, 1));
   manual_called = (manual_calls){0};
   void *large = take(self.pool, 24 * MIB, stream);
@@ -215,7 +197,7 @@ static void memory_reserved_ahead_and_the_floor_are_kept(void **state) {
   tarn_pool_release(pool);
 
   const tarn_caching_options options = {.struct_size = sizeof options, .floor_bytes = 128 * MIB};
-  scene self = begin(make_pool(2 * MIB, &options), NULL);
+  idle_scene self = begin_idle(make_pool(2 * MIB, &options), NULL);
   void *large = take(self.pool, 24 * MIB, NULL);
   assert_int_equal(pages.decommit_count, 0);
   assert_int_equal(stats_of(self.pool).reserved_bytes, 60 * MIB);
@@ -225,7 +207,7 @@ static void memory_reserved_ahead_and_the_floor_are_kept(void **state) {
 
 static void a_provider_that_takes_nothing_back_does_not_stop_growth(void **state) {
   (void)state;
-  scene self = begin(make_pool(2 * MIB, NULL), NULL);
+  idle_scene self = begin_idle(make_pool(2 * MIB, NULL), NULL);
   pages.refuses_decommit = true;
   void *large = take(self.pool, 24 * MIB, NULL);
   assert_int_equal(stats_of(self.pool).reserved_bytes, 60 * MIB);
