@@ -128,6 +128,7 @@ static tarn_status commit_run(tarn__pausing *op, const run *at) {
 static bool make_room(tarn__caching *self, size_t size_bytes) {
   size_t released_bytes = 0;
   tarn__magazines_gather(self, /*least_bytes=*/0);
+  tarn__caching_observe_pending(self);
   tarn__heap_join_all(&self->heap, /*clean_only=*/true);
   tarn_status status = tarn__caching_release_idle(self, /*keep_bytes=*/0, &released_bytes);
   (void)status; /* what the provider does not take stays free */

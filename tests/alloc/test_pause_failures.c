@@ -248,6 +248,25 @@ static void a_budget_without_room_keeps_all_paused_until_it_has_some(void **stat
   give(pool, a, NULL);
 }
 
+/* Nobody has asked its stream since. */
+static void what_streams_are_done_with_makes_room_for_a_resume(void **state) {
+  (void)state;
+  tarn_stream *stream = make_stream();
+  char *a = take(pool, 4 * GRANULE, NULL);
+  assert_ok(discard(NULL));
+  tarn_budget_set_limit(tarn_caching_pool_budget(pool), 5 * GRANULE);
+  char *meanwhile = take(pool, 3 * GRANULE, stream);
+  work(stream);
+  give(pool, meanwhile, stream);
+  assert_int_equal(resume(NULL), TARN_OUT_OF_MEMORY); /* it is not waited for */
+  while (manual_stream_advance(stream, 1) != 0) {
+  }
+  assert_ok(resume(NULL));
+  tarn_budget_set_limit(tarn_caching_pool_budget(pool), 0);
+  give(pool, a, NULL);
+  tarn_stream_release(stream);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       IN_POOLS(a_pause_that_fails_at_any_call_leaves_all_as_it_was),
@@ -258,6 +277,7 @@ int main(void) {
       IN_POOLS(a_copy_that_fails_leaves_all_as_it_was),
       IN_POOLS(a_resume_that_cannot_wait_leaves_the_memory),
       IN_POOLS(a_budget_without_room_keeps_all_paused_until_it_has_some),
+      IN_POOLS(what_streams_are_done_with_makes_room_for_a_resume),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
