@@ -2,7 +2,7 @@
  *
  *     caching_pause.c    which granules may go, and a pause from begin to end
  *     caching_resume.c   the same for a resume
- *     caching_transit.c   memory that goes and comes; contents that are saved and restored
+ *     caching_transit.c  memory that goes and comes; contents that are saved and restored
  *     caching_paused.c   what becomes of blocks: paused, freed meanwhile, live again
  *
  * One call at a time has `paused.is_busy`. It alone changes the pieces then, under the lock, so it

@@ -71,7 +71,6 @@ void tarn__heap_note_pieces(const tarn__heap *heap, tarn__segment *segment, uint
  * piece: nothing where *start is *end then. */
 void tarn__heap_trim_pieces(const tarn__heap *heap, const tarn__segment *segment, uintptr_t *start,
                             uintptr_t *end);
-
 /* The same with the rest of the pieces at both ends. */
 void tarn__heap_widen_to_pieces(const tarn__heap *heap, const tarn__segment *segment,
                                 uintptr_t *start, uintptr_t *end);
@@ -81,8 +80,8 @@ void tarn__heap_remove_segment(tarn__heap *heap, tarn__segment *segment);
 
 /* The best fitting block of at least size_bytes that work on `stream` may use at once: where it is
  * captured, of those that captures keep; of those that nobody or the stream itself used last; else
- * of all. And where there is none the best fitting
- * one that it may use behind its stamps (*pending, may be NULL). */
+ * of all. And where there is none the best fitting one that it may use behind its stamps (*pending,
+ * may be NULL). */
 tarn__block *tarn__heap_find(tarn__heap *heap, size_t size_bytes, const tarn_stream *stream,
                              tarn__block **pending);
 
