@@ -57,8 +57,8 @@ static tarn_status measure_sizes(bench_run *bench, device_pairs *run) {
 
 tarn_status bench_device_alloc(bench_run *bench) {
   device_pairs run = {.pool = NULL};
-  if (bench->options->list) return measure_sizes(bench, &run);
   if (!where_is_device(&bench->where)) return TARN_OK;
+  if (bench->options->list) return measure_sizes(bench, &run);
   tarn_status status = where_pool_create(&bench->where, &run.pool);
   if (status == TARN_OK) status = where_stream_create(&bench->where, &run.stream);
   if (status == TARN_OK) status = tarn_cuda_stream_native(run.stream, &run.native_stream);

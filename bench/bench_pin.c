@@ -275,7 +275,7 @@ static tarn_status run_lock(void *context, uint64_t iterations) {
 
 static tarn_status bench_rate(bench_run *bench, const char *name, size_t chunk_bytes) {
   enum { SUBJECTS = 2 };
-  if (bench->where.cuda == NULL || !bench_wants(bench, name)) return TARN_OK;
+  if (where_is_host(&bench->where) || !bench_wants(bench, name)) return TARN_OK;
   tarn_provider *pages = NULL;
   lock_run runs[SUBJECTS] = {{.size_bytes = 64 * MIB}, {.size_bytes = 64 * MIB}};
   tarn_status status = tarn_pages_provider_create(NULL, &pages);

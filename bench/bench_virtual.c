@@ -128,10 +128,13 @@ static tarn_status bench_move(bench_run *bench) {
 }
 
 tarn_status bench_virtual(bench_run *bench) {
-  if (bench->where.cuda == NULL) return TARN_OK;
-  tarn_cuda_memory_choice choice = {.struct_size = sizeof choice};
-  tarn_status status = tarn_cuda_memory_choose(bench->where.cuda, bench->where.index, &choice);
-  if (status != TARN_OK || choice.memory != TARN_CUDA_MEMORY_VIRTUAL) return status;
+  if (where_is_host(&bench->where)) return TARN_OK;
+  tarn_status status = TARN_OK;
+  if (!bench->options->list) {
+    tarn_cuda_memory_choice choice = {.struct_size = sizeof choice};
+    status = tarn_cuda_memory_choose(bench->where.cuda, bench->where.index, &choice);
+    if (status != TARN_OK || choice.memory != TARN_CUDA_MEMORY_VIRTUAL) return status;
+  }
   status = bench_growth(bench);
   return status == TARN_OK ? bench_move(bench) : status;
 }

@@ -400,6 +400,15 @@ class CommandTest(unittest.TestCase):
         self.expect_error(run("bench", "copy", "--measure-table"), 1, "wants a device")
         self.expect_error(run("bench", "view", "--measure-table"), 2, "is for copy")
 
+    def test_a_list_names_what_would_run_there(self):
+        names = {where: run("bench", "alloc", "--on", where, "--list").stdout.split()
+                 for where in ("host", "sim")}
+        for name in ("cuda.alloc.pair.1KiB", "virtual.move.64MiB", "pin.rate.whole"):
+            self.assertIn(name, names["sim"])
+            self.assertNotIn(name, names["host"])
+        self.assertIn("touch.bandwidth", names["host"])
+        self.assertNotIn("touch.bandwidth", names["sim"])
+
     def test_scattered_copies_are_measured_against_a_loop(self):
         done = run("bench", "copy", "--on", "sim", "--filter", "scattered.d2h", "--list")
         self.expect_fine(done)
