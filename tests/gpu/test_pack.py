@@ -9,6 +9,8 @@ import sys
 import tempfile
 import unittest
 
+import figures
+
 BUILD = sys.argv.pop(1)
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKED = ("test_fidelity", "test_base", "test_status", "test_copy_cuda", "test_copy_cuda_eager")
@@ -115,6 +117,41 @@ class Pack(unittest.TestCase):
         if "no torch" not in output and "sees no GPU" not in output:
             self.skipTest("this Python has a PyTorch with a GPU")
         self.assertIn("expandable -", output)
+
+
+class Rows(unittest.TestCase):
+    def listed(self, arguments):
+        words = [word.format(on="sim") for word in arguments]
+        done = subprocess.run([os.path.join(BUILD, "tarn"), *words, "--list"],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, f"{words}: {done.stderr}")
+        return done.stdout.split()
+
+    def told(self, judge, names):
+        data = figures.Measured()
+        rivals = [{"name": name, "median": median} for name, median in
+                  (("loop", 1), ("cuMemHostAlloc", 2), ("batch", 3))]
+        data.add("tarn", [{"name": name, "unit": "ms", "median": 1, "baseline": rivals[0],
+                           "more_baselines": rivals[1:]} for name in names])
+        return {line["name"]: line["beside"] for line in judge(data)}
+
+    def test_every_figure_finds_rows_of_each_of_its_benches(self):
+        for subject, _, commands, _, judge in figures.FIGURES:
+            for arguments in commands:
+                if arguments[0] != "bench":
+                    continue
+                with self.subTest(subject=subject, arguments=arguments):
+                    names = self.listed(arguments)
+                    told = self.told(judge, names)
+                    self.assertTrue(told)
+                    if subject not in ("pinned", "pageable"):  # of those the large ones
+                        self.assertEqual(list(told), names)
+
+    def test_a_rival_is_found_by_its_name_wherever_it_stands(self):
+        pins = self.told(figures.judge_pins, ["transfer.pin.4KiB.1threads"])
+        self.assertEqual(list(pins.values()), ["cuMemHostAlloc 2 GB/s"])
+        small = self.told(figures.judge_scattered, ["transfer.h2d.small.10000x4-32KiB"])
+        self.assertEqual(list(small.values()), ["loop 1 GB/s, batch API 3 GB/s"])
 
 
 unittest.main()

@@ -179,7 +179,6 @@ def measure_copies(torch):
 
     for size, kind in types.items():
         source = torch.arange(side * side, device="cuda").remainder(127).to(kind).view(side, side)
-        add(f"copy.device.contiguous.{size}B", kind, source)
         add(f"copy.device.transpose.{size}B", kind, source.t())
     source = torch.rand(16, 32, 32, 64, 64, device="cuda")
     add("copy.device.permute5d.4B", torch.float32, source.permute(0, 2, 1, 4, 3))
