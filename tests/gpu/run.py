@@ -327,7 +327,7 @@ def has_gpu():
     if info.returncode != 0:
         raise SystemExit(f"run.py: tarn info failed:\n{info.stdout}{info.stderr}")
     # The simulated driver, where it is found as the machine's own, is no GPU.
-    return re.search(r"^  cuda:0 +(?!simulated)", info.stdout, re.MULTILINE) is not None
+    return re.search(r"^  cuda:0 +(?! |simulated)", info.stdout, re.MULTILINE) is not None
 
 
 def search_first(folder):

@@ -91,6 +91,10 @@ class Pack(unittest.TestCase):
         if done.returncode == 0:
             self.skipTest("this machine has a GPU")
         self.assertIn("no GPU here", done.stderr)
+        # Nor where a search path finds it as the machine's own.
+        done = start(self.folder, "--only", "info", out=self.out,
+                     LD_LIBRARY_PATH=os.path.join(self.folder, "sim"))
+        self.assertIn("no GPU here", done.stderr)
         self.assertEqual(start(self.folder, "--only", "nothing", out=self.out).returncode, 2)
 
     def measure(self, subject, **environment):
