@@ -6,7 +6,8 @@
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_stream_copy.h"
 #include "bench/bench.h"
-#include "bench/driver_baseline.h"
+#include "bench/statistics.h"
+#include "bench/transfer_driver.h"
 #include "tensor/tarn_copy.h"
 
 /* What the rows share. */
@@ -14,7 +15,7 @@ typedef struct device_run {
   tarn_stream *stream;
   void *native_stream;
   tarn_pool *device, *pinned;
-  driver_baseline *driver; /* NULL: none to compare with */
+  transfer_driver *driver; /* NULL: none to compare with */
   int64_t edge;            /* of the squares */
 } device_run;
 
@@ -25,7 +26,7 @@ static tarn_status open_run(const where_place *where, device_run *run) {
   if (status == TARN_OK) status = tarn_caching_pool_create(where->provider, NULL, &run->device);
   if (status == TARN_OK) status = tarn_caching_pool_create(where->host_pages, NULL, &run->pinned);
   if (status == TARN_OK &&
-      driver_baseline_open(where->driver_path, where->index, &run->driver) != TARN_OK) {
+      transfer_driver_open(where->driver_path, where->index, &run->driver) != TARN_OK) {
     fprintf(stderr, "tarn bench: no baseline: %s\n", tarn_last_error()->message);
   }
   return status;
@@ -35,7 +36,7 @@ static void close_run(device_run *run) {
   tarn_stream_release(run->stream);
   tarn_pool_release(run->device);
   tarn_pool_release(run->pinned);
-  driver_baseline_close(run->driver);
+  transfer_driver_close(run->driver);
 }
 
 /* Bytes of a storage, through pinned memory. */
@@ -96,12 +97,12 @@ static tarn_status run_plain(void *context, uint64_t iterations) {
   const strided_run *run = context;
   tarn_status status = TARN_OK;
   for (uint64_t i = 0; i < iterations && status == TARN_OK; i++) {
-    status = driver_baseline_copy(run->shared->driver, tarn_storage_data_mutable(run->dst.storage),
+    status = transfer_driver_copy(run->shared->driver, tarn_storage_data_mutable(run->dst.storage),
                                   tarn_storage_data(run->src.storage), run->size_bytes,
                                   run->shared->native_stream);
   }
   const tarn_status waited =
-      driver_baseline_synchronize(run->shared->driver, run->shared->native_stream);
+      transfer_stream_synchronize(run->shared->driver, run->shared->native_stream);
   return status == TARN_OK ? waited : status;
 }
 
@@ -227,12 +228,12 @@ static tarn_status run_loop(void *context, uint64_t iterations) {
   tarn_status status = TARN_OK;
   for (uint64_t i = 0; i < iterations; i++) {
     for (size_t span = 0; span < run->count && status == TARN_OK; span++) {
-      status = driver_baseline_copy(run->shared->driver, run->spans[span].dst, run->spans[span].src,
+      status = transfer_driver_copy(run->shared->driver, run->spans[span].dst, run->spans[span].src,
                                     run->spans[span].size_bytes, run->shared->native_stream);
     }
   }
   const tarn_status waited =
-      driver_baseline_synchronize(run->shared->driver, run->shared->native_stream);
+      transfer_stream_synchronize(run->shared->driver, run->shared->native_stream);
   return status == TARN_OK ? waited : status;
 }
 
@@ -241,9 +242,8 @@ static void scatter(scattered_run *run) {
   uint64_t state = 1;
   run->size_bytes = 0;
   for (size_t i = 0; i < run->count; i++) {
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     const size_t span_bytes =
-        (SPAN_BYTES_MIN + (state >> 33) % (SPAN_BYTES_MAX - SPAN_BYTES_MIN)) / 64 * 64;
+        (SPAN_BYTES_MIN + statistics_random(&state) % (SPAN_BYTES_MAX - SPAN_BYTES_MIN)) / 64 * 64;
     const size_t to = i * 7 % run->count, from = i * 3 % run->count;
     run->spans[i] =
         (tarn_copy_span){(char *)tarn_storage_data_mutable(run->dst) + to * SPAN_BYTES_MAX,

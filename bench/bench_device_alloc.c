@@ -3,12 +3,12 @@
 #include <stdio.h>
 
 #include "bench/bench.h"
-#include "bench/driver_baseline.h"
+#include "bench/transfer_driver.h"
 
 typedef struct device_pairs {
   tarn_pool *pool;
   tarn_stream *stream;
-  driver_baseline *driver;
+  transfer_driver *driver;
   void *native_stream;
   size_t size_bytes;
 } device_pairs;
@@ -30,15 +30,18 @@ static tarn_status run_driver(void *context, uint64_t iterations) {
   for (uint64_t i = 0; i < iterations; i++) {
     void *address = NULL;
     tarn_status status =
-        driver_baseline_alloc(run->driver, run->size_bytes, run->native_stream, &address);
-    if (status == TARN_OK) status = driver_baseline_free(run->driver, address, run->native_stream);
+        transfer_driver_alloc_ordered(run->driver, run->size_bytes, run->native_stream, &address);
+    if (status == TARN_OK) {
+      status = transfer_driver_free_ordered(run->driver, address, run->native_stream);
+    }
     if (status != TARN_OK) return status;
   }
-  return driver_baseline_synchronize(run->driver, run->native_stream);
+  return transfer_stream_synchronize(run->driver, run->native_stream);
 }
 
 static tarn_status measure_sizes(bench_run *bench, device_pairs *run) {
   static const size_t sizes[] = {1 << 10, 1 << 20, 64 << 20};
+  const bool has_rival = run->driver != NULL && transfer_driver_has_ordered_alloc(run->driver);
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
     char name[64];
     snprintf(name, sizeof name, "cuda.alloc.pair.%s", bench_size_name(sizes[i]).text);
@@ -47,8 +50,7 @@ static tarn_status measure_sizes(bench_run *bench, device_pairs *run) {
     const measure_subject subjects[] = {{"tarn", run_pool, run},
                                         {"cuMemAllocAsync", run_driver, run}};
     const measure_options options = {.samples = 0};
-    tarn_status status =
-        bench_measure(bench, name, "ns", subjects, run->driver != NULL ? 2 : 1, &options);
+    tarn_status status = bench_measure(bench, name, "ns", subjects, has_rival ? 2 : 1, &options);
     if (status == TARN_OK) status = bench_check_nothing_left(name, run->pool);
     if (status != TARN_OK) return status;
   }
@@ -63,11 +65,11 @@ tarn_status bench_device_alloc(bench_run *bench) {
   if (status == TARN_OK) status = where_stream_create(&bench->where, &run.stream);
   if (status == TARN_OK) status = tarn_cuda_stream_native(run.stream, &run.native_stream);
   if (status == TARN_OK &&
-      driver_baseline_open(bench->where.driver_path, bench->where.index, &run.driver) != TARN_OK) {
+      transfer_driver_open(bench->where.driver_path, bench->where.index, &run.driver) != TARN_OK) {
     fprintf(stderr, "tarn bench: no driver to compare with: %s\n", tarn_last_error()->message);
   }
   if (status == TARN_OK) status = measure_sizes(bench, &run);
-  driver_baseline_close(run.driver);
+  transfer_driver_close(run.driver);
   tarn_stream_release(run.stream);
   tarn_pool_release(run.pool);
   return status;

@@ -1,4 +1,4 @@
-/* transfer_driver.h: the CUDA driver's own calls that transfers are measured with and against. */
+/* transfer_driver.h: the CUDA driver's own calls that benchmarks measure with and against. */
 #ifndef BENCH_TRANSFER_DRIVER_H
 #define BENCH_TRANSFER_DRIVER_H
 
