@@ -13,6 +13,7 @@
 #include "alloc/tarn_caching_pool.h"
 #include "bench/bench.h"
 #include "bench/order_baseline.h"
+#include "bench/statistics.h"
 
 enum {
   STREAMS_MAX = 16,
@@ -88,16 +89,8 @@ typedef struct order_figures {
 
 /* --- chance --- */
 
-static uint64_t next_random(uint64_t *state) {
-  /* splitmix64 (Steele, Lea, Flood 2014). */
-  uint64_t value = (*state += 0x9E3779B97F4A7C15u);
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
-  return value ^ (value >> 31);
-}
-
 static double next_fraction(uint64_t *state) {
-  return (double)(next_random(state) >> 11) * 0x1p-53;
+  return (double)(statistics_random(state) >> 11) * 0x1p-53;
 }
 
 /* Lognormal, by Box and Muller's transform. */
@@ -194,8 +187,9 @@ static tarn_status step_alloc(order_run *run, int stream) {
 /* The latest block of the stream's mostly, now and then any of its. */
 static tarn_status step_free(order_run *run, int stream) {
   const int count = run->live_count[stream];
-  const bool is_latest = next_random(&run->random) % 4 != 0;
-  const int index = is_latest ? count - 1 : (int)(next_random(&run->random) % (uint64_t)count);
+  const bool is_latest = statistics_random(&run->random) % 4 != 0;
+  const int index =
+      is_latest ? count - 1 : (int)(statistics_random(&run->random) % (uint64_t)count);
   const order_block block = run->live[stream][index];
   run->live[stream][index] = run->live[stream][count - 1];
   run->live_count[stream]--;
@@ -204,9 +198,10 @@ static tarn_status step_free(order_run *run, int stream) {
 
 static tarn_status run_steps(order_run *run) {
   for (int i = 0; i < STEPS; i++) {
-    const int stream = (int)(next_random(&run->random) % (uint64_t)run->of->streams);
+    const int stream = (int)(statistics_random(&run->random) % (uint64_t)run->of->streams);
     const int count = run->live_count[stream];
-    const bool allocs = count == 0 || (count < LIVE_MAX && next_random(&run->random) % 2 == 0);
+    const bool allocs =
+        count == 0 || (count < LIVE_MAX && statistics_random(&run->random) % 2 == 0);
     const tarn_status status = allocs ? step_alloc(run, stream) : step_free(run, stream);
     if (status != TARN_OK) return status;
     run->op_count++;

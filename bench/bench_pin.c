@@ -11,6 +11,7 @@
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
 #include "bench/bench.h"
+#include "bench/statistics.h"
 
 enum {
   WALK_STEPS = 1 << 14,
@@ -135,17 +136,9 @@ typedef struct tally {
   double reserved_peak;
 } tally;
 
-static uint64_t next_random(uint64_t *state) {
-  /* splitmix64 (Steele, Lea, Flood 2014). */
-  uint64_t value = (*state += 0x9E3779B97F4A7C15u);
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
-  return value ^ (value >> 31);
-}
-
 static size_t next_size(const walk *self, uint64_t *state) {
-  const size_t base_bytes = self->least_bytes << next_random(state) % self->doublings;
-  return base_bytes + next_random(state) % base_bytes;
+  const size_t base_bytes = self->least_bytes << statistics_random(state) % self->doublings;
+  return base_bytes + statistics_random(state) % base_bytes;
 }
 
 typedef struct slot {
@@ -172,7 +165,7 @@ static tarn_status walk_pool(const walk *self, tarn_pool *pool, tally *tarns, ta
   uint64_t state = 1;
   tarn_status status = TARN_OK;
   for (int step = 0; status == TARN_OK && step < WALK_STEPS_AHEAD + WALK_STEPS; step++) {
-    slot *at = &slots[next_random(&state) % self->slot_count];
+    slot *at = &slots[statistics_random(&state) % self->slot_count];
     if (at->address != NULL) classes_give(&powers, at->size_bytes);
     status = tarn_pool_free(pool, at->address, NULL);
     at->size_bytes = next_size(self, &state);
