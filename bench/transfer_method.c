@@ -37,6 +37,7 @@ typedef struct rounds {
   int result_count;
   uint64_t count; /* of the thing in a sample */
   uint64_t disturbance_factor;
+  bool has_lost_latch; /* in this round */
 } rounds;
 
 const char *transfer_clock_name(transfer_clock clock) {
@@ -203,9 +204,7 @@ static tarn_status sample_by_device(rounds *run, transfer_result *result, double
   if (status == TARN_OK) status = waited;
   if (status == TARN_OK && is_late) {
     result->clock = TRANSFER_CLOCK_EVENTS;
-    result->count = 0; /* what came before was another clock's */
-    status = enqueue_timed(run, subject, /*is_latched=*/false, &is_late);
-    if (status == TARN_OK) status = wait_for_lane(lane);
+    run->has_lost_latch = true;
   }
   if (status == TARN_OK) {
     status = transfer_event_elapsed(lane->driver, run->method->start, run->method->end, ns);
@@ -324,6 +323,16 @@ static bool all_are_precise(rounds *run) {
   return is_precise;
 }
 
+/* What came before a latch was lost is another clock's, and its rivals' samples go with it, for all
+ * are taken in turn. That happens once to each at most. */
+static void begin_anew(rounds *run) {
+  for (int i = 0; i < run->result_count; i++) {
+    run->results[i].count = 0;
+    run->results[i].short_disturbances = 0;
+  }
+  run->has_lost_latch = false;
+}
+
 static tarn_status play_round(rounds *run, int round) {
   for (int i = 0; i < run->result_count; i++) {
     const int at = round % 2 == 0 ? i : run->result_count - 1 - i;
@@ -356,6 +365,10 @@ tarn_status transfer_measure(transfer_method *method, const transfer_lane *lane,
   int round = 0;
   while (status == TARN_OK && round < options->samples_max) {
     status = play_round(&run, round++);
+    if (run.has_lost_latch) {
+      begin_anew(&run);
+      round = 0;
+    }
     if (status != TARN_OK || round < options->samples_min) continue;
     const bool is_late = measure_now_ns() - start_ns > options->time_ns_max;
     const bool is_look = (round - options->samples_min) % ROUNDS_BETWEEN_LOOKS == 0;

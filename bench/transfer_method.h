@@ -16,7 +16,7 @@
  *
  * A driver's queue has room for some thousand operations, and a call that finds it full waits for
  * the device, which waits for the latch. So few copies are held back at once, and a thread opens
- * the latch where enqueuing takes too long; that rival is timed without a latch from then on.
+ * the latch where enqueuing takes too long; then the rounds begin anew, that rival without a latch.
  */
 #ifndef BENCH_TRANSFER_METHOD_H
 #define BENCH_TRANSFER_METHOD_H
