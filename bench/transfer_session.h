@@ -95,7 +95,7 @@ tarn_status transfer_enqueue_memcpy(void *context, uint64_t count);
 /* As transfer_case.verify, with a transfer_copy that all subjects move on. */
 tarn_status transfer_verify_copy(void *context, const transfer_subject *subject, const char *name);
 
-/* A size that holds every one of `sizes` that is wanted, rounded up; 0: none is. */
+/* Up to whole pages of 2 MiB, as transfer_buffer_create wants it. */
 size_t transfer_round_bytes(size_t size_bytes);
 
 #endif
