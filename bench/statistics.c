@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/measure.h"
+
 uint64_t statistics_random(uint64_t *state) {
   uint64_t value = (*state += 0x9E3779B97F4A7C15u);
   value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -20,11 +22,6 @@ static int compare_doubles(const void *a, const void *b) {
 
 static void sort(double *values, int count) {
   qsort(values, (size_t)count, sizeof *values, compare_doubles);
-}
-
-static double median_of_sorted(const double *sorted, int count) {
-  const int middle = count / 2;
-  return count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 /* Uniform below `count` to within 2^-32. */
@@ -76,19 +73,19 @@ static statistics_interval bootstrap(const double *sorted, int count, uint64_t s
 void statistics_summarize(const double *samples, int count, uint64_t seed,
                           statistics_summary *summary) {
   double sorted[STATISTICS_SAMPLES_MAX];
+  measure_stats order;
   memcpy(sorted, samples, (size_t)count * sizeof *sorted);
-  sort(sorted, count);
+  measure_summarize(sorted, count, &order);
   double sum = 0;
   for (int i = 0; i < count; i++) sum += sorted[i];
   const double mean = sum / count;
   double squares = 0;
   for (int i = 0; i < count; i++) squares += (sorted[i] - mean) * (sorted[i] - mean);
   const double deviation = count > 1 ? sqrt(squares / (count - 1)) : 0;
-  const int rank = (count * 95 + 99) / 100; /* nearest rank, from 1 */
   *summary = (statistics_summary){
-      .median = median_of_sorted(sorted, count),
-      .min = sorted[0],
-      .p95 = sorted[rank - 1],
+      .median = order.median,
+      .min = order.min,
+      .p95 = order.p95,
       .mean = mean,
       .cv = mean == 0 ? 0 : deviation / fabs(mean),
       .interval = bootstrap(sorted, count, seed),

@@ -15,6 +15,7 @@ typedef struct statistics_interval {
   double high;
 } statistics_interval;
 
+/* What measure_stats has, and how far it can be trusted. */
 typedef struct statistics_summary {
   double median;
   double min;
