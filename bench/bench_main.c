@@ -85,8 +85,12 @@ static const bench_row *find_bench(const char *name) {
   return NULL;
 }
 
+bool bench_filter_fits(const bench_run *bench, const char *name) {
+  return bench->options->filter == NULL || strstr(name, bench->options->filter) != NULL;
+}
+
 bool bench_wants(bench_run *bench, const char *name) {
-  if (bench->options->filter != NULL && strstr(name, bench->options->filter) == NULL) return false;
+  if (!bench_filter_fits(bench, name)) return false;
   bench->case_count++;
   if (bench->options->list) {
     puts(name);

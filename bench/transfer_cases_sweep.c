@@ -89,7 +89,7 @@ static size_t buffer_bytes(const transfer_session *session, const sweep_row *row
     const size_t size_bytes = list.sizes[i];
     if (size_bytes > bound_of(session, row)) continue;
     const case_name name = name_of(row, session, node_index, size_bytes);
-    if (transfer_is_wanted(session->bench, name.text) && size_bytes > largest) {
+    if (bench_filter_fits(session->bench, name.text) && size_bytes > largest) {
       largest = size_bytes;
     }
   }

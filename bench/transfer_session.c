@@ -191,10 +191,6 @@ void transfer_session_close(transfer_session *session) {
   memset(session, 0, sizeof *session);
 }
 
-bool transfer_is_wanted(const bench_run *bench, const char *name) {
-  return bench->options->filter == NULL || strstr(name, bench->options->filter) != NULL;
-}
-
 /* --- the link --- */
 
 /* Some copies, and the link's state while they run: with more of them until one was. */

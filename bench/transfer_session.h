@@ -36,9 +36,6 @@ typedef struct transfer_session {
 TARN_NODISCARD tarn_status transfer_session_open(bench_run *bench, transfer_session *session);
 void transfer_session_close(transfer_session *session);
 
-/* Whether the filter lets the name through; counts and prints nothing. */
-bool transfer_is_wanted(const bench_run *bench, const char *name);
-
 /* One case: what is timed, and what is known of it. */
 typedef struct transfer_case {
   const char *name;
