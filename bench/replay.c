@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_pool_trace.h"
 #include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_pool_trace.h"
 #include "bench/meter.h"
 #include "bench/progress.h"
 #include "bench/turns.h"
