@@ -9,7 +9,7 @@
 #include "bench/html_plot.h"
 #include "bench/json.h"
 
-enum { PLOTS_MAX = 16 };
+enum { PLOTS_MAX = 64 }; /* a few, and three for each node that transfers are measured on */
 
 static const char style[] =
     ":root{color-scheme:light dark;--ink:#1b1f24;--faint:#5c6570;--line:#d8dde3;--page:#fff;"
