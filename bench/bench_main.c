@@ -188,7 +188,7 @@ static tarn_status run_one(bench_run *bench, const bench_row *row, machine_info 
 
 static int run_all(const command_options *options, machine_info *machine, report_table *report) {
   bench_run bench = {.options = options, .report = report};
-  if (report_init(report, options->json) != TARN_OK) {
+  if (report_init(report, options->json) != TARN_OK || report_try_path(options->html) != TARN_OK) {
     return run_error("bench", "%s", tarn_last_error()->message);
   }
   machine_read(machine);

@@ -10,18 +10,20 @@
 
 #include "bench/json.h"
 
+tarn_status report_try_path(const char *path) {
+  FILE *file = path == NULL ? NULL : fopen(path, "ab");
+  if (path != NULL && file == NULL) {
+    return tarn_fail_native(TARN_SYSTEM_ERROR, "fopen", errno, "cannot write %s: %s", path,
+                            strerror(errno));
+  }
+  if (file != NULL) fclose(file);
+  return TARN_OK;
+}
+
 tarn_status report_init(report_table *report, const char *json_path) {
   memset(report, 0, sizeof *report);
-  if (json_path != NULL) {
-    FILE *file = fopen(json_path, "ab");
-    if (file == NULL) {
-      return tarn_fail_native(TARN_SYSTEM_ERROR, "fopen", errno, "cannot write %s: %s", json_path,
-                              strerror(errno));
-    }
-    fclose(file);
-  }
   report->json_path = json_path;
-  return TARN_OK;
+  return report_try_path(json_path);
 }
 
 void report_deinit(report_table *report) {

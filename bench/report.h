@@ -60,7 +60,10 @@ typedef struct report_table {
   char refusal[256]; /* why no figure is given; "" where they are */
 } report_table;
 
-/* Opens json_path (may be NULL) once for writing, so that a wrong path is told before the work. */
+/* Opens the path (may be NULL) once for writing, so that a wrong one is told before the work. */
+TARN_NODISCARD tarn_status report_try_path(const char *path);
+
+/* Tries json_path (may be NULL). */
 TARN_NODISCARD tarn_status report_init(report_table *report, const char *json_path);
 void report_deinit(report_table *report);
 

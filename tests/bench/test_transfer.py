@@ -137,6 +137,13 @@ class TransferTest(unittest.TestCase):
             self.assertEqual(done.returncode, 2, done)
             self.assertIn(option[0], done.stderr)
 
+    def test_a_path_that_cannot_be_written_is_told_before_the_work(self):
+        for option in ("--json", "--html"):
+            done = run("--on", "host", "--quick", "--filter", "h2h.pageable.4KiB", option,
+                       self.folder / "none" / "a")
+            self.assertEqual((done.returncode, done.stdout), (1, ""), done)
+            self.assertIn("cannot write", done.stderr)
+
     def test_bare_host_measures_its_own_memory(self):
         written, text = self.measure("--on", "host", "--filter", "h2h")
         names = {result["name"]: result for result in written["results"]}
