@@ -234,14 +234,18 @@ def virtual(run):
 
 
 def stage_bench(run):
-    failures = []
+    failures, late = [], []
     for subject in ("transfer", "alloc", "copy", "view"):
         try:
             tarn(run, f"bench_{subject}", "bench", subject, "--on", run.on)
-        except (Failed, Skipped) as failure:
+        except Failed as failure:
             failures.append(str(failure))
+        except Skipped as skipped:
+            late.append(str(skipped))
     if failures:
         raise Failed("; ".join(failures))
+    if late:
+        raise Skipped("; ".join(late))
 
 
 def stage_figures(run):

@@ -86,6 +86,11 @@ class Pack(unittest.TestCase):
         late = start(self.folder, "--allow-sim", "--only", "host", "--budget", "0", out=self.out)
         self.assertEqual((late.returncode, self.verdicts()), (0, {"host": "skipped"}))
 
+    def test_a_benchmark_that_has_no_time_is_skipped_and_has_not_failed(self):
+        done = start(self.folder, "--allow-sim", "--only", "bench", "--budget", "2", out=self.out)
+        self.assertEqual((done.returncode, self.verdicts()), (0, {"bench": "skipped"}), done.stdout)
+        self.assertIn("no time was left", self.results()["stages"][0]["why"])
+
     def test_nothing_is_run_on_the_simulator_unasked(self):
         done = start(self.folder, "--only", "info", out=self.out)
         if done.returncode == 0:
