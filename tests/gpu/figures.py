@@ -5,7 +5,7 @@
 # Starts ./tarn and torch_peers.py beside this file. A turn measures each subject once, tarn's part
 # and PyTorch's one after the other; further turns follow while there is time, and each figure is
 # the median of its turns. Writes FOLDER/figures.json and FOLDER/figures.md. Fails where a program
-# failed, not where a target was missed: the table says so.
+# failed, not where a target was missed or no time was left: the table says so.
 import argparse
 import json
 import os
@@ -30,6 +30,7 @@ class Measured:
         self.machine = None
         self.missing = {}  # who: why
         self.failures = []
+        self.late = []  # what no time was left for
 
     def add(self, who, rows):
         for row in rows:
@@ -223,6 +224,9 @@ class Runner:
         arguments = list(self.words(arguments))
         with tempfile.NamedTemporaryFile(suffix=".json") as report:
             status, output = self.start(["./tarn", *arguments, "--json", report.name])
+            if status is None:
+                self.data.late.append(f"tarn {' '.join(arguments)}: {output}")
+                return
             if status != 0:
                 reason = output.splitlines()[-1] if output else f"exit status {status}"
                 if "no case's name contains" not in reason:  # another build has it
@@ -243,7 +247,9 @@ class Runner:
         words = [sys.executable, "-B", peers, *self.words(arguments)]
         status, output = self.start(words, environment)
         last = output.splitlines()[-1] if output else ""
-        if status == 77:
+        if status is None:
+            self.data.late.append(f"torch_peers.py {arguments[0]}: {output}")
+        elif status == 77:
             self.data.missing[who] = last
         elif status != 0:
             self.data.failures.append(f"torch_peers.py {arguments[0]}: {last or status}")
@@ -303,6 +309,7 @@ def table(data, figures, turns):
     head += [f"driver {machine.get('driver_version')}", driver_words() or "no nvidia-smi"]
     head += [f"{who}: {why}" for who, why in data.missing.items()]
     tail = [f"- failed: {failure}" for failure in data.failures]
+    tail += [f"- {late}" for late in data.late]
     return "\n".join([", ".join(head) + ".", "", *lines, "", *tail]) + "\n"
 
 
@@ -323,6 +330,7 @@ def main():
         "turns": turns,
         "missing": data.missing,
         "failures": data.failures,
+        "late": data.late,
         "figures": [dict(row, target=target) for _, target, _, _, judge in figures
                     for row in judge(data)],
         "rows": [{"by": who, "turns": rows} for (who, _), rows in data.rows.items()],

@@ -249,7 +249,8 @@ def stage_bench(run):
 
 
 def stage_figures(run):
-    words = [sys.executable, "-B", "figures.py", "--on", run.on, "--seconds", f"{run.left_s():.0f}"]
+    seconds = max(0.0, run.left_s() - GRACE_S)  # it ends its programs, and writes what it has
+    words = [sys.executable, "-B", "figures.py", "--on", run.on, "--seconds", f"{seconds:.0f}"]
     status, output = run.command([*words, "--out", OUT], limit_s=run.left_s())
     run.say(output.rstrip())
     try:

@@ -91,6 +91,17 @@ class Pack(unittest.TestCase):
         self.assertEqual((done.returncode, self.verdicts()), (0, {"bench": "skipped"}), done.stdout)
         self.assertIn("no time was left", self.results()["stages"][0]["why"])
 
+    def test_figures_that_have_no_time_are_told_and_none_has_failed(self):
+        done = start(self.folder, "--allow-sim", "--only", "figures", "--budget", "8",
+                     out=self.out)
+        self.assertEqual((done.returncode, self.verdicts()), (0, {"figures": "passed"}),
+                         done.stdout)
+        figures = self.results()["figures"]
+        self.assertEqual(figures["failures"], [])
+        self.assertIn("no time was left", figures["late"][-1])
+        with open(os.path.join(self.out, "figures.md"), encoding="utf-8") as file:
+            self.assertIn("- " + figures["late"][-1], file.read())
+
     def test_nothing_is_run_on_the_simulator_unasked(self):
         done = start(self.folder, "--only", "info", out=self.out)
         if done.returncode == 0:
