@@ -81,6 +81,9 @@ tarn_status link_reader_create(const link_sources *sources, link_reader **reader
   } else {
     load_nvml(made);
   }
+  for (char *at = made->pci_bus_id; *at != '\0'; at++) { /* as the kernel's folders are named */
+    if (*at >= 'A' && *at <= 'F') *at = (char)(*at - 'A' + 'a');
+  }
   *reader = made;
   return TARN_OK;
 }

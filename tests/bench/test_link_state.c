@@ -31,15 +31,15 @@ static void write_file(const char *name, const char *text) {
 
 static void write_device(const char *speed, const char *speed_max, const char *width,
                          const char *width_max) {
-  write_file("0000:17:00.0/current_link_speed", speed);
-  write_file("0000:17:00.0/max_link_speed", speed_max);
-  write_file("0000:17:00.0/current_link_width", width);
-  write_file("0000:17:00.0/max_link_width", width_max);
-  write_file("0000:17:00.0/numa_node", "1\n");
+  write_file("0000:3b:00.0/current_link_speed", speed);
+  write_file("0000:3b:00.0/max_link_speed", speed_max);
+  write_file("0000:3b:00.0/current_link_width", width);
+  write_file("0000:3b:00.0/max_link_width", width_max);
+  write_file("0000:3b:00.0/numa_node", "1\n");
 }
 
 static void read_state(const char *nvml, link_state *state) {
-  char bus_id[] = "0000:17:00.0";
+  char bus_id[] = "0000:3B:00.0"; /* as CUDA writes it; the kernel writes small letters */
   const link_sources sources = {.nvml_path = nvml, .pci_folder = folder, .pci_bus_id = bus_id};
   link_reader *reader = NULL;
   assert_int_equal(link_reader_create(&sources, &reader), TARN_OK);
@@ -54,7 +54,7 @@ static int clear_sources(void **state) {
                                       "max_link_width", "numa_node"};
   char path[256];
   for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-    snprintf(path, sizeof path, "%s/0000:17:00.0/%s", folder, files[i]);
+    snprintf(path, sizeof path, "%s/0000:3b:00.0/%s", folder, files[i]);
     unlink(path);
   }
   snprintf(path, sizeof path, "%s/max_link_speed", folder);
@@ -147,7 +147,7 @@ static void nvml_tells_clocks_throttling_and_link(void **unused) {
 
 static void absence_of_nvml_is_told(void **unused) {
   (void)unused;
-  link_sources sources = {.nvml_path = "/nonexistent/nvml.so", .pci_bus_id = "0000:17:00.0"};
+  link_sources sources = {.nvml_path = "/nonexistent/nvml.so", .pci_bus_id = "0000:3b:00.0"};
   link_reader *reader = NULL;
   assert_int_equal(link_reader_create(&sources, &reader), TARN_OK);
   assert_non_null(strstr(link_reader_nvml_absence(reader), "/nonexistent/nvml.so"));
@@ -175,7 +175,7 @@ int main(int argc, char **argv) {
   char device[64];
   if (argc != 2 || mkdtemp(folder) == NULL) return 1;
   fake_nvml = argv[1];
-  snprintf(device, sizeof device, "%s/0000:17:00.0", folder);
+  snprintf(device, sizeof device, "%s/0000:3b:00.0", folder);
   if (mkdir(device, 0700) != 0) return 1;
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   rmdir(device);
