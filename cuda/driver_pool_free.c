@@ -111,13 +111,17 @@ static void count_keepers(const tarn__pool_block *block,
   }
 }
 
-static bool keep_block(tarn__driver_pool *self, tarn__pool_block *block) {
-  if (tarn__pool_block_capture(block) == 0) return false;
+static void keep_block(tarn__driver_pool *self, tarn__pool_block *block) {
   pthread_mutex_lock(&self->lock);
   block->low = self->kept;
   self->kept = block;
   self->kept_bytes += block->allocated_bytes;
   pthread_mutex_unlock(&self->lock);
+}
+
+static bool keep_for_capture(tarn__driver_pool *self, tarn__pool_block *block) {
+  if (tarn__pool_block_capture(block) == 0) return false;
+  keep_block(self, block);
   return true;
 }
 
@@ -135,11 +139,12 @@ void tarn__driver_pool_free_kept(tarn__driver_pool *self) {
   while (list != NULL) {
     tarn__pool_block *block = list;
     list = block->low;
-    if (keep_block(self, block)) continue;
-    /* One that the driver refuses has lost its device. */
-    const tarn_status status = end_block(self, block);
-    (void)status;
-    tarn__pool_block_destroy(block);
+    if (keep_for_capture(self, block)) continue;
+    if (end_block(self, block) == TARN_OK) {
+      tarn__pool_block_destroy(block);
+    } else { /* perhaps a stream of it is in a capture that tarn was not told of */
+      keep_block(self, block);
+    }
   }
 }
 
@@ -220,7 +225,7 @@ tarn_status tarn__driver_pool_free(void *context, void *address, tarn_stream *st
     TARN_ASSERT(is_noted); /* there is a place for it */
     (void)is_noted;
   }
-  if (keep_block(self, block)) return TARN_OK;
+  if (keep_for_capture(self, block)) return TARN_OK;
   const tarn_status status = end_block(self, block);
   if (status == TARN_OK) {
     tarn__pool_block_destroy(block);

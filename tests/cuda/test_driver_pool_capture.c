@@ -216,6 +216,27 @@ static void a_pool_that_goes_takes_what_it_kept_along(void **state) {
   drop_subject(&self);
 }
 
+static void what_was_kept_waits_for_a_capture_that_tarn_was_not_told_of(void **state) {
+  subject self = make_subject(*state, NULL);
+  void *block = take(&self, MIB, self.graph.stream);
+  CUgraph graph = NULL;
+  begin(&self);
+  OK(tarn_pool_free(self.graph.pool, block, self.graph.stream));
+  end(&self);
+  CU(driver.begin(self.graph.native, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  destroy(&self);
+  assert_int_equal(stats_of(&self).captured_bytes, MIB); /* its stream takes no free */
+  assert_capturing(&self);
+  CU(driver.end(self.graph.native, &graph));
+  CU(driver.destroy_graph(graph));
+  assert_int_equal(stats_of(&self).captured_bytes, 0);
+  OK(tarn_stream_synchronize(self.graph.stream));
+  OK(tarn_pool_trim(self.graph.pool, 0, NULL));
+  assert_int_equal(stats_of(&self).active_bytes, 0);
+  if (tarn_cuda_is_simulated(self.graph.cuda)) assert_int_equal(stats_of(&self).reserved_bytes, 0);
+  drop_subject(&self);
+}
+
 static void an_aborted_capture_gives_everything_back(void **state) {
   subject self = make_subject(*state, NULL);
   for (int round = 0; round < 3; round++) {
@@ -334,6 +355,7 @@ int run_driver_pool_capture_tests(void) {
       cmocka_unit_test(a_noted_block_that_outlives_the_capture_is_like_any_other),
       cmocka_unit_test(a_block_of_a_stream_that_is_captured_waits_for_the_end),
       cmocka_unit_test(a_pool_that_goes_takes_what_it_kept_along),
+      cmocka_unit_test(what_was_kept_waits_for_a_capture_that_tarn_was_not_told_of),
       cmocka_unit_test(an_aborted_capture_gives_everything_back),
       cmocka_unit_test(nothing_that_others_ask_of_it_breaks_a_capture),
       cmocka_unit_test(who_has_no_memory_waits_for_no_captured_stream),
