@@ -51,6 +51,16 @@ void tarn__driver_pool_count_calls(tarn__driver_pool *self, uint64_t count) {
   pthread_mutex_unlock(&self->lock);
 }
 
+CUresult tarn__driver_pool_give_back(tarn__driver_pool *self, size_t keep_bytes) {
+  const tarn__driver *driver = &self->cuda->driver;
+  /* The host's own frees wait for nobody; the driver has to see that they are done. */
+  CUresult result = driver->StreamSynchronize(tarn__driver_pool_native(self->host_stream));
+  if (result == CUDA_SUCCESS) result = driver->MemPoolTrimTo(self->native, keep_bytes);
+  tarn__driver_pool_count_calls(self, 1);
+  (void)tarn__driver_pool_settle(self);
+  return result;
+}
+
 size_t tarn__driver_pool_pending_bytes(const tarn__driver_pool *self) {
   size_t pending_bytes = 0;
   for (const tarn__pool_pending *one = self->pendings; one != NULL; one = one->next) {
@@ -71,20 +81,15 @@ static tarn_status pool_attributes(void *context, tarn_pool_attributes *attribut
 
 static tarn_status pool_trim(void *context, size_t keep_bytes, size_t *released_bytes) {
   tarn__driver_pool *self = context;
-  const tarn__driver *driver = &self->cuda->driver;
   tarn__cuda_scope scope;
   tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   tarn__driver_pool_observe(self);
   const size_t before = tarn__driver_pool_amount(self, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
-  /* The host's own frees wait for nobody; the driver has to see that they are done. */
-  CUresult result = driver->StreamSynchronize(tarn__driver_pool_native(self->host_stream));
-  if (result == CUDA_SUCCESS) result = driver->MemPoolTrimTo(self->native, keep_bytes);
-  tarn__driver_pool_count_calls(self, 1);
+  const CUresult result = tarn__driver_pool_give_back(self, keep_bytes);
   const size_t after = tarn__driver_pool_amount(self, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
-  (void)tarn__driver_pool_settle(self);
   *released_bytes = before > after ? before - after : 0;
-  status = tarn__cuda_status(driver, result, "cuMemPoolTrimTo",
+  status = tarn__cuda_status(&self->cuda->driver, result, "cuMemPoolTrimTo",
                              "trimming the driver's pool on CUDA device %d to %zu bytes",
                              (int)self->device, keep_bytes);
   tarn__cuda_leave(&scope);

@@ -66,6 +66,9 @@ CUstream tarn__driver_pool_native(tarn_stream *stream);
 /* An amount that the driver tells of its pool; 0 where it does not. */
 size_t tarn__driver_pool_amount(const tarn__driver_pool *self, CUmemPool_attribute attribute);
 void tarn__driver_pool_count_calls(tarn__driver_pool *self, uint64_t count);
+/* Trims the driver's pool, and counts what is left at the budget. Without the lock, in a scope that
+ * may wait. */
+CUresult tarn__driver_pool_give_back(tarn__driver_pool *self, size_t keep_bytes);
 /* With the lock. */
 size_t tarn__driver_pool_pending_bytes(const tarn__driver_pool *self);
 

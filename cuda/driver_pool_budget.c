@@ -52,10 +52,7 @@ bool tarn__driver_pool_answer_pressure(void *context, const tarn_pressure *press
   pthread_mutex_lock(&self->lock);
   const size_t before = self->charged_bytes;
   pthread_mutex_unlock(&self->lock);
-  self->cuda->driver.StreamSynchronize(tarn__driver_pool_native(self->host_stream));
-  self->cuda->driver.MemPoolTrimTo(self->native, 0);
-  tarn__driver_pool_count_calls(self, 1);
-  (void)tarn__driver_pool_settle(self);
+  (void)tarn__driver_pool_give_back(self, 0);
   pthread_mutex_lock(&self->lock);
   const bool has_given = self->charged_bytes < before;
   pthread_mutex_unlock(&self->lock);

@@ -79,9 +79,7 @@ static void reclaim(tarn__driver_pool *self) {
   } else {
     tarn__driver_pool_wait_for_all(self);
   }
-  self->cuda->driver.MemPoolTrimTo(self->native, 0);
-  tarn__driver_pool_count_calls(self, 1);
-  (void)tarn__driver_pool_settle(self);
+  (void)tarn__driver_pool_give_back(self, 0);
   tarn__cuda_leave(&scope);
   (void)tarn_fail_again(&refusal);
 }

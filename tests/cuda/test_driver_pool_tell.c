@@ -261,6 +261,27 @@ static void what_is_pending_is_waited_for_or_not(void **state) {
   tarn_pool_release(pool);
 }
 
+/* The host's own streams wait for nobody, so that waiting for them is no wait for work. */
+static void what_the_host_freed_is_had_again_without_a_wait_for_streams(void **state) {
+  tarn_cuda *cuda = *state;
+  FIXTURE_NEEDS_SIM();
+  const fixture_sim *sim = fixture_sim_control();
+  tarn_cuda_device_info info = {.struct_size = sizeof info};
+  OK(tarn_cuda_device_info_of(cuda, 0, &info));
+  sim->set_capacity(0, info.total_bytes - info.free_bytes + 64 * MIB);
+  const tarn_cuda_driver_pool_options options = {
+      .struct_size = sizeof options,
+      .flags = TARN_CUDA_POOL_NEVER_WAITS | TARN_CUDA_POOL_NO_COMPLETED_REUSE};
+  tarn_pool *pool = make_pool(cuda, &options);
+  tarn_stream *stream = fixture_stream(cuda);
+  OK(tarn_pool_free(pool, take(pool, 40 * MIB, NULL), NULL));
+  OK(tarn_pool_free(pool, take(pool, 40 * MIB, stream), stream));
+  OK(tarn_stream_synchronize(stream));
+  sim->set_capacity(0, info.total_bytes);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
 /* --- budgets --- */
 
 static tarn_budget_stats used_of(const tarn_budget *budget) {
@@ -436,6 +457,7 @@ int run_driver_pool_tell_tests(void) {
       cmocka_unit_test(peaks_begin_again),
       cmocka_unit_test(out_of_memory_is_explained_in_numbers),
       cmocka_unit_test(what_is_pending_is_waited_for_or_not),
+      cmocka_unit_test(what_the_host_freed_is_had_again_without_a_wait_for_streams),
       cmocka_unit_test(what_the_driver_has_reserved_counts_at_the_budget),
       cmocka_unit_test(pools_that_share_a_budget_give_each_other_what_is_idle),
       cmocka_unit_test(a_chunk_that_the_budget_has_no_room_for_goes_back),
