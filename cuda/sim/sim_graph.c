@@ -195,7 +195,12 @@ CUresult cuGraphExecUpdate(CUgraphExec executable, CUgraph graph,
     return sim_leave(CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
   }
   for (CUgraphNode node = graph->first; node != NULL; node = node->next) {
-    executable->nodes[node->index].as = node->as;
+    exec_node *own = &executable->nodes[node->index];
+    if (own->kind == KIND_LAUNCH) {
+      sim_launch_release(own->as.launch);
+      sim_launch_retain(node->as.launch);
+    }
+    own->as = node->as;
   }
   return sim_leave(CUDA_SUCCESS);
 }

@@ -176,6 +176,34 @@ static void a_captured_launch_runs_at_every_launch_of_the_graph(void **state) {
   scene_close(&self);
 }
 
+static CUgraph capture_launch(const scene *self, unsigned char value) {
+  CUgraph graph = NULL;
+  CU(cuStreamBeginCapture(self->stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  CU(launch(self->fill, elements(self->block, 1, value), self->stream));
+  CU(cuStreamEndCapture(self->stream, &graph));
+  return graph;
+}
+
+static void a_captured_launch_is_replaced_by_another_graphs(void **state) {
+  (void)state;
+  scene self = scene_open();
+  CUgraph first = capture_launch(&self, 5), second = capture_launch(&self, 6);
+  CUgraphExec executable = NULL;
+  CUgraphExecUpdateResultInfo info;
+  CU(cuGraphInstantiate(&executable, first, 0));
+  CU(cuGraphExecUpdate(executable, second, &info));
+  CU(cuGraphDestroy(second)); /* the executable is on its own */
+  CUgraph third = capture_launch(&self, 7);
+  CU(cuGraphLaunch(executable, self.stream));
+  CU(cuMemcpyDtoHAsync(self.pinned, self.block, BYTES, self.stream));
+  CU(cuStreamSynchronize(self.stream));
+  for (int i = 0; i < BYTES; i++) assert_int_equal(self.pinned[i], 6);
+  CU(cuGraphExecDestroy(executable));
+  CU(cuGraphDestroy(first));
+  CU(cuGraphDestroy(third));
+  scene_close(&self);
+}
+
 static void loading_during_a_capture_breaks_it(void **state) {
   (void)state;
   scene self = scene_open();
@@ -272,6 +300,7 @@ int run_cusim_module_tests(void) {
       CUSIM_TEST(a_launch_runs_in_the_order_of_its_stream),
       CUSIM_TEST(launches_race_where_their_elements_meet_and_not_between),
       CUSIM_TEST(a_captured_launch_runs_at_every_launch_of_the_graph),
+      CUSIM_TEST(a_captured_launch_is_replaced_by_another_graphs),
       CUSIM_TEST(loading_during_a_capture_breaks_it),
       CUSIM_TEST(a_launch_on_memory_that_is_no_device_s_breaks_the_context),
       CUSIM_TEST(a_launch_past_the_end_of_memory_breaks_the_context),
