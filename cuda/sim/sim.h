@@ -327,6 +327,7 @@ bool sim_settings_read(void);
 
 /* --- sim_device.c --- */
 CUcontext sim_current(void); /* of the calling thread, or NULL */
+bool sim_context_exists(CUcontext context);
 CUresult sim_context_error(int device);
 void sim_break(int device, CUresult result, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

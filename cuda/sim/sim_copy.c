@@ -1,6 +1,7 @@
 /* sim_copy.c: copies and fills: checked when they are enqueued, moved when they run. */
 #include "cuda/sim/sim.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -239,18 +240,11 @@ CUresult cuMemcpyDtoDAsync(CUdeviceptr dst, CUdeviceptr src, size_t size_bytes, 
   return sim_leave(copy_line(dst, src, size_bytes, stream, MANNER_AS_ASKED));
 }
 
-static bool is_context(CUcontext context) {
-  for (int i = 0; i < sim.device_count; i++) {
-    if (context == &sim.devices[i].context) return context->retain_count != 0;
-  }
-  return false;
-}
-
 /* Each side is reached by its own device, whatever the stream's one may use. */
 CUresult cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext dst_context, CUdeviceptr src,
                            CUcontext src_context, size_t size_bytes, CUstream stream) {
   SIM_ENTER(cuMemcpyPeerAsync, SIM_NEEDS_CONTEXT);
-  if (!is_context(dst_context) || !is_context(src_context)) {
+  if (!sim_context_exists(dst_context) || !sim_context_exists(src_context)) {
     return sim_leave(CUDA_ERROR_INVALID_CONTEXT);
   }
   if (size_bytes == 0) return sim_leave(CUDA_SUCCESS);
@@ -451,41 +445,8 @@ CUresult cuMemcpy2DAsync(const CUDA_MEMCPY2D *copy, CUstream stream) {
   return sim_leave(copy_box(&dst, &src, (shape){copy->WidthInBytes, copy->Height, 1}, stream));
 }
 
-CUresult cuMemcpy3DAsync(const CUDA_MEMCPY3D *copy, CUstream stream) {
-  SIM_ENTER(cuMemcpy3DAsync, SIM_NEEDS_CONTEXT);
-  if (copy == NULL || copy->srcLOD != 0 || copy->dstLOD != 0 || copy->reserved0 != NULL ||
-      copy->reserved1 != NULL) {
-    return sim_leave(CUDA_ERROR_INVALID_VALUE);
-  }
-  const corner dst = {.type = copy->dstMemoryType,
-                      .host = copy->dstHost,
-                      .device = copy->dstDevice,
-                      .x = copy->dstXInBytes,
-                      .y = copy->dstY,
-                      .z = copy->dstZ,
-                      .pitch = copy->dstPitch,
-                      .height = copy->dstHeight};
-  const corner src = {.type = copy->srcMemoryType,
-                      .host = copy->srcHost,
-                      .device = copy->srcDevice,
-                      .x = copy->srcXInBytes,
-                      .y = copy->srcY,
-                      .z = copy->srcZ,
-                      .pitch = copy->srcPitch,
-                      .height = copy->srcHeight};
-  const shape size = {copy->WidthInBytes, copy->Height, copy->Depth};
-  return sim_leave(copy_box(&dst, &src, size, stream));
-}
-
-/* Each side is reached by its own device. */
-CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *copy, CUstream stream) {
-  SIM_ENTER(cuMemcpy3DPeerAsync, SIM_NEEDS_CONTEXT);
-  if (copy == NULL || copy->srcLOD != 0 || copy->dstLOD != 0) {
-    return sim_leave(CUDA_ERROR_INVALID_VALUE);
-  }
-  if (!is_context(copy->srcContext) || !is_context(copy->dstContext)) {
-    return sim_leave(CUDA_ERROR_INVALID_CONTEXT);
-  }
+/* By a description that has the contexts where the plain one has what must be NULL. */
+static CUresult copy_volume(const CUDA_MEMCPY3D_PEER *copy, CUstream stream) {
   const corner dst = {.type = copy->dstMemoryType,
                       .host = copy->dstHost,
                       .device = copy->dstDevice,
@@ -504,6 +465,32 @@ CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *copy, CUstream stream) {
                       .pitch = copy->srcPitch,
                       .height = copy->srcHeight,
                       .context = copy->srcContext};
+  if (copy->srcLOD != 0 || copy->dstLOD != 0) return CUDA_ERROR_INVALID_VALUE;
   const shape size = {copy->WidthInBytes, copy->Height, copy->Depth};
-  return sim_leave(copy_box(&dst, &src, size, stream));
+  return copy_box(&dst, &src, size, stream);
+}
+
+CUresult cuMemcpy3DAsync(const CUDA_MEMCPY3D *copy, CUstream stream) {
+  SIM_ENTER(cuMemcpy3DAsync, SIM_NEEDS_CONTEXT);
+  if (copy == NULL || copy->reserved0 != NULL || copy->reserved1 != NULL) {
+    return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  }
+  CUDA_MEMCPY3D_PEER same;
+  static_assert(
+      sizeof same == sizeof *copy &&
+          offsetof(CUDA_MEMCPY3D, reserved0) == offsetof(CUDA_MEMCPY3D_PEER, srcContext) &&
+          offsetof(CUDA_MEMCPY3D, reserved1) == offsetof(CUDA_MEMCPY3D_PEER, dstContext),
+      "the two differ in the contexts alone");
+  memcpy(&same, copy, sizeof same);
+  return sim_leave(copy_volume(&same, stream));
+}
+
+/* Each side is reached by its own device. */
+CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *copy, CUstream stream) {
+  SIM_ENTER(cuMemcpy3DPeerAsync, SIM_NEEDS_CONTEXT);
+  if (copy == NULL) return sim_leave(CUDA_ERROR_INVALID_VALUE);
+  if (!sim_context_exists(copy->srcContext) || !sim_context_exists(copy->dstContext)) {
+    return sim_leave(CUDA_ERROR_INVALID_CONTEXT);
+  }
+  return sim_leave(copy_volume(copy, stream));
 }

@@ -197,6 +197,10 @@ static bool is_context(CUcontext context) {
   return false;
 }
 
+bool sim_context_exists(CUcontext context) {
+  return is_context(context) && context->retain_count != 0;
+}
+
 CUcontext sim_current(void) {
   return depth == 0 ? NULL : stack[depth - 1];
 }

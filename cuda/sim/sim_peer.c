@@ -1,13 +1,6 @@
 /* sim_peer.c: devices that reach each other's memory, where cusim_set_peers says that they do. */
 #include "cuda/sim/sim.h"
 
-static bool is_context(CUcontext context) {
-  for (int i = 0; i < sim.device_count; i++) {
-    if (context == &sim.devices[i].context) return context->retain_count != 0;
-  }
-  return false;
-}
-
 bool sim_peer_can(int device, int peer) {
   return sim.are_peers && device != peer;
 }
@@ -36,7 +29,7 @@ CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer) {
 CUresult cuCtxEnablePeerAccess(CUcontext peer, unsigned flags) {
   SIM_ENTER(cuCtxEnablePeerAccess, SIM_NEEDS_CONTEXT);
   if (flags != 0) return sim_leave(CUDA_ERROR_INVALID_VALUE);
-  if (!is_context(peer)) return sim_leave(CUDA_ERROR_INVALID_CONTEXT);
+  if (!sim_context_exists(peer)) return sim_leave(CUDA_ERROR_INVALID_CONTEXT);
   bool *is_enabled = &sim.is_peer_enabled[sim_current()->device][peer->device];
   if (!sim_peer_can(sim_current()->device, peer->device)) {
     return sim_leave(CUDA_ERROR_PEER_ACCESS_UNSUPPORTED);
@@ -48,7 +41,7 @@ CUresult cuCtxEnablePeerAccess(CUcontext peer, unsigned flags) {
 
 CUresult cuCtxDisablePeerAccess(CUcontext peer) {
   SIM_ENTER(cuCtxDisablePeerAccess, SIM_NEEDS_CONTEXT);
-  if (!is_context(peer)) return sim_leave(CUDA_ERROR_INVALID_CONTEXT);
+  if (!sim_context_exists(peer)) return sim_leave(CUDA_ERROR_INVALID_CONTEXT);
   bool *is_enabled = &sim.is_peer_enabled[sim_current()->device][peer->device];
   if (!*is_enabled) return sim_leave(CUDA_ERROR_PEER_ACCESS_NOT_ENABLED);
   *is_enabled = false;
