@@ -93,6 +93,11 @@ static CUresult unmap(virtual_provider *self, const stretch *part) {
   return result;
 }
 
+static stretch stretch_of(virtual_provider *self, const tarn_provider_span *span) {
+  tarn__granule_range *range = tarn__granules_find(&self->granules, span->address);
+  return stretch_at(self, range, span->address, span->size_bytes);
+}
+
 /* Memory that was unmapped somewhere, to be mapped elsewhere: the handles of `spans` that stand for
  * so many granules each, in order. */
 typedef struct source {
@@ -107,17 +112,20 @@ typedef struct source {
 static CUmemGenericAllocationHandle next_handle(virtual_provider *self, source *from) {
   for (;;) {
     stretch *part = &from->part;
-    if (part->first == part->end) {
-      const tarn_provider_span *span = &from->spans[from->next++];
-      *part = stretch_at(self, tarn__granules_find(&self->granules, span->address), span->address,
-                         span->size_bytes);
-    }
+    if (part->first == part->end) *part = stretch_of(self, &from->spans[from->next++]);
     const size_t at = part->first;
     const size_t count = tarn__granule_piece(&self->granules, part->range, at);
     part->first += count;
     if (count != from->granule_count) continue;
     from->left_count--;
     return part->range->handles[at];
+  }
+}
+
+/* So many of them go back instead. */
+static void give_some(virtual_provider *self, source *from, size_t count) {
+  for (; count > 0; count--) {
+    tarn__handle_give(&self->handles, bytes_of(self, from->granule_count), next_handle(self, from));
   }
 }
 
@@ -133,10 +141,9 @@ static sources sources_of(virtual_provider *self, const tarn_provider_span *span
   sources from = {.granules = {.spans = spans, .granule_count = 1},
                   .pieces = {.spans = spans, .granule_count = self->granules.piece_bytes / step}};
   for (size_t i = 0; i < span_count; i++) {
-    tarn__granule_range *range = tarn__granules_find(&self->granules, spans[i].address);
-    const stretch part = stretch_at(self, range, spans[i].address, spans[i].size_bytes);
+    const stretch part = stretch_of(self, &spans[i]);
     for (size_t at = part.first, count = 0; at < part.end; at += count) {
-      count = tarn__granule_piece(&self->granules, range, at);
+      count = tarn__granule_piece(&self->granules, part.range, at);
       (count == 1 ? &from.granules : &from.pieces)->left_count++;
     }
   }
@@ -161,13 +168,8 @@ static void give_surplus(virtual_provider *self, const stretch *to, sources *fro
     if (*left > 0) --*left;
     at += is_piece ? from->pieces.granule_count : 1;
   }
-  const size_t step = self->granules.granularity_bytes;
-  for (; granules_left > 0; granules_left--) {
-    tarn__handle_give(&self->handles, step, next_handle(self, &from->granules));
-  }
-  for (; pieces_left > 0; pieces_left--) {
-    tarn__handle_give(&self->handles, self->granules.piece_bytes, next_handle(self, &from->pieces));
-  }
+  give_some(self, &from->granules, granules_left);
+  give_some(self, &from->pieces, pieces_left);
 }
 
 /* Gets memory behind granule *at, and goes on behind it. */
@@ -226,12 +228,8 @@ static tarn_status map_memory(virtual_provider *self, const stretch *to, sources
     tarn__handles_lose(&self->handles, mapped_bytes); /* the mapping holds it */
   }
   give_handles(self, &mapped);
-  while (from->granules.left_count > 0) {
-    tarn__handle_give(&self->handles, bytes_of(self, 1), next_handle(self, &from->granules));
-  }
-  while (from->pieces.left_count > 0) {
-    tarn__handle_give(&self->handles, self->granules.piece_bytes, next_handle(self, &from->pieces));
-  }
+  give_some(self, &from->granules, from->granules.left_count);
+  give_some(self, &from->pieces, from->pieces.left_count);
   return explain(self, result, call, "committing", size_bytes);
 }
 
@@ -355,11 +353,6 @@ static tarn_status release_spans(virtual_provider *self, const tarn_provider_spa
     return refuse_decommit(spans[i].address, spans[i].size_bytes);
   }
   return TARN_OK;
-}
-
-static stretch stretch_of(virtual_provider *self, const tarn_provider_span *span) {
-  tarn__granule_range *range = tarn__granules_find(&self->granules, span->address);
-  return stretch_at(self, range, span->address, span->size_bytes);
 }
 
 static void forget_pieces(virtual_provider *self, const tarn_provider_span *span) {
