@@ -168,6 +168,21 @@ static void a_move_that_cannot_be_is_refused_and_changes_nothing(void **state) {
   tarn_provider_release(provider);
 }
 
+static void a_range_of_pieces_begins_with_a_whole_one(void **state) {
+  enum { RANGES = 4 };
+  tarn_provider *provider = make_provider(*state, /*has_pieces=*/true);
+  const size_t step = granule(provider);
+  void *ranges[RANGES] = {NULL};
+  for (int i = 0; i < RANGES; i++) {
+    OK(tarn_provider_reserve(provider, (PIECE_GRANULES + 1) * step, &ranges[i]));
+    assert_int_equal((uintptr_t)ranges[i] % (PIECE_GRANULES * step), 0);
+  }
+  for (int i = 0; i < RANGES; i++) {
+    OK(tarn_provider_free(provider, ranges[i], (PIECE_GRANULES + 1) * step));
+  }
+  tarn_provider_release(provider);
+}
+
 static void pieces_take_one_handle_each_and_come_and_go_whole(void **state) {
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda, /*has_pieces=*/true);
@@ -543,6 +558,7 @@ int run_virtual_move_tests(void) {
       cmocka_unit_test(idle_memory_is_handed_on_and_nothing_is_made),
       cmocka_unit_test(what_the_spans_lack_is_fresh_and_what_they_have_beyond_goes_back),
       cmocka_unit_test(a_move_that_cannot_be_is_refused_and_changes_nothing),
+      cmocka_unit_test(a_range_of_pieces_begins_with_a_whole_one),
       cmocka_unit_test(pieces_take_one_handle_each_and_come_and_go_whole),
       cmocka_unit_test(memory_made_ahead_is_only_mapped),
       cmocka_unit_test(a_commit_short_of_memory_gives_back_what_was_made_ahead),
