@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_stream_copy.h"
 #include "cuda/cuda_device.h"
 #include "cuda/sim/cusim.h"
 #include "cuda/tarn_cuda.h"
@@ -54,6 +55,50 @@ static void copy_host(int32_t device, void *dst, tarn_device dst_device, const v
   tarn_stream_release(stream);
 }
 
+/* Two spans of a pattern from device 0 to 1, behind one that stays on the stream's, and two planes
+ * of its rows back. */
+static void copy_many(char *const places[2], tarn_stream *stream) {
+  const tarn_device host = tarn_device_make(TARN_DEVICE_CPU, 0);
+  const tarn_device devices[2] = {tarn_device_make(TARN_DEVICE_CUDA, 0),
+                                  tarn_device_make(TARN_DEVICE_CUDA, 1)};
+  unsigned char bytes[4 * ROW_BYTES], back[4 * ROW_BYTES];
+  tarn_copy_span spans[3];
+  for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(i * 5 >> 2);
+  copy_host(0, places[0], devices[0], bytes, host, sizeof bytes);
+  const tarn_device own = tarn_stream_device(stream);
+  spans[0] = (tarn_copy_span){.dst = places[own.index] + BYTES / 2,
+                              .src = places[own.index] + BYTES / 4,
+                              .size_bytes = ROW_BYTES,
+                              .dst_device = own,
+                              .src_device = own};
+  for (size_t i = 0; i < 2; i++) {
+    spans[1 + i] = (tarn_copy_span){.dst = places[1] + i * 2 * ROW_BYTES,
+                                    .src = places[0] + i * 2 * ROW_BYTES,
+                                    .size_bytes = 2 * ROW_BYTES,
+                                    .dst_device = devices[1],
+                                    .src_device = devices[0]};
+  }
+  assert_ok(tarn_stream_copy_batch(stream, spans, 3));
+  const tarn_copy_planes planes = {.rows = {.dst = places[0] + 4 * ROW_BYTES,
+                                            .src = places[1],
+                                            .dst_pitch_bytes = 2 * ROW_BYTES,
+                                            .src_pitch_bytes = ROW_BYTES,
+                                            .row_bytes = ROW_BYTES,
+                                            .row_count = 2,
+                                            .dst_device = devices[0],
+                                            .src_device = devices[1]},
+                                   .dst_pitch_bytes = 4 * ROW_BYTES,
+                                   .src_pitch_bytes = 2 * ROW_BYTES,
+                                   .plane_count = 2};
+  assert_ok(tarn_stream_copy_planes(stream, &planes));
+  assert_ok(tarn_stream_synchronize(stream));
+  for (size_t row = 0; row < 4; row++) {
+    copy_host(0, back + row * ROW_BYTES, host, places[0] + (4 + 2 * row) * ROW_BYTES, devices[0],
+              ROW_BYTES);
+  }
+  assert_memory_equal(back, bytes, sizeof bytes);
+}
+
 /* A pattern goes to one device, to the other in lines and in rows, and back to the host. */
 static void copy_there(tarn_pool *const pools[2], tarn_stream *stream) {
   const tarn_device host = tarn_device_make(TARN_DEVICE_CPU, 0);
@@ -90,6 +135,7 @@ static void copy_there(tarn_pool *const pools[2], tarn_stream *stream) {
     const size_t from = 5 + i / ROW_BYTES * PITCH_BYTES + i % ROW_BYTES;
     assert_int_equal(bytes[i], (unsigned char)(from * 7 >> 3));
   }
+  copy_many(places, stream);
   for (int i = 0; i < 2; i++) assert_ok(tarn_pool_free(pools[i], places[i], NULL));
   free(bytes);
 }

@@ -57,19 +57,14 @@ static void check_exact(const tarn_provider *provider, size_t mapped_bytes, size
   }
 }
 
-/* A range whose piece boundaries are known: `*range` is the first multiple of a piece. */
-static void *reserve_aligned(tarn_provider *provider, size_t granule_count, char **range) {
-  const size_t step = granule(provider);
+static char *reserve(tarn_provider *provider, size_t granule_count) {
   void *address = NULL;
-  OK(tarn_provider_reserve(provider, (granule_count + PIECE_GRANULES) * step, &address));
-  const uintptr_t piece = PIECE_GRANULES * step;
-  const uintptr_t start = ((uintptr_t)address + piece - 1) & ~(piece - 1);
-  *range = (char *)address + (start - (uintptr_t)address);
+  OK(tarn_provider_reserve(provider, granule_count * granule(provider), &address));
   return address;
 }
 
 static void give_range(tarn_provider *provider, void *address, size_t granule_count) {
-  OK(tarn_provider_free(provider, address, (granule_count + PIECE_GRANULES) * granule(provider)));
+  OK(tarn_provider_free(provider, address, granule_count * granule(provider)));
 }
 
 /* The tag of a granule, written and read by the device. */
@@ -96,8 +91,7 @@ static void idle_memory_is_handed_on_and_nothing_is_made(void **state) {
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda, /*has_pieces=*/false);
   const size_t step = granule(provider);
-  char *range = NULL;
-  void *whole = reserve_aligned(provider, 16, &range);
+  char *range = reserve(provider, 16);
   OK(tarn_provider_commit(provider, range, 6 * step));
   tarn_stream *stream = fixture_stream(cuda);
   write_at(cuda, stream, range + step, 0x11); /* stays */
@@ -119,8 +113,34 @@ static void idle_memory_is_handed_on_and_nothing_is_made(void **state) {
   OK(tarn_provider_commit(provider, range + 4 * step, 2 * step));
   check_exact(provider, 9 * step, 0);
   tarn_stream_release(stream);
-  give_range(provider, whole, 16);
+  give_range(provider, range, 16);
   check_exact(provider, 0, 0);
+  tarn_provider_release(provider);
+}
+
+/* Another process may have it mapped. */
+static void memory_that_may_be_shared_goes_back_and_is_not_handed_on(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_provider_release(make_provider(cuda, /*has_pieces=*/false));
+  const tarn_cuda_virtual_options options = {.struct_size = sizeof options,
+                                             .flags = TARN_CUDA_VIRTUAL_SHARED};
+  tarn_provider *provider = NULL;
+  if (tarn_cuda_virtual_provider_create(cuda, 0, &options, &provider) == TARN_NOT_SUPPORTED) {
+    print_message("skipped: %s\n", tarn_last_error()->message);
+    skip();
+  }
+  const size_t step = granule(provider);
+  char *range = reserve(provider, 8);
+  assert_int_equal(tarn_provider_attributes_of(provider)->flags & TARN_PROVIDER_MOVES, 0);
+  OK(tarn_provider_commit(provider, range, 2 * step));
+  const tarn_provider_span idle = {range, 2 * step};
+  size_t taken = 0;
+  OK(tarn_provider_move(provider, &idle, 1, range + 4 * step, 2 * step, &taken));
+  assert_int_equal(taken, 1);
+  assert_int_equal(stats_of(provider).moved_bytes, 0);
+  assert_int_equal(stats_of(provider).created_count, 4);
+  check_exact(provider, 2 * step, 0);
+  give_range(provider, range, 8);
   tarn_provider_release(provider);
 }
 
@@ -128,8 +148,7 @@ static void what_the_spans_lack_is_fresh_and_what_they_have_beyond_goes_back(voi
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda, /*has_pieces=*/false);
   const size_t step = granule(provider);
-  char *range = NULL;
-  void *whole = reserve_aligned(provider, 16, &range);
+  char *range = reserve(provider, 16);
   OK(tarn_provider_commit(provider, range, 5 * step));
   size_t taken = 0;
   const tarn_provider_span one = {range, step};
@@ -140,15 +159,14 @@ static void what_the_spans_lack_is_fresh_and_what_they_have_beyond_goes_back(voi
   check_exact(provider, 4 * step, 0);
   OK(tarn_provider_move(provider, NULL, 0, range, step, &taken)); /* a commit */
   check_exact(provider, 5 * step, 0);
-  give_range(provider, whole, 16);
+  give_range(provider, range, 16);
   tarn_provider_release(provider);
 }
 
 static void a_move_that_cannot_be_is_refused_and_changes_nothing(void **state) {
   tarn_provider *provider = make_provider(*state, /*has_pieces=*/false);
   const size_t step = granule(provider);
-  char *range = NULL;
-  void *whole = reserve_aligned(provider, 16, &range);
+  char *range = reserve(provider, 16);
   OK(tarn_provider_commit(provider, range, 4 * step));
   size_t taken = 9;
   const tarn_provider_span spans[] = {{range, step}, {range + 4 * step, step}};
@@ -164,7 +182,7 @@ static void a_move_that_cannot_be_is_refused_and_changes_nothing(void **state) {
   OK(tarn_provider_commit(provider, range + 4 * step, 8 * step));
   OK(tarn_provider_decommit(provider, range, 12 * step));
   check_exact(provider, 0, 0);
-  give_range(provider, whole, 16);
+  give_range(provider, range, 16);
   tarn_provider_release(provider);
 }
 
@@ -187,8 +205,7 @@ static void pieces_take_one_handle_each_and_come_and_go_whole(void **state) {
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda, /*has_pieces=*/true);
   const size_t step = granule(provider);
-  char *range = NULL;
-  void *whole = reserve_aligned(provider, 20, &range);
+  char *range = reserve(provider, 20);
   const uint64_t created = stats_of(provider).created_count;
   /* One granule, two pieces, two granules. */
   OK(tarn_provider_commit(provider, range + 3 * step, 11 * step));
@@ -224,7 +241,7 @@ static void pieces_take_one_handle_each_and_come_and_go_whole(void **state) {
                         4 * step, &taken));
   check_exact(provider, 8 * step, 0);
   tarn_stream_release(stream);
-  give_range(provider, whole, 20);
+  give_range(provider, range, 20);
   check_exact(provider, 0, 0);
   tarn_provider_release(provider);
 }
@@ -234,8 +251,7 @@ static void fail_each_call_of_a_move(tarn_cuda *cuda, bool has_pieces) {
   tarn_provider *provider = make_provider(cuda, has_pieces);
   const fixture_sim *sim = fixture_sim_control();
   const size_t step = granule(provider);
-  char *range = NULL;
-  void *whole = reserve_aligned(provider, 24, &range);
+  char *range = reserve(provider, 24);
   size_t lost = 0;
   bool is_done = false;
   for (uint64_t nth = 1; !is_done; nth++) {
@@ -268,7 +284,7 @@ static void fail_each_call_of_a_move(tarn_cuda *cuda, bool has_pieces) {
       assert_string_equal(sim->failed_call(), "cuMemRelease");
     }
   }
-  give_range(provider, whole, 24);
+  give_range(provider, range, 24);
   tarn_provider_release(provider);
 }
 
@@ -285,8 +301,7 @@ static void a_move_of_pieces_that_fails_at_any_call_loses_nothing(void **state) 
 static void memory_made_ahead_is_only_mapped(void **state) {
   tarn_provider *provider = make_provider(*state, /*has_pieces=*/true);
   const size_t step = granule(provider);
-  char *range = NULL;
-  void *whole = reserve_aligned(provider, 16, &range);
+  char *range = reserve(provider, 16);
   size_t prepared = 0;
   OK(tarn_provider_prepare(provider, 8 * step + step / 2, &prepared)); /* a piece, 4 granules */
   assert_int_equal(prepared, 8 * step);
@@ -307,7 +322,7 @@ static void memory_made_ahead_is_only_mapped(void **state) {
   check_exact(provider, 0, step);
   OK(tarn_provider_prepare(provider, 6 * step, &prepared)); /* not two pieces: granules */
   check_exact(provider, 0, 6 * step);
-  give_range(provider, whole, 16);
+  give_range(provider, range, 16);
   tarn_provider_release(provider); /* what is prepared goes as well */
   assert_int_equal(counts_now().physical_bytes, 0);
 }
@@ -318,8 +333,7 @@ static void a_commit_short_of_memory_gives_back_what_was_made_ahead(void **state
   const fixture_sim *sim = fixture_sim_control();
   tarn_provider *provider = make_provider(cuda, /*has_pieces=*/true);
   const size_t step = granule(provider);
-  char *range = NULL;
-  void *whole = reserve_aligned(provider, 16, &range);
+  char *range = reserve(provider, 16);
   tarn_cuda_device_info info = {.struct_size = sizeof info};
   OK(tarn_cuda_device_info_of(cuda, 0, &info));
   sim->set_capacity(0, info.total_bytes - info.free_bytes + 8 * step);
@@ -335,7 +349,7 @@ static void a_commit_short_of_memory_gives_back_what_was_made_ahead(void **state
   assert_int_equal(prepared, 4 * step); /* what could be made, is there */
   check_exact(provider, 4 * step, 4 * step);
   sim->set_capacity(0, info.total_bytes);
-  give_range(provider, whole, 16);
+  give_range(provider, range, 16);
   tarn_provider_release(provider);
 }
 
@@ -556,6 +570,7 @@ static void threads_that_move_and_commit_at_once_do_not_meet(void **state) {
 int run_virtual_move_tests(void) {
   const struct CMUnitTest virtual_move_tests[] = {
       cmocka_unit_test(idle_memory_is_handed_on_and_nothing_is_made),
+      cmocka_unit_test(memory_that_may_be_shared_goes_back_and_is_not_handed_on),
       cmocka_unit_test(what_the_spans_lack_is_fresh_and_what_they_have_beyond_goes_back),
       cmocka_unit_test(a_move_that_cannot_be_is_refused_and_changes_nothing),
       cmocka_unit_test(a_range_of_pieces_begins_with_a_whole_one),
