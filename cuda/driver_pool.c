@@ -122,6 +122,7 @@ static tarn_status pool_decay(void *context, uint64_t now_ns, size_t *released_b
 
 static void pool_set_trace(void *context, tarn_trace *trace) {
   tarn__driver_pool *self = context;
+  if (tarn__cuda_is_left_behind(self->cuda)) return; /* nothing is recorded there */
   pthread_mutex_lock(&self->lock);
   self->trace = trace;
   pthread_mutex_unlock(&self->lock);

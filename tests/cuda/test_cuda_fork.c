@@ -7,12 +7,13 @@
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_pool_trace.h"
 #include "alloc/tarn_storage.h"
 #include "tests/support/child.h"
 #include "tests/support/open_cuda.h"
 
 enum { DEVICE, VIRTUAL, PINNED, DRIVER, POOLS };
-enum { THREADS = 3, FORKS = 12, BYTES = 100000 };
+enum { THREADS = 3, FORKS = 12, BYTES = 100000, LOCKINGS = 1000 };
 
 static struct {
   tarn_cuda *cuda;
@@ -89,6 +90,7 @@ static int find_all_refused(void) {
     CHECK(is_refused(tarn_pool_alloc(shared.pools[i], BYTES, shared.stream, &block)));
     CHECK(is_refused(tarn_pool_alloc(shared.pools[i], BYTES, NULL, &block)));
     CHECK(is_refused(tarn_pool_trim(shared.pools[i], 0, NULL)));
+    CHECK(tarn_pool_trace_stop(shared.pools[i]) == TARN_OK); /* takes no lock of a lost thread's */
   }
   char bytes[8] = {0};
   const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
@@ -144,6 +146,7 @@ static void *be_busy(void *argument) {
     if (pool == NULL) continue;
     assert_ok(tarn_pool_alloc(pool, 1 + test_random(&random) % (4 * BYTES), stream, &block));
     assert_ok(tarn_pool_free(pool, block, stream));
+    for (int i = 0; i < LOCKINGS; i++) assert_ok(tarn_pool_trace_stop(pool));
     if (test_random(&random) % 8 == 0) assert_ok(tarn_pool_trim(pool, 0, NULL));
     if (test_random(&random) % 8 == 1) assert_ok(tarn_stream_synchronize(stream));
   }
