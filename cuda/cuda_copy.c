@@ -9,7 +9,6 @@ typedef struct plane_side {
   const void *address;
   size_t row_pitch;
   int64_t plane_pitch;
-  tarn_device device;
 } plane_side;
 
 /* The driver counts from plane to plane in rows. */
@@ -32,10 +31,10 @@ static bool is_in_one_piece(tarn__seams *seams, const plane_side *side,
          tarn__seams_room(seams, side->address) >= extent;
 }
 
-static CUmemorytype memory_type(tarn_device device) {
-  return device.type == TARN_DEVICE_CUDA_HOST ? CU_MEMORYTYPE_HOST
-         : device.type == TARN_DEVICE_CUDA    ? CU_MEMORYTYPE_DEVICE
-                                              : CU_MEMORYTYPE_UNIFIED;
+CUmemorytype tarn__cuda_memory_type(tarn_device device) {
+  return tarn_device_is_host(device)       ? CU_MEMORYTYPE_HOST
+         : device.type == TARN_DEVICE_CUDA ? CU_MEMORYTYPE_DEVICE
+                                           : CU_MEMORYTYPE_UNIFIED;
 }
 
 static CUdeviceptr address_of(const void *address) {
@@ -46,19 +45,17 @@ tarn_status tarn__cuda_copy_planes(const tarn__cuda_stream *stream,
                                    const tarn_copy_planes *planes) {
   const tarn_copy_rows *rows = &planes->rows;
   tarn_cuda *cuda = stream->cuda;
-  const plane_side dst = {rows->dst, rows->dst_pitch_bytes, planes->dst_pitch_bytes,
-                          rows->dst_device};
-  const plane_side src = {rows->src, rows->src_pitch_bytes, planes->src_pitch_bytes,
-                          rows->src_device};
+  const plane_side dst = {rows->dst, rows->dst_pitch_bytes, planes->dst_pitch_bytes};
+  const plane_side src = {rows->src, rows->src_pitch_bytes, planes->src_pitch_bytes};
   const size_t pitch_bytes_max = cuda->devices[stream->device].pitch_bytes_max;
   CUDA_MEMCPY3D copy = {.WidthInBytes = rows->row_bytes,
                         .Height = rows->row_count,
                         .Depth = planes->plane_count,
-                        .srcMemoryType = memory_type(rows->src_device),
+                        .srcMemoryType = tarn__cuda_memory_type(rows->src_device),
                         .srcHost = rows->src,
                         .srcDevice = address_of(rows->src),
                         .srcPitch = rows->src_pitch_bytes,
-                        .dstMemoryType = memory_type(rows->dst_device),
+                        .dstMemoryType = tarn__cuda_memory_type(rows->dst_device),
                         .dstHost = rows->dst,
                         .dstDevice = address_of(rows->dst),
                         .dstPitch = rows->dst_pitch_bytes};

@@ -5,6 +5,9 @@
 #include "alloc/tarn_stream_copy.h"
 #include "cuda/cuda_device.h"
 
+/* What a description of a copy says of memory that lies there. */
+CUmemorytype tarn__cuda_memory_type(tarn_device device);
+
 /* Both answer TARN_NOT_SUPPORTED, with nothing enqueued, where the driver has no such call or does
  * not take these numbers; the context is current. */
 

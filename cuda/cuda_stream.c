@@ -80,34 +80,17 @@ static tarn_status copy_line(const cuda_stream *self, void *dst, const void *src
   return status;
 }
 
-static void set_source(CUDA_MEMCPY2D *copy, const tarn_copy_rows *rows) {
-  copy->srcPitch = rows->src_pitch_bytes;
-  if (rows->src_device.type == TARN_DEVICE_CPU || rows->src_device.type == TARN_DEVICE_CUDA_HOST) {
-    copy->srcMemoryType = CU_MEMORYTYPE_HOST;
-    copy->srcHost = rows->src;
-  } else {
-    copy->srcMemoryType =
-        rows->src_device.type == TARN_DEVICE_CUDA ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_UNIFIED;
-    copy->srcDevice = device_address(rows->src);
-  }
-}
-
-static void set_destination(CUDA_MEMCPY2D *copy, const tarn_copy_rows *rows) {
-  copy->dstPitch = rows->dst_pitch_bytes;
-  if (rows->dst_device.type == TARN_DEVICE_CPU || rows->dst_device.type == TARN_DEVICE_CUDA_HOST) {
-    copy->dstMemoryType = CU_MEMORYTYPE_HOST;
-    copy->dstHost = rows->dst;
-  } else {
-    copy->dstMemoryType =
-        rows->dst_device.type == TARN_DEVICE_CUDA ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_UNIFIED;
-    copy->dstDevice = device_address(rows->dst);
-  }
-}
-
 static tarn_status copy_rectangle(const cuda_stream *self, const tarn_copy_rows *rows) {
-  CUDA_MEMCPY2D copy = {.WidthInBytes = rows->row_bytes, .Height = rows->row_count};
-  set_source(&copy, rows);
-  set_destination(&copy, rows);
+  const CUDA_MEMCPY2D copy = {.srcMemoryType = tarn__cuda_memory_type(rows->src_device),
+                              .srcHost = rows->src,
+                              .srcDevice = device_address(rows->src),
+                              .srcPitch = rows->src_pitch_bytes,
+                              .dstMemoryType = tarn__cuda_memory_type(rows->dst_device),
+                              .dstHost = rows->dst,
+                              .dstDevice = device_address(rows->dst),
+                              .dstPitch = rows->dst_pitch_bytes,
+                              .WidthInBytes = rows->row_bytes,
+                              .Height = rows->row_count};
   const CUresult result = self->cuda->driver.Memcpy2DAsync(&copy, self->native);
   return tarn__cuda_status(&self->cuda->driver, result, "cuMemcpy2DAsync",
                            "a copy of %zu rows of %zu bytes, pitches %zu and %zu, from %p to %p on "
