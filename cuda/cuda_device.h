@@ -73,7 +73,8 @@ TARN_NODISCARD tarn_status tarn__cuda_enter(tarn_cuda *cuda, CUcontext context,
  * says that it knows what it does. */
 TARN_NODISCARD tarn_status tarn__cuda_enter_relaxed(tarn_cuda *cuda, CUcontext context,
                                                     tarn__cuda_scope *scope);
-/* What stands behind a CUDA stream of the seam; false for any other kind, and for NULL. */
+/* What stands behind a CUDA stream of the seam; false for any other kind, for another thread's
+ * default stream, which cannot be named here, and for NULL. */
 typedef struct tarn__cuda_stream {
   tarn_cuda *cuda;
   int32_t device;

@@ -487,7 +487,7 @@ tarn_status tarn_cuda_stream_wrap(tarn_cuda *cuda, int32_t device, void *native_
 
 bool tarn__cuda_stream_of(const tarn_stream *stream, tarn__cuda_stream *found) {
   const cuda_stream *self = stream != NULL ? tarn_stream_context(stream, &cuda_stream_ops) : NULL;
-  if (self == NULL) return false;
+  if (self == NULL || is_elsewhere(self)) return false;
   *found = (tarn__cuda_stream){self->cuda, self->device, self->native};
   return true;
 }

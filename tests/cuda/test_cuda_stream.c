@@ -1,6 +1,7 @@
 /* test_cuda_stream.c: copies, fills and calls of one CUDA stream, and whose stream it is. */
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_share.h"
 #include "alloc/tarn_storage.h"
 #include "alloc/tarn_stream_copy.h"
 #include "tests/cuda/cuda_fixture.h"
@@ -262,6 +263,9 @@ typedef struct visitor {
   tarn_fence *fence;
   fixture_block *block;
   fixture_gate *gate;
+  tarn_provider *provider; /* of a device's block */
+  void *shared;
+  size_t shared_bytes;
 } visitor;
 
 /* Copies within the block, in each of the ways that a stream has. */
@@ -294,6 +298,17 @@ static void refuse_copies(tarn_stream *stream, const fixture_block *block) {
   assert_int_equal(tarn_stream_copy_grid(stream, &grid), TARN_NOT_SUPPORTED);
 }
 
+/* Recorded here, a mark for another process would be one of this thread's own stream. */
+static void export_without_a_mark(const visitor *self) {
+  tarn_share_memory memory = {.kind = {0}};
+  const tarn_status status =
+      tarn_provider_share_range(self->provider, self->shared, self->shared_bytes, self->stream,
+                                /*may_mark=*/true, &memory);
+  if (status != TARN_NOT_SUPPORTED) OK(status);
+  assert_false(memory.has_mark);
+  free(memory.pieces);
+}
+
 static void *visit(void *argument) {
   visitor *self = argument;
   assert_int_equal(tarn_stream_fill(self->stream, self->block->address, self->block->device, 1, 1),
@@ -303,6 +318,7 @@ static void *visit(void *argument) {
   fixture_let_go(self->gate);
   OK(tarn_stream_synchronize(self->stream)); /* not for this thread's own, which is idle */
   assert_int_equal(self->block->address[63], 4);
+  export_without_a_mark(self);
   return NULL;
 }
 
@@ -313,6 +329,9 @@ static void a_threads_default_stream_is_no_other_threads(void **state) {
   visitor other = {.block = &pinned, .gate = &gate};
   OK(tarn_cuda_stream_wrap(cuda, 0, (void *)CU_STREAM_PER_THREAD, &other.stream));
   OK(tarn_fence_create(other.stream, &other.fence));
+  OK(tarn_cuda_device_provider_create(cuda, 0, &other.provider));
+  other.shared_bytes = tarn_provider_attributes_of(other.provider)->granularity_bytes;
+  OK(tarn_provider_alloc(other.provider, other.shared_bytes, &other.shared));
   pinned.address[63] = 0;
   fixture_hold(other.stream, &gate);
   OK(tarn_stream_fill(other.stream, pinned.address, pinned.device, 4, 64));
@@ -321,6 +340,8 @@ static void a_threads_default_stream_is_no_other_threads(void **state) {
   pthread_join(thread, NULL);
   OK(tarn_fence_record(other.fence, other.stream));
   OK(tarn_fence_synchronize(other.fence));
+  OK(tarn_provider_free(other.provider, other.shared, other.shared_bytes));
+  tarn_provider_release(other.provider);
   tarn_fence_destroy(other.fence);
   tarn_stream_release(other.stream);
   fixture_free(&pinned);
