@@ -31,8 +31,8 @@ typedef struct tarn__driver_pool {
   void *out_of_memory_context;
   tarn_stream *host_stream;
   tarn_stream *join_stream;
-  pthread_mutex_t
-      lock; /* guards what follows; no driver call under it; budgets' locks come after */
+  /* Guards what follows; no driver call under it; budgets' locks come after. */
+  pthread_mutex_t lock;
   tarn__pool_block *live;
   tarn__pool_block *kept; /* freed, and of captures: a list by `low` */
   size_t kept_bytes;
