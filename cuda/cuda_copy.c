@@ -59,7 +59,7 @@ tarn_status tarn__cuda_copy_planes(const tarn__cuda_stream *stream,
                         .dstHost = rows->dst,
                         .dstDevice = address_of(rows->dst),
                         .dstPitch = rows->dst_pitch_bytes};
-  if (tarn__cuda_are_two(rows->dst_device, rows->src_device) ||
+  if (tarn__cuda_is_elsewhere(stream->device, rows->dst_device, rows->src_device) ||
       cuda->driver.Memcpy3DAsync == NULL || rows->dst_pitch_bytes > pitch_bytes_max ||
       rows->src_pitch_bytes > pitch_bytes_max || !find_height(&dst, planes, &copy.dstHeight) ||
       !find_height(&src, planes, &copy.srcHeight) || !is_in_one_piece(&cuda->seams, &dst, planes) ||
@@ -143,20 +143,20 @@ static bool may_batch(const tarn__cuda_stream *stream) {
 }
 
 /* Managed memory, for which the driver wants to be told where it lies best, and tarn does not know;
- * memory of two GPUs, which calls copy that know both. */
-static bool has_special(const tarn_copy_span *spans, size_t count) {
+ * memory of other GPUs, which calls copy that know each side's. */
+static bool has_special(int32_t own, const tarn_copy_span *spans, size_t count) {
   for (size_t i = 0; i < count; i++) {
     const tarn_device dst = spans[i].dst_device;
     const tarn_device src = spans[i].src_device;
     if (dst.type == TARN_DEVICE_CUDA_MANAGED || src.type == TARN_DEVICE_CUDA_MANAGED) return true;
-    if (tarn__cuda_are_two(dst, src)) return true;
+    if (tarn__cuda_is_elsewhere(own, dst, src)) return true;
   }
   return false;
 }
 
 tarn_status tarn__cuda_copy_batch(const tarn__cuda_stream *stream, const tarn_copy_span *spans,
                                   size_t count) {
-  if (!may_batch(stream) || has_special(spans, count)) {
+  if (!may_batch(stream) || has_special(stream->device, spans, count)) {
     return tarn_fail(TARN_NOT_SUPPORTED, "no batch of copies on this stream of CUDA device %d",
                      (int)stream->device);
   }

@@ -106,12 +106,13 @@ tarn_status tarn__cuda_open_pool(tarn_cuda *cuda, int32_t device, CUmemoryPool p
 
 /* --- copies --- */
 
-bool tarn__cuda_are_two(tarn_device a, tarn_device b) {
-  return a.type == TARN_DEVICE_CUDA && b.type == TARN_DEVICE_CUDA && a.index != b.index;
+bool tarn__cuda_is_elsewhere(int32_t own, tarn_device dst, tarn_device src) {
+  return dst.type == TARN_DEVICE_CUDA && src.type == TARN_DEVICE_CUDA &&
+         (dst.index != own || src.index != own);
 }
 
-bool tarn__cuda_is_between(const tarn_cuda *cuda, const tarn_copy_rows *rows) {
-  return tarn__cuda_are_two(rows->dst_device, rows->src_device) &&
+bool tarn__cuda_is_between(const tarn_cuda *cuda, int32_t own, const tarn_copy_rows *rows) {
+  return tarn__cuda_is_elsewhere(own, rows->dst_device, rows->src_device) &&
          cuda->driver.MemcpyPeerAsync != NULL && cuda->driver.Memcpy3DPeerAsync != NULL;
 }
 

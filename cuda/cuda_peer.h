@@ -29,12 +29,11 @@ size_t tarn__cuda_access(const tarn_cuda *cuda, int32_t device, const tarn__cuda
 TARN_NODISCARD tarn_status tarn__cuda_open_pool(tarn_cuda *cuda, int32_t device, CUmemoryPool pool,
                                                 const int32_t *listed, int32_t count);
 
-/* Memory of two GPUs. */
-bool tarn__cuda_are_two(tarn_device a, tarn_device b);
-/* Rows from one device's memory to another's, by calls that reach each side by its own device: a
- * plain copy wants the stream's device to be let in to both, where the memory is virtual or a
- * pool's. False for any other rows, and where the driver lacks the calls. */
-bool tarn__cuda_is_between(const tarn_cuda *cuda, const tarn_copy_rows *rows);
+/* Memory of GPUs, not all of it the stream's device's own: a plain copy wants that to be let in to
+ * both sides, where they are virtual or a pool's. */
+bool tarn__cuda_is_elsewhere(int32_t own, tarn_device dst, tarn_device src);
+/* Such rows, and a driver that has the calls that reach each side by its own device. */
+bool tarn__cuda_is_between(const tarn_cuda *cuda, int32_t own, const tarn_copy_rows *rows);
 /* The context of the stream's device is current. */
 TARN_NODISCARD tarn_status tarn__cuda_copy_between(tarn_cuda *cuda, CUstream stream,
                                                    const tarn_copy_rows *rows);

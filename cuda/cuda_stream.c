@@ -147,7 +147,7 @@ static tarn_status enqueue_copy(const cuda_stream *self, const tarn_copy_rows *r
     return tarn_fail(TARN_TOO_LARGE, "a copy of %zu rows of %zu bytes", rows->row_count,
                      rows->row_bytes);
   }
-  if (tarn__cuda_is_between(self->cuda, rows)) {
+  if (tarn__cuda_is_between(self->cuda, self->device, rows)) {
     return tarn__cuda_copy_between(self->cuda, self->native, rows);
   }
   if (is_contiguous) return copy_line(self, rows->dst, rows->src, total_bytes);

@@ -55,6 +55,27 @@ static void copy_host(int32_t device, void *dst, tarn_device dst_device, const v
   tarn_stream_release(stream);
 }
 
+/* From one place of a device's memory to another by any device's stream: in lines, and in spans. */
+static void copy_within(char *place, tarn_device device, tarn_stream *stream) {
+  const tarn_device host = tarn_device_make(TARN_DEVICE_CPU, 0);
+  unsigned char bytes[3 * ROW_BYTES], back[3 * ROW_BYTES];
+  for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(i * 3 >> 1);
+  copy_host(device.index, place, device, bytes, host, sizeof bytes);
+  assert_ok(tarn_stream_copy(stream, place + BYTES / 2, device, place, device, ROW_BYTES));
+  tarn_copy_span spans[2];
+  for (size_t i = 0; i < 2; i++) {
+    spans[i] = (tarn_copy_span){.dst = place + BYTES / 2 + (i + 1) * ROW_BYTES,
+                                .src = place + (i + 1) * ROW_BYTES,
+                                .size_bytes = ROW_BYTES,
+                                .dst_device = device,
+                                .src_device = device};
+  }
+  assert_ok(tarn_stream_copy_batch(stream, spans, 2));
+  assert_ok(tarn_stream_synchronize(stream));
+  copy_host(device.index, back, host, place + BYTES / 2, device, sizeof back);
+  assert_memory_equal(back, bytes, sizeof bytes);
+}
+
 /* Two spans of a pattern from device 0 to 1, behind one that stays on the stream's, and two planes
  * of its rows back. */
 static void copy_many(char *const places[2], tarn_stream *stream) {
@@ -136,6 +157,7 @@ static void copy_there(tarn_pool *const pools[2], tarn_stream *stream) {
     assert_int_equal(bytes[i], (unsigned char)(from * 7 >> 3));
   }
   copy_many(places, stream);
+  for (int i = 0; i < 2; i++) copy_within(places[i], devices[i], stream);
   for (int i = 0; i < 2; i++) assert_ok(tarn_pool_free(pools[i], places[i], NULL));
   free(bytes);
 }
