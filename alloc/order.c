@@ -18,7 +18,7 @@ typedef enum timeline_state {
   TIMELINE_PRIVATE,  /* of a capture */
 } timeline_state;
 
-/* More tickets than a capture takes. */
+/* More tickets than a capture takes, or a stream that is lost to a child of fork. */
 static const uint64_t LIMBO_DISTANCE = (uint64_t)1 << 32;
 static const uint64_t NO_TICKET = UINT64_MAX;
 
@@ -661,6 +661,13 @@ void tarn__order_unhold(void) {
   pthread_mutex_unlock(&order_lock);
 }
 
+/* A device's stream takes no work in a child, and no fence that would tell so: what is freed in its
+ * order, or waits for it, has tickets that were seen before they are taken. */
+static bool is_lost(const tarn__timeline *timeline) {
+  return timeline->state == TIMELINE_ALIVE &&
+         !tarn_device_is_host(tarn_stream_device(timeline->stream));
+}
+
 /* The work enqueued by now is the parent's, and nothing of it touches the child's memory: all of it
  * counts as seen. Fences stay until somebody looks. */
 void tarn__order_mend(void) {
@@ -670,6 +677,7 @@ void tarn__order_mend(void) {
     timeline->recording = 0;
     if (timeline->is_private) continue;
     const tarn__stamp last = close_ticket(timeline);
+    if (is_lost(timeline)) raise_to(&timeline->seen, last.ticket + LIMBO_DISTANCE);
     raise_to(&timeline->seen, last.ticket);
     /* The thread that was ending the stream is not there. */
     if (timeline->state == TIMELINE_RETIRING) timeline->state = TIMELINE_RETIRED;

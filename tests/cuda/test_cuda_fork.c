@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_pages.h"
+#include "alloc/tarn_pause.h"
 #include "alloc/tarn_pool_trace.h"
 #include "alloc/tarn_storage.h"
 #include "tests/support/child.h"
@@ -136,6 +138,42 @@ static void a_child_is_refused_and_lets_all_of_it_go(void **state) {
   find_all_as_it_was();
 }
 
+/* A device's stream has nothing to do for the child, so it holds up no memory of the CPU's. */
+static int pause_and_free(tarn_pool *pool, void *block) {
+  const tarn_pause_options options = {.struct_size = sizeof options,
+                                      .contents = TARN_PAUSE_DISCARD};
+  tarn_pause_options at_once = options;
+  at_once.flags = TARN_PAUSE_NO_WAIT;
+  CHECK(tarn_pool_pause(pool, &at_once, NULL) == TARN_OK);
+  CHECK(tarn_pool_resume(pool, NULL, NULL) == TARN_OK);
+  CHECK(tarn_pool_pause(pool, &options, NULL) == TARN_OK);
+  CHECK(tarn_pool_resume(pool, NULL, NULL) == TARN_OK);
+  CHECK(tarn_pool_free(pool, block, shared.stream) == TARN_OK);
+  CHECK(tarn_pool_trim(pool, 0, NULL) == TARN_OK);
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  CHECK(tarn_pool_stats_of(pool, &stats) == TARN_OK);
+  CHECK(stats.reserved_bytes == 0);
+  tarn_pool_release(pool);
+  return 0;
+}
+
+static void a_childs_host_memory_waits_for_no_device(void **state) {
+  (void)state;
+  if (shared.cuda == NULL) skip();
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL;
+  void *block = NULL;
+  assert_ok(tarn_pages_provider_create(NULL, &provider));
+  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
+  tarn_provider_release(provider);
+  assert_ok(tarn_pool_alloc(pool, 4 << 20, NULL, &block));
+  const pid_t child = fork();
+  if (child == 0) _exit(pause_and_free(pool, block));
+  assert_int_equal(exit_code_of(child), 0);
+  assert_ok(tarn_pool_free(pool, block, NULL));
+  tarn_pool_release(pool);
+}
+
 static void *be_busy(void *argument) {
   tarn_stream *stream = NULL;
   assert_ok(tarn_cuda_stream_create(shared.cuda, 0, &stream));
@@ -174,6 +212,7 @@ static void a_child_waits_for_no_thread_that_was_at_work(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_child_is_refused_and_lets_all_of_it_go),
+      cmocka_unit_test(a_childs_host_memory_waits_for_no_device),
       cmocka_unit_test(a_child_waits_for_no_thread_that_was_at_work),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
