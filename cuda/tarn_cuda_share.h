@@ -25,8 +25,11 @@
  *
  * Another GPU of the same process reaches memory directly where the machine connects the two, which
  * tarn_cuda_can_access_peer tells, and where it was let in: virtual memory and the driver's pool by
- * their options' `peers`, blocks by tarn_cuda_enable_peer. Only kernels need that: copies between
- * GPUs work without, through the host where there is no other way.
+ * their options' `peers`, blocks by tarn_cuda_enable_peer. Copies of bytes, rows and planes from
+ * one GPU to another work without, through the host where there is no other way. Whatever else a
+ * stream does with memory of a GPU that is not its own needs it (kernels, fills, copies with the
+ * host, and so tarn_tensor_copy where it stages), but for blocks of cuMemAlloc, which fills and
+ * copies reach. What is not let in is TARN_INVALID_ARGUMENT, in the driver's words.
  */
 #ifndef TARN_CUDA_SHARE_H
 #define TARN_CUDA_SHARE_H

@@ -20,8 +20,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_tensor_item(const tarn_tensor *tensor, 
  * read-only storage, TARN_OVERLAP where two indices reach one element. The tensor may be released
  * right after the call.
  *
- * Dense device memory is filled by the stream, with a few calls; device memory with gaps by a
- * staged copy, and then the call is synchronous. */
+ * Device memory is filled by the stream: by a kernel where it has one that reaches the memory. Else
+ * dense memory takes a few calls, and memory with gaps a staged copy, which is synchronous. */
 TARN_API TARN_NODISCARD tarn_status tarn_tensor_fill(const tarn_tensor *tensor, tarn_scalar scalar,
                                                      tarn_stream *stream);
 
