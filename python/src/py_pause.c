@@ -1,6 +1,8 @@
 /* py_pause.c: Pool.pause, Pool.resume and Pool.paused; and tarn.tagged, which names what goes. */
 #include "python/src/py_pause.h"
 
+#include <string.h>
+
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_pause.h"
@@ -29,12 +31,18 @@ static int parse_tags(PyObject *object, tag_list *tags) {
   if (!tags->owner) return -1;
   const Py_ssize_t count = PyTuple_Size(tags->owner);
   for (Py_ssize_t i = 0; i < count; i++) {
-    const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(tags->owner, i), NULL);
-    if (name && tags->count < TARN_TAGS_MAX) {
+    Py_ssize_t size = 0;
+    const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(tags->owner, i), &size);
+    const bool is_whole = name && strlen(name) == (size_t)size;
+    if (is_whole && tags->count < TARN_TAGS_MAX) {
       tags->names[tags->count++] = name;
       continue;
     }
-    if (name) tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "there are no %zd tags", count);
+    if (is_whole) {
+      tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "there are no %zd tags", count);
+    } else if (name) {
+      tarn__py_fail(TARN_PY_ERROR_ARGUMENT, "no tag's name has a zero in it: %s", name);
+    }
     drop_tags(tags);
     return -1;
   }

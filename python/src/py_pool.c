@@ -294,7 +294,7 @@ static PyObject *pool_stats(PyObject *self, PyObject *unused) {
   tarn_status status = tarn_pool_stats_of(((tarn_py_pool *)self)->pool, &stats);
   if (status != TARN_OK) return tarn__py_raise(status);
   return Py_BuildValue(
-      "{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:n}", "requested_bytes",
+      "{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:n,s:n}", "requested_bytes",
       (Py_ssize_t)stats.requested_bytes, "allocated_bytes", (Py_ssize_t)stats.allocated_bytes,
       "active_bytes", (Py_ssize_t)stats.active_bytes, "reserved_bytes",
       (Py_ssize_t)stats.reserved_bytes, "requested_bytes_peak",
@@ -305,7 +305,8 @@ static PyObject *pool_stats(PyObject *self, PyObject *unused) {
       (unsigned long long)stats.provider_calls, "fence_count",
       (unsigned long long)stats.fence_count, "wait_count", (unsigned long long)stats.wait_count,
       "out_of_memory_count", (unsigned long long)stats.out_of_memory_count, "captured_bytes",
-      (Py_ssize_t)stats.captured_bytes, "paused_bytes", (Py_ssize_t)stats.paused_bytes);
+      (Py_ssize_t)stats.captured_bytes, "graph_bytes", (Py_ssize_t)stats.graph_bytes,
+      "paused_bytes", (Py_ssize_t)stats.paused_bytes);
 }
 
 static PyObject *pool_trim(PyObject *self, PyObject *const *args, Py_ssize_t count,

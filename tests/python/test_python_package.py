@@ -220,6 +220,7 @@ class Pools(unittest.TestCase):
         with pool.paused(tags="weights") as done:
             self.assertEqual(done["block_count"], 1)
             self.assertEqual(pool.stats()["paused_bytes"], done["moved_bytes"])
+            self.assertEqual(pool.stats()["graph_bytes"], 0)
             self.assertEqual(pool.stats()["reserved_bytes"],
                              before["reserved_bytes"] - done["moved_bytes"])
             self.assertEqual(scratch[-1].item(), 7)
@@ -235,7 +236,7 @@ class Pools(unittest.TestCase):
 
     def test_a_pause_refuses_what_it_cannot_do(self):
         pool = tarn.Pool()
-        for arguments in ({"tags": []}, {"backup": pool}):
+        for arguments in ({"tags": []}, {"tags": "weights\0x"}, {"backup": pool}):
             with self.assertRaises(tarn.ArgumentError):
                 pool.pause(**arguments)
         with self.assertRaises(TypeError):
