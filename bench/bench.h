@@ -45,17 +45,14 @@ size_name bench_size_name(size_t size_bytes);
 
 /* Each runs all of its cases that are wanted. */
 TARN_NODISCARD tarn_status bench_alloc(bench_run *bench);
+TARN_NODISCARD tarn_status bench_adapter(bench_run *bench);      /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_alloc_many(bench_run *bench);   /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_device_alloc(bench_run *bench); /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_numa(bench_run *bench);         /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_pin(bench_run *bench);          /* likewise */
 TARN_NODISCARD tarn_status bench_touch(bench_run *bench);        /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_pause(bench_run *bench);        /* a part of bench_alloc */
-TARN_NODISCARD tarn_status bench_alloc_many(bench_run *bench);   /* a part of bench_alloc */
-TARN_NODISCARD tarn_status bench_numa(bench_run *bench);         /* a part of bench_alloc */
-TARN_NODISCARD tarn_status bench_pin(bench_run *bench);          /* likewise */
 TARN_NODISCARD tarn_status bench_virtual(bench_run *bench);      /* likewise, on a GPU */
-TARN_NODISCARD tarn_status bench_touch(bench_run *bench);        /* a part of bench_alloc */
 TARN_NODISCARD tarn_status bench_view(bench_run *bench);
 /* A part of bench_view; `base` is any float32 tensor of the host. */
 TARN_NODISCARD tarn_status bench_dlpack(bench_run *bench, const tarn_tensor *base);

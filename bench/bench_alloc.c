@@ -301,6 +301,7 @@ tarn_status bench_alloc(bench_run *bench) {
   if (status == TARN_OK) status = bench_virtual(bench);
   if (status == TARN_OK) status = bench_touch(bench);
   if (status == TARN_OK) status = bench_pause(bench);
+  if (status == TARN_OK) status = bench_adapter(bench);
   tarn_stream_release(use.stream);
   tarn_pool_release(use.pool);
   return status;

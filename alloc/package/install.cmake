@@ -2,6 +2,7 @@
 #
 #     include/tarn/tarn.h               includes all of the next line
 #     include/tarn/{alloc,tensor,numa,cuda}/tarn_*.h
+#     include/tarn/alloc/adapters/*/tarn_*.h
 #     lib/libtarn.so*, lib/libtarn.a
 #     lib/cmake/tarn/tarnConfig.cmake   targets tarn::tarn and tarn::static
 #     lib/pkgconfig/tarn.pc, tarn-static.pc
@@ -18,6 +19,13 @@ foreach(folder alloc tensor numa cuda)
     string(APPEND umbrella_includes "#include \"${header}\"\n")
     install(FILES ${PROJECT_SOURCE_DIR}/${header} DESTINATION ${TARN_INCLUDE_DIR}/${folder})
   endforeach()
+endforeach()
+# The umbrella leaves the adapters out: who plugs tarn into something includes what that needs.
+file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}
+  ${PROJECT_SOURCE_DIR}/alloc/adapters/*/tarn_*.h)
+foreach(header ${headers})
+  cmake_path(GET header PARENT_PATH folder)
+  install(FILES ${PROJECT_SOURCE_DIR}/${header} DESTINATION ${TARN_INCLUDE_DIR}/${folder})
 endforeach()
 configure_file(${CMAKE_CURRENT_LIST_DIR}/tarn.h.in ${CMAKE_BINARY_DIR}/include/tarn.h @ONLY)
 target_include_directories(tarn INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>

@@ -9,6 +9,7 @@ import re
 
 LIBRARY_FOLDERS = ("alloc", "numa", "cuda", "tensor")
 SOURCE_FOLDERS = LIBRARY_FOLDERS + ("bench", "python", "tests")
+ADAPTERS = "alloc/adapters"
 OWN_FOLDERS = tuple(folder + "/" for folder in SOURCE_FOLDERS)
 COLUMNS_MAX = 100
 LINES_MAX = 700
@@ -59,7 +60,8 @@ def is_c(path):
 
 
 def is_public_header(path):
-    return re.fullmatch(r"(alloc|numa|cuda|tensor)/tarn_\w+\.h", path) is not None
+    folders = r"(alloc(/adapters/\w+)?|numa|cuda|tensor)"
+    return re.fullmatch(folders + r"/tarn_\w+\.h", path) is not None
 
 
 def is_inside(path, folder):
@@ -104,8 +106,13 @@ def includes_stay_on_their_floor(tree):
                 yield f"{where}: an include is relative to the root and names its folder"
             elif name not in tree:
                 yield f"{where}: there is no such file"
-            elif home == "alloc" and top != "alloc":
-                yield f"{where}: alloc/ includes alloc/ only"
+            elif is_inside(path, ADAPTERS):
+                if not is_public_header(name) and folder != posixpath.dirname(path):
+                    yield f"{where}: an adapter includes public headers and its own folder only"
+                elif is_public_header(path) and not base.startswith("tarn_"):
+                    yield f"{where}: a public header includes public headers only"
+            elif home == "alloc" and (top != "alloc" or is_inside(name, ADAPTERS)):
+                yield f"{where}: alloc/ includes alloc/ only, and no adapter"
             elif home in ("numa", "cuda", "tensor") and top != home and not re.fullmatch(
                 r"alloc/tarn_\w+\.h", name
             ):

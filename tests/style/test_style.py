@@ -36,6 +36,20 @@ BROKEN = {
         (c("alloc/a.c", '#include "../alloc/a.c"'), "relative to the root"),
         (c("alloc/a.c", '#include "alloc/none.h"'), "no such file"),
         ({**c("alloc/a.c", '#include "numa/b.h"'), **c("numa/b.h", "")}, "alloc/ includes"),
+        (
+            {**c("alloc/a.c", '#include "alloc/adapters/x/tarn_b.h"'),
+             **c("alloc/adapters/x/tarn_b.h", "")},
+            "no adapter",
+        ),
+        (
+            {**c("alloc/adapters/x/a.c", '#include "cuda/b.h"'), **c("cuda/b.h", "")},
+            "an adapter includes",
+        ),
+        (
+            {**c("alloc/adapters/x/a.c", '#include "alloc/adapters/y/b.h"'),
+             **c("alloc/adapters/y/b.h", "")},
+            "an adapter includes",
+        ),
         ({**c("numa/a.c", '#include "alloc/b.h"'), **c("alloc/b.h", "")}, "numa/ includes"),
         (
             {**c("cuda/sim/a.c", '# include "tensor/tarn_b.h"'), **c("tensor/tarn_b.h", "")},
@@ -129,6 +143,14 @@ BROKEN = {
 SOUND = {
     rules.includes_stay_on_their_floor: [
         {**c("numa/a.c", '#include "alloc/tarn_b.h"'), **c("alloc/tarn_b.h", "")},
+        {
+            **c(
+                "alloc/adapters/x/a.c",
+                '#include "cuda/tarn_b.h"\n#include "alloc/adapters/x/c.h"',
+            ),
+            **c("alloc/adapters/x/c.h", ""),
+            **c("cuda/tarn_b.h", ""),
+        },
         c("alloc/a.c", '/* #include "numa/x.h" */\n#include <stdio.h>'),
         {**c("tests/a.c", '#include "alloc/b.h"'), **c("alloc/b.h", "")},
     ],
