@@ -11,8 +11,9 @@
 #include "numa/topology.h"
 
 enum {
-  /* For the page tables of what is promised, and what the kernel's lists per processor hold. */
-  MARGIN_BYTES = 2 << 20,
+  /* For the page tables of what is promised, what the kernel's lists per processor hold, and a huge
+   * page that khugepaged makes of small ones, which it needs before it gives those back. */
+  MARGIN_BYTES = 4 << 20,
   MARGIN_DIVISOR = 256,
   /* What was found to be free is believed for so long, and for so small a part of it: others take
    * from the node as well. */
