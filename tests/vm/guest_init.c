@@ -112,7 +112,9 @@ static void tell_kills(void) {
 }
 
 static void tell_kernel_troubles(void) {
-  static const char *troubles[] = {"BUG:", "WARNING:", "oom-kill", "Out of memory", "general prot"};
+  /* The last two are what the kernel says of each node's memory when it kills. */
+  static const char *troubles[] = {"BUG:",         "WARNING:",     "oom-kill",    "Out of memory",
+                                   "general prot", "active_anon:", "Normal free:"};
   enum { READ_ALL = 3 };
   static char log[KERNEL_LOG_BYTES];
   const int length = klogctl(READ_ALL, log, sizeof log - 1);
