@@ -287,6 +287,19 @@ static tarn_status caching_note_use(void *context, void *address, tarn_stream *s
   return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to note that a stream uses a block");
 }
 
+static tarn_status caching_size_of(void *context, const void *address, size_t *size_bytes) {
+  tarn__caching *self = context;
+  pthread_mutex_lock(&self->lock);
+  const tarn__block *block = tarn__heap_live_at(&self->heap, address);
+  if (block == NULL) block = tarn__heap_paused_at(&self->heap, address);
+  /* Relaxed: whoever was lent the block has seen that happen. */
+  if (block != NULL) {
+    *size_bytes = atomic_load_explicit(&block->requested_bytes, memory_order_relaxed);
+  }
+  pthread_mutex_unlock(&self->lock);
+  return *size_bytes != 0 ? TARN_OK : refuse_unknown(self, address);
+}
+
 static tarn_status caching_trim(void *context, size_t keep_bytes, size_t *released_bytes) {
   tarn__caching *self = context;
   const tarn_status there = tarn__caching_check_process(self);
@@ -569,7 +582,8 @@ tarn_status tarn_caching_pool_create(tarn_provider *provider, const tarn_caching
                              .reset_peaks = caching_reset_peaks,
                              .pause = tarn__caching_pause,
                              .resume = tarn__caching_resume,
-                             .is_paused = tarn__caching_is_paused};
+                             .is_paused = tarn__caching_is_paused,
+                             .size_of = caching_size_of};
   status = tarn_pool_create(&ops, self, pool);
   if (status != TARN_OK) {
     caching_destroy(self);

@@ -366,6 +366,16 @@ tarn_status tarn_pool_reset_peaks(tarn_pool *pool) {
   return pool->ops.reset_peaks(pool->context);
 }
 
+tarn_status tarn_pool_size_of(tarn_pool *pool, const void *address, size_t *size_bytes) {
+  if (size_bytes == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "size_bytes is NULL");
+  *size_bytes = 0;
+  if (pool == NULL || pool->ops.size_of == NULL) {
+    return refuse_untold(pool, "does not tell the sizes of its blocks");
+  }
+  if (address == NULL) return tarn_fail(TARN_NOT_FOUND, "no block is at NULL");
+  return pool->ops.size_of(pool->context, address, size_bytes);
+}
+
 _Atomic(tarn_trace *) *tarn__pool_trace(tarn_pool *pool) {
   return &pool->trace;
 }

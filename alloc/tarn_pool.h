@@ -123,6 +123,8 @@ typedef struct tarn_pool_ops {
   tarn_status (*resume)(void *context, const struct tarn_resume_options *options,
                         struct tarn_pause_report *report);
   bool (*is_paused)(void *context, const void *address);
+  /* See tarn_pool_size_of; *size_bytes is 0 already. NULL: TARN_NOT_SUPPORTED. */
+  tarn_status (*size_of)(void *context, const void *address, size_t *size_bytes);
 } tarn_pool_ops;
 
 /* Makes a pool of an implementation: checks `ops`, completes it, copies it; takes `context`. */
@@ -161,6 +163,13 @@ TARN_API TARN_NODISCARD tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, siz
  * noticed. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_free(tarn_pool *pool, void *address,
                                                    tarn_stream *stream);
+
+/* How many bytes were asked for of the live block that starts at `address`, paused or not: for a
+ * caller whose own interface has an address alone, as realloc has. May take the pool's lock.
+ * TARN_NOT_FOUND for any other address, and for NULL; TARN_NOT_SUPPORTED, whatever the address, for
+ * a pool that does not tell. */
+TARN_API TARN_NODISCARD tarn_status tarn_pool_size_of(tarn_pool *pool, const void *address,
+                                                      size_t *size_bytes);
 
 /* Says that work enqueued on `stream` by now uses the live block that `address` points into (its
  * start or anywhere inside). Cheap: no driver call. */

@@ -290,7 +290,8 @@ static tarn_status start_pool(tarn__driver_pool *self, const tarn_cuda_driver_po
                              .decay = pool_decay,
                              .set_trace = pool_set_trace,
                              .snapshot = tarn__driver_pool_snapshot,
-                             .reset_peaks = tarn__driver_pool_reset_peaks};
+                             .reset_peaks = tarn__driver_pool_reset_peaks,
+                             .size_of = tarn__driver_pool_size_of};
   return tarn_pool_create(&ops, self, pool);
 }
 

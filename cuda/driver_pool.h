@@ -79,6 +79,7 @@ tarn_status tarn__driver_pool_alloc(void *context, size_t size_bytes, size_t ali
 /* driver_pool_free.c: the pool's operations. */
 tarn_status tarn__driver_pool_free(void *context, void *address, tarn_stream *stream);
 tarn_status tarn__driver_pool_note_use(void *context, void *address, tarn_stream *stream);
+tarn_status tarn__driver_pool_size_of(void *context, const void *address, size_t *size_bytes);
 /* Frees what was kept for captures that are destroyed. */
 void tarn__driver_pool_free_kept(tarn__driver_pool *self);
 /* The pool goes, and takes all that it kept along; with the device's context. */

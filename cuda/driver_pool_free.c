@@ -248,3 +248,12 @@ tarn_status tarn__driver_pool_note_use(void *context, void *address, tarn_stream
   if (is_noted) return TARN_OK;
   return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to note that a stream uses a block");
 }
+
+tarn_status tarn__driver_pool_size_of(void *context, const void *address, size_t *size_bytes) {
+  tarn__driver_pool *self = context;
+  pthread_mutex_lock(&self->lock);
+  const tarn__pool_block *block = tarn__pool_blocks_find(self->live, address);
+  if (block != NULL && block->address == address) *size_bytes = block->requested_bytes;
+  pthread_mutex_unlock(&self->lock);
+  return *size_bytes != 0 ? TARN_OK : refuse_unknown(self, address);
+}

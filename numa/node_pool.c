@@ -393,6 +393,17 @@ static tarn_status pool_note_use(void *context, void *address, tarn_stream *stre
   return TARN_OK;
 }
 
+static tarn_status pool_size_of(void *context, const void *address, size_t *size_bytes) {
+  node_pool *self = context;
+  const tarn__shadow *shadow = tarn__shadow_find(address);
+  if (shadow != NULL && shadow->owner == self->arena) {
+    *size_bytes = tarn__shadow_look(shadow, address).requested_bytes;
+  }
+  if (*size_bytes != 0) return TARN_OK;
+  return tarn_fail(TARN_NOT_FOUND, "pool %s has not lent out %p", tarn_pool_name(self->handle),
+                   address);
+}
+
 /* --- the rest --- */
 
 static size_t give_back_committed(node_pool *self) {
@@ -619,7 +630,8 @@ static tarn_status make_handle(node_pool *self, const tarn_node_pool_options *op
                              .stats = pool_stats,
                              .destroy = pool_destroy,
                              .close = pool_close,
-                             .decay = pool_decay};
+                             .decay = pool_decay,
+                             .size_of = pool_size_of};
   tarn_pool *handle = NULL;
   const tarn_status status = tarn_pool_create(&ops, self, &handle);
   pthread_mutex_lock(&all_lock); /* find_pool may be looking */

@@ -119,6 +119,9 @@ static void only_the_tags_that_are_told_go(void **state) {
   assert_int_equal(report.moved_bytes, 4 * GRANULE);
   assert_true(tarn_pool_is_paused(pool, cache + 100));
   assert_false(tarn_pool_is_paused(pool, weights));
+  size_t size_bytes = 0;
+  assert_ok(tarn_pool_size_of(pool, cache, &size_bytes));
+  assert_int_equal(size_bytes, 4 * GRANULE);
   assert_ok(keep("weights"));
   assert_ok(discard("nobody has said this"));
   assert_int_equal(report.block_count, 0);

@@ -191,8 +191,24 @@ static void decay_is_asked_of_pools_that_have_it_and_of_others_gives_nothing(voi
   tarn_pool_release(with);
 }
 
+static void a_pool_that_knows_no_sizes_says_so(void **state) {
+  (void)state;
+  plain self = {0};
+  const tarn_pool_ops ops = plain_ops();
+  tarn_pool *pool = NULL;
+  size_t size_bytes = 77;
+  assert_ok(tarn_pool_create(&ops, &self, &pool));
+  assert_status(tarn_pool_size_of(pool, &self, &size_bytes), TARN_NOT_SUPPORTED);
+  assert_int_equal(size_bytes, 0);
+  assert_non_null(strstr(tarn_last_error()->message, "plain does not tell"));
+  assert_status(tarn_pool_size_of(NULL, &self, &size_bytes), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_pool_size_of(pool, &self, NULL), TARN_INVALID_ARGUMENT);
+  tarn_pool_release(pool);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_pool_that_knows_no_sizes_says_so),
       cmocka_unit_test(decay_is_asked_of_pools_that_have_it_and_of_others_gives_nothing),
       cmocka_unit_test(a_pool_that_counts_its_blocks_says_itself_when_it_ends),
       cmocka_unit_test(a_pool_of_ones_own_lives_until_its_last_block_is_back),

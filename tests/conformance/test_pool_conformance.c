@@ -217,6 +217,34 @@ static void note_use_takes_any_address_inside_a_live_block(void **state) {
   tarn_pool_release(pool);
 }
 
+static void the_size_that_was_asked_for_is_told_or_said_to_be_unknown(void **state) {
+  tarn_pool *pool = make_pool(state);
+  static const size_t sizes[] = {1, 100, 4097, 100000, (3 << 20) + 5};
+  enum { COUNT = sizeof sizes / sizeof *sizes };
+  void *blocks[COUNT];
+  size_t size_bytes = 77;
+  const tarn_status known = tarn_pool_size_of(pool, &size_bytes, &size_bytes);
+  assert_true(known == TARN_NOT_FOUND || known == TARN_NOT_SUPPORTED);
+  assert_int_equal(size_bytes, 0);
+  const tarn_status told = known == TARN_NOT_FOUND ? TARN_OK : known;
+  for (int round = 0; round < 2; round++) { /* what a thread kept and lends again, too */
+    for (int i = 0; i < COUNT; i++) {
+      assert_ok(tarn_pool_alloc(pool, sizes[i], NULL, &blocks[i]));
+    }
+    for (int i = 0; i < COUNT; i++) {
+      assert_int_equal(tarn_pool_size_of(pool, blocks[i], &size_bytes), told);
+      assert_int_equal(size_bytes, told == TARN_OK ? sizes[i] : 0);
+    }
+    assert_int_equal(tarn_pool_size_of(pool, (char *)blocks[3] + 1, &size_bytes), known);
+    assert_int_equal(size_bytes, 0);
+    for (int i = 0; i < COUNT; i++) {
+      assert_ok(tarn_pool_free(pool, blocks[i], NULL));
+      assert_int_equal(tarn_pool_size_of(pool, blocks[i], &size_bytes), known);
+    }
+  }
+  tarn_pool_release(pool);
+}
+
 /* The pool must not hand a block to the CPU while a stream still works on it. */
 typedef struct gate {
   pthread_mutex_t lock;
@@ -365,6 +393,7 @@ int main(int argc, char **argv) {
       CONFORMANCE_TEST(trim_gives_everything_idle_back),
       CONFORMANCE_TEST(a_pool_lives_as_long_as_its_blocks),
       CONFORMANCE_TEST(note_use_takes_any_address_inside_a_live_block),
+      CONFORMANCE_TEST(the_size_that_was_asked_for_is_told_or_said_to_be_unknown),
       CONFORMANCE_TEST(a_block_that_a_stream_still_uses_is_not_lent_to_the_host),
       CONFORMANCE_TEST(live_blocks_never_share_a_byte),
       CONFORMANCE_TEST(a_pause_gives_memory_back_or_says_that_it_cannot),
