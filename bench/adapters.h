@@ -18,5 +18,6 @@ TARN_NODISCARD tarn_status adapter_measure(bench_run *bench, const adapter_bench
                                            const char *client, measure_body body, void *context);
 
 TARN_NODISCARD tarn_status adapter_bench_control(bench_run *bench, const adapter_bench *adapter);
+TARN_NODISCARD tarn_status adapter_bench_callbacks(bench_run *bench, const adapter_bench *bare);
 
 #endif

@@ -9,6 +9,7 @@ static const struct {
   tarn_status (*run)(bench_run *bench, const adapter_bench *adapter);
 } adapter_rows[] = {
     {adapter_bench_control},
+    {adapter_bench_callbacks},
 };
 
 static tarn_status run_bare_pairs(void *context, uint64_t iterations) {

@@ -1,0 +1,60 @@
+/* handle_table.h: streams by the handles that a client names them by, found without a lock.
+ *
+ * Open addressing: a key lies at the first place from its own on that was free, and places are not
+ * moved. A place whose stream is gone keeps its key, so that what lies behind it is found, until
+ * another key needs a place or nothing lies behind it. Whoever looks for a key while it is removed
+ * may find either; nobody does, by the contract of tarn_callbacks_forget. */
+#ifndef TARN_CALLBACKS_HANDLE_TABLE_H
+#define TARN_CALLBACKS_HANDLE_TABLE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "alloc/tarn_stream.h"
+
+enum { TARN__HANDLE_PLACE_BITS = 11, TARN__HANDLE_PLACES = 1 << TARN__HANDLE_PLACE_BITS };
+
+typedef struct tarn__handle_place {
+  _Atomic uintptr_t key;         /* 0: free. Written last, where a key comes in */
+  _Atomic(tarn_stream *) stream; /* a reference; &tarn__handle_gone: none */
+} tarn__handle_place;
+
+typedef struct tarn__handle_table {
+  tarn__handle_place places[TARN__HANDLE_PLACES];
+  pthread_mutex_t lock; /* of those who write */
+} tarn__handle_table;
+
+extern const char tarn__handle_gone;
+
+void tarn__handle_table_init(tarn__handle_table *table);
+void tarn__handle_table_deinit(tarn__handle_table *table);
+
+static inline size_t tarn__handle_place_of(uintptr_t key) {
+  return (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - TARN__HANDLE_PLACE_BITS));
+}
+
+/* Nothing is found by 0. A NULL stream is one as well. */
+static inline bool tarn__handle_table_find(const tarn__handle_table *table, uintptr_t key,
+                                           tarn_stream **stream) {
+  size_t index = tarn__handle_place_of(key);
+  for (size_t step = 0; step < TARN__HANDLE_PLACES; step++) {
+    const tarn__handle_place *place = &table->places[index];
+    /* Acquire: pairs with the release of whoever puts it in. */
+    const uintptr_t found = atomic_load_explicit(&place->key, memory_order_acquire);
+    if (__builtin_expect(found == key, true)) {
+      *stream = atomic_load_explicit(&place->stream, memory_order_acquire);
+      return (const char *)*stream != &tarn__handle_gone;
+    }
+    if (found == 0) return false;
+    index = (index + 1) % TARN__HANDLE_PLACES;
+  }
+  return false;
+}
+
+/* Takes *stream, or releases it where another one is there already: that one it answers.
+ * TARN_NOT_SUPPORTED, and released, where there are too many. */
+tarn_status tarn__handle_table_add(tarn__handle_table *table, uintptr_t key, tarn_stream **stream);
+/* The reference is the caller's; false where there is none. */
+bool tarn__handle_table_remove(tarn__handle_table *table, uintptr_t key, tarn_stream **stream);
+
+#endif

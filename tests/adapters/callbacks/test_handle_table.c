@@ -1,0 +1,112 @@
+/* test_handle_table.c: streams by their handles: found, removed, and found behind what was. */
+#include "alloc/adapters/callbacks/handle_table.h"
+
+#include <stdlib.h>
+
+#include "tests/adapters/callbacks/test_callbacks.h"
+#include "tests/support/manual_stream.h"
+
+static tarn__handle_table *make_table(void) {
+  tarn__handle_table *table = calloc(1, sizeof *table);
+  assert_non_null(table);
+  tarn__handle_table_init(table);
+  return table;
+}
+
+static void drop_table(tarn__handle_table *table) {
+  tarn__handle_table_deinit(table);
+  free(table);
+}
+
+/* Keys that want the same place. */
+static void colliding_keys(uintptr_t *keys, size_t count) {
+  for (uintptr_t key = 1; count > 0; key++) {
+    if (tarn__handle_place_of(key) == TARN__HANDLE_PLACES - 2) keys[--count] = key;
+  }
+}
+
+static void add(tarn__handle_table *table, uintptr_t key, tarn_stream *stream) {
+  tarn_stream_retain(stream);
+  tarn_stream *added = stream;
+  assert_ok(tarn__handle_table_add(table, key, &added));
+  assert_ptr_equal(added, stream);
+}
+
+static void remove_key(tarn__handle_table *table, uintptr_t key) {
+  tarn_stream *stream;
+  assert_true(tarn__handle_table_remove(table, key, &stream));
+  tarn_stream_release(stream);
+}
+
+static void keys_are_found_behind_others_and_behind_the_end(void **state) {
+  (void)state;
+  tarn__handle_table *table = make_table();
+  tarn_stream *stream, *found;
+  assert_ok(manual_stream_create(&stream));
+  uintptr_t keys[5];
+  colliding_keys(keys, 5);
+  for (int i = 0; i < 5; i++) add(table, keys[i], i % 2 == 0 ? stream : NULL);
+  for (int i = 0; i < 5; i++) {
+    assert_true(tarn__handle_table_find(table, keys[i], &found));
+    assert_ptr_equal(found, i % 2 == 0 ? stream : NULL);
+  }
+  assert_false(tarn__handle_table_find(table, 0, &found));
+  remove_key(table, keys[1]); /* what lies behind it is found still */
+  assert_false(tarn__handle_table_find(table, keys[1], &found));
+  assert_true(tarn__handle_table_find(table, keys[4], &found));
+  add(table, keys[1], stream); /* the handle comes back */
+  assert_true(tarn__handle_table_find(table, keys[1], &found));
+  assert_ptr_equal(found, stream);
+  for (int i = 0; i < 5; i++) remove_key(table, keys[i]);
+  assert_false(tarn__handle_table_remove(table, keys[0], &found));
+  assert_null(found);
+  for (int i = 0; i < TARN__HANDLE_PLACES; i++) {
+    assert_int_equal(table->places[i].key, 0); /* nothing is left to step over */
+  }
+  tarn_stream_release(stream);
+  drop_table(table);
+}
+
+static void the_second_of_two_at_once_gets_the_firsts_stream(void **state) {
+  (void)state;
+  tarn__handle_table *table = make_table();
+  tarn_stream *first, *second;
+  assert_ok(manual_stream_create(&first));
+  assert_ok(manual_stream_create(&second));
+  add(table, 7, first);
+  assert_ok(tarn__handle_table_add(table, 7, &second)); /* its own one is released */
+  assert_ptr_equal(second, first);
+  remove_key(table, 7);
+  tarn_stream_release(first);
+  drop_table(table);
+}
+
+static void a_full_table_refuses_and_takes_what_was_forgotten(void **state) {
+  (void)state;
+  tarn__handle_table *table = make_table();
+  for (uintptr_t key = 1; key <= TARN__HANDLE_PLACES; key++) add(table, key, NULL);
+  tarn_stream *stream, *found;
+  assert_ok(manual_stream_create(&stream));
+  tarn_stream_retain(stream);
+  found = stream;
+  assert_status(tarn__handle_table_add(table, TARN__HANDLE_PLACES + 1, &found), TARN_NOT_SUPPORTED);
+  assert_null(found);
+  assert_false(tarn__handle_table_find(table, TARN__HANDLE_PLACES + 1, &found));
+  remove_key(table, 99);
+  add(table, TARN__HANDLE_PLACES + 1, stream);
+  assert_true(tarn__handle_table_find(table, TARN__HANDLE_PLACES + 1, &found));
+  assert_ptr_equal(found, stream);
+  assert_false(tarn__handle_table_find(table, 99, &found));
+  remove_key(table, TARN__HANDLE_PLACES + 1);
+  tarn_stream_release(stream);
+  drop_table(table);
+}
+
+int run_handle_table_tests(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(keys_are_found_behind_others_and_behind_the_end),
+      cmocka_unit_test(the_second_of_two_at_once_gets_the_firsts_stream),
+      cmocka_unit_test(a_full_table_refuses_and_takes_what_was_forgotten),
+  };
+  return cmocka_run_group_tests_name("handle_table", tests, NULL, NULL);
+}
