@@ -2,6 +2,7 @@
 #
 # Each table is in a file *_mutants.py and tells in its first line what it is about. The code
 # changes and the mutants follow it: a table that does not fit is an error, never a mutant less.
+import callbacks_mutants
 import convert_mutants
 import copy_mutants
 import dlpack_mutants
@@ -57,6 +58,7 @@ TABLE = [
     *kernel_mutants.TABLE,
     *layout_mutants.TABLE,
     *numa_mutants.TABLE,
+    *callbacks_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -157,6 +159,8 @@ PROGRAMS = """
     test_front
     test_node_pool
     test_node_pool_life
+    test_callbacks
+    test_callbacks_cuda
     test_cuda
     test_copy_grid
     sim_programs --seed 1 --count 40 --seconds 300
