@@ -25,6 +25,7 @@ tarn_status use_pause(void);
 tarn_status use_dlpack(void);
 tarn_status use_npy_files(void);
 tarn_status use_cuda_pinned(void);
+tarn_status use_callbacks(void);
 tarn_status use_staging(void); /* the end of the files' */
 
 #endif

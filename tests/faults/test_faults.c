@@ -615,6 +615,7 @@ SCENARIO(share)
 SCENARIO(cuda_share)
 SCENARIO(maintenance)
 SCENARIO(fallback)
+SCENARIO(callbacks)
 SCENARIO(pause)
 SCENARIO(dlpack)
 SCENARIO(npy_files)
@@ -650,6 +651,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(cuda_share_survives),
       cmocka_unit_test(maintenance_survives),
       cmocka_unit_test(fallback_survives),
+      cmocka_unit_test(callbacks_survives),
       cmocka_unit_test(pause_survives),
       cmocka_unit_test(dlpack_survives),
       cmocka_unit_test(npy_files_survives),
