@@ -8,6 +8,7 @@
 #include "python/src/py_dtype.h"
 #include "python/src/py_errors.h"
 #include "python/src/py_fallback.h"
+#include "python/src/py_lender.h"
 #include "python/src/py_linear.h"
 #include "python/src/py_maintenance.h"
 #include "python/src/py_npy.h"
@@ -38,7 +39,7 @@ PyMODINIT_FUNC PyInit__tarn(void) {
       tarn__py_arrays_init,  tarn__py_dlpack_init,      tarn__py_linear_init,
       tarn__py_npy_init,     tarn__py_numa_init,        tarn__py_fallback_init,
       tarn__py_staging_init, tarn__py_maintenance_init, tarn__py_pause_init,
-      tarn__py_share_init,
+      tarn__py_share_init,   tarn__py_lender_init,
   };
   PyObject *module = PyModule_Create(&definition);
   if (!module) return NULL;

@@ -11,7 +11,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 NEEDED_MODULES = {
     "package": "sys", "views": "sys", "cuda": "sys", "numpy": "numpy", "torch": "torch",
-    "jax": "jax", "numa": "sys", "share": "sys"
+    "jax": "jax", "numa": "sys", "share": "sys", "cupy": "sys"
 }
 SKIPPED = 77
 

@@ -12,6 +12,7 @@ would have to copy says so: Tensor.was_copied is true where the call that return
 copy=False makes such a call raise CopyNeededError instead.
 """
 from tarn import numa, share  # noqa: F401
+from tarn._cupy import CupyAllocator, cupy_allocator  # noqa: F401
 from tarn._fallback import Fallback, Granted, Refusal, first_of  # noqa: F401
 from tarn._tarn import *  # noqa: F403
 from tarn._tarn import __version__  # noqa: F401
