@@ -10,6 +10,7 @@
 #     OUT/lib/        libtarn.so and the shared libraries that such a machine may lack
 #     OUT/sim/        the simulated driver, where no search path finds it by accident
 #     OUT/traces/     the recorded traces, gzipped
+#     OUT/python/     the Python package, where the build has one
 #
 # Every program is looked at: it may need nothing that is neither here nor on every Linux. With TEST
 # only tests of these names are packed.
@@ -29,7 +30,7 @@ PROVIDED = re.compile(r"(ld-linux.*|linux-vdso|lib(c|m|dl|rt|pthread|resolv|util
 # The simulated driver and what stands in front of it; programs find them beside themselves.
 SIMULATED = ("sim/libcuda.so.1", "tests/libold_driver.so", "tests/libsecond_driver.so")
 SIZE_BYTES_MAX = 60 << 20
-SCRIPTS = ("run.sh", "run.py", "figures.py", "torch_peers.py", "torch_pairs.cpp")
+SCRIPTS = ("run.sh", "run.py", "cupy_model.py", "figures.py", "torch_peers.py", "torch_pairs.cpp")
 
 
 def copy(source, target, strip=False):
@@ -146,6 +147,11 @@ def main():
     for name in os.listdir(traces):
         if name.endswith(".csv.gz"):
             copy(os.path.join(traces, name), os.path.join(OUT, "traces", name))
+    package = os.path.join(BUILD, "python", "tarn")
+    if os.path.isdir(package):
+        for name in filter(lambda name: name.endswith((".py", ".so")), os.listdir(package)):
+            target = os.path.join(OUT, "python", "tarn", name)
+            copy(os.path.join(package, name), target, strip=name.endswith(".so"))
     for name in SCRIPTS:
         copy(os.path.join(ROOT, "tests", "gpu", name), os.path.join(OUT, name))
     with open(os.path.join(OUT, "suite.json"), "w", encoding="utf-8") as file:

@@ -263,6 +263,30 @@ def stage_figures(run):
         raise Failed(f"figures.py: exit status {status}")
 
 
+def stage_cupy(run):
+    """The real CuPy on its own pool and on tarn's."""
+    if run.is_simulated:
+        raise Skipped("CuPy runs on no simulated driver")
+    path = os.path.join(OUT, ".cupy_model.json")
+    words = [sys.executable, "-B", "cupy_model.py", "--package", os.path.join(HERE, "python")]
+    status, output = run.command([*words, "--out", path], limit_s=run.left_s())
+    run.say(output.rstrip())
+    try:
+        with open(path, encoding="utf-8") as file:
+            run.results["cupy_model"] = json.load(file)
+        os.unlink(path)
+    except (OSError, ValueError):
+        pass
+    last = (output.strip().splitlines() or [""])[-1]
+    if status == 77:
+        raise Skipped(last)
+    if status == NO_TIME:
+        raise Skipped(f"cupy_model.py: {NO_TIME}")
+    if status != 0:
+        raise Failed(f"cupy_model.py: exit status {status}: {last}")
+    return last
+
+
 def stage_sanitizer(run):
     tool = next(filter(None, map(shutil.which, SANITIZERS)), None)
     if tool is None:
@@ -299,6 +323,7 @@ STAGES = {
     "fidelity": (stage_fidelity, 60),
     "device": (stage_device, 150),
     "figures": (stage_figures, 240),
+    "cupy": (stage_cupy, 60),
     "replay": (stage_replay, 60),
     "sanitizer": (stage_sanitizer, 90),
     "bench": (stage_bench, 150),

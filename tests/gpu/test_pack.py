@@ -64,6 +64,18 @@ class Pack(unittest.TestCase):
         tests = {test["name"]: test["verdict"] for test in self.results()["tests"]}
         self.assertEqual(tests, dict.fromkeys(PACKED, "passed"))
 
+    def test_the_model_for_cupy_comes_along_with_the_package(self):
+        done = start(self.folder, "--allow-sim", "--only", "cupy", out=self.out)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(self.verdicts(), {"cupy": "skipped"})
+        self.assertTrue(os.path.exists(os.path.join(self.folder, "cupy_model.py")))
+        if os.path.isdir(os.path.join(BUILD, "python", "tarn")):
+            program = "import tarn; tarn.cupy_allocator"
+            found = {"PYTHONPATH": os.path.join(self.folder, "python"),
+                     "LD_LIBRARY_PATH": os.path.join(self.folder, "lib")}
+            subprocess.run([sys.executable, "-B", "-c", program], env={**os.environ, **found},
+                           check=sys.version_info >= (3, 11))
+
     def test_a_stage_that_fails_or_has_no_time_keeps_no_other_from_running(self):
         suite = os.path.join(self.folder, "suite.json")
         with open(suite, encoding="utf-8") as file:
