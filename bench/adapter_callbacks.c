@@ -77,16 +77,22 @@ static tarn_status run_posix(void *context, uint64_t iterations) {
 }
 
 tarn_status adapter_bench_callbacks(bench_run *bench, const adapter_bench *bare) {
+  static const struct {
+    const char *name;
+    measure_body body;
+  } shapes[] = {{"callbacks.stream", run_with_stream},
+                {"callbacks.answer", run_with_answer},
+                {"callbacks.device", run_with_device},
+                {"callbacks.posix", run_posix}};
   client use = {.size_bytes = bare->size_bytes};
   tarn_status status = TARN_OK;
-  const bool is_list = bench->options->list;
-  if (!is_list) status = make_client(bench, bare, &use);
-  if (status == TARN_OK && !is_list) status = tarn_callbacks_set_device(0, use.callbacks);
-  if (status == TARN_OK) status = adapter_measure(bench, bare, "stream", run_with_stream, &use);
-  if (status == TARN_OK) status = adapter_measure(bench, bare, "answer", run_with_answer, &use);
-  if (status == TARN_OK) status = adapter_measure(bench, bare, "device", run_with_device, &use);
-  if (status == TARN_OK && bare->stream == NULL) {
-    status = adapter_measure(bench, bare, "posix", run_posix, &use);
+  if (!bench->options->list) {
+    status = make_client(bench, bare, &use);
+    if (status == TARN_OK) status = tarn_callbacks_set_device(0, use.callbacks);
+  }
+  for (size_t i = 0; status == TARN_OK && i < sizeof shapes / sizeof shapes[0]; i++) {
+    if (shapes[i].body == run_posix && bare->stream != NULL) continue; /* not for the CPU */
+    status = adapter_measure(bench, bare, shapes[i].name, shapes[i].body, &use);
   }
   tarn_callbacks_destroy(use.callbacks);
   return status;

@@ -17,8 +17,8 @@ plant(
     "callback_frees_in_nobodys_order",
     "memory that a client frees on its stream is the CPU's at once",
     "alloc/adapters/callbacks/callbacks.c",
-    "    status = tarn_pool_free(self->pool, address, stream);",
-    "    status = tarn_pool_free(self->pool, address, NULL);",
+    "  const tarn_status given = tarn_pool_free(self->pool, address, stream);",
+    "  const tarn_status given = tarn_pool_free(self->pool, address, NULL);",
     first="test_callbacks",
 )
 plant(
@@ -33,7 +33,7 @@ plant(
     "removed_handle_hides_others",
     "a handle that is forgotten takes those behind it along",
     "alloc/adapters/callbacks/handle_table.c",
-    "    atomic_store_explicit(&place->stream, no_stream(), memory_order_release);\n    tidy",
+    "    atomic_store_explicit(&place->stream, tarn__handle_gone(), memory_order_release);\n    tidy",
     "    atomic_store_explicit(&place->key, 0, memory_order_release);\n    tidy",
     first="test_callbacks",
 )

@@ -30,10 +30,12 @@ static tarn_status wrap_cuda(void *context, void *native, tarn_stream **stream) 
   return tarn_cuda_stream_wrap(self->cuda, self->device, native, stream);
 }
 
+/* What is not found by its own key alone. */
 static __attribute__((noinline)) tarn_status find_slowly(tarn_callbacks *self, void *native,
                                                          tarn_stream **stream) {
   const uintptr_t key = key_of(self, (uintptr_t)native);
-  if (tarn__handle_table_find(&self->handles, key, stream)) return TARN_OK;
+  *stream = tarn__handle_table_get(&self->handles, key);
+  if (*stream != tarn__handle_gone()) return TARN_OK;
   *stream = NULL;
   if (key == 0) return tarn_fail(TARN_INVALID_ARGUMENT, "%p is no stream's handle", native);
   const tarn_status status = self->wrap(self->wrap_context, native, stream);
@@ -42,15 +44,15 @@ static __attribute__((noinline)) tarn_status find_slowly(tarn_callbacks *self, v
   return status;
 }
 
-static inline tarn_status find_stream(tarn_callbacks *self, void *native, tarn_stream **stream) {
-  if (self->is_blind) {
-    *stream = NULL;
-    return TARN_OK;
-  }
-  if (__builtin_expect(tarn__handle_table_find(&self->handles, ~(uintptr_t)native, stream), true)) {
-    return TARN_OK;
-  }
-  return find_slowly(self, native, stream);
+/* tarn__handle_gone() for what is to be looked for slowly. */
+static inline tarn_stream *known_stream(const tarn_callbacks *self, void *native) {
+  if (__builtin_expect(self->is_blind, false)) return NULL;
+  return tarn__handle_table_get(&self->handles, ~(uintptr_t)native);
+}
+
+static tarn_status find_stream(tarn_callbacks *self, void *native, tarn_stream **stream) {
+  *stream = known_stream(self, native);
+  return *stream != tarn__handle_gone() ? TARN_OK : find_slowly(self, native, stream);
 }
 
 tarn_status tarn_callbacks_stream(tarn_callbacks *callbacks, void *native, tarn_stream **stream) {
@@ -63,8 +65,8 @@ tarn_status tarn_callbacks_stream(tarn_callbacks *callbacks, void *native, tarn_
 tarn_status tarn_callbacks_forget(tarn_callbacks *callbacks, void *native) {
   if (callbacks == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "callbacks is NULL");
   const uintptr_t key = key_of(callbacks, (uintptr_t)native);
-  tarn_stream *stream;
-  if (key == 0 || !tarn__handle_table_find(&callbacks->handles, key, &stream)) return TARN_OK;
+  tarn_stream *stream = tarn__handle_table_get(&callbacks->handles, key);
+  if (stream == tarn__handle_gone()) return TARN_OK;
   if (stream != NULL) {
     const tarn_status status = tarn_stream_close(stream);
     if (status != TARN_OK) return status;
@@ -154,12 +156,20 @@ uint64_t tarn_callbacks_refused_frees(const tarn_callbacks *callbacks) {
 
 /* --- the three shapes, each written out: a call between them is a tenth of a pair --- */
 
+static __attribute__((noinline)) tarn_status lend_slowly(tarn_callbacks *self, size_t size_bytes,
+                                                         void *native, void **address) {
+  *address = NULL;
+  tarn_stream *stream;
+  const tarn_status status = find_slowly(self, native, &stream);
+  return status == TARN_OK ? tarn_pool_alloc(self->pool, size_bytes, stream, address) : status;
+}
+
 static inline tarn_status lend(tarn_callbacks *self, size_t size_bytes, void *native,
                                void **address) {
-  tarn_stream *stream;
-  *address = NULL;
-  const tarn_status status = find_stream(self, native, &stream);
-  if (__builtin_expect(status != TARN_OK, false)) return status;
+  tarn_stream *const stream = known_stream(self, native);
+  if (__builtin_expect(stream == tarn__handle_gone(), false)) {
+    return lend_slowly(self, size_bytes, native, address);
+  }
   return tarn_pool_alloc(self->pool, size_bytes, stream, address);
 }
 
@@ -169,14 +179,21 @@ static __attribute__((noinline)) tarn_status count_refused(tarn_callbacks *self,
   return status;
 }
 
-static inline tarn_status give_back(tarn_callbacks *self, void *address, void *native) {
-  if (address == NULL) return TARN_OK;
+static __attribute__((noinline)) tarn_status give_back_slowly(tarn_callbacks *self, void *address,
+                                                              void *native) {
   tarn_stream *stream;
-  tarn_status status = find_stream(self, native, &stream);
-  if (__builtin_expect(status == TARN_OK, true)) {
-    status = tarn_pool_free(self->pool, address, stream);
+  tarn_status status = find_slowly(self, native, &stream);
+  if (status == TARN_OK) status = tarn_pool_free(self->pool, address, stream);
+  return status == TARN_OK ? TARN_OK : count_refused(self, status);
+}
+
+static inline tarn_status give_back(tarn_callbacks *self, void *address, void *native) {
+  tarn_stream *const stream = known_stream(self, native);
+  if (__builtin_expect(stream == tarn__handle_gone(), false)) {
+    return address != NULL ? give_back_slowly(self, address, native) : TARN_OK;
   }
-  return __builtin_expect(status == TARN_OK, true) ? TARN_OK : count_refused(self, status);
+  const tarn_status given = tarn_pool_free(self->pool, address, stream);
+  return __builtin_expect(given == TARN_OK, true) ? TARN_OK : count_refused(self, given);
 }
 
 void tarn__callbacks_give_back_now(tarn_callbacks *self, void *address) {

@@ -1,22 +1,28 @@
 /* handle_table.c: puts streams into the table of handles, and takes them out. */
 #include "alloc/adapters/callbacks/handle_table.h"
 
-const char tarn__handle_gone = 0;
-
-static tarn_stream *no_stream(void) {
-  return (tarn_stream *)(uintptr_t)&tarn__handle_gone;
-}
-
 void tarn__handle_table_init(tarn__handle_table *table) {
   pthread_mutex_init(&table->lock, NULL);
   for (size_t i = 0; i < TARN__HANDLE_PLACES; i++) {
     atomic_init(&table->places[i].key, 0);
-    atomic_init(&table->places[i].stream, no_stream());
+    atomic_init(&table->places[i].stream, tarn__handle_gone());
   }
 }
 
 void tarn__handle_table_deinit(tarn__handle_table *table) {
   pthread_mutex_destroy(&table->lock);
+}
+
+tarn_stream *tarn__handle_table_get_behind(const tarn__handle_table *table, uintptr_t key) {
+  size_t index = tarn__handle_place_of(key);
+  for (size_t step = 0; step < TARN__HANDLE_PLACES; step++) {
+    const tarn__handle_place *place = &table->places[index];
+    const uintptr_t found = atomic_load_explicit(&place->key, memory_order_acquire);
+    if (found == key) return atomic_load_explicit(&place->stream, memory_order_acquire);
+    if (found == 0) break;
+    index = (index + 1) % TARN__HANDLE_PLACES;
+  }
+  return tarn__handle_gone();
 }
 
 /* Where the key lies, or may come to lie; NULL for nowhere. */
@@ -27,7 +33,8 @@ static tarn__handle_place *place_for(tarn__handle_table *table, uintptr_t key) {
     tarn__handle_place *place = &table->places[index];
     const uintptr_t found = atomic_load_explicit(&place->key, memory_order_relaxed);
     if (found == key) return place;
-    const bool is_free = atomic_load_explicit(&place->stream, memory_order_relaxed) == no_stream();
+    const bool is_free =
+        atomic_load_explicit(&place->stream, memory_order_relaxed) == tarn__handle_gone();
     if (usable == NULL && is_free) usable = place;
     if (found == 0) return usable;
     index = (index + 1) % TARN__HANDLE_PLACES;
@@ -39,14 +46,15 @@ tarn_status tarn__handle_table_add(tarn__handle_table *table, uintptr_t key, tar
   tarn_stream *given = *stream, *refused = NULL;
   tarn_status status = TARN_OK;
   pthread_mutex_lock(&table->lock);
+  tarn_stream *const known = tarn__handle_table_get(table, key);
   tarn__handle_place *place = place_for(table, key);
   if (place == NULL) {
     refused = given;
     status = TARN_NOT_SUPPORTED;
-  } else if (tarn__handle_table_find(table, key, stream)) {
+  } else if (known != tarn__handle_gone()) {
     refused = given; /* another thread was here first */
+    *stream = known;
   } else {
-    *stream = given;
     /* Release: the stream is whole for whoever finds it. */
     atomic_store_explicit(&place->stream, given, memory_order_release);
     atomic_store_explicit(&place->key, key, memory_order_release);
@@ -65,20 +73,21 @@ static void tidy_before(tarn__handle_table *table, size_t index) {
   for (;;) {
     index = (index + TARN__HANDLE_PLACES - 1) % TARN__HANDLE_PLACES;
     tarn__handle_place *place = &table->places[index];
-    const bool is_gone = atomic_load_explicit(&place->key, memory_order_relaxed) != 0 &&
-                         atomic_load_explicit(&place->stream, memory_order_relaxed) == no_stream();
+    const bool is_gone =
+        atomic_load_explicit(&place->key, memory_order_relaxed) != 0 &&
+        atomic_load_explicit(&place->stream, memory_order_relaxed) == tarn__handle_gone();
     if (!is_gone) return;
     atomic_store_explicit(&place->key, 0, memory_order_release);
   }
 }
 
 bool tarn__handle_table_remove(tarn__handle_table *table, uintptr_t key, tarn_stream **stream) {
-  *stream = NULL;
   pthread_mutex_lock(&table->lock);
-  const bool is_known = tarn__handle_table_find(table, key, stream);
+  *stream = tarn__handle_table_get(table, key);
+  const bool is_known = *stream != tarn__handle_gone();
   if (is_known) {
     tarn__handle_place *place = place_for(table, key);
-    atomic_store_explicit(&place->stream, no_stream(), memory_order_release);
+    atomic_store_explicit(&place->stream, tarn__handle_gone(), memory_order_release);
     tidy_before(table, ((size_t)(place - table->places) + 1) % TARN__HANDLE_PLACES);
   }
   pthread_mutex_unlock(&table->lock);

@@ -16,7 +16,7 @@ enum { TARN__HANDLE_PLACE_BITS = 11, TARN__HANDLE_PLACES = 1 << TARN__HANDLE_PLA
 
 typedef struct tarn__handle_place {
   _Atomic uintptr_t key;         /* 0: free. Written last, where a key comes in */
-  _Atomic(tarn_stream *) stream; /* a reference; &tarn__handle_gone: none */
+  _Atomic(tarn_stream *) stream; /* a reference; tarn__handle_gone(): none */
 } tarn__handle_place;
 
 typedef struct tarn__handle_table {
@@ -24,7 +24,10 @@ typedef struct tarn__handle_table {
   pthread_mutex_t lock; /* of those who write */
 } tarn__handle_table;
 
-extern const char tarn__handle_gone;
+/* No stream's address; a NULL stream is one. */
+static inline tarn_stream *tarn__handle_gone(void) {
+  return (tarn_stream *)(uintptr_t)1;
+}
 
 void tarn__handle_table_init(tarn__handle_table *table);
 void tarn__handle_table_deinit(tarn__handle_table *table);
@@ -33,22 +36,17 @@ static inline size_t tarn__handle_place_of(uintptr_t key) {
   return (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - TARN__HANDLE_PLACE_BITS));
 }
 
-/* Nothing is found by 0. A NULL stream is one as well. */
-static inline bool tarn__handle_table_find(const tarn__handle_table *table, uintptr_t key,
-                                           tarn_stream **stream) {
-  size_t index = tarn__handle_place_of(key);
-  for (size_t step = 0; step < TARN__HANDLE_PLACES; step++) {
-    const tarn__handle_place *place = &table->places[index];
-    /* Acquire: pairs with the release of whoever puts it in. */
-    const uintptr_t found = atomic_load_explicit(&place->key, memory_order_acquire);
-    if (__builtin_expect(found == key, true)) {
-      *stream = atomic_load_explicit(&place->stream, memory_order_acquire);
-      return (const char *)*stream != &tarn__handle_gone;
-    }
-    if (found == 0) return false;
-    index = (index + 1) % TARN__HANDLE_PLACES;
+/* The stream of a key, which may be NULL, or tarn__handle_gone(), as for 0. `_behind` is for those
+ * that do not lie at their own place. */
+tarn_stream *tarn__handle_table_get_behind(const tarn__handle_table *table, uintptr_t key);
+
+static inline tarn_stream *tarn__handle_table_get(const tarn__handle_table *table, uintptr_t key) {
+  const tarn__handle_place *place = &table->places[tarn__handle_place_of(key)];
+  /* Acquire: pairs with the release of whoever puts it in. */
+  if (__builtin_expect(atomic_load_explicit(&place->key, memory_order_acquire) == key, true)) {
+    return atomic_load_explicit(&place->stream, memory_order_acquire);
   }
-  return false;
+  return tarn__handle_table_get_behind(table, key);
 }
 
 /* Takes *stream, or releases it where another one is there already: that one it answers.

@@ -47,16 +47,14 @@ static void keys_are_found_behind_others_and_behind_the_end(void **state) {
   colliding_keys(keys, 5);
   for (int i = 0; i < 5; i++) add(table, keys[i], i % 2 == 0 ? stream : NULL);
   for (int i = 0; i < 5; i++) {
-    assert_true(tarn__handle_table_find(table, keys[i], &found));
-    assert_ptr_equal(found, i % 2 == 0 ? stream : NULL);
+    assert_ptr_equal(tarn__handle_table_get(table, keys[i]), i % 2 == 0 ? stream : NULL);
   }
-  assert_false(tarn__handle_table_find(table, 0, &found));
+  assert_ptr_equal(tarn__handle_table_get(table, 0), tarn__handle_gone());
   remove_key(table, keys[1]); /* what lies behind it is found still */
-  assert_false(tarn__handle_table_find(table, keys[1], &found));
-  assert_true(tarn__handle_table_find(table, keys[4], &found));
+  assert_ptr_equal(tarn__handle_table_get(table, keys[1]), tarn__handle_gone());
+  assert_ptr_not_equal(tarn__handle_table_get(table, keys[4]), tarn__handle_gone());
   add(table, keys[1], stream); /* the handle comes back */
-  assert_true(tarn__handle_table_find(table, keys[1], &found));
-  assert_ptr_equal(found, stream);
+  assert_ptr_equal(tarn__handle_table_get(table, keys[1]), stream);
   for (int i = 0; i < 5; i++) remove_key(table, keys[i]);
   assert_false(tarn__handle_table_remove(table, keys[0], &found));
   assert_null(found);
@@ -91,12 +89,11 @@ static void a_full_table_refuses_and_takes_what_was_forgotten(void **state) {
   found = stream;
   assert_status(tarn__handle_table_add(table, TARN__HANDLE_PLACES + 1, &found), TARN_NOT_SUPPORTED);
   assert_null(found);
-  assert_false(tarn__handle_table_find(table, TARN__HANDLE_PLACES + 1, &found));
+  assert_ptr_equal(tarn__handle_table_get(table, TARN__HANDLE_PLACES + 1), tarn__handle_gone());
   remove_key(table, 99);
   add(table, TARN__HANDLE_PLACES + 1, stream);
-  assert_true(tarn__handle_table_find(table, TARN__HANDLE_PLACES + 1, &found));
-  assert_ptr_equal(found, stream);
-  assert_false(tarn__handle_table_find(table, 99, &found));
+  assert_ptr_equal(tarn__handle_table_get(table, TARN__HANDLE_PLACES + 1), stream);
+  assert_ptr_equal(tarn__handle_table_get(table, 99), tarn__handle_gone());
   remove_key(table, TARN__HANDLE_PLACES + 1);
   tarn_stream_release(stream);
   drop_table(table);
