@@ -123,6 +123,15 @@ static void write_segments(tarn__text *text, const tarn_snapshot *self) {
 
 /* --- asking --- */
 
+tarn_status tarn_snapshot_take(tarn_pool *pool, tarn_snapshot *snapshot) {
+  if (pool == NULL || snapshot == NULL || snapshot->struct_size != sizeof *snapshot) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "a pool and a tarn_snapshot with struct_size %zu are needed",
+                     sizeof *snapshot);
+  }
+  return tarn__pool_take_snapshot(pool, snapshot);
+}
+
 tarn_status tarn_pool_snapshot(tarn_pool *pool, tarn_write_function write, void *context) {
   if (pool == NULL || write == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a snapshot needs a pool and a function to write it");

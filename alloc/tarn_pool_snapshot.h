@@ -70,7 +70,7 @@ typedef struct tarn_holder {
 TARN_API TARN_NODISCARD tarn_status tarn_pool_holders(tarn_pool *pool, tarn_holder *holders,
                                                       size_t capacity, size_t *count);
 
-/* --- for those who implement a pool (tarn_pool_ops.snapshot) --- */
+/* --- for those who implement a pool (tarn_pool_ops.snapshot), or look at one block by block --- */
 
 typedef enum tarn_block_state {
   TARN_BLOCK_LIVE,
@@ -119,6 +119,9 @@ struct tarn_snapshot {
   size_t stamp_capacity;
 };
 
+/* The pool as its snapshot's JSON has it, in records: for a program that looks itself. `snapshot`
+ * has its struct_size and is 0 otherwise; the caller deinits it, whatever the answer. */
+TARN_API TARN_NODISCARD tarn_status tarn_snapshot_take(tarn_pool *pool, tarn_snapshot *snapshot);
 /* Room for so many blocks and stamps and some more; the snapshot has none of them then. */
 TARN_API TARN_NODISCARD tarn_status tarn_snapshot_reserve(tarn_snapshot *snapshot,
                                                           size_t block_count, size_t stamp_count);

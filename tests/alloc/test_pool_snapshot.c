@@ -131,6 +131,13 @@ static void a_snapshot_and_its_holders_are_written_of_what_the_pool_fills_in(voi
   assert_ok(tarn_tag_push("weights"));
   assert_ok(tarn_pool_alloc(pool, 10, NULL, &block));
   tarn_tag_pop();
+  tarn_snapshot taken = {.struct_size = sizeof taken};
+  assert_ok(tarn_snapshot_take(pool, &taken));
+  assert_int_equal(taken.block_count, 1);
+  assert_ptr_equal(taken.blocks[0].address, block);
+  tarn_snapshot_deinit(&taken);
+  taken = (tarn_snapshot){.struct_size = 1};
+  assert_status(tarn_snapshot_take(pool, &taken), TARN_INVALID_ARGUMENT);
   text_length = 0;
   assert_ok(tarn_pool_snapshot(pool, collect, NULL));
   assert_non_null(strstr(text, "\"pool\":\"place\""));
