@@ -1,0 +1,213 @@
+/* umf_upstream.c: a UMF provider as a provider of tarn's. */
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/adapters/umf/umf_abi.h"
+
+static const size_t DEFAULT_GRANULARITY_BYTES = (size_t)64 << 10;
+/* Asked of a provider that does not know its page: what a caching pool's blocks have. */
+static const size_t DEFAULT_ALIGNMENT_BYTES = 256;
+
+typedef struct upstream {
+  struct umf_memory_provider_t *handle;
+  bool is_owner;
+  bool is_shared; /* with other processes, if UMF is asked to */
+  tarn_device device;
+  size_t granularity_bytes;
+  size_t alignment_bytes;
+  tarn__umf_functions umf;
+} upstream;
+
+/* --- UMF's functions --- */
+
+/* An executable's own, or a library's that was loaded for all to see; else the one that was loaded
+ * for itself alone, which its soname finds. The handle is closed again: whoever loaded it, and
+ * gives a provider of it, keeps it. */
+static tarn_umf_function find_in_process(void *context, const char *name) {
+  (void)context;
+  void *found = dlsym(RTLD_DEFAULT, name);
+  if (found == NULL) {
+    void *library = dlopen("libumf.so.1", RTLD_NOW | RTLD_NOLOAD);
+    if (library == NULL) return NULL;
+    found = dlsym(library, name);
+    dlclose(library);
+  }
+  tarn_umf_function function;
+  memcpy(&function, &found, sizeof function); /* POSIX: of the same size */
+  return function;
+}
+
+static tarn_status find_functions(const tarn_umf_provider_options *options,
+                                  tarn__umf_functions *umf) {
+  tarn_umf_find find = options->find != NULL ? options->find : find_in_process;
+#define FIND(member, name, arguments)                                                       \
+  {                                                                                         \
+    const tarn_umf_function found = find(options->find_context, #name);                     \
+    if (found == NULL) {                                                                    \
+      return tarn_fail(TARN_UNAVAILABLE, "UMF's function %s is not in the process", #name); \
+    }                                                                                       \
+    memcpy(&umf->member, &found, sizeof found);                                             \
+  }
+  TARN__UMF_FUNCTIONS(FIND)
+#undef FIND
+  return TARN_OK;
+}
+
+/* --- the provider's operations --- */
+
+static tarn_status upstream_attributes(void *context, tarn_provider_attributes *attributes) {
+  const upstream *self = context;
+  attributes->device = self->device;
+  attributes->granularity_bytes = self->granularity_bytes;
+  attributes->alignment_bytes = self->alignment_bytes;
+  attributes->flags = self->is_shared ? TARN_PROVIDER_OF_PROCESS : 0;
+  return TARN_OK;
+}
+
+/* UMF's answer in words. */
+static tarn_status refuse(const upstream *self, tarn_status status, const char *call,
+                          tarn__umf_result result, size_t size_bytes) {
+  const char *message = NULL;
+  int32_t code = 0;
+  if (result != TARN__UMF_MEMORY_PROVIDER_SPECIFIC ||
+      self->umf.native_error(self->handle, &message, &code) != TARN__UMF_SUCCESS) {
+    code = 0;
+    message = NULL;
+  }
+  return tarn_fail_native(status, call, code != 0 ? code : (int64_t)result,
+                          "UMF answers %u for %zu bytes%s%s", (unsigned)result, size_bytes,
+                          message != NULL ? ": " : "", message != NULL ? message : "");
+}
+
+/* UMF has no code for a machine without memory: its providers say their own, or that of the host.
+ * Whatever it is, giving something back and asking again is all that may help. */
+static tarn_status status_of_alloc(tarn__umf_result result) {
+  switch (result) {
+    case TARN__UMF_INVALID_ARGUMENT:
+    case TARN__UMF_INVALID_ALIGNMENT:
+      return TARN_INVALID_ARGUMENT;
+    case TARN__UMF_NOT_SUPPORTED:
+      return TARN_NOT_SUPPORTED;
+    case TARN__UMF_DEPENDENCY_UNAVAILABLE:
+      return TARN_UNAVAILABLE;
+    default:
+      return TARN_OUT_OF_MEMORY;
+  }
+}
+
+static tarn_status upstream_release(void *context, void *address, size_t size_bytes) {
+  const upstream *self = context;
+  const tarn__umf_result result = self->umf.free(self->handle, address, size_bytes);
+  if (result == TARN__UMF_SUCCESS) return TARN_OK;
+  return refuse(self, TARN_SYSTEM_ERROR, "umfMemoryProviderFree", result, size_bytes);
+}
+
+static tarn_status upstream_alloc(void *context, size_t size_bytes, void **address) {
+  const upstream *self = context;
+  void *found = NULL;
+  const tarn__umf_result result =
+      self->umf.alloc(self->handle, size_bytes, self->alignment_bytes, &found);
+  if (result != TARN__UMF_SUCCESS || found == NULL) {
+    return refuse(self, status_of_alloc(result), "umfMemoryProviderAlloc", result, size_bytes);
+  }
+  if (((uintptr_t)found & (self->alignment_bytes - 1)) != 0) {
+    const tarn_status ignored = upstream_release(context, found, size_bytes);
+    (void)ignored; /* what follows is the cause */
+    return tarn_fail(TARN_SYSTEM_ERROR, "UMF's provider gave %p, which is not aligned to %zu",
+                     found, self->alignment_bytes);
+  }
+  *address = found;
+  return TARN_OK;
+}
+
+static void upstream_destroy(void *context) {
+  upstream *self = context;
+  if (self->is_owner) self->umf.destroy(self->handle);
+  free(self);
+}
+
+/* --- making one --- */
+
+static tarn_status check_options(const tarn_umf_provider_options *options) {
+  if (options->struct_size != sizeof *options) {
+    return tarn_fail(TARN_INVALID_ARGUMENT,
+                     "tarn_umf_provider_options has %zu bytes here, %zu were given",
+                     sizeof *options, options->struct_size);
+  }
+  if ((options->flags & ~(uint32_t)TARN_UMF_OWN_PROVIDER) != 0) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_umf_provider_options has no flags %#x",
+                     (unsigned)(options->flags & ~(uint32_t)TARN_UMF_OWN_PROVIDER));
+  }
+  if (options->granularity_bytes == 0 || tarn_is_power_of_two(options->granularity_bytes)) {
+    return TARN_OK;
+  }
+  return tarn_fail(TARN_INVALID_ARGUMENT, "UMF provider: granularity %zu is not a power of two",
+                   options->granularity_bytes);
+}
+
+/* Whole pages: shared memory of UMF's own provider goes wrong with halves of them. */
+static tarn_status choose_sizes(upstream *self, const tarn_umf_provider_options *options) {
+  size_t page_bytes = 0;
+  const tarn__umf_result known = self->umf.page_size(self->handle, NULL, &page_bytes);
+  if (known != TARN__UMF_SUCCESS || page_bytes == 0) page_bytes = DEFAULT_ALIGNMENT_BYTES;
+  if (!tarn_is_power_of_two(page_bytes)) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "the UMF provider's page of %zu is no power of two",
+                     page_bytes);
+  }
+  self->alignment_bytes = page_bytes;
+  self->granularity_bytes =
+      options->granularity_bytes != 0 ? options->granularity_bytes : DEFAULT_GRANULARITY_BYTES;
+  if (self->granularity_bytes < page_bytes) self->granularity_bytes = page_bytes;
+  return TARN_OK;
+}
+
+/* Nobody must take a GPU's memory for the CPU's because a device was not said. */
+static tarn_status choose_device(upstream *self, const tarn_umf_provider_options *options,
+                                 const char **name) {
+  const char *told = NULL;
+  if (self->umf.name(self->handle, &told) != TARN__UMF_SUCCESS || told == NULL) told = "umf";
+  *name = options->name != NULL ? options->name : told;
+  self->device = options->device;
+  if (options->device.type != 0) return TARN_OK;
+  self->device = tarn_device_make(TARN_DEVICE_CPU, 0);
+  if (strcmp(told, "CUDA") != 0 && strcmp(told, "LEVEL_ZERO") != 0) return TARN_OK;
+  return tarn_fail(TARN_INVALID_ARGUMENT,
+                   "the options must say on which device the UMF provider %s has its memory", told);
+}
+
+tarn_status tarn_umf_provider_create(struct umf_memory_provider_t *handle,
+                                     const tarn_umf_provider_options *options,
+                                     tarn_provider **provider) {
+  if (provider == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "provider is NULL");
+  *provider = NULL;
+  if (handle == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "handle is NULL");
+  const tarn_umf_provider_options defaults = {.struct_size = sizeof defaults};
+  if (options == NULL) options = &defaults;
+  tarn_status status = check_options(options);
+  if (status != TARN_OK) return status;
+  upstream *self = calloc(1, sizeof *self);
+  if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a UMF provider's handle");
+  self->handle = handle;
+  const char *name = NULL;
+  status = find_functions(options, &self->umf);
+  if (status == TARN_OK) status = choose_device(self, options, &name);
+  if (status == TARN_OK) status = choose_sizes(self, options);
+  if (status == TARN_OK) {
+    size_t ipc_bytes = 0;
+    self->is_shared = self->umf.ipc_size(handle, &ipc_bytes) == TARN__UMF_SUCCESS;
+    const tarn_provider_ops ops = {.struct_size = sizeof ops,
+                                   .name = name,
+                                   .attributes = upstream_attributes,
+                                   .alloc = upstream_alloc,
+                                   .release = upstream_release,
+                                   .destroy = upstream_destroy};
+    status = tarn_provider_create(&ops, self, provider);
+  }
+  if (status != TARN_OK) {
+    free(self);
+    return status;
+  }
+  self->is_owner = (options->flags & TARN_UMF_OWN_PROVIDER) != 0; /* from now on */
+  return TARN_OK;
+}
