@@ -1,0 +1,370 @@
+/* test_umf_ops.c: the tables of operations by themselves: what the real library never does, and
+ * what the CPU alone has no memory for. */
+#include "tests/adapters/umf/fake_umf.h"
+#include "tests/support/test.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "alloc/adapters/umf/umf_share.h"
+#include "alloc/tarn_host_stream.h"
+#include "alloc/tarn_pages.h"
+#include "tests/support/open_cuda.h"
+
+static const tarn__umf_pool_ops *pool_ops(void) {
+  return (const tarn__umf_pool_ops *)tarn_umf_pool_ops(0);
+}
+
+/* --- a provider of UMF's that misbehaves --- */
+
+static size_t page_answer; /* 0: it does not know */
+static const char *name_answer = "TEST";
+static tarn__umf_result alloc_answer;
+static void *block_answer;
+static size_t last_alignment;
+static int freed_count;
+
+static tarn__umf_result odd_initialize(const void *params, void **provider) {
+  (void)params;
+  *provider = NULL;
+  page_answer = 4096;
+  name_answer = "TEST";
+  alloc_answer = TARN__UMF_SUCCESS;
+  freed_count = 0;
+  return TARN__UMF_SUCCESS;
+}
+
+static tarn__umf_result odd_finalize(void *provider) {
+  (void)provider;
+  return TARN__UMF_SUCCESS;
+}
+
+static tarn__umf_result odd_alloc(void *provider, size_t size, size_t alignment, void **address) {
+  (void)provider, (void)size;
+  last_alignment = alignment;
+  *address = block_answer;
+  return alloc_answer;
+}
+
+static tarn__umf_result odd_free(void *provider, void *address, size_t size) {
+  (void)provider, (void)address, (void)size;
+  freed_count++;
+  return TARN__UMF_INVALID_ARGUMENT;
+}
+
+static tarn__umf_result odd_error(void *provider, const char **message, int32_t *code) {
+  (void)provider;
+  *message = "the moon is full";
+  *code = 1001;
+  return TARN__UMF_SUCCESS;
+}
+
+static tarn__umf_result odd_page(void *provider, const void *address, size_t *page) {
+  (void)provider, (void)address;
+  *page = page_answer;
+  return page_answer == 0 ? TARN__UMF_NOT_SUPPORTED : TARN__UMF_SUCCESS;
+}
+
+static tarn__umf_result odd_name(void *provider, const char **name) {
+  (void)provider;
+  *name = name_answer;
+  return TARN__UMF_SUCCESS;
+}
+
+static tarn__umf_result odd_ipc_size(void *provider, size_t *size) {
+  (void)provider, (void)size;
+  return TARN__UMF_NOT_SUPPORTED;
+}
+
+static struct umf_memory_provider_t *make_odd(void) {
+  const tarn__umf_provider_ops ops = {.version = TARN__UMF_VERSION(1, 2),
+                                      .initialize = odd_initialize,
+                                      .finalize = odd_finalize,
+                                      .alloc = odd_alloc,
+                                      .free = odd_free,
+                                      .get_last_native_error = odd_error,
+                                      .get_min_page_size = odd_page,
+                                      .get_name = odd_name,
+                                      .ext_get_ipc_handle_size = odd_ipc_size};
+  struct umf_memory_provider_t *handle =
+      fake_umf_create((const struct umf_memory_provider_ops_t *)&ops, NULL);
+  assert_non_null(handle);
+  return handle;
+}
+
+static const tarn_umf_provider_options with_fake = {
+    .struct_size = sizeof(tarn_umf_provider_options), .find = fake_umf_find};
+
+static void what_a_provider_lacks_is_refused_or_made_up_for(void **state) {
+  (void)state;
+  struct umf_memory_provider_t *handle = make_odd();
+  tarn_provider *provider = NULL;
+  tarn_umf_provider_options options = with_fake;
+  page_answer = 0;
+  assert_ok(tarn_umf_provider_create(handle, &options, &provider));
+  assert_int_equal(tarn_provider_attributes_of(provider)->alignment_bytes, 256);
+  assert_string_equal(tarn_provider_name(provider), "TEST");
+  tarn_provider_release(provider);
+  page_answer = (size_t)2 << 20; /* larger than what is asked for by default */
+  assert_ok(tarn_umf_provider_create(handle, &options, &provider));
+  assert_int_equal(tarn_provider_attributes_of(provider)->granularity_bytes, 2 << 20);
+  tarn_provider_release(provider);
+  page_answer = 12288;
+  assert_status(tarn_umf_provider_create(handle, &options, &provider), TARN_INVALID_ARGUMENT);
+  assert_null(provider);
+  page_answer = 4096;
+  name_answer = "CUDA"; /* its memory is taken for the CPU's by nobody */
+  assert_status(tarn_umf_provider_create(handle, &options, &provider), TARN_INVALID_ARGUMENT);
+  options.device = tarn_device_make(TARN_DEVICE_CUDA, 3);
+  assert_ok(tarn_umf_provider_create(handle, &options, &provider));
+  assert_int_equal(tarn_provider_attributes_of(provider)->device.index, 3);
+  tarn_provider_release(provider);
+  options = with_fake;
+  options.find_context = (void *)(uintptr_t) "umfMemoryProviderFree";
+  assert_status(tarn_umf_provider_create(handle, &options, &provider), TARN_UNAVAILABLE);
+  assert_non_null(strstr(tarn_last_error()->message, "umfMemoryProviderFree"));
+  options = with_fake;
+  options.flags = 2;
+  assert_status(tarn_umf_provider_create(handle, &options, &provider), TARN_INVALID_ARGUMENT);
+  options = with_fake;
+  options.granularity_bytes = 3 << 12;
+  assert_status(tarn_umf_provider_create(handle, &options, &provider), TARN_INVALID_ARGUMENT);
+  options.struct_size--;
+  assert_status(tarn_umf_provider_create(handle, &options, &provider), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_umf_provider_create(handle, &with_fake, NULL), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_umf_provider_create(NULL, &with_fake, &provider), TARN_INVALID_ARGUMENT);
+  fake_umf_destroy(handle);
+}
+
+static void a_provider_that_gives_nothing_or_the_wrong_thing_is_told_of(void **state) {
+  (void)state;
+  struct umf_memory_provider_t *handle = make_odd();
+  tarn_provider *provider = NULL;
+  void *address = NULL;
+  assert_ok(tarn_umf_provider_create(handle, &with_fake, &provider));
+  alloc_answer = TARN__UMF_MEMORY_PROVIDER_SPECIFIC;
+  assert_status(tarn_provider_alloc(provider, 65536, &address), TARN_OUT_OF_MEMORY);
+  assert_int_equal(last_alignment, 4096); /* never above a page: shared memory goes wrong there */
+  assert_int_equal(tarn_last_error()->native_code, 1001);
+  assert_non_null(strstr(tarn_last_error()->message, "the moon is full"));
+  alloc_answer = TARN__UMF_OUT_OF_HOST_MEMORY;
+  assert_status(tarn_provider_alloc(provider, 65536, &address), TARN_OUT_OF_MEMORY);
+  alloc_answer = TARN__UMF_NOT_SUPPORTED;
+  assert_status(tarn_provider_alloc(provider, 65536, &address), TARN_NOT_SUPPORTED);
+  alloc_answer = TARN__UMF_DEPENDENCY_UNAVAILABLE;
+  assert_status(tarn_provider_alloc(provider, 65536, &address), TARN_UNAVAILABLE);
+  alloc_answer = TARN__UMF_INVALID_ALIGNMENT;
+  assert_status(tarn_provider_alloc(provider, 65536, &address), TARN_INVALID_ARGUMENT);
+  alloc_answer = TARN__UMF_SUCCESS; /* and nothing with it */
+  block_answer = NULL;
+  assert_status(tarn_provider_alloc(provider, 65536, &address), TARN_OUT_OF_MEMORY);
+  block_answer = (void *)(uintptr_t)0x10100;
+  assert_status(tarn_provider_alloc(provider, 65536, &address), TARN_SYSTEM_ERROR);
+  assert_non_null(strstr(tarn_last_error()->message, "not aligned"));
+  assert_int_equal(freed_count, 1);
+  assert_null(address);
+  tarn_provider_release(provider);
+  fake_umf_destroy(handle);
+}
+
+static void without_umf_in_the_process_its_functions_are_missed(void **state) {
+  (void)state;
+  struct umf_memory_provider_t *handle = make_odd();
+  tarn_provider *provider = NULL;
+  assert_status(tarn_umf_provider_create(handle, NULL, &provider), TARN_UNAVAILABLE);
+  void *pool = NULL;
+  assert_int_equal(pool_ops()->initialize(handle, NULL, &pool), TARN__UMF_DEPENDENCY_UNAVAILABLE);
+  fake_umf_destroy(handle);
+}
+
+/* --- memory that the CPU does not touch --- */
+
+/* calloc and realloc by the stream, in its order. */
+static void a_gpus_blocks_are_zeroed_and_moved_by_the_stream(void **state) {
+  (void)state;
+  enum { SIZE = 100000 };
+  tarn_cuda *cuda = NULL;
+  const tarn_status there = test_open_cuda(&cuda);
+  if (there == TARN_UNAVAILABLE || there == TARN_NOT_SUPPORTED) skip();
+  assert_ok(there);
+  tarn_provider *provider = NULL;
+  tarn_umf_pool_params params = {.struct_size = sizeof params};
+  assert_ok(tarn_cuda_device_provider_create(cuda, 0, &provider));
+  assert_ok(tarn_caching_pool_create(provider, NULL, &params.pool));
+  assert_ok(tarn_cuda_stream_create(cuda, 0, &params.stream));
+  const tarn_umf_provider_params memory = {.struct_size = sizeof memory, .provider = provider};
+  struct umf_memory_provider_t *below = fake_umf_create(tarn_umf_provider_ops(0), &memory);
+  uint32_t type = 0;
+  assert_int_equal(below->ops.ext_get_allocation_properties(below->provider, NULL,
+                                                            TARN__UMF_PROPERTY_POINTER_TYPE, &type),
+                   TARN__UMF_SUCCESS);
+  assert_int_equal(type, TARN__UMF_MEMORY_DEVICE);
+
+  const tarn__umf_pool_ops *ops = pool_ops();
+  const tarn_device device = tarn_device_make(TARN_DEVICE_CUDA, 0);
+  static unsigned char bytes[2 * SIZE];
+  void *pool = NULL;
+  assert_int_equal(ops->initialize(below, &params, &pool), TARN__UMF_SUCCESS);
+  void *block = ops->malloc(pool, SIZE);
+  assert_ok(tarn_stream_fill(params.stream, block, device, 5, SIZE));
+  assert_int_equal(ops->free(pool, block), TARN__UMF_SUCCESS);
+  block = ops->calloc(pool, SIZE / 10, 10);
+  assert_non_null(block);
+  block = ops->realloc(pool, block, 2 * SIZE);
+  assert_non_null(block);
+  memset(bytes, 9, sizeof bytes);
+  assert_ok(tarn_stream_copy(params.stream, bytes, tarn_device_make(TARN_DEVICE_CPU, 0), block,
+                             device, SIZE));
+  assert_ok(tarn_stream_synchronize(params.stream));
+  for (size_t i = 0; i < SIZE; i++) assert_int_equal(bytes[i], 0);
+  size_t usable = 0;
+  assert_int_equal(ops->malloc_usable_size(pool, block, &usable), TARN__UMF_SUCCESS);
+  assert_int_equal(usable, 2 * SIZE);
+  assert_int_equal(ops->free(pool, block), TARN__UMF_SUCCESS);
+  assert_int_equal(ops->finalize(pool), TARN__UMF_SUCCESS);
+
+  /* In nobody's order it can be lent, and no more. */
+  tarn_umf_pool_params unordered = {.struct_size = sizeof unordered, .pool = params.pool};
+  assert_int_equal(ops->initialize(below, &unordered, &pool), TARN__UMF_SUCCESS);
+  block = ops->malloc(pool, SIZE);
+  assert_non_null(block);
+  assert_null(ops->calloc(pool, 1, SIZE));
+  assert_int_not_equal(ops->get_last_allocation_error(pool), TARN__UMF_SUCCESS);
+  assert_null(ops->realloc(pool, block, 2 * SIZE));
+  assert_ptr_equal(ops->realloc(pool, block, 10), block);
+  assert_int_equal(ops->free(pool, block), TARN__UMF_SUCCESS);
+  assert_int_equal(ops->finalize(pool), TARN__UMF_SUCCESS);
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  assert_ok(tarn_pool_stats_of(params.pool, &stats));
+  assert_int_equal(stats.allocated_bytes, 0);
+  fake_umf_destroy(below);
+  tarn_stream_release(params.stream);
+  tarn_pool_release(params.pool);
+  tarn_provider_release(provider);
+  tarn_cuda_release(cuda);
+}
+
+static void pass(void *argument) {
+  *(bool *)argument = true;
+}
+
+/* A stream of the host's own thread: what is lent belongs to its order. */
+static void a_streams_blocks_wait_for_it(void **state) {
+  (void)state;
+  tarn_provider *pages = NULL;
+  tarn_umf_pool_params params = {.struct_size = sizeof params};
+  bool has_passed = false;
+  void *pool = NULL;
+  assert_ok(tarn_pages_provider_create(NULL, &pages));
+  assert_ok(tarn_caching_pool_create(pages, NULL, &params.pool));
+  assert_ok(tarn_worker_stream_create(&params.stream));
+  assert_int_equal(pool_ops()->initialize(NULL, &params, &pool), TARN__UMF_SUCCESS);
+  unsigned char *zeroes = pool_ops()->calloc(pool, 1, 1 << 20);
+  assert_ok(tarn_stream_call(params.stream, pass, &has_passed));
+  assert_ok(tarn_stream_synchronize(params.stream));
+  assert_true(has_passed);
+  assert_int_equal(zeroes[0] | zeroes[(1 << 20) - 1], 0);
+  assert_int_equal(pool_ops()->free(pool, zeroes), TARN__UMF_SUCCESS);
+  assert_int_equal(pool_ops()->finalize(pool), TARN__UMF_SUCCESS);
+  tarn_stream_release(params.stream);
+  tarn_pool_release(params.pool);
+  tarn_provider_release(pages);
+}
+
+/* --- what UMF asks of both without an object, or with half an answer's room --- */
+
+static void default_names_and_missing_outputs(void **state) {
+  (void)state;
+  const tarn__umf_pool_ops *pool = pool_ops();
+  const tarn__umf_provider_ops *provider = (const tarn__umf_provider_ops *)tarn_umf_provider_ops(0);
+  const char *name = NULL;
+  assert_int_equal(pool->get_name(NULL, &name), TARN__UMF_SUCCESS);
+  assert_string_equal(name, "tarn");
+  assert_int_equal(provider->get_name(NULL, &name), TARN__UMF_SUCCESS);
+  assert_string_equal(name, "tarn");
+  assert_int_equal(pool->get_name(NULL, NULL), TARN__UMF_INVALID_ARGUMENT);
+  assert_int_equal(provider->get_name(NULL, NULL), TARN__UMF_INVALID_ARGUMENT);
+  struct umf_memory_provider_t *none = fake_umf_create(tarn_umf_provider_ops(0), NULL);
+  size_t size = 0;
+  assert_int_equal(provider->get_min_page_size(none->provider, NULL, &size),
+                   TARN__UMF_NOT_SUPPORTED);
+  assert_int_equal(provider->get_recommended_page_size(none->provider, 1, &size),
+                   TARN__UMF_NOT_SUPPORTED);
+  assert_int_equal(provider->ext_get_ipc_handle_size(none->provider, &size),
+                   TARN__UMF_NOT_SUPPORTED);
+  fake_umf_destroy(none);
+}
+
+/* --- handles between processes --- */
+
+static void a_handle_opens_the_memory_it_was_made_of_and_nothing_else(void **state) {
+  (void)state;
+  const tarn_pages_options options = {.struct_size = sizeof options, .flags = TARN_PAGES_SHARED};
+  tarn_umf_provider_params params = {.struct_size = sizeof params};
+  assert_ok(tarn_pages_provider_create(&options, &params.provider));
+  struct umf_memory_provider_t *below = fake_umf_create(tarn_umf_provider_ops(0), &params);
+  tarn_provider_release(params.provider);
+  const tarn__umf_provider_ops *ops = &below->ops;
+  void *self = below->provider;
+  size_t size = 0;
+  unsigned char *block = NULL, *seen = NULL;
+  tarn__umf_handle handle, wrong;
+  assert_int_equal(ops->ext_get_ipc_handle_size(self, &size), TARN__UMF_SUCCESS);
+  assert_int_equal(size, sizeof handle);
+  assert_int_equal(ops->alloc(self, 70000, 0, (void **)&block), TARN__UMF_SUCCESS);
+  block[69999] = 4;
+  assert_int_equal(ops->ext_get_ipc_handle(self, block + 1, 10, &handle),
+                   TARN__UMF_INVALID_ARGUMENT);
+  assert_int_equal(ops->ext_get_ipc_handle(self, block, 70000, &handle), TARN__UMF_SUCCESS);
+  assert_int_equal(ops->ext_open_ipc_handle(self, &handle, (void **)&seen), TARN__UMF_SUCCESS);
+  assert_true(seen != block && seen[69999] == 4);
+  seen[0] = 6;
+  assert_int_equal(block[0], 6);
+  assert_int_equal(ops->ext_close_ipc_handle(self, seen + 1, 70000), TARN__UMF_INVALID_ARGUMENT);
+  assert_int_equal(ops->ext_close_ipc_handle(self, seen, 70000), TARN__UMF_SUCCESS);
+  assert_int_equal(ops->ext_close_ipc_handle(self, seen, 70000), TARN__UMF_INVALID_ARGUMENT);
+
+  wrong = handle;
+  wrong.kind++;
+  assert_int_equal(ops->ext_open_ipc_handle(self, &wrong, (void **)&seen),
+                   TARN__UMF_INVALID_ARGUMENT);
+  wrong = handle;
+  wrong.file_node++; /* another file has the descriptor's number now */
+  assert_int_equal(ops->ext_open_ipc_handle(self, &wrong, (void **)&seen),
+                   TARN__UMF_INVALID_ARGUMENT);
+  wrong = handle;
+  wrong.size_bytes = (uint64_t)1 << 62; /* behind the file's end an access would be a SIGBUS */
+  assert_int_equal(ops->ext_open_ipc_handle(self, &wrong, (void **)&seen),
+                   TARN__UMF_INVALID_ARGUMENT);
+  wrong.size_bytes = UINT64_MAX - wrong.offset_bytes + 1;
+  assert_int_equal(ops->ext_open_ipc_handle(self, &wrong, (void **)&seen),
+                   TARN__UMF_INVALID_ARGUMENT);
+  wrong = handle;
+  wrong.descriptor = 99999;
+  assert_int_equal(ops->ext_open_ipc_handle(self, &wrong, (void **)&seen),
+                   TARN__UMF_MEMORY_PROVIDER_SPECIFIC);
+  assert_null(seen);
+
+  assert_int_equal(ops->ext_put_ipc_handle(self, &handle), TARN__UMF_SUCCESS);
+  assert_int_equal(ops->ext_put_ipc_handle(self, &handle), TARN__UMF_INVALID_ARGUMENT);
+  /* What nobody put back, closed or freed goes with the provider. */
+  assert_int_equal(ops->ext_get_ipc_handle(self, block, 70000, &handle), TARN__UMF_SUCCESS);
+  assert_int_equal(ops->ext_open_ipc_handle(self, &handle, (void **)&seen), TARN__UMF_SUCCESS);
+  assert_int_equal(fake_umf_destroy(below), TARN__UMF_SUCCESS);
+  assert_int_equal(close(handle.descriptor), -1);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_a_provider_lacks_is_refused_or_made_up_for),
+      cmocka_unit_test(a_provider_that_gives_nothing_or_the_wrong_thing_is_told_of),
+      cmocka_unit_test(without_umf_in_the_process_its_functions_are_missed),
+      cmocka_unit_test(a_gpus_blocks_are_zeroed_and_moved_by_the_stream),
+      cmocka_unit_test(a_streams_blocks_wait_for_it),
+      cmocka_unit_test(default_names_and_missing_outputs),
+      cmocka_unit_test(a_handle_opens_the_memory_it_was_made_of_and_nothing_else),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
