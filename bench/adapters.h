@@ -19,5 +19,6 @@ TARN_NODISCARD tarn_status adapter_measure(bench_run *bench, const adapter_bench
 
 TARN_NODISCARD tarn_status adapter_bench_control(bench_run *bench, const adapter_bench *adapter);
 TARN_NODISCARD tarn_status adapter_bench_callbacks(bench_run *bench, const adapter_bench *bare);
+TARN_NODISCARD tarn_status adapter_bench_umf(bench_run *bench, const adapter_bench *bare);
 
 #endif

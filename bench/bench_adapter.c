@@ -10,6 +10,7 @@ static const struct {
 } adapter_rows[] = {
     {adapter_bench_control},
     {adapter_bench_callbacks},
+    {adapter_bench_umf},
 };
 
 static tarn_status run_bare_pairs(void *context, uint64_t iterations) {
