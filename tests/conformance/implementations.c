@@ -10,6 +10,7 @@
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_pool_provider.h"
 #include "numa/tarn_numa.h"
+#include "tests/adapters/umf/fake_umf.h"
 #include "tests/support/open_cuda.h"
 
 /* --- providers --- */
@@ -200,6 +201,14 @@ static tarn_status make_over_cuda_pool(tarn_provider **provider) {
   return make_over_pool(make_cuda_device, provider);
 }
 
+static tarn_status make_umf(tarn_provider **provider) {
+  tarn_provider *pages = NULL;
+  tarn_status status = make_pages(&pages);
+  if (status == TARN_OK) status = fake_umf_detour(pages, provider);
+  tarn_provider_release(pages);
+  return status;
+}
+
 const implementation provider_implementations[] = {
     {.name = "pages", .make_provider = make_pages},
     {.name = "base pages", .make_provider = make_base_pages},
@@ -221,6 +230,7 @@ const implementation provider_implementations[] = {
     {.name = "cuda pinned", .make_provider = make_cuda_pinned},
     {.name = "cuda pinned pages", .make_provider = make_cuda_registered_blocks},
     {.name = "cuda pinned granules", .make_provider = make_cuda_registered_granules},
+    {.name = "umf", .make_provider = make_umf},
     {.name = "pool over pages", .make_provider = make_over_pages_pool},
     {.name = "pool over cuda device", .make_provider = make_over_cuda_pool},
     {.name = NULL},

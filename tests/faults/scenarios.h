@@ -26,6 +26,7 @@ tarn_status use_dlpack(void);
 tarn_status use_npy_files(void);
 tarn_status use_cuda_pinned(void);
 tarn_status use_callbacks(void);
+tarn_status use_umf(void);
 tarn_status use_staging(void); /* the end of the files' */
 
 #endif

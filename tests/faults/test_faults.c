@@ -619,6 +619,7 @@ SCENARIO(callbacks)
 SCENARIO(pause)
 SCENARIO(dlpack)
 SCENARIO(npy_files)
+SCENARIO(umf)
 SCENARIO(node)
 SCENARIO(synthetic_topology)
 SCENARIO(saved_topology)
@@ -655,6 +656,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(pause_survives),
       cmocka_unit_test(dlpack_survives),
       cmocka_unit_test(npy_files_survives),
+      cmocka_unit_test(umf_survives),
       cmocka_unit_test(node_survives),
       cmocka_unit_test(synthetic_topology_survives),
       cmocka_unit_test(saved_topology_survives),
