@@ -27,6 +27,7 @@ import staging_mutants
 import storage_mutants
 import transfer_mutants
 import transpose_mutants
+import umf_mutants
 import user_mutants
 import values_mutants
 
@@ -59,6 +60,7 @@ TABLE = [
     *layout_mutants.TABLE,
     *numa_mutants.TABLE,
     *callbacks_mutants.TABLE,
+    *umf_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -82,6 +84,7 @@ PROGRAMS = """
     test_fork
     test_maintenance
     test_fallback
+    test_umf_ops
     test_caching_explain
     test_caching_move
     test_caching_recycle

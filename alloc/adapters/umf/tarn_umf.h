@@ -33,7 +33,7 @@
  *
  * UMF's own defects, as of 1.2, that matter here: its disjoint pool frees pieces of over-aligned
  * blocks that are none: the provider here refuses them, and takes the memory back when it is
- * destroyed. Its jemalloc pool corrupts its heap with two threads, whatever the provider. Shared
+ * destroyed. Its jemalloc pool corrupts its heap with two threads over what unmaps memory. Shared
  * memory of its OS provider is wrong for sizes of half pages and, shared with a process, above a
  * page's alignment: neither is asked for here; and by default the kernel refuses to pin it
  * (UMF_MEM_FD_FUNC=memfd_create helps). A pool with UMF_POOL_CREATE_FLAG_DISABLE_TRACKING works

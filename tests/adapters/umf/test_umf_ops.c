@@ -1,8 +1,11 @@
 /* test_umf_ops.c: the tables of operations by themselves: what the real library never does, and
  * what the CPU alone has no memory for. */
 #include "tests/adapters/umf/fake_umf.h"
+#include "tests/adapters/umf/umf_library.h"
 #include "tests/support/test.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -273,6 +276,86 @@ static void a_streams_blocks_wait_for_it(void **state) {
   tarn_provider_release(pages);
 }
 
+enum { THREADS = 4, ROUNDS = 400, SLOTS = 16 };
+
+typedef struct shared_pool {
+  void *pool;
+  struct umf_memory_provider_t *below;
+  _Atomic(unsigned char *) slots[SLOTS]; /* whoever finds a block frees it */
+  _Atomic unsigned spoilt_count;
+} shared_pool;
+
+static void *swap_blocks(void *argument) {
+  const tarn__umf_pool_ops *ops = pool_ops();
+  shared_pool *shared = argument;
+  uint64_t seed = 0x9E3779B97F4A7C15u ^ (uintptr_t)&seed;
+  for (int round = 0; round < ROUNDS; round++) {
+    const size_t size = 1 + test_random(&seed) % (round % 20 == 0 ? 1 << 20 : 4000);
+    unsigned char *block = ops->malloc(shared->pool, size);
+    void *page = NULL;
+    tarn__umf_result spoilt = shared->below->ops.alloc(shared->below->provider, size, 0, &page);
+    if (spoilt == 0) spoilt = shared->below->ops.free(shared->below->provider, page, size);
+    if (block != NULL) {
+      block[0] = 1;
+      block = atomic_exchange(&shared->slots[test_random(&seed) % SLOTS], block);
+      if (block != NULL) spoilt |= block[0] != 1;
+      if (block != NULL && round % 3 == 0) block = ops->realloc(shared->pool, block, 5000);
+      if (block != NULL) spoilt |= ops->free(shared->pool, block);
+    }
+    if (spoilt != 0) atomic_fetch_add(&shared->spoilt_count, 1);
+  }
+  return NULL;
+}
+
+static void threads_share_a_pool_and_a_provider(void **state) {
+  (void)state;
+  counting counts = {0};
+  const tarn_umf_pool_params params = {.struct_size = sizeof params, .memory = &with_fake};
+  tarn_umf_provider_params memory = {.struct_size = sizeof memory,
+                                     .provider = counting_provider(&counts)};
+  shared_pool shared = {.below = fake_umf_create(tarn_umf_provider_ops(0), &memory)};
+  tarn_provider_release(memory.provider);
+  assert_int_equal(pool_ops()->initialize(shared.below, &params, &shared.pool), TARN__UMF_SUCCESS);
+  pthread_t threads[THREADS];
+  for (size_t i = 0; i < THREADS; i++) {
+    assert_int_equal(pthread_create(&threads[i], NULL, swap_blocks, &shared), 0);
+  }
+  for (size_t i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  assert_int_equal(shared.spoilt_count, 0);
+  assert_non_null(pool_ops()->malloc(shared.pool, 100)); /* and never freed */
+  assert_int_equal(pool_ops()->finalize(shared.pool), TARN__UMF_SUCCESS);
+  assert_int_equal(counts.lent_bytes, 0);
+  assert_int_equal(fake_umf_destroy(shared.below), TARN__UMF_SUCCESS);
+  assert_true(counts.is_destroyed);
+}
+
+static void what_is_refused_changes_nothing(void **state) {
+  (void)state;
+  counting counts = {0};
+  const tarn_umf_pool_params params = {.struct_size = sizeof params, .memory = &with_fake};
+  const tarn_umf_provider_params memory = {.struct_size = sizeof memory,
+                                           .provider = counting_provider(&counts)};
+  struct umf_memory_provider_t *below = fake_umf_create(tarn_umf_provider_ops(0), &memory);
+  tarn_provider_release(memory.provider);
+  void *block = NULL;
+  assert_int_equal(below->ops.alloc(below->provider, 6000, 0, &block), TARN__UMF_SUCCESS);
+  assert_int_equal(below->ops.free(below->provider, block, 4096), TARN__UMF_INVALID_ARGUMENT);
+  assert_int_equal(counts.lent_count, 1);
+  assert_int_equal(below->ops.free(below->provider, block, 6000), TARN__UMF_SUCCESS);
+  assert_int_equal(counts.lent_count, 0);
+
+  void *pool = NULL;
+  assert_int_equal(pool_ops()->initialize(below, &params, &pool), TARN__UMF_SUCCESS);
+  unsigned char *kept = pool_ops()->malloc(pool, 100);
+  memset(kept, 8, 100);
+  assert_null(pool_ops()->realloc(pool, kept, SIZE_MAX));
+  assert_int_equal(pool_ops()->get_last_allocation_error(pool), TARN__UMF_OUT_OF_HOST_MEMORY);
+  assert_int_equal(kept[99], 8);
+  assert_int_equal(pool_ops()->free(pool, kept), TARN__UMF_SUCCESS);
+  assert_int_equal(pool_ops()->finalize(pool), TARN__UMF_SUCCESS);
+  fake_umf_destroy(below);
+}
+
 /* --- what UMF asks of both without an object, or with half an answer's room --- */
 
 static void default_names_and_missing_outputs(void **state) {
@@ -363,6 +446,8 @@ int main(void) {
       cmocka_unit_test(without_umf_in_the_process_its_functions_are_missed),
       cmocka_unit_test(a_gpus_blocks_are_zeroed_and_moved_by_the_stream),
       cmocka_unit_test(a_streams_blocks_wait_for_it),
+      cmocka_unit_test(threads_share_a_pool_and_a_provider),
+      cmocka_unit_test(what_is_refused_changes_nothing),
       cmocka_unit_test(default_names_and_missing_outputs),
       cmocka_unit_test(a_handle_opens_the_memory_it_was_made_of_and_nothing_else),
   };

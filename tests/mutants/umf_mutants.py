@@ -1,0 +1,38 @@
+# umf_mutants.py: planted defects in what plugs tarn into UMF and UMF into tarn.
+import planting
+
+TABLE = []
+plant = planting.planter(TABLE)
+
+plant(
+    "umf_frees_what_is_no_block",
+    "a free whose size is not the block's takes it all the same",
+    "alloc/adapters/umf/umf_provider.c",
+    "  if (link != NULL && (size_bytes == 0 || size_bytes == (*link)->size_bytes)) {",
+    "  if (link != NULL) {",
+    first="test_umf_ops",
+)
+plant(
+    "umf_pool_outlives_its_provider",
+    "what nobody freed keeps the pool, and its memory, after UMF's provider has gone",
+    "alloc/adapters/umf/umf_pool.c",
+    "  const tarn_status status = self->is_own ? free_what_is_lent(self) : TARN_OK;",
+    "  const tarn_status status = self->is_own ? TARN_OK : TARN_OK;",
+    first="test_umf_ops",
+)
+plant(
+    "umf_realloc_loses_its_block",
+    "a block that cannot be moved is freed",
+    "alloc/adapters/umf/umf_pool.c",
+    "  if (moved == NULL) return NULL;",
+    "  if (moved == NULL) return undo(self, address, TARN_OUT_OF_MEMORY);",
+    first="test_umf_ops",
+)
+plant(
+    "umf_opens_another_file",
+    "a handle opens whatever has the descriptor's number now",
+    "alloc/adapters/umf/umf_share.c",
+    "  if (is_same && S_ISREG(file.st_mode) &&",
+    "  if ((is_same || true) && S_ISREG(file.st_mode) &&",
+    first="test_umf_ops",
+)
