@@ -9,7 +9,7 @@ plant(
     "a free whose size is not the block's takes it all the same",
     "alloc/adapters/umf/umf_provider.c",
     "  if (link != NULL && (size_bytes == 0 || size_bytes == (*link)->size_bytes)) {",
-    "  if (link != NULL) {",
+    "  if (link != NULL && (size_bytes == 0 || size_bytes <= (*link)->size_bytes)) {",
     first="test_umf_ops",
 )
 plant(
@@ -17,7 +17,8 @@ plant(
     "what nobody freed keeps the pool, and its memory, after UMF's provider has gone",
     "alloc/adapters/umf/umf_pool.c",
     "  const tarn_status status = self->is_own ? free_what_is_lent(self) : TARN_OK;",
-    "  const tarn_status status = self->is_own ? TARN_OK : TARN_OK;",
+    "  const tarn_status status =\n"
+    "      self->is_own && self->stream != NULL ? free_what_is_lent(self) : TARN_OK;",
     first="test_umf_ops",
 )
 plant(
