@@ -82,8 +82,8 @@ typedef struct tarn_umf_provider_options {
 
 /* A provider whose memory is a UMF provider's: `handle` must stay until the last reference is gone,
  * all pools' among them. It takes the handle with TARN_UMF_OWN_PROVIDER, on TARN_OK. `options` may
- * be NULL. It does not reserve. Blocks are aligned to the UMF provider's smallest page, or to 256
- * bytes where it does not know that. A provider that answers for inter-process handles has memory
+ * be NULL. It does not reserve. Blocks are aligned to the UMF provider's smallest page, but to 4096
+ * bytes at most, or to 256 where it knows no page or the memory is not the host's. A provider that answers for inter-process handles has memory
  * of this process alone (TARN_PROVIDER_OF_PROCESS): a child of fork would share it.
  *
  * That UMF's provider cannot give memory is TARN_OUT_OF_MEMORY, with its native error and message;
@@ -114,8 +114,8 @@ typedef struct tarn_umf_provider_params {
  * INVALID_ARGUMENT and changes nothing. Destroying the UMF provider gives back whatever was not
  * freed. Where the tarn provider shares (tarn_provider_share) UMF's inter-process handles work:
  * another process of the same user, in the same PID namespace, opens the file through /proc, which
- * needs no right to trace. Neither split, merge nor purge is supported. By CTL: stats.
- * allocated_memory and stats.peak_memory.
+ * needs no right to trace. Neither split, merge nor purge is supported. By CTL:
+ * stats.allocated_memory and stats.peak_memory.
  *
  * Calls take a lock of the UMF provider's that fork does not know: a child of fork should leave it
  * alone, as all of UMF. */

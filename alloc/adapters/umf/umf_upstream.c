@@ -6,8 +6,11 @@
 #include "alloc/adapters/umf/umf_abi.h"
 
 static const size_t DEFAULT_GRANULARITY_BYTES = (size_t)64 << 10;
-/* Asked of a provider that does not know its page: what a caching pool's blocks have. */
-static const size_t DEFAULT_ALIGNMENT_BYTES = 256;
+/* At most so much alignment is asked for, whatever page UMF's provider tells: its CUDA provider
+ * tells of 2 MiB, and has what cuMemAlloc promises, 256 bytes, or pages of the host. A caching pool
+ * needs no more than the first. */
+static const size_t ALIGNMENT_BYTES_MAX = 256;
+static const size_t ALIGNMENT_BYTES_MAX_HOST = 4096;
 
 typedef struct upstream {
   struct umf_memory_provider_t *handle;
@@ -150,12 +153,14 @@ static tarn_status check_options(const tarn_umf_provider_options *options) {
 static tarn_status choose_sizes(upstream *self, const tarn_umf_provider_options *options) {
   size_t page_bytes = 0;
   const tarn__umf_result known = self->umf.page_size(self->handle, NULL, &page_bytes);
-  if (known != TARN__UMF_SUCCESS || page_bytes == 0) page_bytes = DEFAULT_ALIGNMENT_BYTES;
+  if (known != TARN__UMF_SUCCESS || page_bytes == 0) page_bytes = ALIGNMENT_BYTES_MAX;
   if (!tarn_is_power_of_two(page_bytes)) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "the UMF provider's page of %zu is no power of two",
                      page_bytes);
   }
-  self->alignment_bytes = page_bytes;
+  const size_t most_bytes =
+      tarn_device_is_host(self->device) ? ALIGNMENT_BYTES_MAX_HOST : ALIGNMENT_BYTES_MAX;
+  self->alignment_bytes = page_bytes < most_bytes ? page_bytes : most_bytes;
   self->granularity_bytes =
       options->granularity_bytes != 0 ? options->granularity_bytes : DEFAULT_GRANULARITY_BYTES;
   if (self->granularity_bytes < page_bytes) self->granularity_bytes = page_bytes;

@@ -113,6 +113,7 @@ static void what_a_provider_lacks_is_refused_or_made_up_for(void **state) {
   page_answer = (size_t)2 << 20; /* larger than what is asked for by default */
   assert_ok(tarn_umf_provider_create(handle, &options, &provider));
   assert_int_equal(tarn_provider_attributes_of(provider)->granularity_bytes, 2 << 20);
+  assert_int_equal(tarn_provider_attributes_of(provider)->alignment_bytes, 4096);
   tarn_provider_release(provider);
   page_answer = 12288;
   assert_status(tarn_umf_provider_create(handle, &options, &provider), TARN_INVALID_ARGUMENT);
@@ -123,6 +124,9 @@ static void what_a_provider_lacks_is_refused_or_made_up_for(void **state) {
   options.device = tarn_device_make(TARN_DEVICE_CUDA, 3);
   assert_ok(tarn_umf_provider_create(handle, &options, &provider));
   assert_int_equal(tarn_provider_attributes_of(provider)->device.index, 3);
+  void *address = NULL;
+  block_answer = (void *)(uintptr_t)0x10100; /* as cuMemAlloc aligns, whatever page UMF tells */
+  assert_ok(tarn_provider_alloc(provider, 65536, &address));
   tarn_provider_release(provider);
   options = with_fake;
   options.find_context = (void *)(uintptr_t) "umfMemoryProviderFree";
