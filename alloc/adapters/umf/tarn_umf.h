@@ -83,8 +83,9 @@ typedef struct tarn_umf_provider_options {
 /* A provider whose memory is a UMF provider's: `handle` must stay until the last reference is gone,
  * all pools' among them. It takes the handle with TARN_UMF_OWN_PROVIDER, on TARN_OK. `options` may
  * be NULL. It does not reserve. Blocks are aligned to the UMF provider's smallest page, but to 4096
- * bytes at most, or to 256 where it knows no page or the memory is not the host's. A provider that answers for inter-process handles has memory
- * of this process alone (TARN_PROVIDER_OF_PROCESS): a child of fork would share it.
+ * bytes at most, or to 256 where it knows no page or the memory is not the host's. What a provider
+ * that answers for inter-process handles has, is of this process alone (TARN_PROVIDER_OF_PROCESS):
+ * a child of fork would share it.
  *
  * That UMF's provider cannot give memory is TARN_OUT_OF_MEMORY, with its native error and message;
  * a pool then gives back what is idle and asks again. TARN_UNAVAILABLE where UMF's functions are

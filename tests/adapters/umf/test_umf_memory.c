@@ -279,17 +279,19 @@ static void a_tarn_pool_runs_over_umfs_own_provider(void **state) {
 
 static void a_umf_pool_of_tarns_runs_over_umfs_own_provider(void **state) {
   (void)state;
-  umf_provider os = make_os(1);
-  umf_pool pool = NULL;
-  assert_umf(umf.umfPoolCreate(tarn_umf_pool_ops(0), os, NULL, 0, &pool));
-  assert_threads_may_use(pool);
-  assert_non_null(umf.umfPoolMalloc(pool, 12345)); /* and never freed */
-  assert_umf(umf.umfPoolDestroy(pool));
-  uint64_t left_bytes = 77;
-  assert_umf(umf.umfCtlGet("umf.provider.by_handle.{}.stats.allocated_memory", &left_bytes,
-                           sizeof left_bytes, os));
-  assert_int_equal(left_bytes, 0);
-  assert_umf(umf.umfMemoryProviderDestroy(os));
+  for (uint32_t visibility = 1; visibility <= 2; visibility++) { /* private, shared */
+    umf_provider os = make_os(visibility);
+    umf_pool pool = NULL;
+    assert_umf(umf.umfPoolCreate(tarn_umf_pool_ops(0), os, NULL, 0, &pool));
+    assert_threads_may_use(pool);
+    assert_non_null(umf.umfPoolMalloc(pool, 12345)); /* and never freed */
+    assert_umf(umf.umfPoolDestroy(pool));
+    uint64_t left_bytes = 77;
+    assert_umf(umf.umfCtlGet("umf.provider.by_handle.{}.stats.allocated_memory", &left_bytes,
+                             sizeof left_bytes, os));
+    assert_int_equal(left_bytes, 0);
+    assert_umf(umf.umfMemoryProviderDestroy(os));
+  }
 }
 
 /* There and back: memory of tarn's, by way of UMF, to tarn again. */
