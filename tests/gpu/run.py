@@ -33,6 +33,7 @@ NO_TIME, TOO_LONG = "no time was left", "took too long"
 # Those that reach a driver; on a machine with a GPU none of them may be skipped.
 DEVICE_TESTS = re.compile(
     r"cuda|conformance|kernel|grid|fidelity|transfers|kv_cache|pinned|virtual|share|device_|museum"
+    r"|umf_ops"
 )
 KERNEL_TESTS = re.compile(r"_grid$|kernels$")
 SANITIZERS = ("compute-sanitizer", "/usr/local/cuda/bin/compute-sanitizer")
