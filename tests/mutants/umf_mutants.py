@@ -33,7 +33,7 @@ plant(
     "umf_opens_another_file",
     "a handle opens whatever has the descriptor's number now",
     "alloc/adapters/umf/umf_share.c",
-    "  if (is_same && S_ISREG(file.st_mode) &&",
-    "  if ((is_same || true) && S_ISREG(file.st_mode) &&",
+    "  if (is_same && S_ISREG(file->st_mode) &&",
+    "  if ((is_same || true) && S_ISREG(file->st_mode) &&",
     first="test_umf_ops",
 )

@@ -46,14 +46,12 @@ tarn_status tarn__umf_share(tarn_provider *provider, const tarn__umf_block *bloc
 }
 
 /* The exporter may have closed the descriptor, and have another file there now. */
-static tarn_status check_file(int descriptor, const tarn__umf_handle *handle) {
-  struct stat file;
-  if (fstat(descriptor, &file) != 0) return refuse("fstat", handle);
-  const bool is_same = file.st_dev == handle->file_device && file.st_ino == handle->file_node;
+static tarn_status check_file(const struct stat *file, const tarn__umf_handle *handle) {
+  const bool is_same = file->st_dev == handle->file_device && file->st_ino == handle->file_node;
   uint64_t end_bytes = 0;
-  if (is_same && S_ISREG(file.st_mode) &&
+  if (is_same && S_ISREG(file->st_mode) &&
       !__builtin_add_overflow(handle->offset_bytes, handle->size_bytes, &end_bytes) &&
-      end_bytes <= (uint64_t)file.st_size) {
+      end_bytes <= (uint64_t)file->st_size) {
     return TARN_OK;
   }
   return tarn_fail(TARN_INVALID_ARGUMENT,
@@ -86,9 +84,14 @@ tarn_status tarn__umf_share_open(const tarn__umf_handle *handle, tarn__umf_block
   }
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/fd/%d", handle->process, handle->descriptor);
+  /* Looked at first: opening what a stranger's handle names may do something. */
+  struct stat file;
+  if (stat(path, &file) != 0) return refuse("stat", handle);
+  tarn_status status = check_file(&file, handle);
+  if (status != TARN_OK) return status;
   const int descriptor = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (descriptor < 0) return refuse("open", handle);
-  tarn_status status = check_file(descriptor, handle);
+  status = fstat(descriptor, &file) == 0 ? check_file(&file, handle) : refuse("fstat", handle);
   if (status == TARN_OK) status = map_file(descriptor, handle, opened);
   close(descriptor); /* the mapping keeps the file */
   return status;
