@@ -11,7 +11,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 NEEDED_MODULES = {
     "package": "sys", "views": "sys", "cuda": "sys", "numpy": "numpy", "torch": "torch",
-    "jax": "jax", "numa": "sys", "share": "sys", "cupy": "sys"
+    "jax": "jax", "numa": "sys", "share": "sys", "cupy": "sys", "numpy_allocator": "numpy",
+    "numpy_handler": "numpy"
 }
 SKIPPED = 77
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from types import EllipsisType
-from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, final, overload
+from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, TypeVar, final, overload
 
 from . import numa as numa
 from . import share as share
@@ -21,6 +21,7 @@ _KeyItem = SupportsIndex | slice | EllipsisType | None
 _Key = _KeyItem | tuple[_KeyItem, ...]
 
 _Source = Pool | Exception | Callable[[], Pool]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 __version__: str
 
@@ -353,6 +354,17 @@ class CupyAllocator:
 
 def cupy_allocator(pool: Pool | None = None) -> CupyAllocator: ...
 def first_of(choices: Iterable[tuple[str, _Source]]) -> Fallback: ...
+
+class numpy_allocator:
+    def __init__(self, pool: Pool | None) -> None: ...
+    @property
+    def pool(self) -> Pool | None: ...
+    def set(self) -> numpy_allocator: ...
+    def reset(self) -> None: ...
+    def __enter__(self) -> numpy_allocator: ...
+    def __exit__(self, *exception: object) -> Literal[False]: ...
+    def __call__(self, function: _Function) -> _Function: ...
+
 def default_pool(device: _Device = "cpu", /) -> Pool: ...
 
 int8: DType
