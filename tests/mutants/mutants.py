@@ -23,6 +23,7 @@ import pages_mutants
 import planting
 import pool_mutants
 import share_mutants
+import size_mutants
 import staging_mutants
 import storage_mutants
 import transfer_mutants
@@ -48,6 +49,7 @@ TABLE = [
     *driver_pool_mutants.TABLE,
     *storage_mutants.TABLE,
     *share_mutants.TABLE,
+    *size_mutants.TABLE,
     *staging_mutants.TABLE,
     *npy_mutants.TABLE,
     *transfer_mutants.TABLE,
