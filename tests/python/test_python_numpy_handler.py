@@ -90,6 +90,13 @@ class Functions(Case):
             handler.free(context, address, size)
 
 
+def make_pinned(case):
+    try:
+        return case.make_pool(pinned=True)
+    except tarn.TarnError as error:
+        case.skipTest(f"no pinned memory: {error}")
+
+
 def run_python(program):
     return subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True,
                           check=False, timeout=120)
@@ -97,9 +104,15 @@ def run_python(program):
 
 class Processes(Case):
     def test_arrays_that_live_until_the_interpreter_ends(self):
-        ended = run_python("""
-import sys, threading, numpy as np, tarn
-pool = tarn.Pool(name='last')
+        for options in ("", "node=0", "pinned=True"):
+            with self.subTest(options):
+                if options == "pinned=True":
+                    make_pinned(self)
+                self.end_with_arrays(options)
+
+    def end_with_arrays(self, options):
+        ended = run_python(f"import tarn; pool = tarn.Pool({options})" + """
+import sys, threading, numpy as np
 tarn.numpy_allocator(pool).set()
 sys.kept = [np.zeros(1000), np.zeros(1 << 20)]
 sys.kept.append(sys.kept)
@@ -130,6 +143,24 @@ print('ok')
                 os._exit(status)
             self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
         self.assertEqual(int(array.sum()), 499500)
+
+    def test_a_forked_child_gets_no_pinned_memory_and_frees_what_it_has(self):
+        pool = make_pinned(self)
+        with tarn.numpy_allocator(pool):
+            array = np.arange(1000)
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    np.empty(1 << 20)
+                except MemoryError:
+                    del array
+                    status = 0 if pool.stats()["requested_bytes"] == 0 else 2
+                finally:
+                    os._exit(status)
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
+        self.assertEqual(int(array.sum()), 499500)
+        del array
 
     def test_another_interpreter_is_refused_politely(self):
         ended = run_python("""
