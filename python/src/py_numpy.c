@@ -39,7 +39,8 @@ static void numpy_free(void *context, void *address, size_t size_bytes) {
   (void)!tarn_pool_free(context, address, /*stream=*/NULL); /* there is nobody to be told */
 }
 
-/* Always to a new block, so that the pool's sums are of what arrays have. */
+/* Always to a new block, so that the pool's sums are of what arrays have. NULL, too, where the pool
+ * does not tell what was asked for: then nobody knows how much there is to keep. */
 static void *numpy_realloc(void *context, void *address, size_t size_bytes) {
   size_t old_bytes = 0;
   if (address && tarn_pool_size_of(context, address, &old_bytes) != TARN_OK) return NULL;
@@ -74,15 +75,6 @@ static int check_device(tarn_pool *pool) {
   return -1;
 }
 
-/* A pool that knows no sizes could not answer realloc. */
-static int check_sizes(tarn_pool *pool) {
-  size_t size_bytes;
-  const tarn_status status = tarn_pool_size_of(pool, &size_bytes, &size_bytes);
-  if (status != TARN_NOT_SUPPORTED) return 0;
-  tarn__py_raise(status);
-  return -1;
-}
-
 static PyObject *make_handler(tarn_pool *pool) {
   tarn_numpy_handler *handler = PyMem_Calloc(1, sizeof *handler);
   if (!handler) return PyErr_NoMemory();
@@ -105,7 +97,7 @@ static PyObject *make_handler(tarn_pool *pool) {
 static PyObject *module_handler(PyObject *module, PyObject *pool_object) {
   (void)module;
   tarn_pool *pool = tarn__py_pool_of(pool_object);
-  if (!pool || check_device(pool) < 0 || check_sizes(pool) < 0) return NULL;
+  if (!pool || check_device(pool) < 0) return NULL;
   return make_handler(pool);
 }
 
