@@ -1,4 +1,5 @@
 /* ort_allocator.c: the runtime's OrtAllocator over a pool, and its registration. */
+#include <dlfcn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ typedef struct ort_allocator {
   bool is_native;         /* there is one: 0 names a stream, too */
   size_t alignment_bytes; /* to ask for; 0 where the pool's own suffices */
   struct OrtMemoryInfo *info;
+  void (*throw_bad_alloc)(void); /* NULL: an allocation that fails answers NULL */
   atomic_size_t reference_count;
   atomic_ullong reserve_count;
 } ort_allocator;
@@ -31,17 +33,24 @@ static const ort_allocator *of_const(const struct OrtAllocator *self) {
 
 /* --- what the runtime calls --- */
 
+/* The C++ library that the runtime has loaded throws; this file is compiled to be thrown through. */
+static void *give_up(const ort_allocator *allocator) {
+  if (allocator->throw_bad_alloc != NULL) allocator->throw_bad_alloc();
+  return NULL;
+}
+
 static void *alloc_as_pool_does(struct OrtAllocator *self, size_t size) {
   void *address = NULL;
-  return tarn_pool_alloc(of(self)->pool, size, NULL, &address) == TARN_OK ? address : NULL;
+  const tarn_status status = tarn_pool_alloc(of(self)->pool, size, NULL, &address);
+  return status == TARN_OK ? address : give_up(of(self));
 }
 
 static void *alloc_aligned(struct OrtAllocator *self, size_t size) {
-  ort_allocator *const allocator = of(self);
+  const ort_allocator *const allocator = of(self);
   void *address = NULL;
   const tarn_status status =
       tarn_pool_alloc_aligned(allocator->pool, size, allocator->alignment_bytes, NULL, &address);
-  return status == TARN_OK ? address : NULL;
+  return status == TARN_OK ? address : give_up(allocator);
 }
 
 static void *reserve(struct OrtAllocator *self, size_t size) {
@@ -58,12 +67,12 @@ static void *alloc_on_stream(struct OrtAllocator *self, size_t size, struct OrtS
                     "the runtime works on stream %p, but the allocator was made for %p: pass that "
                     "as user_compute_stream",
                     native, allocator->native_stream);
-    return NULL;
+    return give_up(allocator);
   }
   void *address = NULL;
   const tarn_status status = tarn_pool_alloc_aligned(
       allocator->pool, size, allocator->alignment_bytes, allocator->stream, &address);
-  return status == TARN_OK ? address : NULL;
+  return status == TARN_OK ? address : give_up(allocator);
 }
 
 static void free_block(struct OrtAllocator *self, void *address) {
@@ -110,6 +119,15 @@ static struct OrtStatus *shrink(struct OrtAllocator *self) {
 
 /* --- life --- */
 
+/* libstdc++'s own way to throw std::bad_alloc, where it is in the process; its name is part of that
+ * library's ABI (bits/functexcept.h). The library stays: the runtime has it, and this has it now. */
+static void (*find_thrower(void))(void) {
+  void *const library = dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD);
+  void (*thrower)(void) = NULL;
+  if (library != NULL) *(void **)(void *)&thrower = dlsym(library, "_ZSt17__throw_bad_allocv");
+  return thrower;
+}
+
 /* A version reads no further than it knows, but what it does not know stays NULL all the same. */
 static void fill_in(ort_abi_allocator *abi, uint32_t version, bool is_aligned) {
   abi->version = version;
@@ -125,12 +143,13 @@ static void fill_in(ort_abi_allocator *abi, uint32_t version, bool is_aligned) {
 }
 
 static tarn_status check_options(const tarn_pool *pool, const tarn_ort_allocator_options *options) {
+  static const uint32_t known = TARN_ORT_AS_CPU | TARN_ORT_NULL;
   if (options->struct_size != sizeof *options) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
                      "tarn_ort_allocator_options has %zu bytes here, the caller's has %zu",
                      sizeof *options, options->struct_size);
   }
-  if ((options->flags & ~(uint32_t)TARN_ORT_AS_CPU) != 0) {
+  if ((options->flags & ~known) != 0) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "unknown flags 0x%x for an allocator", options->flags);
   }
   const tarn_device device = tarn_pool_attributes_of(pool)->device;
@@ -172,6 +191,7 @@ tarn_status tarn_ort_allocator_create(tarn_ort *ort, tarn_pool *pool,
                     tarn_cuda_stream_native(options->stream, &made->native_stream) == TARN_OK;
   made->alignment_bytes = is_aligned ? 0 : ALIGNMENT_BYTES;
   made->info = info;
+  made->throw_bad_alloc = (options->flags & TARN_ORT_NULL) != 0 ? NULL : find_thrower();
   atomic_init(&made->reference_count, 1);
   atomic_init(&made->reserve_count, 0);
   tarn_ort_retain(ort);

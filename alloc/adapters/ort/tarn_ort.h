@@ -19,8 +19,7 @@
  * it pinned and managed memory under that name.
  *
  * What the runtime refuses becomes a tarn_status with its message; the native code is the
- * OrtErrorCode. What tarn refuses inside of the runtime becomes NULL from an allocation, which the
- * runtime turns into an OrtStatus of its own, or an OrtStatus with tarn's message.
+ * OrtErrorCode. What tarn refuses inside of the runtime becomes an OrtStatus there.
  */
 #ifndef TARN_ORT_H
 #define TARN_ORT_H
@@ -52,6 +51,7 @@ enum {
   TARN_ORT_AS_CPU = 1u << 0, /* say "Cpu" of memory that the CPU reaches under another name */
   TARN_ORT_INPUT = 1u << 1,  /* the value is only read: read-only tensors are welcome */
   TARN_ORT_BORROW = 1u << 2, /* the value holds nothing: the caller keeps the tensor alive */
+  TARN_ORT_NULL = 1u << 3,   /* the allocator never throws */
 };
 
 /* --- the allocator --- */
@@ -59,22 +59,28 @@ enum {
 typedef struct tarn_ort_allocator_options {
   size_t struct_size;
   tarn_stream *stream; /* of the device that the pool's memory is for; retained */
-  uint32_t flags;      /* TARN_ORT_AS_CPU */
+  uint32_t flags;      /* TARN_ORT_AS_CPU, TARN_ORT_NULL */
 } tarn_ort_allocator_options;
 
 /* An OrtAllocator of the version negotiated, over `pool`, which it retains. Shared: one reference
  * is the caller's, and a registration holds another. `options` may be NULL.
  *
  * Alloc and Reserve hand out memory that nothing uses any more, whoever touches it next; blocks are
- * aligned to 64 bytes or what the pool gives beyond that. NULL where there is none: tarn_last_error
- * of that thread says why. Free may be called on any thread. GetStats (from 1.23) tells the pool's
- * figures under the names that the runtime uses; Shrink (from 1.25) trims the pool.
+ * aligned to 64 bytes or what the pool gives beyond that. Free may be called on any thread. GetStats
+ * (from 1.23) tells the pool's figures under the names that the runtime uses; Shrink (from 1.25)
+ * trims the pool.
+ *
+ * Where there is no memory, tarn_last_error of that thread says why, and the allocator does what
+ * the runtime's own ones do: it throws C++'s std::bad_alloc, which Run and CreateSession turn into
+ * an OrtStatus. They do not look at a NULL, and crash (seen with 1.32). Who calls Alloc from C, or
+ * has a runtime that does look, wants TARN_ORT_NULL: then an allocation that fails answers NULL, as
+ * it does in a process without libstdc++.so.6.
  *
  * The runtime frees a buffer as soon as the last kernel that uses it is enqueued, not when it has
  * run, and does not say on which stream. So memory of a device needs `stream`, the one that the
  * runtime works on: pass its CUstream as user_compute_stream of the CUDA provider. Blocks are freed
  * in its order, and AllocOnStream (from 1.23) hands them out in its order; asked for any other
- * stream it answers NULL rather than a race. TARN_INVALID_ARGUMENT where such a pool comes without
+ * stream it fails rather than race. TARN_INVALID_ARGUMENT where such a pool comes without
  * a stream. For pinned memory `stream` is optional: NULL where nothing copies from or to a buffer
  * that was freed. */
 TARN_API TARN_NODISCARD tarn_status
@@ -88,8 +94,9 @@ TARN_API void tarn_ort_allocator_release(struct OrtAllocator *allocator);
 
 /* Makes sessions created in `env` from now on, with the configuration entry
  * "session.use_env_allocators" set to "1", allocate here what lies in such memory. One allocator
- * per memory and environment: TARN_INVALID_ARGUMENT, with the runtime's words, for a second one.
- * Retains the allocator, which has to be of `ort`, as `env` has. */
+ * per memory and environment: unregister the earlier one first, since old runtimes refuse a second
+ * one and new ones forget the first (1.32 does). Retains the allocator, which has to be of `ort`,
+ * as `env` has. */
 TARN_API TARN_NODISCARD tarn_status tarn_ort_register(tarn_ort *ort, struct OrtEnv *env,
                                                       struct OrtAllocator *allocator);
 /* Sessions created from now on no longer do; earlier ones go on. Releases the registration's
