@@ -76,6 +76,18 @@ uint32_t tarn_ort_api_version(const tarn_ort *ort) {
   return ort->version;
 }
 
+/* CreateEnv counts: where the environment is there, the arguments do nothing. */
+tarn_status tarn_ort_env_acquire(tarn_ort *ort, struct OrtEnv **env) {
+  if (env == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "env is NULL");
+  *env = NULL;
+  if (ort == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "ort is NULL");
+  return tarn__ort_check(ort, ort->calls.CreateEnv(ORT_ABI_WARNINGS, "tarn", env), "CreateEnv");
+}
+
+void tarn_ort_env_release(tarn_ort *ort, struct OrtEnv *env) {
+  if (env != NULL) ort->calls.ReleaseEnv(env);
+}
+
 /* --- statuses --- */
 
 static tarn_status status_of_code(int code) {

@@ -29,6 +29,9 @@ enum {
   ORT_ABI_NOT_FOUND = 14,
 };
 
+/* OrtLoggingLevel: warnings, the runtime's own default. */
+enum { ORT_ABI_WARNINGS = 2 };
+
 /* OrtAllocatorType, OrtMemType, OrtMemoryInfoDeviceType, OrtDeviceMemoryType. */
 enum {
   ORT_ABI_DEVICE_ALLOCATOR = 0,
@@ -87,6 +90,8 @@ typedef struct ort_abi_allocator {
   X(0, 1, struct OrtStatus *, CreateStatus, (int code, const char *message))                      \
   X(1, 1, int, GetErrorCode, (const struct OrtStatus *status))                                    \
   X(2, 1, const char *, GetErrorMessage, (const struct OrtStatus *status))                        \
+  X(3, 1, struct OrtStatus *, CreateEnv, (int severity, const char *name, struct OrtEnv **env))   \
+  X(92, 1, void, ReleaseEnv, (struct OrtEnv * env))                                               \
   X(49, 1, struct OrtStatus *, CreateTensorWithDataAsOrtValue,                                    \
     (const struct OrtMemoryInfo *info, void *data, size_t size_bytes, const int64_t *shape,       \
      size_t rank, int type, struct OrtValue **value))                                             \

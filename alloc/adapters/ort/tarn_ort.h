@@ -47,6 +47,12 @@ TARN_API void tarn_ort_release(tarn_ort *ort);
 /* The version of the interface that both sides know: 25 is that of ONNX Runtime 1.25. */
 TARN_API uint32_t tarn_ort_api_version(const tarn_ort *ort);
 
+/* The runtime's environment, of which there is one in a process: the one that somebody has made, or
+ * a new one with the runtime's defaults. For who has no OrtEnv at hand, as in Python. Give it back:
+ * what is registered in it stays as long as anybody has it. */
+TARN_API TARN_NODISCARD tarn_status tarn_ort_env_acquire(tarn_ort *ort, struct OrtEnv **env);
+TARN_API void tarn_ort_env_release(tarn_ort *ort, struct OrtEnv *env);
+
 enum {
   TARN_ORT_AS_CPU = 1u << 0, /* say "Cpu" of memory that the CPU reaches under another name */
   TARN_ORT_INPUT = 1u << 1,  /* the value is only read: read-only tensors are welcome */

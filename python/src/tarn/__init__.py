@@ -13,6 +13,7 @@ copy=False makes such a call raise CopyNeededError instead.
 """
 from tarn import numa, share  # noqa: F401
 from tarn._cupy import CupyAllocator, cupy_allocator  # noqa: F401
+from tarn import numa, ort, share  # noqa: F401
 from tarn._fallback import Fallback, Granted, Refusal, first_of  # noqa: F401
 from tarn._numpy import numpy_allocator  # noqa: F401
 from tarn._tarn import *  # noqa: F403

@@ -7,6 +7,7 @@ from types import EllipsisType
 from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, TypeVar, final, overload
 
 from . import numa as numa
+from . import ort as ort
 from . import share as share
 
 _Shape = SupportsIndex | Sequence[SupportsIndex]

@@ -38,7 +38,7 @@ def library_of(interpreter):
 
 
 def main():
-    kind, what = sys.argv[1:3]
+    kind, what = sys.argv[1], os.path.abspath(sys.argv[2])
     found = next(((path, library) for path in interpreters() if (library := library_of(path))),
                  None)
     if found is None:
