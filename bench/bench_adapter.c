@@ -11,6 +11,7 @@ static const struct {
     {adapter_bench_control},
     {adapter_bench_callbacks},
     {adapter_bench_umf},
+    {adapter_bench_ort},
 };
 
 static tarn_status run_bare_pairs(void *context, uint64_t iterations) {

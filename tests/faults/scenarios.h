@@ -23,6 +23,7 @@ tarn_status use_maintenance(void);
 tarn_status use_fallback(void);
 tarn_status use_pause(void);
 tarn_status use_dlpack(void);
+tarn_status use_ort(void);
 tarn_status use_npy_files(void);
 tarn_status use_cuda_pinned(void);
 tarn_status use_callbacks(void);

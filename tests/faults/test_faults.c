@@ -616,6 +616,7 @@ SCENARIO(cuda_share)
 SCENARIO(maintenance)
 SCENARIO(fallback)
 SCENARIO(callbacks)
+SCENARIO(ort)
 SCENARIO(pause)
 SCENARIO(dlpack)
 SCENARIO(npy_files)
@@ -653,6 +654,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(maintenance_survives),
       cmocka_unit_test(fallback_survives),
       cmocka_unit_test(callbacks_survives),
+      cmocka_unit_test(ort_survives),
       cmocka_unit_test(pause_survives),
       cmocka_unit_test(dlpack_survives),
       cmocka_unit_test(npy_files_survives),

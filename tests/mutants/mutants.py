@@ -16,6 +16,7 @@ import move_mutants
 import npy_mutants
 import numa_mutants
 import order_mutants
+import ort_mutants
 import pause_mutants
 import pinned_mutants
 import placement_mutants
@@ -36,6 +37,7 @@ Mutant = planting.Mutant
 
 TABLE = [
     *order_mutants.TABLE,
+    *ort_mutants.TABLE,
     *heap_mutants.TABLE,
     *magazine_mutants.TABLE,
     *move_mutants.TABLE,
@@ -87,6 +89,8 @@ PROGRAMS = """
     test_maintenance
     test_fallback
     test_umf_ops
+    test_ort_allocator
+    test_ort_value
     test_caching_explain
     test_caching_move
     test_caching_recycle

@@ -33,7 +33,7 @@ static const ort_allocator *of_const(const struct OrtAllocator *self) {
 
 /* --- what the runtime calls --- */
 
-/* The C++ library that the runtime has loaded throws; this file is compiled to be thrown through. */
+/* The runtime's C++ library throws; this file is compiled to be thrown through. */
 static void *give_up(const ort_allocator *allocator) {
   if (allocator->throw_bad_alloc != NULL) allocator->throw_bad_alloc();
   return NULL;
@@ -120,7 +120,7 @@ static struct OrtStatus *shrink(struct OrtAllocator *self) {
 /* --- life --- */
 
 /* libstdc++'s own way to throw std::bad_alloc, where it is in the process; its name is part of that
- * library's ABI (bits/functexcept.h). The library stays: the runtime has it, and this has it now. */
+ * library's ABI (bits/functexcept.h). It stays loaded: the runtime has it, and this has it now. */
 static void (*find_thrower(void))(void) {
   void *const library = dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD);
   void (*thrower)(void) = NULL;

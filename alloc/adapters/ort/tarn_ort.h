@@ -72,9 +72,9 @@ typedef struct tarn_ort_allocator_options {
  * is the caller's, and a registration holds another. `options` may be NULL.
  *
  * Alloc and Reserve hand out memory that nothing uses any more, whoever touches it next; blocks are
- * aligned to 64 bytes or what the pool gives beyond that. Free may be called on any thread. GetStats
- * (from 1.23) tells the pool's figures under the names that the runtime uses; Shrink (from 1.25)
- * trims the pool.
+ * aligned to 64 bytes or what the pool gives beyond that. Free may be called on any thread.
+ * GetStats (from 1.23) tells the pool's figures under the names that the runtime uses; Shrink (from
+ * 1.25) trims the pool.
  *
  * Where there is no memory, tarn_last_error of that thread says why, and the allocator does what
  * the runtime's own ones do: it throws C++'s std::bad_alloc, which Run and CreateSession turn into

@@ -58,5 +58,7 @@ const struct OrtApiBase *stand_in_base(void);
 /* A value as the runtime might have made it; on `info`'s memory. */
 struct OrtValue *stand_in_value(int type, size_t rank, const int64_t *shape, void *data,
                                 const char *name);
+/* What the runtime's ReleaseValue does; NULL does nothing. */
+void stand_in_release(struct OrtValue *value);
 
 #endif

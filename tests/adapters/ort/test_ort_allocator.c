@@ -151,6 +151,8 @@ static void allocator_keeps_its_pool_and_its_table(void **state) {
   (void)state;
   struct OrtAllocator *allocator = make_allocator(self.ort, self.pool, NULL, 0);
   tarn_pool_release(self.pool);
+  tarn_ort_retain(self.ort);
+  tarn_ort_release(self.ort);
   tarn_ort_release(self.ort);
   tarn_ort_allocator_retain(allocator);
   tarn_ort_allocator_release(allocator);

@@ -1,7 +1,6 @@
 /* test_ort_value.c: tensors as values of a stand-in for ONNX Runtime, and back. */
 #include "tests/support/test.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
@@ -51,15 +50,6 @@ static tarn_tensor make_tensor(tarn_dtype dtype) {
   return tensor;
 }
 
-static void release(struct OrtValue *value) {
-  if (value->deleter != NULL) {
-    const ort_abi_allocator *const members = (const void *)value->deleter;
-    members->Free(value->deleter, value->data);
-  }
-  free(value);
-  stand_in.live_objects--;
-}
-
 /* A tensor of a pretended device, whose memory nobody follows. */
 static void count_gone(void *context) {
   (void)context;
@@ -95,7 +85,7 @@ static void value_has_the_tensors_address_and_shape_and_holds_it(void **state) {
   assert_int_equal(value->shape[0], 3);
   assert_int_equal(value->shape[1], 5);
   assert_string_equal(value->info.name, "Cpu");
-  release(value);
+  stand_in_release(value);
 }
 
 static void borrowed_value_holds_nothing_and_needs_no_new_runtime(void **state) {
@@ -110,7 +100,7 @@ static void borrowed_value_holds_nothing_and_needs_no_new_runtime(void **state) 
   assert_int_equal(tarn_storage_use_count(tensor.storage), 1);
   assert_null(value->deleter);
   tarn_tensor_release(&tensor);
-  release(value);
+  stand_in_release(value);
   tarn_ort_release(old);
 }
 
@@ -161,7 +151,7 @@ static void read_only_tensor_is_an_input_alone(void **state) {
   assert_ptr_equal(value->data, tarn_tensor_data(&tensor));
   tarn_tensor_release(&tensor);
   assert_int_equal(self.blobs_gone, 0);
-  release(value);
+  stand_in_release(value);
   assert_int_equal(self.blobs_gone, 1);
 }
 
@@ -188,7 +178,7 @@ static void memory_goes_by_the_runtimes_names(void **state) {
       if (status == TARN_OK) {
         assert_string_equal(value->info.name, rows[index].name);
         assert_int_equal(value->info.index, rows[index].index);
-        release(value);
+        stand_in_release(value);
       }
       tarn_tensor_release(&tensor);
     }
@@ -225,7 +215,7 @@ static void assert_stays_a_value(struct OrtValue *value, tarn_status status) {
   tarn_tensor tensor;
   assert_status(tarn_ort_tensor_of_value(self.ort, value, &tensor), status);
   assert_null(tensor.storage);
-  release(value);
+  stand_in_release(value);
 }
 
 static void value_that_no_tensor_can_be_is_refused_and_stays_the_callers(void **state) {
@@ -258,7 +248,7 @@ static void every_call_of_the_runtime_may_fail(void **state) {
       break;
     }
     assert_non_null(strstr(tarn_last_error()->message, "as the test wanted"));
-    release(value);
+    stand_in_release(value);
   }
   assert_true(failures >= 8);
 }
