@@ -13,6 +13,7 @@
 #include "alloc/tarn_pages.h"
 #include "tests/adapters/ort/ort_runtime.h"
 #include "tests/support/child.h"
+#include "tests/support/open_cuda.h"
 
 enum { WIDTH = 64, BATCH = 48, RUNTIME_EXCEPTION = 6 };
 
@@ -444,6 +445,77 @@ static void session_that_does_not_fit_is_refused_whole(void **state) {
   tarn_pool_release(pool);
 }
 
+/* --- pinned and device memory, of the machine's driver or the simulated one --- */
+
+static tarn_pool *pool_over(tarn_provider *taken) {
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_caching_pool_create(taken, NULL, &pool));
+  tarn_provider_release(taken);
+  return pool;
+}
+
+static void session_computes_in_pinned_memory(void **state) {
+  (void)state;
+  const tarn_ort_allocator_options options = {.struct_size = sizeof options,
+                                              .flags = TARN_ORT_AS_CPU};
+  tarn_cuda *cuda = NULL;
+  if (test_open_cuda(&cuda) != TARN_OK) skip();
+  tarn_provider *provider = NULL;
+  assert_ok(tarn_cuda_pinned_provider_create(cuda, NULL, &provider));
+  ort_scene scene = {.pool = pool_over(provider)};
+  assert_ok(tarn_ort_allocator_create(runtime.ort, scene.pool, &options, &scene.allocator));
+  assert_ok(tarn_ort_register(runtime.ort, runtime.env, scene.allocator));
+  RUNS(make_session(&scene.session));
+  tarn_tensor x = make_input(scene.pool, BATCH), y = make_tensor(scene.pool, BATCH);
+  struct OrtValue *in = value_of(&x, TARN_ORT_INPUT | TARN_ORT_AS_CPU);
+  struct OrtValue *out = value_of(&y, TARN_ORT_AS_CPU);
+  const uint64_t before = stats_of(scene.pool).alloc_count;
+  RUNS(run(scene.session, in, &out));
+  assert_true(stats_of(scene.pool).alloc_count > before);
+  assert_is_result(tarn_tensor_data(&x), tarn_tensor_data(&y), BATCH);
+  runtime.ReleaseValue(in);
+  runtime.ReleaseValue(out);
+  tarn_tensor_release(&x);
+  tarn_tensor_release(&y);
+  end(&scene);
+  tarn_cuda_release(cuda);
+}
+
+/* The runtime without CUDA has no use for it, but passes it on, and calls it by its own names. */
+static void devices_memory_goes_through_the_runtime(void **state) {
+  (void)state;
+  tarn_ort_allocator_options options = {.struct_size = sizeof options};
+  tarn_cuda *cuda = NULL;
+  if (test_open_cuda(&cuda) != TARN_OK) skip();
+  tarn_provider *provider = NULL;
+  struct OrtAllocator *allocator = NULL;
+  assert_ok(tarn_cuda_device_provider_create(cuda, 0, &provider));
+  tarn_pool *pool = pool_over(provider);
+  assert_ok(tarn_cuda_stream_create(cuda, 0, &options.stream));
+  assert_ok(tarn_ort_allocator_create(runtime.ort, pool, &options, &allocator));
+  assert_ok(tarn_ort_register(runtime.ort, runtime.env, allocator));
+  const int64_t shape[] = {7, 9};
+  enum { FLOAT = 1 };
+  struct OrtValue *value = NULL;
+  RUNS(runtime.CreateTensorAsOrtValue(allocator, shape, 2, FLOAT, &value));
+  assert_int_equal(live_of(pool), 1);
+  tarn_tensor tensor, again;
+  assert_ok(tarn_ort_tensor_of_value(runtime.ort, value, &tensor));
+  assert_true(
+      tarn_device_equal(tarn_tensor_device(&tensor), tarn_device_make(TARN_DEVICE_CUDA, 0)));
+  assert_ok(tarn_ort_tensor_of_value(runtime.ort, value_of(&tensor, 0), &again));
+  assert_ptr_equal(tarn_tensor_data(&again), tarn_tensor_data(&tensor));
+  assert_true(tarn_device_equal(tarn_tensor_device(&again), tarn_device_make(TARN_DEVICE_CUDA, 0)));
+  tarn_tensor_release(&again);
+  tarn_tensor_release(&tensor);
+  assert_int_equal(live_of(pool), 0);
+  assert_ok(tarn_ort_unregister(runtime.ort, runtime.env, allocator));
+  tarn_ort_allocator_release(allocator);
+  tarn_stream_release(options.stream);
+  tarn_pool_release(pool);
+  tarn_cuda_release(cuda);
+}
+
 /* --- several threads, and the end of the process --- */
 
 enum { THREADS = 4, ROUNDS = 20 };
@@ -529,6 +601,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(out_of_memory_becomes_the_runtimes_status),
       cmocka_unit_test(allocation_from_c_answers_null_where_that_was_asked_for),
       cmocka_unit_test(session_that_does_not_fit_is_refused_whole),
+      cmocka_unit_test(session_computes_in_pinned_memory),
+      cmocka_unit_test(devices_memory_goes_through_the_runtime),
       cmocka_unit_test(threads_share_a_session),
       cmocka_unit_test(process_may_exit_with_all_of_it_alive),
   };
