@@ -64,9 +64,14 @@ def bind_output(binding, name, tensor):
 
 
 def value(tensor):
-    """An onnxruntime.OrtValue on the tensor's memory, which it keeps alive."""
+    """An onnxruntime.OrtValue on the tensor's memory, which it keeps alive.
+
+    Pinned memory counts as the CPU's.
+    """
     from onnxruntime import OrtValue
     _type_of(tensor)
+    if tensor.device == "cuda_host":
+        return OrtValue.from_dlpack(tensor.__dlpack__(dl_device=(1, 0), copy=False))
     return OrtValue.from_dlpack(tensor)
 
 

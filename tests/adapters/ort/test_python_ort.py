@@ -185,6 +185,33 @@ class Environment(unittest.TestCase):
         tarn.ort.register(self.pool)  # a second time
 
 
+class Pinned(unittest.TestCase):
+    """Of the machine's driver, or of the simulated one."""
+
+    def test_session_computes_in_pinned_memory(self):
+        try:
+            pool = tarn.Pool(pinned=True)
+        except tarn.TarnError as refusal:
+            self.skipTest(str(refusal))
+        x, y = filled(pool=pool), tarn.full((BATCH, ort_models.WIDTH), -1.0, "float32", pool=pool)
+        self.assertEqual(x.device, "cuda_host")
+        tarn.ort.register(pool, as_cpu=True)
+        session = session_on_environment()
+        before = pool.stats()["alloc_count"]
+        binding = session.io_binding()
+        tarn.ort.bind_input(binding, "x", x)
+        tarn.ort.bind_output(binding, "y", y)
+        session.run_with_iobinding(binding)
+        self.assertTrue((numpy.asarray(y) == expected(numpy.asarray(x))).all())
+        self.assertGreater(pool.stats()["alloc_count"], before)
+        value = tarn.ort.value(x)
+        self.assertEqual((value.device_name(), value.data_ptr()), ("cpu", x.data_ptr()))
+        tarn.ort.unregister(pool)
+        del session, binding, value, x, y
+        gc.collect()
+        self.assertEqual(live(pool), 0)
+
+
 class Process(unittest.TestCase):
     def test_interpreter_may_exit_with_all_of_it_alive(self):
         program = ("import test_python_ort as t, tarn\n"
