@@ -36,8 +36,8 @@ static tarn_status make_client(const char *path, const adapter_bench *bare, clie
   const struct OrtApiBase *(*get_base)(void) = NULL;
   if (library != NULL) *(void **)(void *)&get_base = dlsym(library, "OrtGetApiBase");
   if (get_base == NULL) return tarn_fail(TARN_NOT_FOUND, "TARN_ORT_LIBRARY: %s", dlerror());
-  const tarn_ort_allocator_options options = {
-      .struct_size = sizeof options, .stream = bare->stream, .flags = TARN_ORT_NULL};
+  const tarn_ort_allocator_options options = {.struct_size = sizeof options,
+                                              .flags = TARN_ORT_NULL};
   tarn_ort *ort = NULL;
   tarn_status status = tarn_ort_open(get_base(), &ort);
   if (status == TARN_OK) {
@@ -47,15 +47,23 @@ static tarn_status make_client(const char *path, const adapter_bench *bare, clie
   return status;
 }
 
+static bool is_wanted(const bench_run *bench, const adapter_bench *bare) {
+  char name[64];
+  snprintf(name, sizeof name, "adapter.ort.pair.%s", bench_size_name(bare->size_bytes).text);
+  return bench_filter_fits(bench, name);
+}
+
+/* On a device the runtime names a stream by an object that only its CUDA provider makes. */
 tarn_status adapter_bench_ort(bench_run *bench, const adapter_bench *bare) {
   client use = {.size_bytes = bare->size_bytes};
-  if (bench->options->list) return adapter_measure(bench, bare, "ort", run_pairs, &use);
+  if (!where_is_host(&bench->where) || !is_wanted(bench, bare)) return TARN_OK;
   const char *path = getenv("TARN_ORT_LIBRARY");
   if (path == NULL) {
-    fprintf(stderr, "tarn: adapter.ort left out: TARN_ORT_LIBRARY names no libonnxruntime.so\n");
+    if (bench->options->list) return TARN_OK;
+    fputs("tarn bench: no adapter.ort: TARN_ORT_LIBRARY names no libonnxruntime.so\n", stderr);
     return TARN_OK;
   }
-  tarn_status status = make_client(path, bare, &use);
+  tarn_status status = bench->options->list ? TARN_OK : make_client(path, bare, &use);
   if (status == TARN_OK) status = adapter_measure(bench, bare, "ort", run_pairs, &use);
   tarn_ort_allocator_release(use.allocator);
   return status;
