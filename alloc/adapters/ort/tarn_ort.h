@@ -40,7 +40,8 @@ struct OrtValue;
 typedef struct tarn_ort tarn_ort;
 
 /* Of ONNX Runtime 1.14 or later: TARN_NOT_SUPPORTED for an older one, and for one that calls itself
- * anything but 1.x. Shared; allocators and values retain it. The runtime stays loaded as long. */
+ * anything but 1.x. Shared; allocators and values retain it. The caller keeps the runtime loaded as
+ * long. */
 TARN_API TARN_NODISCARD tarn_status tarn_ort_open(const struct OrtApiBase *base, tarn_ort **ort);
 TARN_API void tarn_ort_retain(tarn_ort *ort);
 TARN_API void tarn_ort_release(tarn_ort *ort);
