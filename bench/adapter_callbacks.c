@@ -4,7 +4,7 @@
 
 typedef struct client {
   tarn_callbacks *callbacks;
-  void *native;
+  struct CUstream_st *native;
   size_t size_bytes;
 } client;
 
@@ -20,8 +20,10 @@ static tarn_status make_client(const bench_run *bench, const adapter_bench *bare
   if (bare->stream == NULL) {
     options.wrap = wrap_nothing;
   } else {
-    const tarn_status status = tarn_cuda_stream_native(bare->stream, &made->native);
+    void *native;
+    const tarn_status status = tarn_cuda_stream_native(bare->stream, &native);
     if (status != TARN_OK) return status;
+    made->native = native;
     options.cuda = bench->where.cuda;
     options.device = tarn_stream_device(bare->stream).index;
   }

@@ -16,14 +16,14 @@ tarn_status use_callbacks(void) {
   tarn_provider *provider = NULL;
   tarn_pool *pool = NULL;
   tarn_callbacks *callbacks = NULL;
-  void *block = NULL, *grown = NULL;
+  void *block = NULL, *grown = NULL, *const native = &pool;
   tarn_status status = TARN_OK;
   const tarn_callbacks_options options = {.struct_size = sizeof options, .wrap = wrap_worker};
   TRY(tarn_pages_provider_create(NULL, &provider));
   TRY(tarn_caching_pool_create(provider, NULL, &pool));
   TRY(tarn_callbacks_create(pool, &options, &callbacks));
-  TRY(tarn_callbacks_alloc_to(callbacks, &block, 1000, &pool));
-  TRY(tarn_callbacks_forget(callbacks, &pool));
+  TRY(tarn_callbacks_alloc_to(callbacks, &block, 1000, native));
+  TRY(tarn_callbacks_forget(callbacks, native));
   grown = tarn_callbacks_realloc(callbacks, block, 3000);
   if (grown == NULL) TRY(tarn_last_error()->status);
   block = grown;

@@ -33,7 +33,8 @@ plant(
     "removed_handle_hides_others",
     "a handle that is forgotten takes those behind it along",
     "alloc/adapters/callbacks/handle_table.c",
-    "    atomic_store_explicit(&place->stream, tarn__handle_gone(), memory_order_release);\n    tidy",
+    "    atomic_store_explicit(&place->stream, tarn__handle_gone(), memory_order_release);\n"
+    "    tidy",
     "    atomic_store_explicit(&place->key, 0, memory_order_release);\n    tidy",
     first="test_callbacks",
 )

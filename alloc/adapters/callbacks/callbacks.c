@@ -55,14 +55,15 @@ static tarn_status find_stream(tarn_callbacks *self, void *native, tarn_stream *
   return *stream != tarn__handle_gone() ? TARN_OK : find_slowly(self, native, stream);
 }
 
-tarn_status tarn_callbacks_stream(tarn_callbacks *callbacks, void *native, tarn_stream **stream) {
+tarn_status tarn_callbacks_stream(tarn_callbacks *callbacks, struct CUstream_st *native,
+                                  tarn_stream **stream) {
   if (stream == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "stream is NULL");
   *stream = NULL;
   if (callbacks == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "callbacks is NULL");
   return find_stream(callbacks, native, stream);
 }
 
-tarn_status tarn_callbacks_forget(tarn_callbacks *callbacks, void *native) {
+tarn_status tarn_callbacks_forget(tarn_callbacks *callbacks, struct CUstream_st *native) {
   if (callbacks == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "callbacks is NULL");
   const uintptr_t key = key_of(callbacks, (uintptr_t)native);
   tarn_stream *stream = tarn__handle_table_get(&callbacks->handles, key);
@@ -203,29 +204,32 @@ void tarn__callbacks_give_back_now(tarn_callbacks *self, void *address) {
 
 /* --- a context in front and an answer --- */
 
-int tarn_callbacks_alloc_to(void *callbacks, void **address, size_t size_bytes, void *native) {
+int tarn_callbacks_alloc_to(void *callbacks, void **address, size_t size_bytes,
+                            struct CUstream_st *native) {
   if (address == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "address is NULL");
   return lend(callbacks, size_bytes, native, address);
 }
 
-int tarn_callbacks_free_from(void *callbacks, void *address, size_t size_bytes, void *native) {
+int tarn_callbacks_free_from(void *callbacks, void *address, size_t size_bytes,
+                             struct CUstream_st *native) {
   (void)size_bytes;
   return give_back(callbacks, address, native);
 }
 
 /* --- a context at the end --- */
 
-void *tarn_callbacks_alloc(size_t size_bytes, void *native, void *callbacks) {
+void *tarn_callbacks_alloc(size_t size_bytes, struct CUstream_st *native, void *callbacks) {
   void *address;
   return lend(callbacks, size_bytes, native, &address) == TARN_OK ? address : NULL;
 }
 
-void tarn_callbacks_free(void *address, size_t size_bytes, void *native, void *callbacks) {
+void tarn_callbacks_free(void *address, size_t size_bytes, struct CUstream_st *native,
+                         void *callbacks) {
   (void)size_bytes;
   (void)!give_back(callbacks, address, native);
 }
 
-bool tarn_callbacks_note_use(const void *address, void *native, void *callbacks) {
+bool tarn_callbacks_note_use(const void *address, struct CUstream_st *native, void *callbacks) {
   tarn_callbacks *self = callbacks;
   tarn_stream *stream;
   return find_stream(self, native, &stream) == TARN_OK &&
@@ -254,7 +258,7 @@ tarn_status tarn_callbacks_set_device(int device, tarn_callbacks *callbacks) {
   return TARN_OK;
 }
 
-void *tarn_callbacks_device_alloc(size_t size_bytes, int device, void *native) {
+void *tarn_callbacks_device_alloc(size_t size_bytes, int device, struct CUstream_st *native) {
   tarn_callbacks *self = callbacks_of(device);
   void *address;
   if (__builtin_expect(self != NULL, true)) {
@@ -265,7 +269,8 @@ void *tarn_callbacks_device_alloc(size_t size_bytes, int device, void *native) {
   return NULL;
 }
 
-void tarn_callbacks_device_free(void *address, size_t size_bytes, int device, void *native) {
+void tarn_callbacks_device_free(void *address, size_t size_bytes, int device,
+                                struct CUstream_st *native) {
   (void)size_bytes;
   tarn_callbacks *self = callbacks_of(device);
   if (self != NULL) (void)!give_back(self, address, native);

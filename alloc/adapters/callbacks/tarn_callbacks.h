@@ -48,6 +48,10 @@ extern "C" {
 
 typedef struct tarn_callbacks tarn_callbacks;
 
+/* CUstream and cudaStream_t are pointers to it (cuda.h, driver_types.h): the functions below have
+ * the very types that clients of CUDA's ask for. */
+struct CUstream_st;
+
 typedef struct tarn_callbacks_options {
   size_t struct_size;
   /* Whose streams the client's handles are, on the pool's device, or `device` where the pool's
@@ -77,29 +81,34 @@ TARN_API void tarn_callbacks_destroy(tarn_callbacks *callbacks);
 TARN_API uint64_t tarn_callbacks_refused_frees(const tarn_callbacks *callbacks);
 
 /* The stream of a handle; borrowed until it is forgotten. For what callbacks do not offer. */
-TARN_API TARN_NODISCARD tarn_status tarn_callbacks_stream(tarn_callbacks *callbacks, void *native,
+TARN_API TARN_NODISCARD tarn_status tarn_callbacks_stream(tarn_callbacks *callbacks,
+                                                          struct CUstream_st *native,
                                                           tarn_stream **stream);
 /* See sentence 2: waits for nothing; what was freed there is reused behind the stream's last work.
  * No other call with this handle is under way. TARN_OK, too, for a handle that is not known; what
  * fails else is what tarn_stream_close says, and the handle is forgotten all the same. */
-TARN_API TARN_NODISCARD tarn_status tarn_callbacks_forget(tarn_callbacks *callbacks, void *native);
+TARN_API TARN_NODISCARD tarn_status tarn_callbacks_forget(tarn_callbacks *callbacks,
+                                                          struct CUstream_st *native);
 
 /* --- with a context at the end --- */
 
-/* NULL for 0 bytes. */
-TARN_API void *tarn_callbacks_alloc(size_t size_bytes, void *native, void *callbacks);
-TARN_API void tarn_callbacks_free(void *address, size_t size_bytes, void *native, void *callbacks);
+/* NULL for 0 bytes. RMM's callback_memory_resource hands over a stream as an object and wants an
+ * exception on failure: a lambda calls these with what its get() answers, and throws. */
+TARN_API void *tarn_callbacks_alloc(size_t size_bytes, struct CUstream_st *native, void *callbacks);
+TARN_API void tarn_callbacks_free(void *address, size_t size_bytes, struct CUstream_st *native,
+                                  void *callbacks);
 /* What the client has enqueued on the stream by now uses the block. False where that could not be
  * noted: then it is to be waited for before the free. */
-TARN_API bool tarn_callbacks_note_use(const void *address, void *native, void *callbacks);
+TARN_API bool tarn_callbacks_note_use(const void *address, struct CUstream_st *native,
+                                      void *callbacks);
 
 /* --- with a context in front and an answer --- */
 
 /* The status; *address is NULL on failure and for 0 bytes. */
 TARN_API int tarn_callbacks_alloc_to(void *callbacks, void **address, size_t size_bytes,
-                                     void *native);
+                                     struct CUstream_st *native);
 TARN_API int tarn_callbacks_free_from(void *callbacks, void *address, size_t size_bytes,
-                                      void *native);
+                                      struct CUstream_st *native);
 
 /* --- without a context --- */
 
@@ -110,10 +119,11 @@ enum { TARN_CALLBACKS_DEVICES_MAX = 64 };
 TARN_API TARN_NODISCARD tarn_status tarn_callbacks_set_device(int device,
                                                               tarn_callbacks *callbacks);
 /* NULL, too, for a device without callbacks. */
-TARN_API void *tarn_callbacks_device_alloc(size_t size_bytes, int device, void *native);
+TARN_API void *tarn_callbacks_device_alloc(size_t size_bytes, int device,
+                                           struct CUstream_st *native);
 /* On a device without callbacks nothing is freed, and nobody counts it. */
 TARN_API void tarn_callbacks_device_free(void *address, size_t size_bytes, int device,
-                                         void *native);
+                                         struct CUstream_st *native);
 
 /* --- without a stream: C's own functions over memory that the CPU may touch --- */
 

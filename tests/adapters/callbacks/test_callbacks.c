@@ -58,6 +58,36 @@ static void do_nothing(void *unused) {
 
 /* --- shapes --- */
 
+/* As clients declare them: nvjpeg.h 12.4 (tDevMallocV2, tDevFreeV2), custatevec.h 1.15
+ * (custatevecDeviceMemHandler_t), and Python's cpython/pymem.h (PyMemAllocatorEx). That the
+ * functions fit without a cast is for the compiler to say. */
+typedef struct CUstream_st *client_stream;
+static const struct {
+  int (*dev_malloc)(void *ctx, void **ptr, size_t size, client_stream stream);
+  int (*dev_free)(void *ctx, void *ptr, size_t size, client_stream stream);
+} handler = {tarn_callbacks_alloc_to, tarn_callbacks_free_from};
+static const struct {
+  void *(*malloc)(void *ctx, size_t size);
+  void *(*calloc)(void *ctx, size_t nelem, size_t elsize);
+  void *(*realloc)(void *ctx, void *ptr, size_t new_size);
+  void (*free)(void *ctx, void *ptr);
+} allocator = {tarn_callbacks_malloc, tarn_callbacks_calloc, tarn_callbacks_realloc,
+               tarn_callbacks_posix_free};
+
+static void functions_fit_their_clients_tables(void **state) {
+  (void)state;
+  client user;
+  make_client(&user, 0);
+  void *block = NULL;
+  assert_int_equal(handler.dev_malloc(user.callbacks, &block, SIZE_BYTES, handle_a), 0);
+  assert_int_equal(handler.dev_free(user.callbacks, block, SIZE_BYTES, handle_a), 0);
+  block = allocator.calloc(user.callbacks, 10, 10);
+  block = allocator.realloc(user.callbacks, block, SIZE_BYTES);
+  allocator.free(user.callbacks, block);
+  allocator.free(user.callbacks, allocator.malloc(user.callbacks, 1));
+  drop_client(&user);
+}
+
 static void each_shape_lends_memory_and_takes_it_back(void **state) {
   (void)state;
   client user;
@@ -391,6 +421,7 @@ static void threads_free_what_others_allocated(void **state) {
 
 int run_callbacks_tests(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(functions_fit_their_clients_tables),
       cmocka_unit_test(each_shape_lends_memory_and_takes_it_back),
       cmocka_unit_test(a_device_has_the_callbacks_that_it_was_given),
       cmocka_unit_test(without_streams_handles_are_not_looked_at),
