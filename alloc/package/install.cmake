@@ -2,7 +2,7 @@
 #
 #     include/tarn/tarn.h               includes all of the next line
 #     include/tarn/{alloc,tensor,numa,cuda}/tarn_*.h
-#     include/tarn/alloc/adapters/*/tarn_*.h
+#     include/tarn/alloc/adapters/*/tarn_*.h, tarn.hpp
 #     lib/libtarn.so*, lib/libtarn.a
 #     lib/cmake/tarn/tarnConfig.cmake   targets tarn::tarn and tarn::static
 #     lib/pkgconfig/tarn.pc, tarn-static.pc
@@ -22,7 +22,7 @@ foreach(folder alloc tensor numa cuda)
 endforeach()
 # The umbrella leaves the adapters out: who plugs tarn into something includes what that needs.
 file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}
-  ${PROJECT_SOURCE_DIR}/alloc/adapters/*/tarn_*.h)
+  ${PROJECT_SOURCE_DIR}/alloc/adapters/*/tarn_*.h ${PROJECT_SOURCE_DIR}/alloc/adapters/*/tarn.hpp)
 foreach(header ${headers})
   cmake_path(GET header PARENT_PATH folder)
   install(FILES ${PROJECT_SOURCE_DIR}/${header} DESTINATION ${TARN_INCLUDE_DIR}/${folder})

@@ -21,13 +21,15 @@ say_fine() {
 # 1. find_package
 cp -r "$consumer" "$work/source"
 cmake -G Ninja -S "$work/source" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$work/prefix" \
-  -DCMAKE_C_COMPILER="$cc" -DCMAKE_C_FLAGS="$cflags" >"$work/configure.log"
+  -DCMAKE_C_COMPILER="$cc" -DCMAKE_C_FLAGS="$cflags" -DCMAKE_CXX_FLAGS="$cflags" \
+  >"$work/configure.log"
 cmake --build "$work/cmake" >"$work/build.log" || {
   cat "$work/build.log" >&2
   exit 1
 }
 say_fine "$work/cmake/consumer_shared"
 say_fine "$work/cmake/consumer_static"
+if command -v c++ >/dev/null; then say_fine "$work/cmake/consumer_cxx"; fi
 
 # 2. pkg-config
 command -v pkg-config >/dev/null || {
@@ -69,5 +71,9 @@ check() {
 for header in $(cd "$include" && find . -name '*.h'); do
   printf '#include "%s"\n' "${header#./}" | tee "$work/alone.c" >"$work/alone.cc"
   check "$cc" -std=c11 "$work/alone.c"
+  if command -v c++ >/dev/null; then check c++ -std=c++17 "$work/alone.cc"; fi
+done
+for header in $(cd "$include" && find . -name '*.hpp'); do
+  printf '#include "%s"\n' "${header#./}" >"$work/alone.cc"
   if command -v c++ >/dev/null; then check c++ -std=c++17 "$work/alone.cc"; fi
 done

@@ -10,10 +10,11 @@ import re
 LIBRARY_FOLDERS = ("alloc", "numa", "cuda", "tensor")
 SOURCE_FOLDERS = LIBRARY_FOLDERS + ("bench", "python", "tests")
 ADAPTERS = "alloc/adapters"
+EXAMPLES = "alloc/examples"
 OWN_FOLDERS = tuple(folder + "/" for folder in SOURCE_FOLDERS)
 COLUMNS_MAX = 100
 LINES_MAX = 700
-SOURCE_ENDINGS = tuple(".c .h .py .pyi .sh .cu .txt .toml .cmake .map".split())
+SOURCE_ENDINGS = tuple(".c .h .cpp .hpp .py .pyi .sh .cu .txt .toml .cmake .map".split())
 
 # Headers of other projects, and the folders that may include them.
 FOREIGN_HEADERS = {
@@ -39,6 +40,7 @@ ALLOWED_CALLS = {
     "alloc/status.c": ("fprintf", "abort"),
     "numa/jemalloc_sealed.h": ("getenv", "secure_getenv"),
     "cuda/sim/": ("getenv", "fprintf", "vfprintf", "abort"),
+    "alloc/adapters/cxx/tarn.hpp": ("abort", "assert"),
 }
 
 
@@ -56,12 +58,17 @@ def load_tree(root):
 
 
 def is_c(path):
-    return path.endswith((".c", ".h"))
+    """C, or the C++ beside it."""
+    return path.endswith((".c", ".h", ".cpp", ".hpp"))
 
 
 def is_public_header(path):
     folders = r"(alloc(/adapters/\w+)?|numa|cuda|tensor)"
     return re.fullmatch(folders + r"/tarn_\w+\.h", path) is not None
+
+
+def is_public_cxx_header(path):
+    return re.fullmatch(r"alloc/adapters/\w+/tarn\w*\.hpp", path) is not None
 
 
 def is_inside(path, folder):
@@ -106,6 +113,9 @@ def includes_stay_on_their_floor(tree):
                 yield f"{where}: an include is relative to the root and names its folder"
             elif name not in tree:
                 yield f"{where}: there is no such file"
+            elif is_inside(path, EXAMPLES):
+                if not is_public_header(name) and not is_public_cxx_header(name):
+                    yield f"{where}: an example includes public headers only"
             elif is_inside(path, ADAPTERS):
                 if not is_public_header(name) and folder != posixpath.dirname(path):
                     yield f"{where}: an adapter includes public headers and its own folder only"
@@ -202,6 +212,8 @@ def library_keeps_to_itself(tree):
     for path, text in tree.items():
         if not is_c(path) or path.split("/")[0] not in LIBRARY_FOLDERS:
             continue
+        if is_inside(path, EXAMPLES):
+            continue
         allowed = [
             name
             for place, names in ALLOWED_CALLS.items()
@@ -217,7 +229,7 @@ def library_keeps_to_itself(tree):
 
 def public_headers_are_public(tree):
     for path, text in tree.items():
-        if not is_public_header(path):
+        if not is_public_header(path) and not is_public_cxx_header(path):
             continue
         code = without_comments(text)
         for match in re.finditer(r"\btarn__\w+", code):
@@ -225,15 +237,17 @@ def public_headers_are_public(tree):
         for match in re.finditer(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", code, re.MULTILINE):
             if not match.group(1).startswith("TARN_"):
                 yield f"{path}:{line_of(code, match.start())}: macro {match.group(1)} is not TARN_*"
+        guard = posixpath.basename(path).upper().replace(".", "_")
+        if f"#ifndef {guard}\n#define {guard}\n" not in code:
+            yield f"{path}: the include guard is {guard}"
+        if is_public_cxx_header(path):
+            continue
         for name in declared_types(code):
             if not name.startswith("tarn_") or name.endswith("_t"):
                 yield f"{path}: type {name} is not tarn_<noun> without _t"
         for name in public_functions(text):
             if not name.startswith("tarn_"):
                 yield f"{path}: function {name} is not tarn_*"
-        guard = posixpath.basename(path).upper().replace(".", "_")
-        if f"#ifndef {guard}\n#define {guard}\n" not in code:
-            yield f"{path}: the include guard is {guard}"
         if 'extern "' not in code:
             yield f'{path}: no extern "C" for C++'
 
@@ -282,7 +296,8 @@ def public_functions_exist_and_are_tested(tree):
 
 def readme_lists_the_public_headers(tree, readme):
     for path in tree:
-        if is_public_header(path) and posixpath.basename(path) not in readme:
+        is_public = is_public_header(path) or is_public_cxx_header(path)
+        if is_public and posixpath.basename(path) not in readme:
             yield f"README.md: {path} has no line in the map"
 
 

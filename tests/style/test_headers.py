@@ -1,7 +1,9 @@
-# test_headers.py: every public header compiles alone, as C11 and as C++17, without a warning.
+# test_headers.py: every public header compiles alone, as C11 and as C++17, without a warning, and
+# those for C++ by every compiler there is, in its modes.
 #
 # usage: test_headers.py COMPILER
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,13 +14,15 @@ import style_rules as rules
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 COMPILER = sys.argv.pop(1)
 LANGUAGES = (("c", "c11"), ("c++", "c++17"))
+CXX_COMPILERS = {COMPILER, *filter(shutil.which, ("g++", "clang++-14", "clang++"))}
+CXX_MODES = ([], ["-fno-exceptions", "-fno-rtti"])
 # The headers use unnamed and empty initialisers nowhere, so strict flags cost nothing here.
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wundef", "-Werror"]
 
 
-def compile_alone(header, language, standard, folder=ROOT, debug=0):
+def compile_alone(header, language, standard, folder=ROOT, debug=0, compiler=COMPILER, mode=()):
     """What the compiler says about a file that holds nothing but this include; '' for nothing."""
-    command = [COMPILER, "-x", language, f"-std={standard}", *WARNINGS, "-fsyntax-only"]
+    command = [compiler, "-x", language, f"-std={standard}", *WARNINGS, *mode, "-fsyntax-only"]
     command += ["-I", folder, "-I", ROOT, f"-DTARN_DEBUG={debug}", "-"]
     source = f'#include "{header}"\n'
     result = subprocess.run(command, input=source, capture_output=True, text=True)
@@ -33,6 +37,18 @@ class Headers(unittest.TestCase):
             for language, standard in LANGUAGES:
                 with self.subTest(header=header, standard=standard):
                     self.assertEqual(compile_alone(header, language, standard), "")
+
+    def test_every_public_header_for_cxx_compiles_alone(self):
+        headers = sorted(filter(rules.is_public_cxx_header, rules.load_tree(ROOT)))
+        self.assertTrue(headers)
+        for header in headers:
+            for compiler in sorted(CXX_COMPILERS):
+                for standard in ("c++17", "c++20"):
+                    for mode in CXX_MODES:
+                        with self.subTest(compiler=compiler, standard=standard, mode=mode):
+                            said = compile_alone(header, "c++", standard, compiler=compiler,
+                                                 mode=mode)
+                            self.assertEqual(said, "")
 
     def test_elements_are_lvalues_in_both_languages(self):
         body = """#include "tensor/tarn_accessor.h"

@@ -50,6 +50,14 @@ BROKEN = {
              **c("alloc/adapters/y/b.h", "")},
             "an adapter includes",
         ),
+        (
+            {**c("alloc/adapters/x/tarn.hpp", '#include "alloc/b.h"'), **c("alloc/b.h", "")},
+            "an adapter includes",
+        ),
+        (
+            {**c("alloc/examples/a.c", '#include "alloc/b.h"'), **c("alloc/b.h", "")},
+            "an example includes",
+        ),
         ({**c("numa/a.c", '#include "alloc/b.h"'), **c("alloc/b.h", "")}, "numa/ includes"),
         (
             {**c("cuda/sim/a.c", '# include "tensor/tarn_b.h"'), **c("tensor/tarn_b.h", "")},
@@ -105,6 +113,7 @@ BROKEN = {
         (c("cuda/sim/a.c", "void f(void) { exit(1); }"), "call exit"),
         (c("alloc/status.c", "void f(void) { exit(1); }"), "call exit"),
         (c("numa/a.c", "void f(void) { assert(1); }"), "call assert"),
+        (c("alloc/adapters/cxx/tarn.hpp", "void f() { exit(1); }"), "call exit"),
     ],
     rules.public_headers_are_public: [
         (header("void tarn__thing_do(void);"), "is private"),
@@ -114,6 +123,7 @@ BROKEN = {
         (header("typedef void (*thing_function)(void *argument);"), "type thing_function"),
         (header("TARN_API void thing_do(void);"), "function thing_do"),
         ({"alloc/tarn_b.h": header("")["alloc/tarn_thing.h"]}, "include guard"),
+        (c("alloc/adapters/x/tarn.hpp", "int x;"), "include guard"),
         ({"alloc/tarn_thing.h": "#ifndef TARN_THING_H\n#define TARN_THING_H\n#endif\n"}, "extern"),
     ],
     rules.custom_commands_are_quoted: [
@@ -151,6 +161,11 @@ SOUND = {
             **c("alloc/adapters/x/c.h", ""),
             **c("cuda/tarn_b.h", ""),
         },
+        {
+            **c("alloc/examples/a.cpp", '#include "alloc/adapters/x/tarn.hpp"'),
+            **c("alloc/adapters/x/tarn.hpp", '#include "tensor/tarn_b.h"'),
+            **c("tensor/tarn_b.h", ""),
+        },
         c("alloc/a.c", '/* #include "numa/x.h" */\n#include <stdio.h>'),
         {**c("tests/a.c", '#include "alloc/b.h"'), **c("alloc/b.h", "")},
     ],
@@ -168,6 +183,7 @@ SOUND = {
         c("alloc/a.c", 'void f(char *s) { snprintf(s, 1, "exit(1)"); /* abort() */ }'),
         c("alloc/a.c", "void f(struct ops *ops) { ops->exit(1); }"),
         c("bench/a.c", 'void f(void) { printf("x"); }'),
+        c("alloc/examples/a.c", 'void f(void) { printf("x"); }'),
         c("alloc/status.c", "void f(void) { abort(); }"),
     ],
     rules.custom_commands_are_quoted: [
