@@ -46,6 +46,19 @@ tarn_status tarn_cuda_device_info_of(tarn_cuda *cuda, int32_t device, tarn_cuda_
   return refuse();
 }
 
+tarn_status tarn_cuda_synchronize(tarn_cuda *cuda, int32_t device) {
+  (void)cuda, (void)device;
+  return refuse();
+}
+
+tarn_status tarn_cuda_address_range(tarn_cuda *cuda, int32_t device, const void *address,
+                                    void **start, size_t *size_bytes) {
+  (void)cuda, (void)device, (void)address;
+  if (start != NULL) *start = NULL;
+  if (size_bytes != NULL) *size_bytes = 0;
+  return refuse();
+}
+
 tarn_status tarn_cuda_can_access_peer(tarn_cuda *cuda, int32_t device, int32_t peer, bool *can) {
   (void)cuda, (void)device, (void)peer;
   if (can != NULL) *can = false;

@@ -304,3 +304,51 @@ tarn_status tarn_cuda_device_info_of(tarn_cuda *cuda, int32_t device, tarn_cuda_
   *info = found;
   return TARN_OK;
 }
+
+tarn_status tarn_cuda_synchronize(tarn_cuda *cuda, int32_t device) {
+  if (cuda == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "cuda is NULL");
+  if (cuda->driver.CtxSynchronize == NULL) {
+    return tarn_fail(TARN_NOT_SUPPORTED, "the driver lacks cuCtxSynchronize");
+  }
+  CUcontext context;
+  tarn__cuda_scope scope;
+  tarn_status status = tarn__cuda_context(cuda, device, &context);
+  if (status == TARN_OK) status = tarn__cuda_enter_relaxed(cuda, context, &scope);
+  if (status != TARN_OK) return status;
+  const CUresult result = cuda->driver.CtxSynchronize();
+  tarn__cuda_leave(&scope);
+  return tarn__cuda_status(&cuda->driver, result, "cuCtxSynchronize", "work on CUDA device %d",
+                           (int)device);
+}
+
+tarn_status tarn_cuda_address_range(tarn_cuda *cuda, int32_t device, const void *address,
+                                    void **start, size_t *size_bytes) {
+  if (start != NULL) *start = NULL;
+  if (size_bytes != NULL) *size_bytes = 0;
+  if (cuda == NULL || start == NULL || size_bytes == NULL) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "cuda, start or size_bytes is NULL");
+  }
+  if (cuda->driver.MemGetAddressRange == NULL) {
+    return tarn_fail(TARN_NOT_SUPPORTED, "the driver lacks cuMemGetAddressRange");
+  }
+  CUcontext context;
+  tarn__cuda_scope scope;
+  tarn_status status = tarn__cuda_context(cuda, device, &context);
+  if (status == TARN_OK) status = tarn__cuda_enter_relaxed(cuda, context, &scope);
+  if (status != TARN_OK) return status;
+  CUdeviceptr found = 0;
+  size_t found_bytes = 0;
+  const CUresult result =
+      cuda->driver.MemGetAddressRange(&found, &found_bytes, (CUdeviceptr)(uintptr_t)address);
+  tarn__cuda_leave(&scope);
+  if (result == CUDA_ERROR_INVALID_VALUE || result == CUDA_ERROR_NOT_FOUND) {
+    return tarn_fail_native(TARN_NOT_FOUND, "cuMemGetAddressRange", result,
+                            "the driver knows no memory of CUDA device %d at %p", (int)device,
+                            address);
+  }
+  if (result == CUDA_SUCCESS) {
+    *start = (void *)(uintptr_t)found;
+    *size_bytes = found_bytes;
+  }
+  return tarn__cuda_status(&cuda->driver, result, "cuMemGetAddressRange", "memory at %p", address);
+}

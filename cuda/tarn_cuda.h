@@ -67,6 +67,16 @@ typedef struct tarn_cuda_device_info {
 TARN_API TARN_NODISCARD tarn_status tarn_cuda_device_info_of(tarn_cuda *cuda, int32_t device,
                                                              tarn_cuda_device_info *info);
 
+/* Waits for all work on the device, whoever enqueued it. Not while a stream of the device's is
+ * being captured: CUDA forbids it, and may spoil the capture. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_synchronize(tarn_cuda *cuda, int32_t device);
+
+/* What the driver takes as one allocation, or one mapping of virtual memory, around an address of
+ * the device's. TARN_NOT_FOUND where it knows of none, TARN_NOT_SUPPORTED where it does not say. */
+TARN_API TARN_NODISCARD tarn_status tarn_cuda_address_range(tarn_cuda *cuda, int32_t device,
+                                                            const void *address, void **start,
+                                                            size_t *size_bytes);
+
 /* A new non-blocking CUDA stream. Copies from and to pinned and device memory are asynchronous,
  * those to another device too; a copy or fill of pageable memory waits for the stream, and has been
  * done when the call returns. A fence of one CUDA stream may be recorded on any other of the same

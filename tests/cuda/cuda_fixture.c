@@ -58,9 +58,8 @@ void fixture_choose_driver(const char *path) {
          driver_path != NULL ? driver_path : "libcuda.so.1", tarn_cuda_driver_version(cuda) / 1000,
          tarn_cuda_driver_version(cuda) % 1000 / 10, tarn_cuda_device_count(cuda), info.name);
   if (is_simulated) {
-    static const char *const policies[] = {"random", "lazy", "eager"};
     printf("simulated: seed %llu, policy %s\n", (unsigned long long)sim_functions.get_seed(),
-           policies[sim_functions.get_policy()]);
+           sim_functions.policy_name(sim_functions.get_policy()));
   }
   tarn_cuda_release(cuda);
 }

@@ -16,6 +16,7 @@
 /* The functions of cusim.h that tests use, found in the library: the program links no driver. */
 #define FIXTURE_SIM(X)   \
   X(get_policy)          \
+  X(policy_name)         \
   X(get_seed)            \
   X(set_capacity)        \
   X(set_pinned_capacity) \

@@ -14,6 +14,12 @@ static void every_call_says_that_cuda_was_left_out(void **state) {
   assert_null(cuda);
   assert_non_null(strstr(tarn_last_error()->message, "no CUDA"));
 
+  assert_int_equal(tarn_cuda_synchronize(NULL, 0), TARN_NOT_SUPPORTED);
+  void *start = &start;
+  size_t size_bytes = 1;
+  assert_int_equal(tarn_cuda_address_range(NULL, 0, NULL, &start, &size_bytes), TARN_NOT_SUPPORTED);
+  assert_null(start);
+  assert_int_equal(size_bytes, 0);
   tarn_stream *stream = (tarn_stream *)&stream;
   assert_int_equal(tarn_cuda_stream_create(NULL, 0, &stream), TARN_NOT_SUPPORTED);
   assert_null(stream);

@@ -44,6 +44,40 @@ static void a_device_that_does_not_exist_is_refused_everywhere(void **state) {
   }
 }
 
+static void a_device_is_waited_for_with_all_its_streams(void **state) {
+  tarn_stream *streams[2] = {fixture_stream(*state), fixture_stream(*state)};
+  fixture_block device = fixture_device_block(*state, 4096);
+  fixture_block pinned = fixture_pinned_block(*state, 8192);
+  for (int i = 0; i < 2; i++) {
+    OK(tarn_stream_fill(streams[i], pinned.address + 4096 * i, pinned.device, (uint8_t)(i + 1),
+                        4096));
+  }
+  OK(tarn_cuda_synchronize(*state, 0));
+  assert_int_equal(pinned.address[4095], 1);
+  assert_int_equal(pinned.address[8191], 2);
+  assert_int_equal(tarn_cuda_synchronize(NULL, 0), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_cuda_synchronize(*state, -1), TARN_INVALID_ARGUMENT);
+  for (int i = 0; i < 2; i++) tarn_stream_release(streams[i]);
+  fixture_free(&device), fixture_free(&pinned);
+}
+
+static void the_driver_tells_what_lies_around_an_address(void **state) {
+  fixture_block block = fixture_device_block(*state, 4096);
+  void *start = state;
+  size_t size_bytes = 1;
+  OK(tarn_cuda_address_range(*state, 0, block.address + 100, &start, &size_bytes));
+  assert_ptr_equal(start, block.address);
+  assert_true(size_bytes >= block.size_bytes);
+  assert_int_equal(tarn_cuda_address_range(*state, 0, state, &start, &size_bytes), TARN_NOT_FOUND);
+  assert_null(start);
+  assert_int_equal(size_bytes, 0);
+  assert_int_equal(tarn_cuda_address_range(*state, 0, state, NULL, &size_bytes),
+                   TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_cuda_address_range(*state, -1, state, &start, &size_bytes),
+                   TARN_INVALID_ARGUMENT);
+  fixture_free(&block);
+}
+
 static void an_info_of_another_size_is_refused(void **state) {
   tarn_cuda_device_info info = {.struct_size = sizeof info + 8};
   assert_int_equal(tarn_cuda_device_info_of(*state, 0, &info), TARN_INVALID_ARGUMENT);
@@ -151,6 +185,8 @@ int run_cuda_device_tests(void) {
   const struct CMUnitTest device_tests[] = {
       cmocka_unit_test(device_info_is_plausible),
       cmocka_unit_test(a_device_that_does_not_exist_is_refused_everywhere),
+      cmocka_unit_test(a_device_is_waited_for_with_all_its_streams),
+      cmocka_unit_test(the_driver_tells_what_lies_around_an_address),
       cmocka_unit_test(an_info_of_another_size_is_refused),
       cmocka_unit_test(the_threads_context_is_left_as_it_was),
       cmocka_unit_test(a_context_is_retained_at_first_use_and_released_at_the_end),
