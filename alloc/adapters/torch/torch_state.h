@@ -1,0 +1,117 @@
+/* torch_state.h: what the adapter for PyTorch keeps: devices, their streams, pools of graphs.
+ *
+ * All of it is static and never taken down by itself, because PyTorch frees until the process is
+ * gone. One lock, a leaf, guards the lists; reading a device's pool and finding a stream need none.
+ * What calls the driver while it changes something takes the *turn* instead: one thread at a time
+ * has it, others wait, and nobody holds the lock meanwhile. */
+#ifndef TARN_TORCH_STATE_H
+#define TARN_TORCH_STATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "alloc/adapters/torch/tarn_torch.h"
+#include "alloc/tarn_budget.h"
+#include "alloc/tarn_capture.h"
+
+/* A CUstream and its tarn_stream; stays until tarn_torch_close. */
+typedef struct tarn__torch_stream {
+  struct tarn__torch_stream *next;
+  void *handle;
+  _Atomic(tarn_stream *) stream; /* NULL once it was forgotten */
+} tarn__torch_stream;
+
+/* A block that was recorded to be used by a stream, until it is freed. */
+typedef struct tarn__torch_record {
+  struct tarn__torch_record *next;
+  void *address;
+  void *handle;
+} tarn__torch_record;
+
+/* Memory that graphs share: their captures, in the order in which they began. */
+typedef struct tarn__torch_graphs {
+  struct tarn__torch_graphs *next;
+  int32_t device;
+  tarn_torch_pool_id id;
+  uint64_t use_count;  /* begun less released */
+  uint64_t open_count; /* begun less ended */
+  tarn_capture *current;
+  size_t capture_count;
+  size_t capture_room;
+  tarn_capture **captures; /* with the current one */
+} tarn__torch_graphs;
+
+enum { TARN__TORCH_STREAM_BUCKETS = 64 };
+
+typedef struct tarn__torch_device {
+  /* Acquire pairs with the release that publishes them. */
+  _Atomic(tarn_pool *) pool;
+  _Atomic(tarn__torch_stream *) streams[TARN__TORCH_STREAM_BUCKETS];
+  atomic_uint open_routes; /* pools begun and not ended: malloc has to ask for each stream */
+  atomic_uint_fast64_t failed_count;
+  atomic_uint_fast64_t refused_free_count;
+  atomic_uint_fast64_t stream_count;
+  bool has_report; /* guarded by the lock, as is the report */
+  tarn_out_of_memory report;
+} tarn__torch_device;
+
+extern tarn__torch_device tarn__torch_devices[TARN_TORCH_DEVICES_MAX];
+
+/* --- torch_state.c --- */
+
+void tarn__torch_lock(void);
+void tarn__torch_unlock(void);
+/* With the lock: until somebody wakes, and wakes all. */
+void tarn__torch_wait(void);
+void tarn__torch_wake(void);
+void tarn__torch_take_turn(void);
+void tarn__torch_end_turn(void);
+
+/* The open driver, borrowed; NULL before the first use. */
+tarn_cuda *tarn__torch_cuda(void);
+TARN_NODISCARD tarn_status tarn__torch_check_device(int64_t device);
+/* The device's pool, borrowed: made where it was not yet. */
+TARN_NODISCARD tarn_status tarn__torch_make_pool(int32_t device, tarn_pool **pool);
+static inline tarn_status tarn__torch_pool_of(int32_t device, tarn_pool **pool) {
+  if ((uint32_t)device >= TARN_TORCH_DEVICES_MAX) return tarn__torch_check_device(device);
+  *pool = atomic_load_explicit(&tarn__torch_devices[device].pool, memory_order_acquire);
+  return *pool != NULL ? TARN_OK : tarn__torch_make_pool(device, pool);
+}
+
+/* --- torch_streams.c --- */
+
+/* Where the handle is known: *stream, NULL where that was forgotten; false where it is not. */
+bool tarn__torch_find_stream(int32_t device, void *handle, tarn_stream **stream);
+/* The same, wrapped now where it was not known or forgotten. */
+TARN_NODISCARD tarn_status tarn__torch_wrap_stream(int32_t device, void *handle,
+                                                   tarn_stream **stream);
+/* Waits for the device's streams, so that what they used is idle; not during a capture. */
+void tarn__torch_wait_for_streams(int32_t device);
+/* Remembers a use; what has no room to be remembered makes frees note all streams. */
+void tarn__torch_add_record(void *address, void *handle);
+/* Notes the uses that were recorded of a block about to be freed. Where one of them can be neither
+ * noted nor waited for, the block must not be freed. */
+TARN_NODISCARD tarn_status tarn__torch_settle_records(int32_t device, tarn_pool *pool,
+                                                      void *address);
+uint64_t tarn__torch_record_count(void);
+void tarn__torch_close_streams(void);
+
+/* --- torch_graphs.c --- */
+
+/* Draws a stream into the captures whose filter names it. */
+TARN_NODISCARD tarn_status tarn__torch_draw_in(int32_t device, void *handle, tarn_stream *stream);
+/* Ends what was released, where nothing is being captured on the device; whether it ended any. */
+bool tarn__torch_reap(int32_t device);
+void tarn__torch_count_graphs(int32_t device, tarn_torch_stats *stats);
+bool tarn__torch_has_graphs(void); /* begun, and not released */
+/* What was released: all of it goes; TARN_BUSY where it cannot. */
+TARN_NODISCARD tarn_status tarn__torch_close_graphs(void);
+/* In a child of fork: whoever was asking a filter is not there. */
+void tarn__torch_forget_askers(void);
+
+/* --- torch_throw.c --- */
+
+/* Throws a std::runtime_error where the process has C++; else returns. */
+void tarn__torch_throw(const char *message);
+
+#endif

@@ -1,0 +1,246 @@
+/* torch_streams.c: PyTorch's streams as tarn's, found by their handles; and what was recorded to
+ * be used by them. */
+#include <stdlib.h>
+
+#include "alloc/adapters/torch/torch_state.h"
+
+enum { RECORD_BUCKETS = 1024 };
+
+static tarn__torch_record *records[RECORD_BUCKETS]; /* guarded by the lock */
+static atomic_uint_fast64_t record_count;
+static atomic_bool has_lost_record;
+
+/* Handles and blocks are addresses, alike in their low bits. */
+static size_t bucket_of(const void *address, size_t bucket_count) {
+  const uint64_t mixed = (uint64_t)(uintptr_t)address * UINT64_C(0x9E3779B97F4A7C15);
+  return (size_t)(mixed >> 40) & (bucket_count - 1);
+}
+
+/* --- streams --- */
+
+static tarn__torch_stream *find_node(int32_t device, const void *handle) {
+  const size_t bucket = bucket_of(handle, TARN__TORCH_STREAM_BUCKETS);
+  tarn__torch_stream *node =
+      atomic_load_explicit(&tarn__torch_devices[device].streams[bucket], memory_order_acquire);
+  while (node != NULL && node->handle != handle) node = node->next;
+  return node;
+}
+
+bool tarn__torch_find_stream(int32_t device, void *handle, tarn_stream **stream) {
+  const tarn__torch_stream *node = find_node(device, handle);
+  *stream = node != NULL ? atomic_load_explicit(&node->stream, memory_order_acquire) : NULL;
+  return node != NULL;
+}
+
+/* With the turn. */
+static tarn_status wrap(int32_t device, void *handle, tarn_stream **stream) {
+  tarn__torch_device *self = &tarn__torch_devices[device];
+  tarn__torch_stream *node = find_node(device, handle);
+  const bool is_known = node != NULL;
+  if (is_known) *stream = atomic_load_explicit(&node->stream, memory_order_acquire);
+  if (*stream != NULL) return TARN_OK; /* another thread came first */
+  if (!is_known) node = calloc(1, sizeof *node);
+  if (node == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a stream of PyTorch's");
+  const tarn_status status = tarn_cuda_stream_wrap(tarn__torch_cuda(), device, handle, stream);
+  if (status != TARN_OK) {
+    if (!is_known) free(node);
+    return status;
+  }
+  atomic_store_explicit(&node->stream, *stream, memory_order_release);
+  atomic_fetch_add_explicit(&self->stream_count, 1, memory_order_relaxed);
+  if (is_known) return TARN_OK;
+  _Atomic(tarn__torch_stream *) *head =
+      &self->streams[bucket_of(handle, TARN__TORCH_STREAM_BUCKETS)];
+  node->handle = handle;
+  node->next = atomic_load_explicit(head, memory_order_relaxed);
+  atomic_store_explicit(head, node, memory_order_release);
+  return TARN_OK;
+}
+
+tarn_status tarn__torch_wrap_stream(int32_t device, void *handle, tarn_stream **stream) {
+  *stream = NULL;
+  tarn__torch_take_turn();
+  const tarn_status status = wrap(device, handle, stream);
+  tarn__torch_end_turn();
+  return status;
+}
+
+tarn_status tarn_torch_forget_stream(int32_t device, void *handle) {
+  tarn_status status = tarn__torch_check_device(device);
+  if (status != TARN_OK) return status;
+  tarn_stream *stream = NULL;
+  if (!tarn__torch_find_stream(device, handle, &stream) || stream == NULL) return TARN_OK;
+  if (tarn_stream_is_captured(stream)) {
+    return tarn_fail(TARN_BUSY, "the stream %p is being captured", handle);
+  }
+  status = tarn_stream_synchronize(stream);
+  if (status == TARN_OK) status = tarn_stream_close(stream);
+  if (status != TARN_OK) return status;
+  tarn__torch_take_turn();
+  atomic_store_explicit(&find_node(device, handle)->stream, NULL, memory_order_release);
+  atomic_fetch_sub_explicit(&tarn__torch_devices[device].stream_count, 1, memory_order_relaxed);
+  tarn__torch_end_turn();
+  tarn_stream_release(stream);
+  return TARN_OK;
+}
+
+static void close_streams_of(tarn__torch_device *self) {
+  for (size_t bucket = 0; bucket < TARN__TORCH_STREAM_BUCKETS; bucket++) {
+    tarn__torch_stream *node = atomic_exchange(&self->streams[bucket], NULL);
+    while (node != NULL) {
+      tarn__torch_stream *next = node->next;
+      tarn_stream *stream = atomic_load(&node->stream);
+      /* Whoever made the CUstream may destroy it from now on. */
+      if (stream != NULL) (void)!tarn_stream_close(stream);
+      tarn_stream_release(stream);
+      free(node);
+      node = next;
+    }
+  }
+  atomic_store(&self->stream_count, 0);
+}
+
+/* --- records --- */
+
+void tarn__torch_add_record(void *address, void *handle) {
+  tarn__torch_record *made = malloc(sizeof *made);
+  if (made == NULL) {
+    atomic_store_explicit(&has_lost_record, true, memory_order_release);
+    return;
+  }
+  *made = (tarn__torch_record){.address = address, .handle = handle};
+  tarn__torch_record **head = &records[bucket_of(address, RECORD_BUCKETS)];
+  tarn__torch_lock();
+  const tarn__torch_record *same = *head;
+  while (same != NULL && (same->address != address || same->handle != handle)) same = same->next;
+  if (same == NULL) {
+    made->next = *head;
+    *head = made;
+    atomic_fetch_add_explicit(&record_count, 1, memory_order_release);
+  }
+  tarn__torch_unlock();
+  if (same != NULL) free(made);
+}
+
+/* The block's records, which are the caller's then. */
+static tarn__torch_record *take_records(const void *address) {
+  tarn__torch_record *taken = NULL;
+  tarn__torch_lock();
+  tarn__torch_record **at = &records[bucket_of(address, RECORD_BUCKETS)];
+  while (*at != NULL) {
+    tarn__torch_record *record = *at;
+    if (record->address != address) {
+      at = &record->next;
+      continue;
+    }
+    *at = record->next;
+    record->next = taken;
+    taken = record;
+    atomic_fetch_sub_explicit(&record_count, 1, memory_order_relaxed);
+  }
+  tarn__torch_unlock();
+  return taken;
+}
+
+/* What cannot be noted is waited for. */
+static tarn_status note(tarn_pool *pool, const void *address, tarn_stream *stream) {
+  if (stream == NULL) return TARN_OK; /* its work was waited for when it was forgotten */
+  const tarn_status status = tarn_pool_note_use(pool, address, stream);
+  if (status == TARN_OK || status == TARN_NOT_FOUND) return status;
+  return tarn_stream_synchronize(stream);
+}
+
+/* A stream may be of another device than the block. PyTorch names no device: a legacy default
+ * stream, the handle 0, stands for those of all devices in use. */
+static tarn_status note_record(int32_t device, tarn_pool *pool, const tarn__torch_record *record) {
+  tarn_stream *stream = NULL;
+  bool is_found = false;
+  tarn_status status = TARN_OK;
+  for (int32_t i = 0; status == TARN_OK && i < TARN_TORCH_DEVICES_MAX; i++) {
+    if (!tarn__torch_find_stream(i, record->handle, &stream)) continue;
+    is_found = is_found || i == device || record->handle != NULL;
+    status = note(pool, record->address, stream);
+  }
+  if (is_found || status != TARN_OK) return status;
+  status = tarn__torch_wrap_stream(device, record->handle, &stream);
+  for (int32_t i = 0; status != TARN_OK && i < tarn_cuda_device_count(tarn__torch_cuda()) &&
+                      i < TARN_TORCH_DEVICES_MAX;
+       i++) {
+    if (i != device) status = tarn__torch_wrap_stream(i, record->handle, &stream);
+  }
+  return status == TARN_OK ? note(pool, record->address, stream) : status;
+}
+
+/* The next one that is known and was not forgotten. */
+static tarn_stream *next_stream(const tarn__torch_stream **node) {
+  tarn_stream *stream = NULL;
+  while (*node != NULL && stream == NULL) {
+    stream = atomic_load_explicit(&(*node)->stream, memory_order_acquire);
+    *node = (*node)->next;
+  }
+  return stream;
+}
+
+static const tarn__torch_stream *first_node(int32_t device, size_t bucket) {
+  return atomic_load_explicit(&tarn__torch_devices[device].streams[bucket], memory_order_acquire);
+}
+
+void tarn__torch_wait_for_streams(int32_t device) {
+  if (atomic_load_explicit(&tarn__torch_devices[device].open_routes, memory_order_acquire) != 0) {
+    return;
+  }
+  for (size_t bucket = 0; bucket < TARN__TORCH_STREAM_BUCKETS; bucket++) {
+    const tarn__torch_stream *node = first_node(device, bucket);
+    for (tarn_stream *stream; (stream = next_stream(&node)) != NULL;) {
+      (void)!tarn_stream_synchronize(stream);
+    }
+  }
+}
+
+static tarn_status note_all_streams(tarn_pool *pool, const void *address) {
+  tarn_status status = TARN_OK;
+  for (int32_t i = 0; i < TARN_TORCH_DEVICES_MAX; i++) {
+    for (size_t bucket = 0; bucket < TARN__TORCH_STREAM_BUCKETS; bucket++) {
+      const tarn__torch_stream *node = first_node(i, bucket);
+      tarn_stream *stream = next_stream(&node);
+      for (; stream != NULL && status == TARN_OK; stream = next_stream(&node)) {
+        status = note(pool, address, stream);
+      }
+    }
+  }
+  return status;
+}
+
+tarn_status tarn__torch_settle_records(int32_t device, tarn_pool *pool, void *address) {
+  tarn_status status = TARN_OK;
+  if (atomic_load_explicit(&has_lost_record, memory_order_acquire)) {
+    status = note_all_streams(pool, address);
+  }
+  /* Acquire pairs with the release of whoever recorded a use of this block. */
+  if (atomic_load_explicit(&record_count, memory_order_acquire) == 0) return status;
+  tarn__torch_record *record = take_records(address);
+  while (record != NULL) {
+    tarn__torch_record *next = record->next;
+    if (status == TARN_OK) status = note_record(device, pool, record);
+    free(record);
+    record = next;
+  }
+  return status;
+}
+
+uint64_t tarn__torch_record_count(void) {
+  return atomic_load_explicit(&record_count, memory_order_relaxed);
+}
+
+void tarn__torch_close_streams(void) {
+  for (int32_t i = 0; i < TARN_TORCH_DEVICES_MAX; i++) close_streams_of(&tarn__torch_devices[i]);
+  for (size_t bucket = 0; bucket < RECORD_BUCKETS; bucket++) {
+    while (records[bucket] != NULL) {
+      tarn__torch_record *next = records[bucket]->next;
+      free(records[bucket]);
+      records[bucket] = next;
+    }
+  }
+  atomic_store(&record_count, 0);
+  atomic_store(&has_lost_record, false);
+}

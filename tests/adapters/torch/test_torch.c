@@ -1,0 +1,334 @@
+/* test_torch.c: the functions that PyTorch calls, on the driver under test: order, records,
+ * streams, out of memory, the end. */
+#include "alloc/adapters/torch/tarn_torch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "alloc/tarn_caching_pool.h"
+#include "tests/adapters/torch/torch_fixture.h"
+
+static void a_block_freed_on_a_stream_is_lent_again_on_it(void **state) {
+  (void)state;
+  torch_stream s = torch_make_stream();
+  void *first = torch_take(SIZE_BYTES, &s);
+  torch_give(first, &s);
+  void *second = torch_take(SIZE_BYTES, &s);
+  assert_ptr_equal(second, first);
+  torch_give(second, &s);
+  torch_drop_stream(&s);
+}
+
+static void no_bytes_are_no_block(void **state) {
+  (void)state;
+  assert_null(tarn_torch_malloc(0, 0, NULL));
+  assert_null(tarn_torch_malloc_or_null(0, 0, NULL));
+  tarn_torch_free(NULL, 0, 0, NULL);
+  assert_int_equal(torch_stats().refused_free_count, 0);
+}
+
+static void the_default_stream_is_the_handle_zero(void **state) {
+  (void)state;
+  void *block = tarn_torch_malloc(SIZE_BYTES, 0, NULL);
+  assert_non_null(block);
+  tarn_torch_free(block, SIZE_BYTES, 0, NULL);
+  assert_int_equal(torch_stats().stream_count, 1);
+}
+
+/* The one block that the limit leaves room for; a race ends the program. */
+static void a_block_goes_to_another_stream_behind_the_work_of_the_first(void **state) {
+  (void)state;
+  torch_limit(2 * MIB);
+  torch_stream s = torch_make_stream(), t = torch_make_stream();
+  for (uint8_t round = 0; round < ROUNDS; round++) {
+    void *block = torch_take(2 * MIB, &s);
+    torch_fill(block, round, 2 * MIB, &s);
+    torch_give(block, &s);
+    void *again = torch_take(2 * MIB, &t);
+    assert_ptr_equal(again, block);
+    torch_fill(again, (uint8_t)~round, 2 * MIB, &t);
+    torch_give(again, &t);
+  }
+  torch_drop_stream(&s), torch_drop_stream(&t);
+}
+
+static void what_is_enqueued_after_record_stream_and_before_the_free_counts(void **state) {
+  (void)state;
+  torch_stream s = torch_make_stream(), t = torch_make_stream();
+  for (uint8_t round = 0; round < ROUNDS; round++) {
+    void *block = torch_take(SIZE_BYTES, &s);
+    torch_fill(block, 1, SIZE_BYTES, &s);
+    torch_order(&t, &s);
+    tarn_torch_record_stream(block, t.handle);
+    tarn_torch_record_stream(block, t.handle); /* twice is once */
+    assert_int_equal(torch_stats().recorded_count, 1);
+    torch_fill(block, 2, SIZE_BYTES, &t); /* later than the record */
+    torch_give(block, &s);
+    assert_int_equal(torch_stats().recorded_count, 0);
+    void *next = torch_take(SIZE_BYTES, &s);
+    torch_fill(next, 3, SIZE_BYTES, &s);
+    torch_give(next, &s);
+  }
+  torch_drop_stream(&s), torch_drop_stream(&t);
+}
+
+static void a_stream_that_only_records_is_met_at_the_free(void **state) {
+  (void)state;
+  torch_stream s = torch_make_stream(), t = torch_make_stream();
+  void *block = torch_take(SIZE_BYTES, &s);
+  tarn_torch_record_stream(block, t.handle);
+  tarn_torch_record_stream(block, NULL); /* the legacy default stream */
+  tarn_torch_record_stream(NULL, t.handle);
+  assert_int_equal(torch_stats().recorded_count, 2);
+  assert_int_equal(torch_stats().stream_count, 1);
+  torch_give(block, &s);
+  assert_int_equal(torch_stats().stream_count, 3);
+  assert_int_equal(torch_stats().refused_free_count, 0);
+  torch_drop_stream(&s), torch_drop_stream(&t);
+}
+
+static void a_forgotten_stream_is_new_when_its_handle_comes_back(void **state) {
+  (void)state;
+  torch_stream s = torch_make_stream(), t = torch_make_stream();
+  void *block = torch_take(SIZE_BYTES, &s);
+  void *recorded = torch_take(SIZE_BYTES, &t);
+  torch_fill(block, 7, SIZE_BYTES, &s);
+  tarn_torch_record_stream(recorded, s.handle);
+  OK(tarn_torch_forget_stream(0, s.handle));
+  OK(tarn_torch_forget_stream(0, s.handle)); /* a second time, and one never seen: nothing */
+  OK(tarn_torch_forget_stream(0, (void *)(uintptr_t)0x7000));
+  torch_destroy_native(&s);
+  assert_int_equal(torch_stats().stream_count, 1);
+  torch_give(block, &s); /* in the name of a stream that is no more */
+  torch_give(recorded, &t);
+  void *again = torch_take(SIZE_BYTES, &t);
+  torch_fill(again, 8, SIZE_BYTES, &t);
+  torch_give(again, &t);
+  assert_int_equal(torch_stats().refused_free_count, 0);
+  torch_stream fresh = torch_make_stream(); /* the simulator gives the same handle */
+  void *newer = torch_take(SIZE_BYTES, &fresh);
+  torch_fill(newer, 9, SIZE_BYTES, &fresh);
+  torch_give(newer, &fresh);
+  assert_int_equal(torch_stats().stream_count, 2);
+  torch_drop_stream(&fresh), torch_drop_stream(&t);
+}
+
+/* --- out of memory --- */
+
+static void without_memory_the_answer_is_null_and_the_report_stays(void **state) {
+  (void)state;
+  torch_limit(4 * MIB);
+  tarn_out_of_memory report = {.struct_size = sizeof report};
+  assert_int_equal(tarn_torch_out_of_memory(0, &report), TARN_NOT_FOUND);
+  torch_stream s = torch_make_stream();
+  void *block = torch_take(3 * MIB, &s);
+  assert_null(tarn_torch_malloc_or_null(2 * MIB, 0, s.handle));
+  assert_int_equal(tarn_last_error()->status, TARN_OUT_OF_MEMORY);
+  assert_null(tarn_torch_malloc(2 * MIB, 0, s.handle)); /* there is no C++ in this process */
+  assert_int_equal(torch_stats().failed_count, 2);
+  report.struct_size = sizeof report;
+  OK(tarn_torch_out_of_memory(0, &report));
+  assert_int_equal(report.asked_bytes, 2 * MIB);
+  assert_int_equal(report.live_bytes, 3 * MIB);
+  torch_give(block, &s);
+  block = torch_take(4 * MIB, &s); /* failing has broken nothing */
+  torch_give(block, &s);
+  report.struct_size = 1;
+  assert_int_equal(tarn_torch_out_of_memory(0, &report), TARN_INVALID_ARGUMENT);
+  torch_drop_stream(&s);
+}
+
+static void a_memory_fraction_is_the_pools_limit(void **state) {
+  tarn_cuda_device_info info = {.struct_size = sizeof info};
+  OK(tarn_cuda_device_info_of(*state, 0, &info));
+  const double fraction = 8.0 * MIB / (double)info.total_bytes;
+  tarn_torch_memory_fraction(fraction, 0);
+  assert_null(tarn_torch_malloc_or_null(16 * MIB, 0, NULL));
+  tarn_torch_memory_fraction(-1, 0); /* neither of these is one */
+  tarn_torch_memory_fraction(0.0 / 0.0, 0);
+  tarn_torch_memory_fraction(1, -1);
+  assert_null(tarn_torch_malloc_or_null(16 * MIB, 0, NULL));
+  tarn_torch_memory_fraction(0, 0);
+  assert_null(tarn_torch_malloc_or_null(SIZE_BYTES, 0, NULL));
+  tarn_torch_memory_fraction(1, 0);
+  void *block = tarn_torch_malloc(16 * MIB, 0, NULL);
+  assert_non_null(block);
+  tarn_torch_free(block, 16 * MIB, 0, NULL);
+}
+
+static void emptying_the_cache_gives_back_what_is_idle(void **state) {
+  (void)state;
+  tarn_torch_init(1);
+  tarn_torch_reset(); /* before anything */
+  torch_stream s = torch_make_stream();
+  void *kept = torch_take(2 * MIB, &s);
+  torch_give(torch_take(20 * MIB, &s), &s);
+  assert_true(torch_stats().pool.reserved_bytes >= 22 * MIB);
+  tarn_torch_reset();
+  assert_int_equal(torch_stats().pool.reserved_bytes, 2 * MIB);
+  torch_give(kept, &s);
+  torch_drop_stream(&s);
+}
+
+static void a_base_is_what_the_driver_made_at_once(void **state) {
+  (void)state;
+  char *block = tarn_torch_malloc(SIZE_BYTES, 0, NULL);
+  size_t size_bytes = 0;
+  char *base = tarn_torch_base_alloc(block + 100, &size_bytes);
+  assert_true(base <= block && block + SIZE_BYTES <= base + size_bytes);
+  assert_ptr_equal(tarn_torch_base_alloc(block, NULL), base);
+  assert_ptr_equal(tarn_torch_base_alloc(&size_bytes, &size_bytes), &size_bytes);
+  assert_int_equal(size_bytes, 0);
+  tarn_torch_free(block, SIZE_BYTES, 0, NULL);
+}
+
+static void what_was_not_lent_out_is_not_taken_back(void **state) {
+  (void)state;
+  int local;
+  tarn_torch_free(&local, 4, 0, NULL); /* before the device's first use */
+  assert_int_equal(torch_stats().refused_free_count, 1);
+  void *block = tarn_torch_malloc(SIZE_BYTES, 0, NULL);
+  tarn_torch_free(&local, 4, 0, NULL);
+  tarn_torch_free((char *)block + 1, 4, 0, NULL);
+  tarn_torch_record_stream(&local, NULL);
+  tarn_torch_free(&local, 4, 0, NULL);
+  tarn_torch_free(block, SIZE_BYTES, -7, NULL);
+  assert_int_equal(torch_stats().refused_free_count, 5);
+  tarn_torch_free(block, SIZE_BYTES, 0, NULL);
+  assert_int_equal(torch_stats().refused_free_count, 5);
+  assert_int_equal(torch_stats().pool.allocated_bytes, 0);
+}
+
+static void a_device_that_does_not_exist_has_no_memory(void **state) {
+  assert_null(tarn_torch_malloc_or_null(SIZE_BYTES, -1, NULL));
+  assert_null(tarn_torch_malloc_or_null(SIZE_BYTES, TARN_TORCH_DEVICES_MAX, NULL));
+  assert_int_equal(tarn_last_error()->status, TARN_INVALID_ARGUMENT);
+  assert_null(tarn_torch_malloc_or_null(SIZE_BYTES, tarn_cuda_device_count(*state), NULL));
+  assert_int_equal(tarn_last_error()->status, TARN_INVALID_ARGUMENT);
+}
+
+/* --- pools and options --- */
+
+static void another_pool_takes_over_once_the_first_is_idle(void **state) {
+  (void)state;
+  tarn_provider *provider = NULL;
+  tarn_pool *pool = NULL, *found = NULL;
+  OK(tarn_cuda_device_provider_create(*state, 0, &provider));
+  OK(tarn_caching_pool_create(provider, NULL, &pool));
+  void *block = tarn_torch_malloc(SIZE_BYTES, 0, NULL);
+  assert_int_equal(tarn_torch_set_pool(0, pool), TARN_BUSY);
+  tarn_torch_free(block, SIZE_BYTES, 0, NULL);
+  OK(tarn_torch_set_pool(0, pool));
+  OK(tarn_torch_pool(0, &found));
+  assert_ptr_equal(found, pool);
+  tarn_pool_release(found);
+  tarn_pool_release(pool); /* the adapter holds it */
+  block = tarn_torch_malloc(SIZE_BYTES, 0, NULL);
+  assert_int_equal(torch_stats().pool.alloc_count, 1);
+  tarn_torch_free(block, SIZE_BYTES, 0, NULL);
+  assert_int_equal(tarn_torch_set_pool(0, NULL), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_torch_set_pool(-1, pool), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_torch_set_pool(1, pool), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_torch_pool(-1, &found), TARN_INVALID_ARGUMENT);
+  assert_null(found);
+  tarn_provider_release(provider);
+}
+
+static void options_and_the_environment_say_what_a_pool_is(void **state) {
+  setenv("TARN_TORCH_LIMIT_BYTES", "4194304", 1);
+  setenv("TARN_TORCH_MEMORY", "blocks", 1);
+  assert_null(tarn_torch_malloc_or_null(8 * MIB, 0, NULL));
+  OK(tarn_torch_close());
+  torch_options(&(tarn_torch_options){.limit_bytes = 16 * MIB, .memory = TARN_CUDA_MEMORY_VIRTUAL});
+  void *block = tarn_torch_malloc(8 * MIB, 0, NULL); /* what is said goes before */
+  assert_non_null(block);
+  tarn_torch_free(block, 8 * MIB, 0, NULL);
+  OK(tarn_torch_close());
+  static const char *const wrong[][2] = {{"TARN_TORCH_LIMIT_BYTES", "much"},
+                                         {"TARN_TORCH_FLOOR_BYTES", "-1"},
+                                         {"TARN_TORCH_PREPARE_BYTES", "1k"},
+                                         {"TARN_TORCH_MEMORY", "some"}};
+  unsetenv("TARN_TORCH_LIMIT_BYTES"), unsetenv("TARN_TORCH_MEMORY");
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    setenv(wrong[i][0], wrong[i][1], 1);
+    assert_null(tarn_torch_malloc_or_null(SIZE_BYTES, 0, NULL));
+    assert_non_null(strstr(tarn_last_error()->message, wrong[i][0]));
+    unsetenv(wrong[i][0]);
+  }
+  tarn_torch_options options = {.struct_size = 1};
+  assert_int_equal(tarn_torch_set_options(&options), TARN_INVALID_ARGUMENT);
+  options = (tarn_torch_options){.struct_size = sizeof options, .memory = (tarn_cuda_memory)9};
+  assert_int_equal(tarn_torch_set_options(&options), TARN_INVALID_ARGUMENT);
+  torch_options(&(tarn_torch_options){.cuda = *state});
+  assert_non_null(block = tarn_torch_malloc(SIZE_BYTES, 0, NULL));
+  tarn_torch_free(block, SIZE_BYTES, 0, NULL);
+}
+
+static void closing_waits_for_nobody_and_gives_all_back(void **state) {
+  (void)state;
+  torch_stream s = torch_make_stream();
+  void *block = torch_take(SIZE_BYTES, &s);
+  assert_int_equal(tarn_torch_close(), TARN_BUSY);
+  torch_give(block, &s);
+  OK(tarn_torch_close());
+  assert_int_equal(torch_stats().pool.reserved_bytes, 0);
+  torch_destroy_native(&s); /* nobody looks at it any more */
+}
+
+/* --- telling --- */
+
+static size_t file_holds(const char *path, const char *words) {
+  static char text[1 << 16];
+  FILE *file = fopen(path, "r");
+  assert_non_null(file);
+  text[fread(text, 1, sizeof text - 1, file)] = '\0';
+  fclose(file);
+  unlink(path);
+  return strstr(text, words) != NULL;
+}
+
+static void snapshots_and_traces_are_saved(void **state) {
+  (void)state;
+  char path[64];
+  snprintf(path, sizeof path, "/tmp/test_torch.%d", (int)getpid());
+  OK(tarn_torch_trace_start(0, 100));
+  void *block = tarn_torch_malloc(5000, 0, NULL);
+  tarn_torch_free(block, 5000, 0, NULL);
+  OK(tarn_torch_trace_stop(0));
+  OK(tarn_torch_trace_save(0, path));
+  assert_true(file_holds(path, ",5000,"));
+  OK(tarn_torch_snapshot_save(0, path));
+  assert_true(file_holds(path, "\"tarn.snapshot\""));
+  assert_int_equal(tarn_torch_snapshot_save(0, "/nowhere/at/all"), TARN_SYSTEM_ERROR);
+  assert_int_equal(tarn_torch_snapshot_save(0, NULL), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_torch_trace_start(-1, 1), TARN_INVALID_ARGUMENT);
+  assert_int_equal(tarn_torch_trace_stop(-1), TARN_INVALID_ARGUMENT);
+  tarn_torch_stats stats = {.struct_size = 3};
+  assert_int_equal(tarn_torch_stats_of(0, &stats), TARN_INVALID_ARGUMENT);
+}
+
+int run_torch_tests(void) {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, torch_setup, torch_teardown)
+  const struct CMUnitTest tests[] = {
+      CASE(a_block_freed_on_a_stream_is_lent_again_on_it),
+      CASE(no_bytes_are_no_block),
+      CASE(the_default_stream_is_the_handle_zero),
+      CASE(a_block_goes_to_another_stream_behind_the_work_of_the_first),
+      CASE(what_is_enqueued_after_record_stream_and_before_the_free_counts),
+      CASE(a_stream_that_only_records_is_met_at_the_free),
+      CASE(a_forgotten_stream_is_new_when_its_handle_comes_back),
+      CASE(without_memory_the_answer_is_null_and_the_report_stays),
+      CASE(a_memory_fraction_is_the_pools_limit),
+      CASE(emptying_the_cache_gives_back_what_is_idle),
+      CASE(a_base_is_what_the_driver_made_at_once),
+      CASE(what_was_not_lent_out_is_not_taken_back),
+      CASE(a_device_that_does_not_exist_has_no_memory),
+      CASE(another_pool_takes_over_once_the_first_is_idle),
+      CASE(options_and_the_environment_say_what_a_pool_is),
+      CASE(closing_waits_for_nobody_and_gives_all_back),
+      CASE(snapshots_and_traces_are_saved),
+  };
+  return cmocka_run_group_tests(tests, torch_group_setup, fixture_teardown);
+}

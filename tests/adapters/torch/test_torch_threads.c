@@ -1,0 +1,124 @@
+/* test_torch_threads.c: PyTorch's threads: many at once, others that free, and a child of fork. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "tests/adapters/torch/torch_fixture.h"
+#include "tests/support/child.h"
+
+enum { THREADS = 4, STREAMS = 3, HELD = 8, STEPS = 300 };
+
+typedef struct held_block {
+  void *address;
+  size_t size_bytes;
+  int stream;
+} held_block;
+
+/* Blocks that any thread may free, as PyTorch's garbage collector does. */
+static pthread_mutex_t shelf_lock = PTHREAD_MUTEX_INITIALIZER;
+static held_block shelf[HELD];
+static torch_stream streams[STREAMS];
+
+static held_block swap_on_shelf(size_t place, held_block block) {
+  pthread_mutex_lock(&shelf_lock);
+  const held_block found = shelf[place];
+  shelf[place] = block;
+  pthread_mutex_unlock(&shelf_lock);
+  return found;
+}
+
+static void *work(void *argument) {
+  uint64_t random = (uint64_t)(uintptr_t)argument * 7919;
+  for (int step = 0; step < STEPS; step++) {
+    const int at = (int)(test_random(&random) % STREAMS);
+    held_block made = {.size_bytes = 1 + test_random(&random) % SIZE_BYTES, .stream = at};
+    made.address = tarn_torch_malloc_or_null(made.size_bytes, 0, streams[at].handle);
+    if (made.address == NULL) continue; /* the limit is narrow */
+    torch_fill(made.address, (uint8_t)step, made.size_bytes, &streams[at]);
+    if (test_random(&random) % 4 == 0) {
+      const int other = (int)(test_random(&random) % STREAMS);
+      tarn_torch_record_stream(made.address, streams[other].handle);
+    }
+    const held_block old = swap_on_shelf(test_random(&random) % HELD, made);
+    tarn_torch_free(old.address, old.size_bytes, 0, streams[old.stream].handle);
+    if (step % 100 == 99) tarn_torch_reset();
+  }
+  return NULL;
+}
+
+static void threads_allocate_record_and_free_each_others_blocks(void **state) {
+  (void)state;
+  torch_limit(4 * MIB);
+  for (int i = 0; i < STREAMS; i++) streams[i] = torch_make_stream();
+  pthread_t threads[THREADS];
+  for (uintptr_t i = 0; i < THREADS; i++) {
+    assert_int_equal(pthread_create(&threads[i], NULL, work, (void *)(i + 1)), 0);
+  }
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  for (int i = 0; i < HELD; i++) {
+    const held_block old = swap_on_shelf((size_t)i, (held_block){.address = NULL});
+    tarn_torch_free(old.address, old.size_bytes, 0, streams[old.stream].handle);
+  }
+  assert_int_equal(torch_stats().recorded_count, 0);
+  assert_int_equal(torch_stats().refused_free_count, 0);
+  assert_int_equal(torch_stats().pool.allocated_bytes, 0);
+  assert_int_equal(torch_stats().stream_count, STREAMS);
+  for (int i = 0; i < STREAMS; i++) torch_drop_stream(&streams[i]);
+}
+
+/* All threads meet the device, and a stream, for the first time. */
+static void *first_use(void *argument) {
+  void *block = tarn_torch_malloc(SIZE_BYTES, 0, argument);
+  tarn_torch_free(block, SIZE_BYTES, 0, argument);
+  return block;
+}
+
+static void one_pool_is_made_however_many_ask_first(void **state) {
+  (void)state;
+  torch_stream s = torch_make_stream();
+  pthread_t threads[THREADS];
+  for (int i = 0; i < THREADS; i++) {
+    assert_int_equal(pthread_create(&threads[i], NULL, first_use, s.handle), 0);
+  }
+  for (int i = 0; i < THREADS; i++) {
+    void *block = NULL;
+    pthread_join(threads[i], &block);
+    assert_non_null(block);
+  }
+  assert_int_equal(torch_stats().pool.alloc_count, THREADS);
+  assert_int_equal(torch_stats().stream_count, 1);
+  torch_drop_stream(&s);
+}
+
+static int child_frees_and_gets_nothing(void *block, void *handle) {
+  CHECK(tarn_torch_malloc_or_null(SIZE_BYTES, 0, handle) == NULL);
+  CHECK(tarn_last_error()->status == TARN_UNAVAILABLE);
+  tarn_torch_free(block, SIZE_BYTES, 0, handle);
+  tarn_torch_stats stats = {.struct_size = sizeof stats};
+  CHECK(tarn_torch_stats_of(0, &stats) == TARN_OK);
+  CHECK(stats.refused_free_count == 0 && stats.pool.allocated_bytes == 0);
+  return 0;
+}
+
+static void a_child_of_fork_frees_and_gets_nothing(void **state) {
+  (void)state;
+  torch_stream s = torch_make_stream();
+  void *block = torch_take(SIZE_BYTES, &s);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(CHILD_SECONDS);
+    _exit(child_frees_and_gets_nothing(block, s.handle));
+  }
+  assert_int_equal(exit_code_of(child), 0);
+  torch_give(block, &s);
+  torch_drop_stream(&s);
+}
+
+int run_torch_thread_tests(void) {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, torch_setup, torch_teardown)
+  const struct CMUnitTest tests[] = {
+      CASE(threads_allocate_record_and_free_each_others_blocks),
+      CASE(one_pool_is_made_however_many_ask_first),
+      CASE(a_child_of_fork_frees_and_gets_nothing),
+  };
+  return cmocka_run_group_tests(tests, torch_group_setup, fixture_teardown);
+}
