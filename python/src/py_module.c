@@ -20,6 +20,7 @@
 #include "python/src/py_share.h"
 #include "python/src/py_staging.h"
 #include "python/src/py_tensor.h"
+#include "python/src/py_torch.h"
 
 #define TEXT(x) #x
 #define VERSION(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
@@ -42,7 +43,7 @@ PyMODINIT_FUNC PyInit__tarn(void) {
       tarn__py_npy_init,     tarn__py_numa_init,        tarn__py_fallback_init,
       tarn__py_staging_init, tarn__py_maintenance_init, tarn__py_pause_init,
       tarn__py_share_init,   tarn__py_lender_init,      tarn__py_numpy_init,
-      tarn__py_ort_init,
+      tarn__py_ort_init,     tarn__py_torch_init,
   };
   PyObject *module = PyModule_Create(&definition);
   if (!module) return NULL;

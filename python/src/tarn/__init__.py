@@ -11,7 +11,7 @@ A Tensor shares its memory by the buffer protocol, DLPack and the array interfac
 would have to copy says so: Tensor.was_copied is true where the call that returned it copied, and
 copy=False makes such a call raise CopyNeededError instead.
 """
-from tarn import numa, ort, share  # noqa: F401
+from tarn import numa, ort, share, torch  # noqa: F401
 from tarn._cupy import CupyAllocator, cupy_allocator  # noqa: F401
 from tarn._fallback import Fallback, Granted, Refusal, first_of  # noqa: F401
 from tarn._numpy import numpy_allocator  # noqa: F401

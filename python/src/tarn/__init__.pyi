@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol, SupportsIndex, TypeVar, f
 from . import numa as numa
 from . import ort as ort
 from . import share as share
+from . import torch as torch
 
 _Shape = SupportsIndex | Sequence[SupportsIndex]
 _Dims = SupportsIndex | Sequence[SupportsIndex]

@@ -2,6 +2,7 @@
  * streams, out of memory, the end. */
 #include "alloc/adapters/torch/tarn_torch.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -126,8 +127,12 @@ static void without_memory_the_answer_is_null_and_the_report_stays(void **state)
   void *block = torch_take(3 * MIB, &s);
   assert_null(tarn_torch_malloc_or_null(2 * MIB, 0, s.handle));
   assert_int_equal(tarn_last_error()->status, TARN_OUT_OF_MEMORY);
-  assert_null(tarn_torch_malloc(2 * MIB, 0, s.handle)); /* there is no C++ in this process */
-  assert_int_equal(torch_stats().failed_count, 2);
+  assert_int_equal(torch_stats().failed_count, 1);
+  /* A sanitizer's runtime brings C++ into the process: then that would throw. */
+  if (dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD) == NULL) {
+    assert_null(tarn_torch_malloc(2 * MIB, 0, s.handle));
+    assert_int_equal(torch_stats().failed_count, 2);
+  }
   report.struct_size = sizeof report;
   OK(tarn_torch_out_of_memory(0, &report));
   assert_int_equal(report.asked_bytes, 2 * MIB);
