@@ -25,12 +25,17 @@ import tarfile
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD, OUT = (os.path.abspath(path) for path in sys.argv[1:3])
 ASKED = sys.argv[3:]
-# What every Linux with a new enough glibc has, and what belongs to the GPU's own machine.
-PROVIDED = re.compile(r"(ld-linux.*|linux-vdso|lib(c|m|dl|rt|pthread|resolv|util|cuda))\.so")
+# What every Linux with a new enough glibc has, and what belongs to the GPU's own machine; so does
+# C++'s library: PyTorch over there needs one that is as new as itself.
+PROVIDED = re.compile(
+    r"(ld-linux.*|linux-vdso|lib(c|m|dl|rt|pthread|resolv|util|cuda|gcc_s|stdc\+\+))\.so"
+)
 # The simulated driver and what stands in front of it; programs find them beside themselves.
 SIMULATED = ("sim/libcuda.so.1", "tests/libold_driver.so", "tests/libsecond_driver.so")
 SIZE_BYTES_MAX = 60 << 20
 SCRIPTS = ("run.sh", "run.py", "cupy_model.py", "figures.py", "torch_peers.py", "torch_pairs.cpp")
+SCRIPTS = ("run.sh", "run.py", "figures.py", "torch_model.py", "torch_peers.py",
+           "torch_pairs.cpp")
 
 
 def copy(source, target, strip=False):

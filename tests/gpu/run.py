@@ -286,6 +286,19 @@ def stage_cupy(run):
     if status != 0:
         raise Failed(f"cupy_model.py: exit status {status}: {last}")
     return last
+def stage_torch(run):
+    """The real PyTorch, trained and asked on its own allocator and on tarn's."""
+        raise Skipped("PyTorch runs on no simulated driver")
+    path = os.path.join(OUT, ".torch_model.json")
+    library = os.path.join(HERE, "lib", "libtarn.so.0")
+    words = [sys.executable, "-B", "torch_model.py", "--library", library, "--out", path]
+    status, output = run.command(words, limit_s=run.left_s())
+    lines = output.strip().splitlines() or [""]
+            run.results["torch_model"] = json.load(file)
+        raise Skipped(lines[-1])
+        raise Skipped(f"torch_model.py: {NO_TIME}")
+        raise Failed(f"torch_model.py: exit status {status}")
+    return lines[-1]
 
 
 def stage_sanitizer(run):
@@ -323,6 +336,7 @@ STAGES = {
     "info": (stage_info, 60),
     "fidelity": (stage_fidelity, 60),
     "device": (stage_device, 150),
+    "torch": (stage_torch, 120),
     "figures": (stage_figures, 240),
     "cupy": (stage_cupy, 60),
     "replay": (stage_replay, 60),

@@ -1,15 +1,18 @@
 # test_pack.py: what is packed for a machine with a GPU runs there: tried out on the simulator.
 #
 # usage: test_pack.py BUILD
+import ctypes
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import unittest
 
 import figures
+import torch_model
 
 BUILD = sys.argv.pop(1)
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -55,11 +58,11 @@ class Pack(unittest.TestCase):
 
     def test_tests_run_over_the_driver_and_beside_it(self):
         done = start(self.folder, "--allow-sim", "--only", "info,fidelity,device,host,simulator,"
-                     "sanitizer", out=self.out)
+                     "sanitizer,torch", out=self.out)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual(self.verdicts(), {
             "info": "passed", "fidelity": "passed", "device": "passed", "host": "passed",
-            "simulator": "passed", "sanitizer": "skipped",
+            "simulator": "passed", "sanitizer": "skipped", "torch": "skipped",
         })
         tests = {test["name"]: test["verdict"] for test in self.results()["tests"]}
         self.assertEqual(tests, dict.fromkeys(PACKED, "passed"))
@@ -75,6 +78,22 @@ class Pack(unittest.TestCase):
                      "LD_LIBRARY_PATH": os.path.join(self.folder, "lib")}
             subprocess.run([sys.executable, "-B", "-c", program], env={**os.environ, **found},
                            check=sys.version_info >= (3, 11))
+    def test_the_model_for_pytorch_comes_along_with_what_it_loads(self):
+        self.assertIn("torch\n", start(self.folder, "--list", out=self.out).stdout)
+        library = ctypes.CDLL(os.path.join(self.folder, "lib", "libtarn.so.0"))
+        for name in ("malloc", "free", "snapshot_save", *torch_model.HOOKS.values()):
+            getattr(library, "tarn_torch_" + name)
+        script = os.path.join(self.folder, "torch_model.py")
+        for python in (os.environ.get("TARN_PYTHON"), sys.executable, "/usr/bin/python3"):
+            if python and os.path.exists(python):
+                done = subprocess.run([python, "-B", script, "--only", "dry"],
+                                      capture_output=True, text=True, timeout=120)
+                if done.returncode != torch_model.SKIPPED:
+                    break
+        if done.returncode == torch_model.SKIPPED and os.environ.get("CI") != "true":
+            self.skipTest(done.stdout)
+        told = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual(list(told["answers"]), list(torch_model.SAME[:3]))
 
     def test_a_stage_that_fails_or_has_no_time_keeps_no_other_from_running(self):
         suite = os.path.join(self.folder, "suite.json")
@@ -149,6 +168,30 @@ class Pack(unittest.TestCase):
         if "no torch" not in output and "sees no GPU" not in output:
             self.skipTest("this Python has a PyTorch with a GPU")
         self.assertIn("expandable -", output)
+
+
+class Model(unittest.TestCase):
+    def answers(self, **changed):
+        told = {name: ["0x1.8p+0", "0x1.4p+0"] for name in torch_model.SAME}
+        return {"answers": {**told, **changed}}
+
+    def test_one_bit_of_one_loss_is_a_difference(self):
+        self.assertEqual(torch_model.compare(self.answers(), self.answers()), [])
+        for changed, words in ((["0x1.8p+0", "0x1.4000000000001p+0"], "step 1"),
+                               (["0x1.8p+0"], "step 1"), ([], "no answers")):
+            with self.subTest(changed=changed):
+                found = torch_model.compare(self.answers(), self.answers(conv=changed))
+                self.assertEqual(len(found), 1)
+                self.assertIn(words, found[0])
+                self.assertTrue(found[0].startswith("conv"))
+
+    def test_every_hook_of_the_header_is_set(self):
+        header = os.path.join(HERE, "..", "..", "alloc", "adapters", "torch", "tarn_torch.h")
+        with open(header, encoding="utf-8") as file:
+            called = file.read().split("what the application calls")[0]
+        names = set(re.findall(r"TARN_API[^;(]*tarn_torch_(\w+)\(", called))
+        self.assertEqual(names - {"malloc", "malloc_or_null", "free"},
+                         set(torch_model.HOOKS.values()))
 
 
 class Rows(unittest.TestCase):

@@ -1,10 +1,10 @@
-// test_torch_client.cpp: the library as PyTorch loads it: by dlopen, with C++'s types of PyTorch.
-//
-// usage: test_torch_client LIBTARN_SO; the driver is TARN_TORCH_DRIVER's.
-//
-// The shapes are those of torch/csrc/cuda/CUDAPluggableAllocator.h (PyTorch 2.1 and later): plain
-// functions behind std::function, a MempoolId_t that is a std::pair, a filter that is a
-// std::function by value.
+/* test_torch_client.cpp: the library as PyTorch loads it: by dlopen, with C++'s types of PyTorch.
+ *
+ * usage: test_torch_client LIBTARN_SO; the driver is TARN_TORCH_DRIVER's.
+ *
+ * The shapes are those of torch/csrc/cuda/CUDAPluggableAllocator.h (PyTorch 2.1 and later): plain
+ * functions behind std::function, a MempoolId_t that is a std::pair, a filter that is a
+ * std::function by value. */
 #include <dlfcn.h>
 
 #include <cstdio>
