@@ -28,6 +28,7 @@ tarn_status use_npy_files(void);
 tarn_status use_cuda_pinned(void);
 tarn_status use_callbacks(void);
 tarn_status use_umf(void);
+tarn_status use_torch(void);
 tarn_status use_staging(void); /* the end of the files' */
 
 #endif

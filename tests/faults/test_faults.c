@@ -626,6 +626,7 @@ SCENARIO(synthetic_topology)
 SCENARIO(saved_topology)
 SCENARIO(cuda_device)
 SCENARIO(cuda_pinned)
+SCENARIO(torch)
 SCENARIO(cuda_virtual)
 SCENARIO(cuda_driver_pool)
 SCENARIO(cuda_tensors)
@@ -664,6 +665,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(saved_topology_survives),
       cmocka_unit_test(cuda_device_survives),
       cmocka_unit_test(cuda_pinned_survives),
+      cmocka_unit_test(torch_survives),
       cmocka_unit_test(cuda_virtual_survives),
       cmocka_unit_test(cuda_driver_pool_survives),
       cmocka_unit_test(cuda_tensors_survives),

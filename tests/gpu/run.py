@@ -34,6 +34,7 @@ NO_TIME, TOO_LONG = "no time was left", "took too long"
 DEVICE_TESTS = re.compile(
     r"cuda|conformance|kernel|grid|fidelity|transfers|kv_cache|pinned|virtual|share|device_|museum"
     r"|umf_ops"
+    r"|torch"
 )
 KERNEL_TESTS = re.compile(r"_grid$|kernels$")
 SANITIZERS = ("compute-sanitizer", "/usr/local/cuda/bin/compute-sanitizer")

@@ -27,6 +27,7 @@ import share_mutants
 import size_mutants
 import staging_mutants
 import storage_mutants
+import torch_mutants
 import transfer_mutants
 import transpose_mutants
 import umf_mutants
@@ -65,6 +66,7 @@ TABLE = [
     *numa_mutants.TABLE,
     *callbacks_mutants.TABLE,
     *umf_mutants.TABLE,
+    *torch_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -171,6 +173,7 @@ PROGRAMS = """
     test_callbacks
     test_callbacks_cuda
     test_cuda
+    test_torch
     test_copy_grid
     sim_programs --seed 1 --count 40 --seconds 300
 """

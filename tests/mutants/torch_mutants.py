@@ -1,0 +1,47 @@
+# torch_mutants.py: planted defects in PyTorch's allocator: uses, streams and graphs forgotten.
+import planting
+
+TABLE = []
+plant = planting.planter(TABLE)
+
+plant(
+    "torch_record_counts_from_the_record",
+    "what is enqueued between record_stream and the free is not waited for",
+    "alloc/adapters/torch/torch_streams.c",
+    "    if (status == TARN_OK) status = note_record(device, pool, record);\n",
+    "",
+    first="test_torch",
+)
+plant(
+    "torch_forgets_a_stream_at_work",
+    "blocks of a stream that is no more are lent out before its work is done",
+    "alloc/adapters/torch/torch_streams.c",
+    "  status = tarn_stream_synchronize(stream);\n  if (status == TARN_OK) status = tarn_stream_"
+    "close",
+    "  if (status == TARN_OK) status = tarn_stream_close",
+    first="test_torch",
+)
+plant(
+    "torch_releases_graphs_under_way",
+    "a released graph's memory goes to others while it still runs",
+    "alloc/adapters/torch/torch_graphs.c",
+    "  const bool is_over = tarn_cuda_synchronize(tarn__torch_cuda(), device) == TARN_OK;\n",
+    "  const bool is_over = true;\n",
+    first="test_torch",
+)
+plant(
+    "torch_waits_for_a_device_in_a_capture",
+    "releasing one graph spoils the capture of another",
+    "alloc/adapters/torch/torch_graphs.c",
+    "    return false; /* the device must not be waited for */\n",
+    "",
+    first="test_torch",
+)
+plant(
+    "torch_graphs_of_a_pool_share_nothing",
+    "a second graph of a pool does not continue the first",
+    "alloc/adapters/torch/torch_graphs.c",
+    "      graphs->capture_count == 0\n",
+    "      graphs->capture_count + 1 != 0\n",
+    first="test_torch",
+)
