@@ -22,5 +22,6 @@ TARN_NODISCARD tarn_status adapter_bench_callbacks(bench_run *bench, const adapt
 TARN_NODISCARD tarn_status adapter_bench_umf(bench_run *bench, const adapter_bench *bare);
 /* Needs the environment's TARN_ORT_LIBRARY, the path of libonnxruntime.so; says so without. */
 TARN_NODISCARD tarn_status adapter_bench_ort(bench_run *bench, const adapter_bench *bare);
+TARN_NODISCARD tarn_status adapter_bench_torch(bench_run *bench, const adapter_bench *bare);
 
 #endif

@@ -12,6 +12,7 @@ static const struct {
     {adapter_bench_callbacks},
     {adapter_bench_umf},
     {adapter_bench_ort},
+    {adapter_bench_torch},
 };
 
 static tarn_status run_bare_pairs(void *context, uint64_t iterations) {

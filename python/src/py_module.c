@@ -37,7 +37,13 @@ PyMODINIT_FUNC PyInit__tarn(void);
 
 PyMODINIT_FUNC PyInit__tarn(void) {
   static int (*const parts[])(PyObject *) = {
-      tarn__py_errors_init, tarn__py_dtype_init, tarn__py_pool_init, tarn__py_tensor_init, tarn__py_create_init, tarn__py_buffer_init, tarn__py_arrays_init, tarn__py_dlpack_init, tarn__py_linear_init, tarn__py_npy_init, tarn__py_numa_init, tarn__py_fallback_init, tarn__py_staging_init, tarn__py_maintenance_init, tarn__py_pause_init, tarn__py_share_init, tarn__py_lender_init, tarn__py_numpy_init, tarn__py_ort_init, tarn__py_torch_init,
+      tarn__py_errors_init,  tarn__py_dtype_init,       tarn__py_pool_init,
+      tarn__py_tensor_init,  tarn__py_create_init,      tarn__py_buffer_init,
+      tarn__py_arrays_init,  tarn__py_dlpack_init,      tarn__py_linear_init,
+      tarn__py_npy_init,     tarn__py_numa_init,        tarn__py_fallback_init,
+      tarn__py_staging_init, tarn__py_maintenance_init, tarn__py_pause_init,
+      tarn__py_share_init,   tarn__py_lender_init,      tarn__py_numpy_init,
+      tarn__py_ort_init,     tarn__py_torch_init,
   };
   PyObject *module = PyModule_Create(&definition);
   if (!module) return NULL;

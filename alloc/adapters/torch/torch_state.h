@@ -80,8 +80,29 @@ static inline tarn_status tarn__torch_pool_of(int32_t device, tarn_pool **pool) 
 
 /* --- torch_streams.c --- */
 
+/* Handles and blocks are addresses, alike in their low bits. */
+static inline size_t tarn__torch_bucket(const void *address, size_t bucket_count) {
+  const uintptr_t value = (uintptr_t)address;
+  return (value >> 8 ^ value >> 16) & (bucket_count - 1);
+}
+
+/* Where the handle is known; NULL where it is not. */
+static inline tarn__torch_stream *tarn__torch_find_node(int32_t device, const void *handle) {
+  const size_t bucket = tarn__torch_bucket(handle, TARN__TORCH_STREAM_BUCKETS);
+  tarn__torch_stream *node =
+      atomic_load_explicit(&tarn__torch_devices[device].streams[bucket], memory_order_acquire);
+  while (node != NULL && node->handle != handle) node = node->next;
+  return node;
+}
+
 /* Where the handle is known: *stream, NULL where that was forgotten; false where it is not. */
-bool tarn__torch_find_stream(int32_t device, void *handle, tarn_stream **stream);
+static inline bool tarn__torch_find_stream(int32_t device, const void *handle,
+                                           tarn_stream **stream) {
+  const tarn__torch_stream *node = tarn__torch_find_node(device, handle);
+  *stream = node != NULL ? atomic_load_explicit(&node->stream, memory_order_acquire) : NULL;
+  return node != NULL;
+}
+
 /* The same, wrapped now where it was not known or forgotten. */
 TARN_NODISCARD tarn_status tarn__torch_wrap_stream(int32_t device, void *handle,
                                                    tarn_stream **stream);
@@ -91,8 +112,15 @@ void tarn__torch_wait_for_streams(int32_t device);
 void tarn__torch_add_record(void *address, void *handle);
 /* Notes the uses that were recorded of a block about to be freed. Where one of them can be neither
  * noted nor waited for, the block must not be freed. */
-TARN_NODISCARD tarn_status tarn__torch_settle_records(int32_t device, tarn_pool *pool,
-                                                      void *address);
+TARN_NODISCARD tarn_status tarn__torch_note_records(int32_t device, tarn_pool *pool, void *address);
+/* Records, and one more once one was lost. Release pairs with acquire: whoever recorded a use of a
+ * block did it before the block is freed. */
+extern atomic_uint_fast64_t tarn__torch_use_count;
+TARN_NODISCARD static inline tarn_status tarn__torch_settle_records(int32_t device, tarn_pool *pool,
+                                                                    void *address) {
+  if (atomic_load_explicit(&tarn__torch_use_count, memory_order_acquire) == 0) return TARN_OK;
+  return tarn__torch_note_records(device, pool, address);
+}
 uint64_t tarn__torch_record_count(void);
 void tarn__torch_close_streams(void);
 

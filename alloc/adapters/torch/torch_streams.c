@@ -7,35 +7,15 @@
 enum { RECORD_BUCKETS = 1024 };
 
 static tarn__torch_record *records[RECORD_BUCKETS]; /* guarded by the lock */
-static atomic_uint_fast64_t record_count;
+atomic_uint_fast64_t tarn__torch_use_count;
 static atomic_bool has_lost_record;
 
-/* Handles and blocks are addresses, alike in their low bits. */
-static size_t bucket_of(const void *address, size_t bucket_count) {
-  const uint64_t mixed = (uint64_t)(uintptr_t)address * UINT64_C(0x9E3779B97F4A7C15);
-  return (size_t)(mixed >> 40) & (bucket_count - 1);
-}
-
 /* --- streams --- */
-
-static tarn__torch_stream *find_node(int32_t device, const void *handle) {
-  const size_t bucket = bucket_of(handle, TARN__TORCH_STREAM_BUCKETS);
-  tarn__torch_stream *node =
-      atomic_load_explicit(&tarn__torch_devices[device].streams[bucket], memory_order_acquire);
-  while (node != NULL && node->handle != handle) node = node->next;
-  return node;
-}
-
-bool tarn__torch_find_stream(int32_t device, void *handle, tarn_stream **stream) {
-  const tarn__torch_stream *node = find_node(device, handle);
-  *stream = node != NULL ? atomic_load_explicit(&node->stream, memory_order_acquire) : NULL;
-  return node != NULL;
-}
 
 /* With the turn. */
 static tarn_status wrap(int32_t device, void *handle, tarn_stream **stream) {
   tarn__torch_device *self = &tarn__torch_devices[device];
-  tarn__torch_stream *node = find_node(device, handle);
+  tarn__torch_stream *node = tarn__torch_find_node(device, handle);
   const bool is_known = node != NULL;
   if (is_known) *stream = atomic_load_explicit(&node->stream, memory_order_acquire);
   if (*stream != NULL) return TARN_OK; /* another thread came first */
@@ -50,7 +30,7 @@ static tarn_status wrap(int32_t device, void *handle, tarn_stream **stream) {
   atomic_fetch_add_explicit(&self->stream_count, 1, memory_order_relaxed);
   if (is_known) return TARN_OK;
   _Atomic(tarn__torch_stream *) *head =
-      &self->streams[bucket_of(handle, TARN__TORCH_STREAM_BUCKETS)];
+      &self->streams[tarn__torch_bucket(handle, TARN__TORCH_STREAM_BUCKETS)];
   node->handle = handle;
   node->next = atomic_load_explicit(head, memory_order_relaxed);
   atomic_store_explicit(head, node, memory_order_release);
@@ -77,7 +57,7 @@ tarn_status tarn_torch_forget_stream(int32_t device, void *handle) {
   if (status == TARN_OK) status = tarn_stream_close(stream);
   if (status != TARN_OK) return status;
   tarn__torch_take_turn();
-  atomic_store_explicit(&find_node(device, handle)->stream, NULL, memory_order_release);
+  atomic_store_explicit(&tarn__torch_find_node(device, handle)->stream, NULL, memory_order_release);
   atomic_fetch_sub_explicit(&tarn__torch_devices[device].stream_count, 1, memory_order_relaxed);
   tarn__torch_end_turn();
   tarn_stream_release(stream);
@@ -105,18 +85,20 @@ static void close_streams_of(tarn__torch_device *self) {
 void tarn__torch_add_record(void *address, void *handle) {
   tarn__torch_record *made = malloc(sizeof *made);
   if (made == NULL) {
-    atomic_store_explicit(&has_lost_record, true, memory_order_release);
+    if (!atomic_exchange_explicit(&has_lost_record, true, memory_order_relaxed)) {
+      atomic_fetch_add_explicit(&tarn__torch_use_count, 1, memory_order_release);
+    }
     return;
   }
   *made = (tarn__torch_record){.address = address, .handle = handle};
-  tarn__torch_record **head = &records[bucket_of(address, RECORD_BUCKETS)];
+  tarn__torch_record **head = &records[tarn__torch_bucket(address, RECORD_BUCKETS)];
   tarn__torch_lock();
   const tarn__torch_record *same = *head;
   while (same != NULL && (same->address != address || same->handle != handle)) same = same->next;
   if (same == NULL) {
     made->next = *head;
     *head = made;
-    atomic_fetch_add_explicit(&record_count, 1, memory_order_release);
+    atomic_fetch_add_explicit(&tarn__torch_use_count, 1, memory_order_release);
   }
   tarn__torch_unlock();
   if (same != NULL) free(made);
@@ -126,7 +108,7 @@ void tarn__torch_add_record(void *address, void *handle) {
 static tarn__torch_record *take_records(const void *address) {
   tarn__torch_record *taken = NULL;
   tarn__torch_lock();
-  tarn__torch_record **at = &records[bucket_of(address, RECORD_BUCKETS)];
+  tarn__torch_record **at = &records[tarn__torch_bucket(address, RECORD_BUCKETS)];
   while (*at != NULL) {
     tarn__torch_record *record = *at;
     if (record->address != address) {
@@ -136,7 +118,7 @@ static tarn__torch_record *take_records(const void *address) {
     *at = record->next;
     record->next = taken;
     taken = record;
-    atomic_fetch_sub_explicit(&record_count, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&tarn__torch_use_count, 1, memory_order_relaxed);
   }
   tarn__torch_unlock();
   return taken;
@@ -211,13 +193,11 @@ static tarn_status note_all_streams(tarn_pool *pool, const void *address) {
   return status;
 }
 
-tarn_status tarn__torch_settle_records(int32_t device, tarn_pool *pool, void *address) {
+tarn_status tarn__torch_note_records(int32_t device, tarn_pool *pool, void *address) {
   tarn_status status = TARN_OK;
-  if (atomic_load_explicit(&has_lost_record, memory_order_acquire)) {
+  if (atomic_load_explicit(&has_lost_record, memory_order_relaxed)) {
     status = note_all_streams(pool, address);
   }
-  /* Acquire pairs with the release of whoever recorded a use of this block. */
-  if (atomic_load_explicit(&record_count, memory_order_acquire) == 0) return status;
   tarn__torch_record *record = take_records(address);
   while (record != NULL) {
     tarn__torch_record *next = record->next;
@@ -229,7 +209,8 @@ tarn_status tarn__torch_settle_records(int32_t device, tarn_pool *pool, void *ad
 }
 
 uint64_t tarn__torch_record_count(void) {
-  return atomic_load_explicit(&record_count, memory_order_relaxed);
+  return atomic_load_explicit(&tarn__torch_use_count, memory_order_relaxed) -
+         (atomic_load_explicit(&has_lost_record, memory_order_relaxed) ? 1 : 0);
 }
 
 void tarn__torch_close_streams(void) {
@@ -241,6 +222,6 @@ void tarn__torch_close_streams(void) {
       records[bucket] = next;
     }
   }
-  atomic_store(&record_count, 0);
+  atomic_store(&tarn__torch_use_count, 0);
   atomic_store(&has_lost_record, false);
 }
