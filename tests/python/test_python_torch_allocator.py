@@ -91,7 +91,7 @@ class Torch(unittest.TestCase):
         native = tarn.torch.segments().native
         self.assertIsNone(native.alloc(8 * MIB, 0, None))
         report = tarn.torch.out_of_memory(0)
-        self.assertEqual((report["asked_bytes"], report["pool"]), (8 * MIB, "torch"))
+        self.assertEqual((report["asked_bytes"], report["pool"]), (8 * MIB, "torch cuda:0"))
         self.assertEqual(tarn.torch.stats()["failed_count"], 1)
 
     def test_tensors_of_tarns_lie_in_the_same_memory(self):

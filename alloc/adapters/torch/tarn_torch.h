@@ -28,7 +28,8 @@
  *    that the filter names are a capture's (alloc/tarn_capture.h), whether the driver captures them
  *    or not: their memory is nobody else's until the pool was released as often as it was begun,
  *    and later captures with the same id share it. PyTorch does not tell of launches: releasing
- *    waits for the device, or is put off while some graph of the device's is being captured.
+ *    waits for the device, or is put off while some graph of the device's is being captured. A
+ *    capture that failed in the middle leaves its pool begun, as with PyTorch's own allocator.
  * 5. After Python has ended, PyTorch frees what is left: that works as ever, on any thread. The
  *    pools are never taken down by themselves, and the library stays mapped.
  * 6. In a child of fork tarn_torch_malloc fails with TARN_UNAVAILABLE, as CUDA itself does there;

@@ -1,4 +1,5 @@
 /* torch_state.c: the driver, and a pool for each device, made at its first use. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,8 +163,10 @@ static tarn_status make_own_pool(int32_t device, tarn_pool **pool) {
   if (status == TARN_OK) status = open_driver(&cuda);
   if (status == TARN_OK) status = make_provider(cuda, device, options.memory, &provider);
   if (status != TARN_OK) return status;
+  char name[32];
+  snprintf(name, sizeof name, "torch cuda:%d", (int)device);
   const tarn_caching_options caching = {.struct_size = sizeof caching,
-                                        .name = "torch",
+                                        .name = name,
                                         .limit_bytes = options.limit_bytes,
                                         .floor_bytes = options.floor_bytes,
                                         .prepare_bytes = options.prepare_bytes};

@@ -215,6 +215,23 @@ static void a_device_that_does_not_exist_has_no_memory(void **state) {
   assert_int_equal(tarn_last_error()->status, TARN_INVALID_ARGUMENT);
 }
 
+static void each_device_has_its_pool_and_streams_of_another_count(void **state) {
+  if (tarn_cuda_device_count(*state) < 2) skip();
+  torch_stream s = torch_make_stream(); /* of device 0, which nothing is allocated on */
+  void *block = tarn_torch_malloc(SIZE_BYTES, 1, NULL);
+  assert_non_null(block);
+  assert_int_equal(torch_stats().pool.alloc_count, 0);
+  tarn_torch_record_stream(block, s.handle);
+  tarn_torch_free(block, SIZE_BYTES, 1, NULL);
+  tarn_torch_stats stats = {.struct_size = sizeof stats};
+  OK(tarn_torch_stats_of(1, &stats));
+  assert_int_equal(stats.refused_free_count, 0);
+  assert_int_equal(stats.pool.allocated_bytes, 0);
+  assert_int_equal(stats.stream_count, 1);
+  assert_int_equal(torch_stats().stream_count, 1); /* found where it belongs */
+  torch_drop_stream(&s);
+}
+
 /* --- pools and options --- */
 
 static void another_pool_takes_over_once_the_first_is_idle(void **state) {
@@ -331,6 +348,7 @@ int run_torch_tests(void) {
       CASE(a_base_is_what_the_driver_made_at_once),
       CASE(what_was_not_lent_out_is_not_taken_back),
       CASE(a_device_that_does_not_exist_has_no_memory),
+      CASE(each_device_has_its_pool_and_streams_of_another_count),
       CASE(another_pool_takes_over_once_the_first_is_idle),
       CASE(options_and_the_environment_say_what_a_pool_is),
       CASE(closing_waits_for_nobody_and_gives_all_back),
