@@ -6,6 +6,7 @@
 import ctypes
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import types
@@ -124,6 +125,19 @@ class Torch(unittest.TestCase):
                 tarn.torch.save_trace(os.path.join(folder, "no", "where"))
         with self.assertRaises(ValueError):
             tarn.torch.start_trace(entries=0)
+
+    def test_pytorch_goes_on_behind_pythons_end(self):
+        """A block is never freed, and the process's own exit still calls in."""
+        script = (
+            "import ctypes, tarn\n"
+            "path = tarn._tarn._torch_hooks()[0]\n"
+            "library = ctypes.CDLL(path)\n"
+            "library.tarn_torch_malloc_or_null.restype = ctypes.c_void_p\n"
+            "assert library.tarn_torch_malloc_or_null(5000, 0, None)\n"
+            "assert ctypes.CDLL(None).__cxa_atexit(library.tarn_torch_reset, None, None) == 0\n"
+            "print('ends')\n")
+        done = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (0, "ends\n"), done.stderr)
 
     def test_what_makes_no_sense_is_refused(self):
         for options in ({"memory": "some"}, {"limit_bytes": -1}):
