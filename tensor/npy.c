@@ -5,27 +5,20 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "alloc/tarn_mapping.h"
 #include "alloc/tarn_staging_file.h"
 
 #include "tensor/npy.h"
 #include "tensor/npy_header.h"
 #include "tensor/tarn_copy.h"
 
-/* What a storage's deleter gives back. */
-typedef struct mapping {
-  void *address;
-  size_t size_bytes;
-} mapping;
-
-static void unmap(void *context) {
-  mapping *self = context;
-  munmap(self->address, self->size_bytes);
-  free(self);
-}
+_Static_assert((int)TARN_NPY_READ_ONLY == (int)TARN_MAPPING_READ_ONLY &&
+                   (int)TARN_NPY_COPY_ON_WRITE == (int)TARN_MAPPING_COPY_ON_WRITE &&
+                   (int)TARN_NPY_READ_WRITE == (int)TARN_MAPPING_READ_WRITE,
+               "a file is mapped in the mode that it is asked for");
 
 tarn_status tarn__npy_failed(const char *call, const char *path) {
   const int cause = errno;
@@ -88,26 +81,6 @@ static tarn_status read_header(int file, const char *path, tarn__npy_header *hea
   return status;
 }
 
-/* Maps header and data; an array without elements has nothing to map. */
-static tarn_status map_file(int file, const char *path, tarn_npy_mode mode,
-                            const tarn__npy_header *header, mapping **made) {
-  *made = NULL;
-  if (header->data_bytes == 0) return TARN_OK;
-  mapping *self = malloc(sizeof *self);
-  if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a mapping's record");
-  self->size_bytes = header->size_bytes + header->data_bytes;
-  const int protection = mode == TARN_NPY_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE;
-  const int kind = mode == TARN_NPY_COPY_ON_WRITE ? MAP_PRIVATE : MAP_SHARED;
-  self->address = mmap(NULL, self->size_bytes, protection, kind, file, 0);
-  if (self->address == MAP_FAILED) {
-    const tarn_status status = tarn__npy_failed("mmap", path);
-    free(self);
-    return status;
-  }
-  *made = self;
-  return TARN_OK;
-}
-
 /* Opens a file that holds what its header promises. */
 static tarn_status open_array(const char *path, tarn_npy_mode mode, int *file,
                               tarn__npy_header *header) {
@@ -123,11 +96,30 @@ static tarn_status open_array(const char *path, tarn_npy_mode mode, int *file,
   return status;
 }
 
-/* The file's header and, where it has elements, its mapping; nothing of it stays open. */
+/* The data as a storage; an array without elements has nothing to map. */
+static tarn_status map_data(int file, const char *path, tarn_npy_mode mode,
+                            const tarn__npy_header *header, tarn_storage **storage) {
+  const tarn_mapping_options options = {.struct_size = sizeof options,
+                                        .mode = (tarn_mapping_mode)mode,
+                                        .flags = TARN_MAPPING_CLOSED,
+                                        .offset_bytes = header->size_bytes,
+                                        .size_bytes = header->data_bytes};
+  const tarn_blob nothing = {.struct_size = sizeof nothing,
+                             .flags = mode == TARN_NPY_READ_ONLY ? TARN_STORAGE_READ_ONLY : 0};
+  if (header->data_bytes == 0) return tarn_storage_wrap(&nothing, storage);
+  const tarn_status status = tarn_storage_map_descriptor(file, &options, storage);
+  if (status == TARN_OK) return TARN_OK;
+  const tarn_error cause = *tarn_last_error();
+  if (cause.native_call == NULL) return status;
+  return tarn_fail_native(status, cause.native_call, cause.native_code, "%s: %s: %s", path,
+                          cause.native_call, strerror((int)cause.native_code));
+}
+
+/* The file's header and its data; nothing of it stays open. */
 static tarn_status map_path(const char *path, tarn_npy_mode mode, bool may_be_swapped,
-                            tarn__npy_header *header, mapping **made) {
+                            tarn__npy_header *header, tarn_storage **storage) {
   int file;
-  *made = NULL;
+  *storage = NULL;
   tarn_status status = open_array(path, mode, &file, header);
   if (status != TARN_OK) return status;
   if (header->swapped_bytes != 0 && !may_be_swapped) {
@@ -135,21 +127,9 @@ static tarn_status map_path(const char *path, tarn_npy_mode mode, bool may_be_sw
                        "%s is in the other byte order and cannot be mapped; tarn_npy_load reads it",
                        path);
   }
-  if (status == TARN_OK) status = map_file(file, path, mode, header, made);
+  if (status == TARN_OK) status = map_data(file, path, mode, header, storage);
   close(file);
   return status;
-}
-
-/* The data of a mapping as a blob that ends it. */
-static tarn_blob blob_of(const tarn__npy_header *header, mapping *mapped, tarn_npy_mode mode) {
-  tarn_blob blob = {.struct_size = sizeof blob,
-                    .size_bytes = header->data_bytes,
-                    .flags = mode == TARN_NPY_READ_ONLY ? TARN_STORAGE_READ_ONLY : 0};
-  if (mapped == NULL) return blob;
-  blob.address = (char *)mapped->address + header->size_bytes;
-  blob.deleter = unmap;
-  blob.context = mapped;
-  return blob;
 }
 
 /* --- mapping --- */
@@ -168,14 +148,16 @@ tarn_status tarn_npy_open(const char *path, const tarn_npy_open_options *options
     return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_npy_mode has no value %d", (int)mode);
   }
   tarn__npy_header header;
-  mapping *mapped;
-  tarn_status status = map_path(path, mode, /*may_be_swapped=*/false, &header, &mapped);
+  tarn_storage *storage;
+  tarn_status status = map_path(path, mode, /*may_be_swapped=*/false, &header, &storage);
   if (status != TARN_OK) return status;
-  const tarn_blob blob = blob_of(&header, mapped, mode);
-  status = tarn_tensor_wrap(&blob, header.dtype, header.layout.rank, header.layout.shape,
-                            header.layout.strides, /*offset_bytes=*/0, tensor);
-  if (status == TARN_OK) return TARN_OK;
-  if (mapped != NULL) unmap(mapped);
+  status = tarn_tensor_of_storage(storage, header.dtype, header.layout.rank, header.layout.shape,
+                                  /*offset_bytes=*/0, tensor);
+  tarn_storage_release(storage); /* the tensor's now, or nobody's */
+  if (status == TARN_OK) {
+    tensor->layout = header.layout; /* Fortran's order reaches as far as the row-major one */
+    return TARN_OK;
+  }
   if (status != TARN_INVALID_ARGUMENT) return status;
   return tarn_fail(TARN_NOT_SUPPORTED,
                    "%s has its data at byte %zu, which is not aligned; tarn_npy_load reads it",
@@ -204,19 +186,18 @@ static void swap_bytes(unsigned char *bytes, size_t size_bytes, size_t number_by
 #undef SWAP_ALL
 }
 
-/* The file's data as bytes: mapped, turned around in pages of our own, with a deleter. */
+/* The file's data as bytes: mapped, and turned around in pages of our own. */
 static tarn_status map_bytes(const char *path, tarn__npy_header *header, tarn_tensor *bytes) {
-  mapping *mapped;
+  tarn_storage *storage;
   tarn_status status =
-      map_path(path, TARN_NPY_COPY_ON_WRITE, /*may_be_swapped=*/true, header, &mapped);
+      map_path(path, TARN_NPY_COPY_ON_WRITE, /*may_be_swapped=*/true, header, &storage);
   if (status != TARN_OK) return status;
-  const tarn_blob blob = blob_of(header, mapped, TARN_NPY_COPY_ON_WRITE);
-  if (header->swapped_bytes != 0 && mapped != NULL) {
-    swap_bytes(blob.address, blob.size_bytes, header->swapped_bytes);
+  if (header->swapped_bytes != 0 && header->data_bytes != 0) {
+    swap_bytes(tarn_storage_data_mutable(storage), header->data_bytes, header->swapped_bytes);
   }
   const int64_t count = (int64_t)header->data_bytes;
-  status = tarn_tensor_wrap(&blob, TARN_U8, 1, &count, NULL, /*offset_bytes=*/0, bytes);
-  if (status != TARN_OK && mapped != NULL) unmap(mapped);
+  status = tarn_tensor_of_storage(storage, TARN_U8, 1, &count, /*offset_bytes=*/0, bytes);
+  tarn_storage_release(storage);
   return status;
 }
 
