@@ -60,6 +60,10 @@ TARN_API void tarn_tensor_release(tarn_tensor *tensor);
  * NULL for a tensor without elements. */
 TARN_API const void *tarn_tensor_data(const tarn_tensor *tensor);
 TARN_API void *tarn_tensor_data_mutable(const tarn_tensor *tensor);
+/* The strides in bytes, for libraries that count so (NumPy, PEP 3118): layout.rank of them. Where
+ * one does not fit, nobody steps along the dimension, and it is 0. */
+TARN_API void tarn_tensor_strides_bytes(const tarn_tensor *tensor,
+                                        int64_t strides_bytes[TARN_RANK_MAX]);
 TARN_API tarn_device tarn_tensor_device(const tarn_tensor *tensor);
 TARN_API int64_t tarn_tensor_element_count(const tarn_tensor *tensor);
 /* Elements times element size: what a packed copy holds; SIZE_MAX where that does not fit, as an

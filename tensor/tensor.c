@@ -189,6 +189,14 @@ void *tarn_tensor_data_mutable(const tarn_tensor *tensor) {
   return data == NULL ? NULL : data + offset_bytes_of(tensor);
 }
 
+void tarn_tensor_strides_bytes(const tarn_tensor *tensor, int64_t strides_bytes[TARN_RANK_MAX]) {
+  const int64_t element_bytes = (int64_t)tarn_dtype_size_bytes(tensor->dtype);
+  for (int32_t dim = 0; dim < tensor->layout.rank; dim++) {
+    int64_t *stride = &strides_bytes[dim];
+    if (!tarn_int64_mul(tensor->layout.strides[dim], element_bytes, stride)) *stride = 0;
+  }
+}
+
 tarn_device tarn_tensor_device(const tarn_tensor *tensor) {
   if (tensor->storage == NULL) return (tarn_device){0};
   return tarn_storage_device(tensor->storage);
