@@ -162,3 +162,17 @@ tarn_status tarn_cuda_pinned_wrap(tarn_cuda *cuda, const tarn_blob *blob, tarn_s
   if (storage != NULL) *storage = NULL;
   return refuse();
 }
+
+tarn_status tarn_cuda_pointer_info_of(tarn_cuda *cuda, const void *address,
+                                      tarn_cuda_pointer_info *info) {
+  (void)cuda, (void)address;
+  if (info != NULL && info->struct_size == sizeof *info) {
+    *info = (tarn_cuda_pointer_info){.struct_size = sizeof *info, .ordinal = -1};
+  }
+  return refuse();
+}
+
+tarn_status tarn_cuda_blob_check(tarn_cuda *cuda, tarn_blob *blob) {
+  (void)cuda, (void)blob;
+  return refuse();
+}

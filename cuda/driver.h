@@ -57,6 +57,7 @@
   X(MemFreeHost, 2000, REQUIRED)                  \
   X(MemHostRegister, 6050, REQUIRED)              \
   X(MemHostUnregister, 4000, REQUIRED)            \
+  X(PointerGetAttributes, 7000, OPTIONAL)         \
   X(MemGetAllocationGranularity, 10020, OPTIONAL) \
   X(MemAddressReserve, 10020, OPTIONAL)           \
   X(MemAddressFree, 10020, OPTIONAL)              \

@@ -21,6 +21,7 @@
 #include "alloc/tarn_provider.h"
 #include "alloc/tarn_storage.h"
 #include "alloc/tarn_stream.h"
+#include "cuda/tarn_cuda_pointer.h"
 #include "cuda/tarn_cuda_share.h"
 #include "cuda/tarn_cuda_virtual.h"
 #include "cuda/tarn_driver_pool.h"

@@ -383,6 +383,7 @@ sim_virtual_counts sim_virtual_count(void);
 sim_reservation *sim_virtual_take(size_t size_bytes);
 void sim_virtual_give(sim_reservation *reservation);
 uintptr_t sim_virtual_start(const sim_reservation *reservation);
+size_t sim_virtual_size(const sim_reservation *reservation);
 
 /* --- sim_pool.c --- */
 /* The operations of cuMemAllocAsync and cuMemFreeAsync, in stream order. A broken context passes

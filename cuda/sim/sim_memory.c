@@ -340,10 +340,12 @@ static CUresult describe(void *data, CUpointer_attribute attribute, CUdeviceptr 
       *(int *)data = range->device;
       break;
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
-      *(CUdeviceptr *)data = range->start;
+      *(CUdeviceptr *)data =
+          range->kind == RANGE_MAPPED ? sim_virtual_start(range->reservation) : range->start;
       break;
-    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
-      *(size_t *)data = range->size_bytes;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE: /* of the addresses that can be mapped, not of what is */
+      *(size_t *)data =
+          range->kind == RANGE_MAPPED ? sim_virtual_size(range->reservation) : range->size_bytes;
       break;
     default:
       return CUDA_ERROR_NOT_SUPPORTED;

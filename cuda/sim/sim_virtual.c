@@ -96,6 +96,10 @@ uintptr_t sim_virtual_start(const sim_reservation *reservation) {
   return reservation->start;
 }
 
+size_t sim_virtual_size(const sim_reservation *reservation) {
+  return reservation->size_bytes;
+}
+
 static bool add_reservation(sim_reservation *made) {
   sim_reservation **grown = realloc(reservations, (reservation_count + 1) * sizeof *reservations);
   if (grown == NULL) return false;

@@ -106,5 +106,6 @@ int run_driver_pool_capture_tests(void);
 int run_pinned_tests(void);
 int run_pinned_pool_tests(void);
 int run_pin_tests(void);
+int run_pointer_tests(void);
 
 #endif

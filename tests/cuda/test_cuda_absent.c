@@ -61,6 +61,13 @@ static void every_call_says_that_cuda_was_left_out(void **state) {
   assert_false(can);
   assert_int_equal(tarn_cuda_enable_peer(NULL, 0, 1), TARN_NOT_SUPPORTED);
 
+  tarn_cuda_pointer_info pointer = {.struct_size = sizeof pointer, .range_bytes = 1};
+  assert_int_equal(tarn_cuda_pointer_info_of(NULL, &pointer, &pointer), TARN_NOT_SUPPORTED);
+  assert_int_equal(pointer.range_bytes, 0);
+  tarn_blob blob = {.struct_size = sizeof blob, .address = &blob, .size_bytes = 1};
+  assert_int_equal(tarn_cuda_blob_check(NULL, &blob), TARN_NOT_SUPPORTED);
+  assert_int_equal(blob.device.type, 0);
+
   tarn_cuda_device_info info = {.struct_size = sizeof info, .total_bytes = 1};
   assert_int_equal(tarn_cuda_device_info_of(NULL, 0, &info), TARN_NOT_SUPPORTED);
   assert_int_equal(info.total_bytes, 0);

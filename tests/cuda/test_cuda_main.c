@@ -23,6 +23,7 @@ int main(int argument_count, char **arguments) {
   failed += run_pinned_tests();
   failed += run_pinned_pool_tests();
   failed += run_pin_tests();
+  failed += run_pointer_tests();
   failed += run_cuda_pause_tests();
   failed += run_cuda_failure_tests();
   return failed != 0;
