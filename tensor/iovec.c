@@ -130,7 +130,7 @@ void tarn_iovec_advance(tarn_iovec_walk *walk, size_t size_bytes) {
 
 static tarn_status failed(const tarn_iovec_walk *walk, const char *call) {
   const int cause = errno;
-  const bool is_waiting = cause == EAGAIN || cause == EWOULDBLOCK;
+  const bool is_waiting = cause == EAGAIN || cause == EWOULDBLOCK || cause == EINTR;
   return tarn_fail_native(is_waiting ? TARN_NOT_READY : TARN_SYSTEM_ERROR, call, cause,
                           "%s, behind %" PRIu64 " of %" PRIu64 " bytes: %s", call, walk->done_bytes,
                           walk->total_bytes, strerror(cause));
@@ -160,7 +160,6 @@ static tarn_status move_all(tarn_iovec_walk *walk, tarn_iovec_access access, int
   }
   while (walk->done_bytes < walk->total_bytes) {
     const ssize_t moved = move(walk, descriptor, offset_bytes);
-    if (moved < 0 && errno == EINTR) continue;
     if (moved < 0) return failed(walk, call);
     if (moved == 0) {
       return tarn_fail(TARN_BAD_FORMAT, "the file ends behind %" PRIu64 " of %" PRIu64 " bytes",

@@ -69,10 +69,11 @@ TARN_API int tarn_iovec_fill(const tarn_iovec_walk *walk, struct iovec *entries,
 TARN_API void tarn_iovec_advance(tarn_iovec_walk *walk, size_t size_bytes);
 
 /* The loop above: writes what is left to `descriptor`, by pwritev at byte offset_bytes of a file,
- * where the first element goes, or by writev where that is -1. Goes on after short writes and
- * signals. TARN_NOT_READY where a descriptor that does not block takes no more now: poll it, and
- * call again. TARN_SYSTEM_ERROR with its errno else. In all cases done_bytes of the walk is what
- * was written. SIGPIPE is the caller's to ignore. TARN_INVALID_ARGUMENT for a walk that writes. */
+ * where the first element goes, or by writev where that is -1. Goes on after short writes.
+ * TARN_NOT_READY where a descriptor that does not block takes no more now (poll it, and call
+ * again), and with EINTR where a signal's handler has run (call again, or do what it asks for).
+ * TARN_SYSTEM_ERROR with its errno else. In all cases done_bytes of the walk is what was written.
+ * SIGPIPE is the caller's to ignore. TARN_INVALID_ARGUMENT for a walk that writes the tensor. */
 TARN_API TARN_NODISCARD tarn_status tarn_iovec_write_to(tarn_iovec_walk *walk, int descriptor,
                                                         int64_t offset_bytes);
 

@@ -328,8 +328,9 @@ static tarn_status order_after(tarn_stream *own, tarn_stream *theirs) {
 }
 
 /* Version 3 names the stream that may still write: None for none, 1 for the legacy default one,
- * which the package works on, 2 for the thread's own, else a handle. */
-static int wait_for_writer(PyObject *dict, tarn_device device) {
+ * which the package works on, 2 for the thread's own, else a handle. What the CPU reaches has no
+ * stream that its readers are ordered by, and is waited for. */
+static int wait_for_writer(PyObject *dict, tarn_device device, bool is_host) {
   PyObject *number = PyDict_GetItemString(dict, "stream");
   int64_t handle = 1;
   if (device.type != TARN_DEVICE_CUDA) return 0;
@@ -339,15 +340,40 @@ static int wait_for_writer(PyObject *dict, tarn_device device) {
     return -1;
   }
   tarn_stream *own, *theirs;
-  if (handle == 1) return 0;
+  if (handle == 1 && !is_host) return 0;
   if (tarn__py_device_stream(device, &own) < 0 ||
-      tarn__py_device_stream_of(device, (uintptr_t)handle, &theirs) < 0) {
+      tarn__py_device_stream_of(device, handle == 1 ? 0 : (uintptr_t)handle, &theirs) < 0) {
     return -1;
   }
-  tarn_status status = order_after(own, theirs);
+  tarn_status status = is_host ? tarn_stream_synchronize(theirs) : order_after(own, theirs);
   if (status != TARN_OK) tarn__py_raise(status);
   tarn_stream_release(theirs);
   return status == TARN_OK ? 0 : -1;
+}
+
+/* An interface of CUDA's does not name the device: the driver does. *writer is the device whose
+ * streams may be at work. */
+static int find_device(tarn_py_memory *memory, tarn_device *writer) {
+  tarn_cuda_pointer_info info = {.struct_size = sizeof info};
+  *writer = memory->device;
+  if (memory->device.type != TARN_DEVICE_CUDA || !memory->first) return 0;
+  tarn_cuda *cuda = tarn__py_cuda();
+  if (!cuda) return -1;
+  tarn_status status = tarn_cuda_pointer_info_of(cuda, memory->first, &info);
+  if (status == TARN_OK && !info.is_known) {
+    status = tarn_fail(TARN_INVALID_ARGUMENT,
+                       "an array interface of %p, which the driver does not "
+                       "know",
+                       memory->first);
+  }
+  if (status != TARN_OK) {
+    tarn__py_raise(status);
+    return -1;
+  }
+  memory->device = info.device;
+  memory->is_checked = true;
+  *writer = tarn_device_make(TARN_DEVICE_CUDA, info.ordinal >= 0 ? info.ordinal : 0);
+  return 0;
 }
 
 static PyObject *from_dict(PyObject *object, PyObject *dict, tarn_device device) {
@@ -360,7 +386,11 @@ static PyObject *from_dict(PyObject *object, PyObject *dict, tarn_device device)
   /* The __index__ of its numbers is anybody's code, and may change the dict. */
   PyObject *copy = PyDict_Copy(dict);
   int result = copy ? read_interface(copy, &read) : -1;
-  if (result == 0) result = wait_for_writer(copy, device);
+  tarn_device writer = device;
+  if (result == 0) result = find_device(&read.memory, &writer);
+  if (result == 0) {
+    result = wait_for_writer(copy, writer, tarn_device_is_host(read.memory.device));
+  }
   Py_XDECREF(copy);
   if (result < 0 || tarn__py_wrap(&read.memory, &tensor) < 0) return NULL;
   Py_INCREF(object); /* the deleter's */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/tarn_mapping.h"
 #include "python/src/py_arguments.h"
 #include "python/src/py_dtype.h"
 #include "python/src/py_errors.h"
@@ -100,6 +101,15 @@ int tarn__py_buffer_get(PyObject *object, Py_buffer *buffer, int flags) {
 
 /* --- wrapping --- */
 
+/* The kernel is asked about the CPU's memory, and the driver about any other. */
+static tarn_status check_blob(tarn_blob *blob) {
+  if (blob->device.type == 0 || blob->device.type == TARN_DEVICE_CPU) {
+    const bool is_written = (blob->flags & TARN_STORAGE_READ_ONLY) == 0;
+    return tarn_extent_check(blob->address, blob->size_bytes, is_written);
+  }
+  return tarn_cuda_blob_check(tarn__py_cuda(), blob);
+}
+
 static int element_strides(const tarn_py_memory *memory, int64_t *strides) {
   int64_t element_bytes = (int64_t)tarn_dtype_size_bytes(memory->dtype);
   for (int32_t i = 0; i < memory->rank; i++) {
@@ -143,8 +153,10 @@ int tarn__py_wrap(const tarn_py_memory *memory, tarn_tensor *tensor) {
         .deleter = memory->deleter,
         .context = memory->context,
     };
-    status = tarn_tensor_wrap(&blob, memory->dtype, layout.rank, layout.shape, layout.strides,
-                              (size_t)(-first * element_bytes), tensor);
+    if (memory->is_checked) status = check_blob(&blob);
+    if (status == TARN_OK)
+      status = tarn_tensor_wrap(&blob, memory->dtype, layout.rank, layout.shape, layout.strides,
+                                (size_t)(-first * element_bytes), tensor);
   }
   if (status != TARN_OK) tarn__py_raise(status);
   return status == TARN_OK ? 0 : -1;
@@ -159,7 +171,7 @@ void tarn__py_drop_reference(void *object) {
   PyGILState_Release(state);
 }
 
-static void release_buffer(void *context) {
+void tarn__py_release_buffer(void *context) {
   if (!Py_IsInitialized()) return;
   PyGILState_STATE state = PyGILState_Ensure();
   PyBuffer_Release(context);
@@ -180,7 +192,7 @@ static PyObject *wrap_buffer(PyObject *exporter, const tarn_dtype *dtype) {
       .shape = (const int64_t *)buffer->shape,
       .strides_bytes = (const int64_t *)buffer->strides,
       .is_read_only = buffer->readonly != 0,
-      .deleter = release_buffer,
+      .deleter = tarn__py_release_buffer,
       .context = buffer,
   };
   tarn_tensor tensor;
@@ -243,7 +255,7 @@ static PyObject *module_frombuffer(ARGUMENTS) {
         .rank = 1,
         .shape = &length,
         .is_read_only = buffer->readonly != 0,
-        .deleter = release_buffer,
+        .deleter = tarn__py_release_buffer,
         .context = buffer,
     };
     result = tarn__py_wrap(&memory, &tensor);

@@ -26,11 +26,14 @@ typedef struct tarn_py_memory {
   const int64_t *shape;
   const int64_t *strides_bytes; /* NULL: row-major */
   bool is_read_only;
+  bool is_checked; /* the kernel, or the driver that is open, is asked whether it is so */
   tarn_deleter deleter;
   void *context;
 } tarn_py_memory;
 int tarn__py_wrap(const tarn_py_memory *memory, tarn_tensor *tensor);
 
+/* A deleter that gives back a Py_buffer of PyMem_Malloc, likewise. */
+void tarn__py_release_buffer(void *buffer);
 /* A deleter that drops a Python reference, on any thread, also while Python ends. */
 void tarn__py_drop_reference(void *object);
 

@@ -1,6 +1,8 @@
 /* py_errors.c: tarn's statuses as Python exceptions. */
 #include "python/src/py_errors.h"
 
+#include <errno.h>
+
 static PyObject *classes[TARN_PY_ERROR_COUNT];
 
 static PyObject *make_class(const char *name, PyObject *above, PyObject *builtin,
@@ -84,6 +86,19 @@ PyObject *tarn__py_raise(tarn_status status) {
 
 PyObject *tarn__py_raise_as(tarn_py_error kind, tarn_status status) {
   return raise_last_error(status == TARN_OUT_OF_MEMORY ? TARN_PY_ERROR_MEMORY : kind, status);
+}
+
+PyObject *tarn__py_raise_for_file(tarn_status status, PyObject *name) {
+  int native_code = (int)tarn_last_error()->native_code;
+  if (status == TARN_NOT_FOUND) native_code = ENOENT;
+  if ((status != TARN_NOT_FOUND && status != TARN_SYSTEM_ERROR) || native_code == 0) {
+    return tarn__py_raise(status);
+  }
+  PyObject *value = name ? Py_BuildValue("(isO)", native_code, tarn_last_error()->message, name)
+                         : Py_BuildValue("(is)", native_code, tarn_last_error()->message);
+  if (value) PyErr_SetObject(PyExc_OSError, value);
+  Py_XDECREF(value);
+  return NULL;
 }
 
 PyObject *tarn__py_fail(tarn_py_error kind, const char *format, ...) {

@@ -44,6 +44,9 @@ PyObject *tarn__py_raise(tarn_status status);
 /* The same as a class of the caller's choice, who knows what the argument was. Running out of
  * memory stays what it is. */
 PyObject *tarn__py_raise_as(tarn_py_error kind, tarn_status status);
+/* What open() and os.writev() would raise: FileNotFoundError, or OSError with its errno and, where
+ * it is not NULL, the file's name; what the system has no number for as tarn__py_raise. */
+PyObject *tarn__py_raise_for_file(tarn_status status, PyObject *name);
 /* Raises with a text of our own, as PyUnicode_FromFormat takes it. Returns NULL. */
 PyObject *tarn__py_fail(tarn_py_error kind, const char *format, ...);
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "python/src/py_arrays.h"
+#include "python/src/py_blobs.h"
 #include "python/src/py_buffer.h"
 #include "python/src/py_create.h"
 #include "python/src/py_dlpack.h"
@@ -43,7 +44,7 @@ PyMODINIT_FUNC PyInit__tarn(void) {
       tarn__py_npy_init,     tarn__py_numa_init,        tarn__py_fallback_init,
       tarn__py_staging_init, tarn__py_maintenance_init, tarn__py_pause_init,
       tarn__py_share_init,   tarn__py_lender_init,      tarn__py_numpy_init,
-      tarn__py_ort_init,     tarn__py_torch_init,
+      tarn__py_ort_init,     tarn__py_torch_init,       tarn__py_blobs_init,
   };
   PyObject *module = PyModule_Create(&definition);
   if (!module) return NULL;

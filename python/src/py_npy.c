@@ -1,7 +1,6 @@
 /* py_npy.c: .npy files as tensors: mapped, loaded and saved without NumPy. */
 #include "python/src/py_npy.h"
 
-#include <errno.h>
 #include <stdbool.h>
 
 #include "python/src/py_arguments.h"
@@ -13,18 +12,10 @@
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
 #define ARGUMENTS PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords
 
-/* What open() would say of a file: FileNotFoundError, or OSError with its errno. */
+/* An array that tarn has no element type for is a TypeError, as NumPy's are. */
 static PyObject *raise_for_file(tarn_status status, PyObject *path) {
-  int native_code = (int)tarn_last_error()->native_code;
-  if (status == TARN_NOT_FOUND) native_code = ENOENT;
-  if ((status != TARN_NOT_FOUND && status != TARN_SYSTEM_ERROR) || native_code == 0) {
-    return status == TARN_NOT_SUPPORTED ? tarn__py_raise_as(TARN_PY_ERROR_TYPE, status)
-                                        : tarn__py_raise(status);
-  }
-  PyObject *value = Py_BuildValue("(isO)", native_code, tarn_last_error()->message, path);
-  if (value) PyErr_SetObject(PyExc_OSError, value);
-  Py_XDECREF(value);
-  return NULL;
+  return status == TARN_NOT_SUPPORTED ? tarn__py_raise_as(TARN_PY_ERROR_TYPE, status)
+                                      : tarn__py_raise_for_file(status, path);
 }
 
 /* Bytes of a str or a path; a new reference, NULL with an exception. */

@@ -5,6 +5,7 @@
 
 #include "python/src/py_arguments.h"
 #include "python/src/py_arrays.h"
+#include "python/src/py_blobs.h"
 #include "python/src/py_buffer.h"
 #include "python/src/py_copies.h"
 #include "python/src/py_dlpack.h"
@@ -266,6 +267,7 @@ int tarn__py_tensor_init(PyObject *module) {
     add_methods(tarn__py_array_methods);
     add_methods(tarn__py_dlpack_methods);
     add_methods(tarn__py_linear_methods);
+    add_methods(tarn__py_blob_methods);
     add_getset(own_getset);
     add_getset(tarn__py_view_getset);
     add_getset(tarn__py_array_getset);

@@ -12,7 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 NEEDED_MODULES = {
     "package": "sys", "views": "sys", "cuda": "sys", "numpy": "numpy", "torch": "torch",
     "jax": "jax", "numa": "sys", "share": "sys", "cupy": "sys", "numpy_allocator": "numpy",
-    "numpy_handler": "numpy", "torch_allocator": "sys",
+    "numpy_handler": "numpy", "torch_allocator": "sys", "blobs": "sys",
 }
 SKIPPED = 77
 

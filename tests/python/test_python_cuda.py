@@ -1,11 +1,14 @@
 # test_python_cuda.py: tensors on a GPU, which the simulated driver stands in for.
 import ctypes
+import os
 import sys
 import unittest
 
-import tarn
+os.environ.setdefault("CUSIM_DEVICES", "2")  # read as the simulated driver is loaded
 
-import capsules
+import tarn  # noqa: E402
+
+import capsules  # noqa: E402
 
 
 class Gpu(unittest.TestCase):
@@ -46,6 +49,49 @@ class Gpu(unittest.TestCase):
 
         taken = tarn.asarray(Other())
         self.assertEqual((taken.device, taken.tolist()), ("cuda:0", [[1, 3], [4, 6]]))
+
+    def test_an_interface_leaves_the_device_to_the_driver(self):
+        class Other:
+            def __init__(self, tensor, **changes):
+                self.keep = tensor
+                self.__cuda_array_interface__ = {
+                    "shape": tensor.shape, "typestr": "<f4", "version": 3, "strides": None,
+                    "data": (tensor.data_ptr(), False), **changes}
+
+        second = tarn.zeros(4, device="cuda:1")
+        taken = tarn.asarray(Other(second))
+        self.assertEqual((taken.device, taken.data_ptr()), ("cuda:1", second.data_ptr()))
+        pinned = tarn.zeros(4, device="cuda_host")
+        self.assertEqual(tarn.asarray(Other(pinned, stream=1)).device, "cuda_host")
+        pageable = tarn.zeros(4)
+        with self.assertRaisesRegex(ValueError, "driver does not know"):
+            tarn.asarray(Other(pageable))
+        with self.assertRaisesRegex(tarn.TarnError, "leave the|no memory"):
+            tarn.asarray(Other(second, shape=(1 << 28,)))
+        self.assertEqual(tarn.asarray(Other(second, shape=(0,), data=(0, False))).size, 0)
+
+    def test_an_address_is_what_the_driver_says(self):
+        second = tarn.zeros((2, 3), device="cuda:1")
+        second[1, 2] = 6
+        address = second.data_ptr()
+        taken = tarn.from_address(address, (2, 3), device="cuda:1", owner=second)
+        self.assertEqual((taken.device, taken[1, 2].item()), ("cuda:1", 6))
+        for device, words in (("cuda", "driver says: memory of CUDA device 1"),
+                              ("cuda_host", "driver says: memory of CUDA device 1"),
+                              ("cuda:7", "no CUDA device 7")):
+            with self.assertRaisesRegex(ValueError, words):
+                tarn.from_address(address, (2, 3), device=device)
+        host = tarn.zeros(3)
+        with self.assertRaisesRegex(ValueError, "pageable memory"):
+            tarn.from_address(host.data_ptr(), (3,), device="cuda")
+        pinned = tarn.zeros(3, device="cuda_host")
+        self.assertEqual(tarn.from_address(pinned.data_ptr(), (3,), device="cuda_host").device,
+                         "cuda_host")
+
+    def test_a_gpus_memory_has_no_entries_and_no_file(self):
+        for refused in (self.t.iovecs, lambda: self.t.write_to(1), self.t.descriptor):
+            with self.assertRaises(NotImplementedError):
+                refused()
 
     def test_an_interface_names_the_stream_that_still_writes(self):
         class Other:

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "alloc/tarn_host_stream.h"
@@ -322,6 +324,40 @@ static void a_file_that_ends_early_says_where(void **state) {
   close(file);
 }
 
+static void nothing_to_do(int signal_number) {
+  (void)signal_number;
+}
+
+static void a_signal_is_told_and_loses_nothing(void **state) {
+  (void)state;
+  static uint16_t back[4];
+  const tarn_blob blob = {.struct_size = sizeof blob, .address = back, .size_bytes = sizeof back};
+  /* It comes again and again, for it might come before the read. */
+  const struct itimerval soon = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
+  const struct sigaction action = {.sa_handler = nothing_to_do};
+  struct sigaction before;
+  tarn_iovec_walk walk;
+  tarn_tensor target;
+  int ends[2];
+  assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+  assert_ok(tarn_tensor_wrap(&blob, TARN_U16, 1, (int64_t[]){4}, NULL, 0, &target));
+  assert_ok(tarn_iovec_begin(&target, TARN_IOVEC_WRITE, NULL, &walk));
+  assert_int_equal(write(ends[1], cells, 3), 3);
+  assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+  assert_int_equal(setitimer(ITIMER_REAL, &soon, NULL), 0);
+  const tarn_status status = tarn_iovec_read_from(&walk, ends[0], -1);
+  assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+  assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+  assert_status(status, TARN_NOT_READY);
+  assert_int_equal(tarn_last_error()->native_code, EINTR);
+  assert_int_equal(write(ends[1], (const char *)cells + 3, 5), 5);
+  assert_ok(tarn_iovec_read_from(&walk, ends[0], -1));
+  assert_memory_equal(back, cells, sizeof back);
+  tarn_tensor_release(&target);
+  close(ends[0]);
+  close(ends[1]);
+}
+
 /* --- order --- */
 
 static void write_cell(void *context) {
@@ -357,6 +393,7 @@ int main(void) {
       cmocka_unit_test(a_tensor_of_many_runs_goes_to_a_file_and_comes_back),
       cmocka_unit_test(a_short_write_goes_on_where_it_stopped),
       cmocka_unit_test(a_file_that_ends_early_says_where),
+      cmocka_unit_test(a_signal_is_told_and_loses_nothing),
       cmocka_unit_test(a_walk_begins_behind_the_streams_work),
   };
   return cmocka_run_group_tests(tests, number_cells, NULL);

@@ -32,6 +32,11 @@ class _Scalar(Protocol):  # of NumPy, or a tensor of any library without dimensi
     def ndim(self) -> int: ...
     def item(self) -> Any: ...
 
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+_File = int | _HasFileno  # a descriptor, or what has one
+
 class TarnError(Exception):
     status: str
     native_code: int
@@ -155,6 +160,12 @@ class Tensor:
     def data_ptr(self) -> int: ...
     def is_contiguous(self, *, memory_format: _MemoryFormat | None = None) -> builtins.bool: ...
     def shares_memory(self, other: Tensor, /) -> builtins.bool: ...
+    def descriptor(self) -> tuple[int, int, int]: ...
+    def iovecs(
+        self, *, start: int = 0, count: int = 1024, write: builtins.bool = False
+    ) -> list[Tensor]: ...
+    def write_to(self, file: _File, *, offset: int | None = None, start: int = 0) -> int: ...
+    def read_from(self, file: _File, *, offset: int | None = None, start: int = 0) -> int: ...
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Tensor]: ...
@@ -295,6 +306,52 @@ def from_dlpack(
 def from_buffer(object: Any, /) -> Tensor: ...
 def frombuffer(
     buffer: Any, dtype: _DType = "float32", count: int = -1, offset: int = 0
+) -> Tensor: ...
+def from_file(
+    path: str | PathLike[str],
+    dtype: _DType = "uint8",
+    shape: _Shape | None = None,
+    *,
+    offset: int = 0,
+    mode: Literal["r", "c", "r+"] = "r",
+    sealed: builtins.bool = False,
+) -> Tensor: ...
+def from_fd(
+    file: _File,
+    dtype: _DType = "uint8",
+    shape: _Shape | None = None,
+    *,
+    offset: int = 0,
+    mode: Literal["r", "c", "r+"] = "r",
+    sealed: builtins.bool = False,
+) -> Tensor: ...
+def from_shm(
+    name: str,
+    dtype: _DType = "uint8",
+    shape: _Shape | None = None,
+    *,
+    offset: int = 0,
+    mode: Literal["r", "c", "r+"] = "r",
+    sealed: builtins.bool = False,
+) -> Tensor: ...
+def from_address(
+    address: int,
+    shape: _Shape,
+    dtype: _DType = "float32",
+    *,
+    strides: _Shape | None = None,
+    device: _Device | None = None,
+    read_only: builtins.bool = False,
+    owner: Any = None,
+) -> Tensor: ...
+def from_image(
+    buffer: Any,
+    shape: _Shape,
+    dtype: _DType = "uint8",
+    *,
+    row_bytes: int = 0,
+    pixel_bytes: int = 0,
+    offset: int | None = None,
 ) -> Tensor: ...
 def load_npy(
     path: str | PathLike[str],
