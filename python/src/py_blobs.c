@@ -276,8 +276,8 @@ static PyObject *tensor_descriptor(PyObject *self, PyObject *unused) {
   Py_BEGIN_ALLOW_THREADS status = tarn_storage_descriptor(tensor->storage, stream, &file, &offset);
   Py_END_ALLOW_THREADS if (status != TARN_OK) return tarn__py_raise_for_file(status, NULL);
   tarn_layout_bounds(&tensor->layout, &first, &end);
-  return Py_BuildValue("(iLL)", file, (long long)(offset + first * element_bytes),
-                       (long long)((end - first) * element_bytes));
+  const long long lowest = offset + first * element_bytes, reached = (end - first) * element_bytes;
+  return Py_BuildValue("(iLL)", file, lowest, reached);
 }
 
 static PyObject *view_of_entry(const tarn_tensor *tensor, const struct iovec *entry) {

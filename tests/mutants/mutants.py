@@ -3,6 +3,7 @@
 # Each table is in a file *_mutants.py and tells in its first line what it is about. The code
 # changes and the mutants follow it: a table that does not fit is an error, never a mutant less.
 import callbacks_mutants
+import blob_mutants
 import convert_mutants
 import copy_mutants
 import dlpack_mutants
@@ -51,6 +52,7 @@ TABLE = [
     *pinned_mutants.TABLE,
     *driver_pool_mutants.TABLE,
     *storage_mutants.TABLE,
+    *blob_mutants.TABLE,
     *share_mutants.TABLE,
     *size_mutants.TABLE,
     *staging_mutants.TABLE,
@@ -111,6 +113,7 @@ PROGRAMS = """
     test_node_provider
     test_storage
     test_storage_reserve
+    test_mapping
     test_share
     test_share_wire
     test_cuda_share
@@ -144,6 +147,8 @@ PROGRAMS = """
     test_copy_walk
     test_copy_threads
     test_copy_transpose
+    test_iovec
+    test_image
     test_linear
     test_linear_walk
     test_linear_device

@@ -66,7 +66,7 @@ static size_t list_elements(const tarn_tensor *tensor, uint16_t *values, size_t 
   return (size_t)total;
 }
 
-/* Takes `pace` entries and `bite` bytes at a time, and answers how many entries a whole pass has. */
+/* Takes `pace` entries and `bite` bytes at a time, and answers how many entries there were. */
 static size_t walk_all(const tarn_tensor *tensor, int pace, size_t bite, uint16_t *values) {
   tarn_iovec_walk walk;
   struct iovec entries[TARN_IOVEC_MAX];
