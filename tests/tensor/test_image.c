@@ -140,9 +140,9 @@ static void an_image_outside_of_its_memory_is_refused(void **state) {
   image.memory = memory + 4;
   image.memory_bytes = sizeof memory;
   assert_status(tarn_tensor_wrap_image(&image, &tensor), TARN_INVALID_ARGUMENT);
-  image = image_of(memory + PITCH, 3, -PITCH); /* upwards out of it */
+  image = image_of(memory + PITCH, 3, -PITCH); /* upwards out of it, though there is room below */
   image.memory = memory;
-  image.memory_bytes = sizeof memory;
+  image.memory_bytes = 100 * sizeof memory;
   assert_status(tarn_tensor_wrap_image(&image, &tensor), TARN_INVALID_ARGUMENT);
   image = image_of((void *)(uintptr_t)PITCH, 3, -PITCH); /* below address 0 */
   assert_status(tarn_tensor_wrap_image(&image, &tensor), TARN_TOO_LARGE);
