@@ -3,6 +3,7 @@
 #     include/tarn/tarn.h               includes all of the next line
 #     include/tarn/{alloc,tensor,numa,cuda}/tarn_*.h
 #     include/tarn/alloc/adapters/*/tarn_*.h, tarn.hpp
+#     share/doc/tarn/examples/*         a provider, pools and a stream of one's own
 #     lib/libtarn.so*, lib/libtarn.a
 #     lib/cmake/tarn/tarnConfig.cmake   targets tarn::tarn and tarn::static
 #     lib/pkgconfig/tarn.pc, tarn-static.pc
@@ -27,6 +28,7 @@ foreach(header ${headers})
   cmake_path(GET header PARENT_PATH folder)
   install(FILES ${PROJECT_SOURCE_DIR}/${header} DESTINATION ${TARN_INCLUDE_DIR}/${folder})
 endforeach()
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/alloc/examples DESTINATION ${CMAKE_INSTALL_DOCDIR})
 configure_file(${CMAKE_CURRENT_LIST_DIR}/tarn.h.in ${CMAKE_BINARY_DIR}/include/tarn.h @ONLY)
 target_include_directories(tarn INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
   $<BUILD_INTERFACE:${CMAKE_BINARY_DIR}/include> $<INSTALL_INTERFACE:${TARN_INCLUDE_DIR}>)

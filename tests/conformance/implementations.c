@@ -1,5 +1,5 @@
-/* implementations.c: every provider, pool and stream of tarn, as the conformance suites make
- * them. */
+/* implementations.c: every provider, pool and stream of tarn and its examples, as the conformance
+ * suites make them. */
 #include "tests/conformance/conformance.h"
 
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "alloc/tarn_pool_provider.h"
 #include "numa/tarn_numa.h"
 #include "tests/adapters/umf/fake_umf.h"
+#include "tests/conformance/examples.h"
 #include "tests/support/open_cuda.h"
 
 /* --- providers --- */
@@ -207,6 +208,8 @@ static tarn_status make_umf(tarn_provider **provider) {
   if (status == TARN_OK) status = fake_umf_detour(pages, provider);
   tarn_provider_release(pages);
   return status;
+static tarn_status make_example_shared(tarn_provider **provider) {
+  return shared_provider_create((size_t)64 << 20, provider);
 }
 
 const implementation provider_implementations[] = {
@@ -233,6 +236,7 @@ const implementation provider_implementations[] = {
     {.name = "umf", .make_provider = make_umf},
     {.name = "pool over pages", .make_provider = make_over_pages_pool},
     {.name = "pool over cuda device", .make_provider = make_over_cuda_pool},
+    {.name = "example: shared", .make_provider = make_example_shared},
     {.name = NULL},
 };
 
@@ -318,6 +322,24 @@ static tarn_status make_cuda_driver(tarn_pool **pool) {
   return status;
 }
 
+static tarn_status make_example_arena(tarn_pool **pool) {
+  static _Alignas(64) char buffer[32 << 20];
+  return arena_pool_create(buffer, sizeof buffer, pool);
+}
+
+static tarn_status make_example_counting(tarn_pool **pool) {
+  static counting_counts counts;
+  tarn_pool *below = NULL;
+  tarn_status status = make_caching_pages(&below);
+  if (status == TARN_OK) status = counting_pool_create(below, &counts, pool);
+  tarn_pool_release(below);
+  return status;
+}
+
+static tarn_status make_example_over_shared(tarn_pool **pool) {
+  return make_caching_over(make_example_shared, pool);
+}
+
 const implementation pool_implementations[] = {
     {.name = "caching over pages", .make_pool = make_caching_pages},
     {.name = "caching over base pages", .make_pool = make_caching_base_pages},
@@ -336,6 +358,9 @@ const implementation pool_implementations[] = {
     {.name = "caching over cuda pinned granules", .make_pool = make_caching_registered_granules},
     {.name = "caching over a pool over pages", .make_pool = make_caching_over_pages_pool},
     {.name = "caching over a pool over cuda device", .make_pool = make_caching_over_cuda_pool},
+    {.name = "example: arena", .make_pool = make_example_arena},
+    {.name = "example: counting", .make_pool = make_example_counting},
+    {.name = "caching over example: shared", .make_pool = make_example_over_shared},
     {.name = NULL},
 };
 
@@ -353,6 +378,7 @@ const implementation stream_implementations[] = {
     {.name = "host", .make_stream = tarn_host_stream_create},
     {.name = "worker", .make_stream = tarn_worker_stream_create},
     {.name = "cuda", .make_stream = make_cuda_stream},
+    {.name = "example: loop", .make_stream = loop_stream_create},
     {.name = NULL},
 };
 

@@ -6,7 +6,7 @@
 
 int run_conformance(const conformance_test *tests, const implementation *implementations,
                     const char *pattern) {
-  struct CMUnitTest units[256] = {{0}};
+  struct CMUnitTest units[1024] = {{0}};
   size_t unit_count = 0;
   for (const implementation *row = implementations; row->name != NULL; row++) {
     for (const conformance_test *test = tests; test->name != NULL; test++) {

@@ -77,3 +77,11 @@ for header in $(cd "$include" && find . -name '*.hpp'); do
   printf '#include "%s"\n' "${header#./}" >"$work/alone.cc"
   if command -v c++ >/dev/null; then check c++ -std=c++17 "$work/alone.cc"; fi
 done
+
+# 4. The examples, as their first lines say.
+for example in "$work/prefix/share/doc/tarn/examples"/*.c; do
+  check "$cc" "$example"
+done
+for example in "$work/prefix/share/doc/tarn/examples"/*.cpp; do
+  if command -v c++ >/dev/null; then check c++ -std=c++17 "$example"; fi
+done
