@@ -449,7 +449,7 @@ static void caching_destroy(void *context) {
 }
 
 tarn__caching *tarn__caching_of(const tarn_pool *pool) {
-  tarn__caching *self = tarn__pool_context(pool, caching_destroy);
+  tarn__caching *self = tarn_pool_context(pool, caching_destroy);
   if (self != NULL) return self;
   const tarn_status status = tarn_fail(TARN_INVALID_ARGUMENT, "%s is no caching pool",
                                        pool != NULL ? tarn_pool_name(pool) : "NULL");

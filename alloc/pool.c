@@ -150,7 +150,7 @@ void tarn_pool_end(tarn_pool *pool) {
   drop_reference(pool);
 }
 
-void *tarn__pool_context(const tarn_pool *pool, void (*destroy)(void *context)) {
+void *tarn_pool_context(const tarn_pool *pool, void (*destroy)(void *context)) {
   return pool != NULL && pool->ops.destroy == destroy ? pool->context : NULL;
 }
 

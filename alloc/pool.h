@@ -15,10 +15,6 @@ void tarn__pool_set_caching(tarn_pool *pool, tarn__caching *caching);
 /* The pool's end takes it off all maintenance. With the lock of maintenance.c. */
 void tarn__pool_set_maintained(tarn_pool *pool);
 
-/* The context of a pool whose operations have this destroy; NULL for any other pool, and for
- * NULL. */
-void *tarn__pool_context(const tarn_pool *pool, void (*destroy)(void *context));
-
 /* pool_trace.c: where the pool's trace is kept until its end; whether it can be told to record
  * there, and tells it. */
 _Atomic(tarn_trace *) *tarn__pool_trace(tarn_pool *pool);

@@ -143,6 +143,10 @@ TARN_API void tarn_pool_end(tarn_pool *pool);
 TARN_API void tarn_pool_retain(tarn_pool *pool);
 TARN_API void tarn_pool_release(tarn_pool *pool);
 
+/* For those who implement a pool and add functions of their own to it: the context of a pool whose
+ * operations have this destroy; NULL for any other pool, and for NULL. */
+TARN_API void *tarn_pool_context(const tarn_pool *pool, void (*destroy)(void *context));
+
 TARN_API const char *tarn_pool_name(const tarn_pool *pool);
 TARN_API const tarn_pool_attributes *tarn_pool_attributes_of(const tarn_pool *pool);
 
