@@ -314,6 +314,17 @@ static tarn_status arena_note_use(void *context, void *address, tarn_stream *str
   return status;
 }
 
+static tarn_status arena_size_of(void *context, const void *address, size_t *size_bytes) {
+  arena *self = context;
+  pthread_mutex_lock(&self->lock);
+  const block *lent = find_lent(self, address);
+  const bool is_start = lent != NULL && lent->address == (const char *)address;
+  if (is_start) *size_bytes = lent->requested_bytes;
+  pthread_mutex_unlock(&self->lock);
+  if (is_start) return TARN_OK;
+  return tarn_fail(TARN_NOT_FOUND, "arena: no block begins at %p", address);
+}
+
 static tarn_status arena_stats(void *context, tarn_pool_stats *stats) {
   arena *self = context;
   pthread_mutex_lock(&self->lock);
@@ -383,7 +394,8 @@ tarn_status arena_pool_create(void *buffer, size_t size_bytes, tarn_pool **pool)
                              .note_use = arena_note_use,
                              .stats = arena_stats,
                              .destroy = arena_destroy,
-                             .reset_peaks = arena_reset_peaks};
+                             .reset_peaks = arena_reset_peaks,
+                             .size_of = arena_size_of};
   const tarn_status status = tarn_pool_create(&ops, self, pool);
   if (status != TARN_OK) arena_destroy(self);
   return status;

@@ -120,6 +120,10 @@ static bool counting_is_paused(void *context, const void *address) {
   return tarn_pool_is_paused(below(context), address);
 }
 
+static tarn_status counting_size_of(void *context, const void *address, size_t *size_bytes) {
+  return tarn_pool_size_of(below(context), address, size_bytes);
+}
+
 /* The last handle is gone and the last block is back: only then the pool below is let go. */
 static void counting_destroy(void *context) {
   counting *self = context;
@@ -154,7 +158,8 @@ tarn_status counting_pool_create(tarn_pool *below_pool, counting_counts *counts,
                              .reset_peaks = counting_reset_peaks,
                              .pause = counting_pause,
                              .resume = counting_resume,
-                             .is_paused = counting_is_paused};
+                             .is_paused = counting_is_paused,
+                             .size_of = counting_size_of};
   const tarn_status status = tarn_pool_create(&ops, self, pool);
   if (status != TARN_OK) counting_destroy(self);
   return status;
