@@ -78,11 +78,16 @@ typedef struct tarn_pool_attributes {
   int32_t node;           /* operating system's NUMA node; -1 where none is said */
 } tarn_pool_attributes;
 
-/* What an implementation fills in. Functions may be called from any thread, several at once.
+/* What an implementation fills in; alloc/examples/arena_pool.c is a whole one, counting_pool.c one
+ * over another pool. Functions may be called from any thread, several at once; one that fails says
+ * why by tarn_fail. tarn calls them under no lock. What the head of this file says of forks is true
+ * of tarn's own pools; an implementation's locks are its own to see through one.
  *
  * Required: name, attributes, alloc, free, note_use, stats. trim and decay may be NULL (nothing to
  * give back), destroy too. Arguments arrive checked: size_bytes > 0, alignment_bytes 0 or a power
- * of two, address not NULL. */
+ * of two, address not NULL, and attributes, stats and *released_bytes cleared (node -1, struct_size
+ * set). The stream of alloc and of free may be NULL or synchronous, which both are the calling
+ * thread; note_use is called for neither. */
 typedef struct tarn_pool_ops {
   size_t struct_size;
   const char *name; /* copied */
@@ -95,7 +100,8 @@ typedef struct tarn_pool_ops {
   tarn_status (*note_use)(void *context, void *address, tarn_stream *stream);
   tarn_status (*trim)(void *context, size_t keep_bytes, size_t *released_bytes);
   tarn_status (*stats)(void *context, tarn_pool_stats *stats);
-  /* Called once, when the last reference is gone and the last block is back. */
+  /* Called once, when the last reference is gone and the last block is back: no call is under way,
+   * but streams may still work on what was freed, which is to be waited for. */
   void (*destroy)(void *context);
   /* For an implementation that knows by itself when its last block is back, so that tarn need not
    * count them at every call; NULL where it does not. Such a pool has a reference to itself, and
@@ -160,8 +166,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, siz
                                                             size_t alignment_bytes,
                                                             tarn_stream *stream, void **address);
 
-/* Takes back exactly an address that the pool lent out, from any thread; NULL does nothing. Makes
- * no driver call and does not block, unless it takes a released pool down. TARN_NOT_FOUND for any
+/* Takes back exactly an address that the pool lent out, from any thread; NULL does nothing. Does
+ * not block, and a caching pool makes no driver call, unless it takes a released pool down. TARN_NOT_FOUND for any
  * other address, and for a second free that the first one happened before. Two threads that free
  * the same block at once race for it, as any two writers of the same memory, and that may not be
  * noticed. */

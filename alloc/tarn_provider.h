@@ -61,8 +61,11 @@ typedef struct tarn_provider_span {
   size_t size_bytes;
 } tarn_provider_span;
 
-/* What an implementation fills in. `context` is handed to every call. Functions may be called from
- * any thread, several at once; tarn holds no lock while it calls them.
+/* What an implementation fills in; alloc/examples/shared_provider.c is a whole one. `context` is
+ * handed to every call. Functions may be called from any thread, several at once; tarn holds no lock
+ * while it calls them. Arguments arrive checked as the calls below say, and outputs cleared, which
+ * they stay where a function fails; it says why by tarn_fail. Locks of its own it has to see through
+ * a fork by itself, where children are to use its memory.
  *
  * Required: name, attributes, alloc, release. reserve, commit and decommit come all three or not
  * at all, and go with TARN_PROVIDER_RESERVES, which move needs as well; alloc_ordered and
@@ -70,7 +73,8 @@ typedef struct tarn_provider_span {
 typedef struct tarn_provider_ops {
   size_t struct_size;
   const char *name; /* "pages", "cuda:0"; copied */
-  /* Called once, when the provider is created; what it says never changes. */
+  /* Called once, when the provider is created; what it says never changes. Arrives with struct_size
+   * and node -1, all else 0. */
   tarn_status (*attributes)(void *context, tarn_provider_attributes *attributes);
   /* A usable block of exactly size_bytes (> 0). TARN_OUT_OF_MEMORY where there is none: the pool
    * then tries to give something back and asks again, so it must not be sticky. */
@@ -82,13 +86,14 @@ typedef struct tarn_provider_ops {
   /* On failure nothing of [address, address + size_bytes) is committed. */
   tarn_status (*commit)(void *context, void *address, size_t size_bytes);
   tarn_status (*decommit)(void *context, void *address, size_t size_bytes);
-  void (*destroy)(void *context);
+  void (*destroy)(void *context); /* the last reference is gone, and no call is under way */
   /* Like alloc, for work enqueued on `stream` from now on; the CPU and other streams may use the
    * block only behind that. `alloc` of the same provider gives memory that nothing uses any
    * more, and release takes back only such memory. `stream` is neither NULL nor synchronous. */
   tarn_status (*alloc_ordered)(void *context, size_t size_bytes, tarn_stream *stream,
                                void **address);
-  /* Tells where other processes find the block at `address`, or NULL: they cannot. */
+  /* Tells where other processes find the block at `address` as tarn_provider_share says, or NULL:
+   * they cannot. */
   tarn_status (*share)(void *context, const void *address, int *descriptor, int64_t *offset_bytes);
   /* See tarn_provider_move; goes with TARN_PROVIDER_MOVES. *taken_count is 0 already. */
   tarn_status (*move)(void *context, const tarn_provider_span *spans, size_t span_count,
@@ -170,7 +175,9 @@ TARN_API TARN_NODISCARD tarn_status tarn_provider_free(tarn_provider *provider, 
  * and where in that file the byte at `address` lies; the bytes behind it follow in the file as far
  * as the block goes. `address` lies in a live block or in a range, which must stay until the other
  * process has mapped it: what is released or decommitted reads as zero there from then on. Whoever
- * gets the descriptor can map everything that the provider shares.
+ * gets the descriptor can map everything that the provider shares. tarn_storage_import maps memory
+ * files only (memfd_create) that nobody can cut short (F_SEAL_SHRINK), so a provider whose storages
+ * are to be exported has such a file.
  * TARN_NOT_SUPPORTED where the provider's memory is not shared, TARN_NOT_FOUND where nothing of it
  * lies at `address`. */
 TARN_API TARN_NODISCARD tarn_status tarn_provider_share(tarn_provider *provider,

@@ -61,9 +61,17 @@ enum {
   TARN_STREAM_SYNCHRONOUS = 1u << 0, /* every call has done its work when it returns */
 };
 
-/* What an implementation fills in. Functions may be called from any thread, several at once, and
- * tarn holds no lock while it calls them. A native fence belongs to the *kind* of stream (the
- * address of the kind's ops is its identity), so it outlives the stream that recorded it.
+/* What an implementation fills in; alloc/examples/loop_stream.c is a whole one. Functions may be
+ * called from any thread, several at once, and tarn holds no lock while it calls them; one that fails
+ * has enqueued nothing, unless it says otherwise, and tells why by tarn_fail. Arguments arrive
+ * checked: what is copied or filled is not empty and lies nowhere at NULL, pitches hold their rows.
+ * The structs that describe a copy are the caller's and gone when the call returns.
+ *
+ * A native fence belongs to the *kind* of stream (the address of the kind's ops is its identity),
+ * so it outlives the stream that recorded it, and another stream of the kind may record it next or
+ * wait for it. One that was never recorded has passed. Only one thread at a time records a fence,
+ * but others may wait for it meanwhile, and each wait is for the mark that it finds. Of forks,
+ * sentence 6 is true of tarn's own streams; an implementation sees its own through.
  *
  * Required: name, copy, call, synchronize. The fence functions are required unless the stream is
  * TARN_STREAM_SYNCHRONOUS. fill may be NULL where host memory is all the stream reaches. */
@@ -77,7 +85,8 @@ typedef struct tarn_stream_ops {
                       size_t size_bytes);
   tarn_status (*call)(void *context, tarn_host_function function, void *argument);
   tarn_status (*synchronize)(void *context);
-  /* Frees the context; enqueued work still finishes. */
+  /* Frees the context, once, at the last release or at tarn_stream_close; enqueued work still
+   * finishes, and fences go on to tell of it. */
   void (*destroy)(void *context);
   tarn_status (*fence_create)(void *context, void **fence);
   tarn_status (*fence_record)(void *context, void *fence);
