@@ -6,6 +6,7 @@ import callbacks_mutants
 import blob_mutants
 import convert_mutants
 import copy_mutants
+import cxx_mutants
 import dlpack_mutants
 import driver_pool_mutants
 import fork_mutants
@@ -69,6 +70,7 @@ TABLE = [
     *callbacks_mutants.TABLE,
     *umf_mutants.TABLE,
     *torch_mutants.TABLE,
+    *cxx_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -163,6 +165,8 @@ PROGRAMS = """
     test_placement
     test_placement_bind
     test_placement_stripes
+    test_cxx_containers_17
+    test_cxx_handles_17
     test_museum
     test_museum_cuda
     test_caching_programs

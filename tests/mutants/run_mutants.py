@@ -139,7 +139,7 @@ class Build:
     def objects_of(self, source):
         """The library's objects that a changed file changes."""
         path = os.path.realpath(os.path.join(ROOT, source))
-        if source.endswith(".h"):
+        if source.endswith((".h", ".hpp")):
             return sorted(name for name in self.readers[path] if name in self.compiles)
         return [
             name
@@ -160,7 +160,7 @@ def compile_mutant(build, mutant, folder):
         own = os.path.join(folder, f"{index}.o")
         words[words.index("-o") + 1] = own
         source = words.index("-c") + 1
-        if not mutant.file.endswith(".h"):
+        if not mutant.file.endswith((".h", ".hpp")):
             words[source] = changed
         # A defect may leave something unused: no warning stops it.
         # The changed header is found before the real one.
