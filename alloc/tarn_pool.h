@@ -167,10 +167,10 @@ TARN_API TARN_NODISCARD tarn_status tarn_pool_alloc_aligned(tarn_pool *pool, siz
                                                             tarn_stream *stream, void **address);
 
 /* Takes back exactly an address that the pool lent out, from any thread; NULL does nothing. Does
- * not block, and a caching pool makes no driver call, unless it takes a released pool down. TARN_NOT_FOUND for any
- * other address, and for a second free that the first one happened before. Two threads that free
- * the same block at once race for it, as any two writers of the same memory, and that may not be
- * noticed. */
+ * not block, and a caching pool makes no driver call, unless it takes a released pool down.
+ * TARN_NOT_FOUND for any other address, and for a second free that the first one happened before.
+ * Two threads that free the same block at once race for it, as any two writers of the same memory,
+ * and that may not be noticed. */
 TARN_API TARN_NODISCARD tarn_status tarn_pool_free(tarn_pool *pool, void *address,
                                                    tarn_stream *stream);
 

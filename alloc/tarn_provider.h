@@ -62,10 +62,10 @@ typedef struct tarn_provider_span {
 } tarn_provider_span;
 
 /* What an implementation fills in; alloc/examples/shared_provider.c is a whole one. `context` is
- * handed to every call. Functions may be called from any thread, several at once; tarn holds no lock
- * while it calls them. Arguments arrive checked as the calls below say, and outputs cleared, which
- * they stay where a function fails; it says why by tarn_fail. Locks of its own it has to see through
- * a fork by itself, where children are to use its memory.
+ * handed to every call. Functions may be called from any thread, several at once; tarn holds no
+ * lock while it calls them. Arguments arrive checked as the calls below say, and outputs cleared,
+ * which they stay where a function fails; it says why by tarn_fail. Locks of its own an
+ * implementation sees through a fork by itself, where children are to use its memory.
  *
  * Required: name, attributes, alloc, release. reserve, commit and decommit come all three or not
  * at all, and go with TARN_PROVIDER_RESERVES, which move needs as well; alloc_ordered and

@@ -18,6 +18,6 @@ typedef struct counting_counts {
 tarn_status arena_pool_create(void *buffer, size_t size_bytes, tarn_pool **pool);
 tarn_status counting_pool_create(tarn_pool *below, counting_counts *counts, tarn_pool **pool);
 tarn_status shared_provider_create(size_t capacity_bytes, tarn_provider **provider);
-tarn_status loop_stream_create(tarn_stream **stream);
+tarn_status crew_stream_create(tarn_stream **stream);
 
 #endif

@@ -378,7 +378,7 @@ const implementation stream_implementations[] = {
     {.name = "host", .make_stream = tarn_host_stream_create},
     {.name = "worker", .make_stream = tarn_worker_stream_create},
     {.name = "cuda", .make_stream = make_cuda_stream},
-    {.name = "example: loop", .make_stream = loop_stream_create},
+    {.name = "example: crew", .make_stream = crew_stream_create},
     {.name = NULL},
 };
 

@@ -1,6 +1,6 @@
-/* loop_stream.c: a stream of one's own: orders of work that share one thread of the application.
+/* crew_stream.c: a stream of one's own: orders of work that share a few threads of the application.
  *
- *     cc -Wall -Wextra -I PREFIX/include/tarn loop_stream.c -ltarn -o loop_stream
+ *     cc -Wall -Wextra -I PREFIX/include/tarn crew_stream.c -ltarn -o crew_stream
  *
  * prints
  *
@@ -11,10 +11,11 @@
  *
  * What it shows of tarn_stream_ops: a queue for each stream, fences that stay valid when their
  * stream is gone, a wait that keeps the mark it found, and the end of a stream whose work goes on.
- * A stream of this kind waits without holding up the thread: the others go on meanwhile. (A worker
- * stream of tarn_host_stream.h has a thread of its own.)
+ * A stream that waits for another one takes no thread. A host function that blocks does, and as
+ * many of them as there are threads hold up all streams: that is the price of sharing, and why one
+ * thread is not enough. (A worker stream of tarn_host_stream.h has a thread of its own.)
  *
- * Not shown: fork. A child has no such thread, and must not use these streams.
+ * Not shown: fork. A child has no such threads, and must not use these streams.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -25,9 +26,9 @@
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_stream.h"
 
-/* What a header of your own declares: a stream of the CPU. The thread of all of them starts with
- * the first and stays. */
-tarn_status loop_stream_create(tarn_stream **stream);
+/* What a header of your own declares: a stream of the CPU. The threads of all of them start with
+ * the first and stay. */
+tarn_status crew_stream_create(tarn_stream **stream);
 
 /* A fence marks how many jobs of a queue have to be done. Counting them is all there is to it. */
 typedef struct queue queue;
@@ -55,9 +56,10 @@ typedef struct job {
   point awaited;
 } job;
 
-/* One stream's. Its handle counts, each point of it, and the loop as long as there are jobs. */
+/* One stream's. Its handle counts, each point of it, and the ring as long as there are jobs. */
 struct queue {
-  queue *next; /* in the loop's ring of queues with jobs; NULL: not there */
+  queue *next;     /* in the ring of queues with jobs; NULL: not there */
+  bool is_running; /* a thread has its first job */
   size_t reference_count;
   size_t enqueued_count;
   size_t done_count;
@@ -69,7 +71,9 @@ struct queue {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static queue *ring; /* whose turn it was; its next one's it is */
-static bool has_thread;
+
+enum { THREAD_COUNT = 3 };
+static int thread_count;
 
 /* --- all with the lock --- */
 
@@ -94,39 +98,39 @@ static void enter_ring(queue *self) {
   ring->next = self;
 }
 
-/* The queue behind `before` has no job left. */
-static void leave_ring(queue *before) {
-  queue *gone = before->next;
-  before->next = gone->next;
-  if (ring == gone) ring = before == gone ? NULL : before;
-  gone->next = NULL;
-  drop_queue(gone);
+static void leave_ring(queue *self) {
+  queue *before = self;
+  while (before->next != self) before = before->next;
+  before->next = self->next;
+  if (ring == self) ring = before == self ? NULL : before;
+  self->next = NULL;
+  drop_queue(self);
 }
 
-static void finish_job(queue *before, queue *owner) {
-  job *done = owner->first;
-  owner->first = done->next;
-  if (owner->first == NULL) owner->last = &owner->first;
-  owner->done_count++;
-  drop_queue(done->awaited.of);
-  free(done);
-  if (owner->first == NULL) leave_ring(before);
-  pthread_cond_broadcast(&changed);
-}
-
-/* The queue before the next one that need not wait; NULL: all of them do. */
+/* The next queue whose first job is nobody's and need not wait; NULL: there is none. */
 static queue *find_ready(void) {
-  queue *before = ring;
-  if (before == NULL) return NULL;
-  do {
-    const job *next = before->next->first;
-    if (next->kind != WAIT || has_passed(&next->awaited)) return before;
-    before = before->next;
-  } while (before != ring);
+  for (queue *here = ring; here != NULL;) {
+    here = here->next;
+    const bool must_wait = here->first->kind == WAIT && !has_passed(&here->first->awaited);
+    if (!here->is_running && !must_wait) return here;
+    if (here == ring) break;
+  }
   return NULL;
 }
 
-/* --- the loop --- */
+static void finish_job(queue *self) {
+  job *done = self->first;
+  self->first = done->next;
+  if (self->first == NULL) self->last = &self->first;
+  self->is_running = false;
+  self->done_count++;
+  drop_queue(done->awaited.of);
+  free(done);
+  if (self->first == NULL) leave_ring(self);
+  pthread_cond_broadcast(&changed);
+}
+
+/* --- the threads --- */
 
 /* Without the lock: a function of the application may enqueue more. */
 static void run(const job *work) {
@@ -145,22 +149,22 @@ static void run(const job *work) {
   }
 }
 
-static void *loop(void *argument) {
+static void *run_jobs(void *argument) {
   (void)argument;
   pthread_mutex_lock(&lock);
   for (;;) {
-    queue *before = find_ready();
-    if (before == NULL) {
+    queue *turn = find_ready();
+    if (turn == NULL) {
       pthread_cond_wait(&changed, &lock);
       continue;
     }
-    queue *owner = before->next;
+    ring = turn;
+    turn->is_running = true;
+    const job *work = turn->first;
     pthread_mutex_unlock(&lock);
-    run(owner->first); /* nobody else takes jobs away */
+    run(work);
     pthread_mutex_lock(&lock);
-    while (before->next != owner) before = before->next; /* others may have come in between */
-    ring = owner;
-    finish_job(before, owner);
+    finish_job(turn);
   }
   return NULL;
 }
@@ -169,7 +173,7 @@ static void *loop(void *argument) {
 
 static tarn_status enqueue(queue *self, const job *work) {
   job *copy = malloc(sizeof *copy);
-  if (copy == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to enqueue on a loop stream");
+  if (copy == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to enqueue on a crew stream");
   *copy = *work;
   pthread_mutex_lock(&lock);
   copy->awaited = copy_point(&work->awaited);
@@ -184,25 +188,25 @@ static tarn_status enqueue(queue *self, const job *work) {
 
 static tarn_status check_host(tarn_device device) {
   if (tarn_device_is_host(device)) return TARN_OK;
-  return tarn_fail(TARN_NOT_SUPPORTED, "a loop stream does not reach device type %d",
+  return tarn_fail(TARN_NOT_SUPPORTED, "a crew stream does not reach device type %d",
                    (int)device.type);
 }
 
-static tarn_status loop_copy(void *context, const tarn_copy_rows *rows) {
+static tarn_status crew_copy(void *context, const tarn_copy_rows *rows) {
   tarn_status status = check_host(rows->dst_device);
   if (status == TARN_OK) status = check_host(rows->src_device);
   if (status != TARN_OK) return status;
   return enqueue(context, &(job){.kind = COPY, .copy = *rows});
 }
 
-static tarn_status loop_fill(void *context, void *dst, tarn_device dst_device, uint8_t value,
+static tarn_status crew_fill(void *context, void *dst, tarn_device dst_device, uint8_t value,
                              size_t size_bytes) {
   const tarn_status status = check_host(dst_device);
   if (status != TARN_OK) return status;
   return enqueue(context, &(job){.kind = FILL, .fill = {dst, size_bytes, value}});
 }
 
-static tarn_status loop_call(void *context, tarn_host_function function, void *argument) {
+static tarn_status crew_call(void *context, tarn_host_function function, void *argument) {
   return enqueue(context, &(job){.kind = CALL, .call = {function, argument}});
 }
 
@@ -211,7 +215,7 @@ static void wait_for(const point *self) {
   while (!has_passed(self)) pthread_cond_wait(&changed, &lock);
 }
 
-static tarn_status loop_synchronize(void *context) {
+static tarn_status crew_synchronize(void *context) {
   queue *self = context;
   pthread_mutex_lock(&lock);
   wait_for(&(point){self, self->enqueued_count});
@@ -220,7 +224,7 @@ static tarn_status loop_synchronize(void *context) {
 }
 
 /* The jobs go on: the ring keeps the queue. */
-static void loop_destroy(void *context) {
+static void crew_destroy(void *context) {
   pthread_mutex_lock(&lock);
   drop_queue(context);
   pthread_mutex_unlock(&lock);
@@ -228,13 +232,13 @@ static void loop_destroy(void *context) {
 
 /* --- fences: a point each, that is moved with the lock --- */
 
-static tarn_status loop_fence_create(void *context, void **fence) {
+static tarn_status crew_fence_create(void *context, void **fence) {
   (void)context;
   *fence = calloc(1, sizeof(point));
-  return *fence != NULL ? TARN_OK : tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a loop's fence");
+  return *fence != NULL ? TARN_OK : tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a crew's fence");
 }
 
-static tarn_status loop_fence_record(void *context, void *fence) {
+static tarn_status crew_fence_record(void *context, void *fence) {
   queue *self = context;
   point *mark = fence;
   pthread_mutex_lock(&lock);
@@ -246,23 +250,23 @@ static tarn_status loop_fence_record(void *context, void *fence) {
 }
 
 /* The job has a copy of the mark: recording the fence again does not change what is waited for. */
-static tarn_status loop_fence_wait(void *context, void *fence) {
+static tarn_status crew_fence_wait(void *context, void *fence) {
   pthread_mutex_lock(&lock);
   job work = {.kind = WAIT, .awaited = copy_point(fence)};
   pthread_mutex_unlock(&lock);
   const tarn_status status = enqueue(context, &work);
-  loop_destroy(work.awaited.of);
+  crew_destroy(work.awaited.of);
   return status;
 }
 
-static tarn_status loop_fence_query(void *fence) {
+static tarn_status crew_fence_query(void *fence) {
   pthread_mutex_lock(&lock);
   const bool is_passed = has_passed(fence);
   pthread_mutex_unlock(&lock);
   return is_passed ? TARN_OK : TARN_NOT_READY; /* an answer: no tarn_fail */
 }
 
-static tarn_status loop_fence_synchronize(void *fence) {
+static tarn_status crew_fence_synchronize(void *fence) {
   pthread_mutex_lock(&lock);
   point mark = copy_point(fence);
   wait_for(&mark);
@@ -271,49 +275,54 @@ static tarn_status loop_fence_synchronize(void *fence) {
   return TARN_OK;
 }
 
-static void loop_fence_destroy(void *fence) {
-  loop_destroy(((point *)fence)->of);
+static void crew_fence_destroy(void *fence) {
+  crew_destroy(((point *)fence)->of);
   free(fence);
 }
 
-static tarn_status start_thread(void) {
-  pthread_t thread;
+/* As many as there are to be, or as there can be; one at least. */
+static tarn_status start_threads(void) {
+  int error = 0;
   pthread_mutex_lock(&lock);
-  const int error = has_thread ? 0 : pthread_create(&thread, NULL, loop, NULL);
-  if (error == 0 && !has_thread) pthread_detach(thread);
-  if (error == 0) has_thread = true;
+  while (error == 0 && thread_count < THREAD_COUNT) {
+    pthread_t thread;
+    error = pthread_create(&thread, NULL, run_jobs, NULL);
+    if (error == 0) pthread_detach(thread);
+    if (error == 0) thread_count++;
+  }
+  const bool is_started = thread_count > 0;
   pthread_mutex_unlock(&lock);
-  if (error == 0) return TARN_OK;
-  return tarn_fail_native(TARN_SYSTEM_ERROR, "pthread_create", error, "no thread for the loop: %s",
+  if (is_started) return TARN_OK;
+  return tarn_fail_native(TARN_SYSTEM_ERROR, "pthread_create", error, "no thread for a crew: %s",
                           strerror(error));
 }
 
-tarn_status loop_stream_create(tarn_stream **stream) {
+tarn_status crew_stream_create(tarn_stream **stream) {
   /* One and the same for all streams of the kind, and for as long as the process lives. */
   static const tarn_stream_ops ops = {.struct_size = sizeof ops,
-                                      .name = "loop",
-                                      .copy = loop_copy,
-                                      .fill = loop_fill,
-                                      .call = loop_call,
-                                      .synchronize = loop_synchronize,
-                                      .destroy = loop_destroy,
-                                      .fence_create = loop_fence_create,
-                                      .fence_record = loop_fence_record,
-                                      .fence_wait = loop_fence_wait,
-                                      .fence_query = loop_fence_query,
-                                      .fence_synchronize = loop_fence_synchronize,
-                                      .fence_destroy = loop_fence_destroy};
+                                      .name = "crew",
+                                      .copy = crew_copy,
+                                      .fill = crew_fill,
+                                      .call = crew_call,
+                                      .synchronize = crew_synchronize,
+                                      .destroy = crew_destroy,
+                                      .fence_create = crew_fence_create,
+                                      .fence_record = crew_fence_record,
+                                      .fence_wait = crew_fence_wait,
+                                      .fence_query = crew_fence_query,
+                                      .fence_synchronize = crew_fence_synchronize,
+                                      .fence_destroy = crew_fence_destroy};
   if (stream == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "stream is NULL");
   *stream = NULL;
-  tarn_status status = start_thread();
+  tarn_status status = start_threads();
   if (status != TARN_OK) return status;
   queue *self = calloc(1, sizeof *self);
-  if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a loop stream");
+  if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a crew stream");
   self->reference_count = 1;
   self->last = &self->first;
   /* No options: a stream of the CPU, asynchronous. */
   status = tarn_stream_create(&ops, self, NULL, stream);
-  if (status != TARN_OK) loop_destroy(self);
+  if (status != TARN_OK) crew_destroy(self);
   return status;
 }
 
@@ -345,8 +354,8 @@ int main(void) {
   tarn_provider *pages = NULL;
   tarn_pool *pool = NULL;
   void *block = NULL, *other = NULL;
-  TRY(loop_stream_create(&producer));
-  TRY(loop_stream_create(&consumer));
+  TRY(crew_stream_create(&producer));
+  TRY(crew_stream_create(&consumer));
   TRY(tarn_fence_create(producer, &made));
   TRY(tarn_fence_create(consumer, &used));
   TRY(tarn_pages_provider_create(NULL, &pages));
