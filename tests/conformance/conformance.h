@@ -22,6 +22,8 @@ typedef struct implementation {
 extern const implementation provider_implementations[];
 extern const implementation pool_implementations[];
 extern const implementation stream_implementations[];
+/* tests/adapters/pools: pools over pools. */
+extern const implementation adaptor_implementations[];
 
 /* Runs every test of `tests` with every implementation as its state; the exit status of main.
  * `pattern` chooses tests by their names, "implementation: test", with * and ?; NULL: all. */

@@ -9,6 +9,10 @@
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_pause.h"
 
+#ifndef POOL_ROWS /* tests/adapters/pools: the same suite over adaptors */
+#define POOL_ROWS pool_implementations
+#endif
+
 enum { LIVE_MAX = 64 };
 
 static bool is_host(const tarn_pool *pool) {
@@ -400,5 +404,5 @@ int main(int argc, char **argv) {
       CONFORMANCE_TEST(many_threads_may_use_a_pool),
       {NULL, NULL},
   };
-  return run_conformance(tests, pool_implementations, argc > 1 ? argv[1] : NULL);
+  return run_conformance(tests, POOL_ROWS, argc > 1 ? argv[1] : NULL);
 }

@@ -1,0 +1,187 @@
+/* test_limit_pool.c: never more lent out than the limit, whoever asks at once. */
+#include "alloc/adapters/pools/tarn_limit_pool.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "tests/adapters/pools/adaptor_fixture.h"
+
+static tarn_pool *make_limited(tarn_pool *upstream, size_t limit_bytes) {
+  const tarn_limit_pool_options options = {.struct_size = sizeof options,
+                                           .limit_bytes = limit_bytes};
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_limit_pool_create(upstream, &options, &pool));
+  tarn_pool_release(upstream);
+  return pool;
+}
+
+static void the_last_byte_can_be_had_and_none_beyond_it(void **state) {
+  (void)state;
+  tarn_pool *pool = make_limited(make_pages_pool(), 1000);
+  void *blocks[2];
+  void *refused = &refused;
+  assert_ok(tarn_pool_alloc(pool, 400, NULL, &blocks[0]));
+  assert_ok(tarn_pool_alloc(pool, 600, NULL, &blocks[1]));
+  assert_status(tarn_pool_alloc(pool, 1, NULL, &refused), TARN_OUT_OF_MEMORY);
+  assert_null(refused);
+  assert_non_null(strstr(tarn_last_error()->message, "limit of 1000"));
+  assert_int_equal(stats_of(pool).out_of_memory_count, 1);
+  assert_ok(tarn_pool_free(pool, blocks[1], NULL));
+  assert_ok(tarn_pool_alloc(pool, 600, NULL, &blocks[1]));
+  assert_ok(tarn_pool_free(pool, blocks[0], NULL));
+  assert_ok(tarn_pool_free(pool, blocks[1], NULL));
+  tarn_pool_release(pool);
+}
+
+static void a_failure_of_the_upstream_costs_nothing(void **state) {
+  (void)state;
+  static _Alignas(64) char block[1000];
+  scripted_pool script = {.block = block, .alloc_status = TARN_OUT_OF_MEMORY};
+  tarn_pool *pool = make_limited(make_scripted_pool(&script), 1000);
+  void *address = NULL;
+  assert_status(tarn_pool_alloc(pool, 1000, NULL, &address), TARN_OUT_OF_MEMORY);
+  assert_string_equal(tarn_last_error()->message, "scripted");
+  script.alloc_status = TARN_OK;
+  assert_ok(tarn_pool_alloc(pool, 1000, NULL, &address));
+  script.free_status = TARN_BUSY;
+  assert_status(tarn_pool_free(pool, address, NULL), TARN_BUSY);
+  void *more = NULL;
+  assert_status(tarn_pool_alloc(pool, 1, NULL, &more), TARN_OUT_OF_MEMORY);
+  script.free_status = TARN_OK;
+  assert_ok(tarn_pool_free(pool, address, NULL));
+  tarn_pool_release(pool);
+}
+
+static void a_lower_limit_waits_for_what_is_out(void **state) {
+  (void)state;
+  tarn_pool *pool = make_limited(make_pages_pool(), 0);
+  void *blocks[2];
+  assert_ok(tarn_pool_alloc(pool, 800, NULL, &blocks[0]));
+  assert_ok(tarn_limit_pool_set(pool, 500));
+  assert_status(tarn_pool_alloc(pool, 100, NULL, &blocks[1]), TARN_OUT_OF_MEMORY);
+  assert_ok(tarn_pool_free(pool, blocks[0], NULL));
+  assert_ok(tarn_pool_alloc(pool, 500, NULL, &blocks[0]));
+  assert_ok(tarn_limit_pool_set(pool, 0));
+  assert_ok(tarn_pool_alloc(pool, (size_t)1 << 20, NULL, &blocks[1]));
+  for (int index = 0; index < 2; index++) assert_ok(tarn_pool_free(pool, blocks[index], NULL));
+  tarn_pool_release(pool);
+}
+
+static void a_pool_of_another_kind_has_no_limit_to_set(void **state) {
+  (void)state;
+  tarn_pool *pool = make_pages_pool();
+  assert_status(tarn_limit_pool_set(pool, 1), TARN_INVALID_ARGUMENT);
+  assert_status(tarn_limit_pool_set(NULL, 1), TARN_INVALID_ARGUMENT);
+  tarn_pool_release(pool);
+}
+
+enum { THREADS = 4, ROUNDS = 4000, BLOCK_BYTES = 1000, AT_ONCE = 3 };
+
+/* What the upstream was asked for and has not back, and the most of it. */
+typedef struct counting_upstream {
+  atomic_int out;
+  atomic_int peak;
+  atomic_int next;
+} counting_upstream;
+
+static tarn_status counting_attributes(void *context, tarn_pool_attributes *attributes) {
+  (void)context;
+  attributes->device = tarn_device_make(TARN_DEVICE_CPU, 0);
+  attributes->alignment_bytes = 64;
+  return TARN_OK;
+}
+
+static tarn_status counting_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
+                                  tarn_stream *stream, void **address) {
+  counting_upstream *self = context;
+  (void)size_bytes;
+  (void)alignment_bytes;
+  (void)stream;
+  const int out = atomic_fetch_add(&self->out, 1) + 1;
+  int peak = atomic_load(&self->peak);
+  while (out > peak && !atomic_compare_exchange_weak(&self->peak, &peak, out)) continue;
+  *address = (void *)(uintptr_t)((size_t)(atomic_fetch_add(&self->next, 1) + 1) * 4096);
+  return TARN_OK;
+}
+
+static tarn_status counting_free(void *context, void *address, tarn_stream *stream) {
+  counting_upstream *self = context;
+  (void)address;
+  (void)stream;
+  atomic_fetch_sub(&self->out, 1);
+  return TARN_OK;
+}
+
+static tarn_status counting_note_use(void *context, void *address, tarn_stream *stream) {
+  (void)context;
+  (void)address;
+  (void)stream;
+  return TARN_OK;
+}
+
+static tarn_status counting_stats(void *context, tarn_pool_stats *stats) {
+  (void)context;
+  stats->active_bytes = stats->reserved_bytes = 1 << 20;
+  return TARN_OK;
+}
+
+static void *take_and_give(void *argument) {
+  tarn_pool *pool = argument;
+  uintptr_t lent = 0;
+  for (int round = 0; round < ROUNDS; round++) {
+    void *address = NULL;
+    const tarn_status status = tarn_pool_alloc(pool, BLOCK_BYTES, NULL, &address);
+    if (status == TARN_OUT_OF_MEMORY) continue;
+    if (status != TARN_OK || tarn_pool_free(pool, address, NULL) != TARN_OK) return NULL;
+    lent++;
+  }
+  return (void *)lent;
+}
+
+static void threads_never_get_more_than_the_limit_together(void **state) {
+  (void)state;
+  counting_upstream counting = {0};
+  const tarn_pool_ops ops = {.struct_size = sizeof ops,
+                             .name = "counting",
+                             .attributes = counting_attributes,
+                             .alloc = counting_alloc,
+                             .free = counting_free,
+                             .note_use = counting_note_use,
+                             .stats = counting_stats};
+  tarn_pool *upstream = NULL;
+  assert_ok(tarn_pool_create(&ops, &counting, &upstream));
+  tarn_pool *pool = make_limited(upstream, AT_ONCE * BLOCK_BYTES);
+  pthread_t threads[THREADS];
+  for (int index = 0; index < THREADS; index++) {
+    assert_int_equal(pthread_create(&threads[index], NULL, take_and_give, pool), 0);
+  }
+  uintptr_t lent = 0;
+  for (int index = 0; index < THREADS; index++) {
+    void *own = NULL;
+    pthread_join(threads[index], &own);
+    assert_non_null(own);
+    lent += (uintptr_t)own;
+  }
+  assert_true(atomic_load(&counting.peak) <= AT_ONCE);
+  const tarn_pool_stats stats = stats_of(pool);
+  assert_int_equal(stats.alloc_count, lent);
+  assert_int_equal(stats.free_count, lent);
+  assert_int_equal(stats.out_of_memory_count, THREADS * ROUNDS - lent);
+  assert_int_equal(stats.requested_bytes, 0);
+  assert_true(stats.requested_bytes_peak <= AT_ONCE * BLOCK_BYTES);
+  void *all = NULL;
+  assert_ok(tarn_pool_alloc(pool, AT_ONCE * BLOCK_BYTES, NULL, &all)); /* nothing was lost */
+  assert_ok(tarn_pool_free(pool, all, NULL));
+  tarn_pool_release(pool);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_last_byte_can_be_had_and_none_beyond_it),
+      cmocka_unit_test(a_failure_of_the_upstream_costs_nothing),
+      cmocka_unit_test(a_lower_limit_waits_for_what_is_out),
+      cmocka_unit_test(a_pool_of_another_kind_has_no_limit_to_set),
+      cmocka_unit_test(threads_never_get_more_than_the_limit_together),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
