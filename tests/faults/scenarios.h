@@ -13,6 +13,7 @@
 
 /* Each uses a part of the library from its creation to its end, and gives back all that it made
  * whether it fails or not. */
+tarn_status use_adaptors(void);
 tarn_status use_fixed_provider(void);
 tarn_status use_shared_pages(void);
 tarn_status use_growing_storage(void);

@@ -598,6 +598,7 @@ static void memory_that_ends_for_good_ends_no_promise(void **state) {
     fail_each_allocation_of(use_##function, #function); \
   }
 
+SCENARIO(adaptors)
 SCENARIO(fixed_provider)
 SCENARIO(shared_pages)
 SCENARIO(range_pool)
@@ -637,6 +638,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(cold_caches_fail),
       cmocka_unit_test(memory_that_ends_for_good_ends_no_promise),
+      cmocka_unit_test(adaptors_survives),
       cmocka_unit_test(fixed_provider_survives),
       cmocka_unit_test(shared_pages_survives),
       cmocka_unit_test(range_pool_survives),

@@ -239,6 +239,15 @@ static bool over_is_paused(void *context, const void *address) {
   return copy_lent(context, address, &block) && tarn_pool_is_paused(block.below, address);
 }
 
+/* What was asked for is known here. */
+static tarn_status over_size_of(void *context, const void *address, size_t *size_bytes) {
+  tarn__lent block;
+  const bool is_lent = copy_lent(context, address, &block) && block.address == address;
+  if (!is_lent) return refuse_address(address);
+  *size_bytes = block.requested_bytes;
+  return TARN_OK;
+}
+
 /* --- of the pool below --- */
 
 static tarn_status over_attributes(void *context, tarn_pool_attributes *attributes) {
@@ -372,4 +381,5 @@ const tarn_pool_ops tarn__over_ops = {.struct_size = sizeof(tarn_pool_ops),
                                       .reset_peaks = over_reset_peaks,
                                       .pause = over_pause,
                                       .resume = over_resume,
-                                      .is_paused = over_is_paused};
+                                      .is_paused = over_is_paused,
+                                      .size_of = over_size_of};

@@ -7,6 +7,7 @@
  *     free       the record is taken out, then the block goes back below (tarn__over_give_back):
  *                in this order, for as soon as it is free another thread may be lent it
  *     note_use, share_range, is_paused    below, for addresses in the adaptor's blocks alone
+ *     size_of    from the record
  *     trim, decay, pause, resume          below, with all that the pool below has
  *     stats      what is lent out is counted here; what is active, reserved and paused, and what
  *                was done for it, is as the pool below says
