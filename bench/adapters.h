@@ -23,5 +23,6 @@ TARN_NODISCARD tarn_status adapter_bench_umf(bench_run *bench, const adapter_ben
 /* Needs the environment's TARN_ORT_LIBRARY, the path of libonnxruntime.so; says so without. */
 TARN_NODISCARD tarn_status adapter_bench_ort(bench_run *bench, const adapter_bench *bare);
 TARN_NODISCARD tarn_status adapter_bench_torch(bench_run *bench, const adapter_bench *bare);
+TARN_NODISCARD tarn_status adapter_bench_pools(bench_run *bench, const adapter_bench *adapter);
 
 #endif

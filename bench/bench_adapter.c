@@ -13,6 +13,7 @@ static const struct {
     {adapter_bench_umf},
     {adapter_bench_ort},
     {adapter_bench_torch},
+    {adapter_bench_pools},
 };
 
 static tarn_status run_bare_pairs(void *context, uint64_t iterations) {

@@ -4,6 +4,7 @@
 # changes and the mutants follow it: a table that does not fit is an error, never a mutant less.
 import callbacks_mutants
 import blob_mutants
+import adaptor_mutants
 import convert_mutants
 import copy_mutants
 import cxx_mutants
@@ -71,6 +72,7 @@ TABLE = [
     *umf_mutants.TABLE,
     *torch_mutants.TABLE,
     *cxx_mutants.TABLE,
+    *adaptor_mutants.TABLE,
 ]
 
 # What a mutant has to get past, with arguments: what is quick and near the pool first.
@@ -172,6 +174,16 @@ PROGRAMS = """
     test_caching_programs
     test_provider_conformance
     test_pool_conformance
+    test_lent_blocks
+    test_over_pool
+    test_limit_pool
+    test_failing_pool
+    test_logging_pool
+    test_tracking_pool
+    test_aligned_pool
+    test_binning_pool
+    test_prefetch_pool
+    test_adaptor_conformance
     test_shadow
     test_used_blocks
     test_held_blocks

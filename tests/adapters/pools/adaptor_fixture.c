@@ -28,12 +28,19 @@ static tarn_status scripted_attributes(void *context, tarn_pool_attributes *attr
   return TARN_OK;
 }
 
+static void call_out(scripted_pool *self) {
+  void (*const function)(void *context) = self->in_call;
+  self->in_call = NULL;
+  if (function != NULL) function(self->in_call_context);
+}
+
 static tarn_status scripted_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
                                   tarn_stream *stream, void **address) {
   scripted_pool *self = context;
   (void)size_bytes;
   (void)alignment_bytes;
   (void)stream;
+  call_out(self);
   if (self->alloc_status != TARN_OK) return tarn_fail(self->alloc_status, "scripted");
   self->alloc_count++;
   *address = self->block;
@@ -44,6 +51,7 @@ static tarn_status scripted_free(void *context, void *address, tarn_stream *stre
   scripted_pool *self = context;
   (void)address;
   (void)stream;
+  call_out(self);
   if (self->free_status != TARN_OK) return tarn_fail(self->free_status, "scripted");
   self->free_count++;
   return TARN_OK;

@@ -19,6 +19,8 @@ typedef struct scripted_pool {
   tarn_device device;
   tarn_status alloc_status;
   tarn_status free_status;
+  void (*in_call)(void *context); /* called once, in the next alloc or free; NULL: nothing is */
+  void *in_call_context;
   int alloc_count;
   int free_count;
   int note_count;

@@ -52,6 +52,29 @@ static void a_failure_of_the_upstream_costs_nothing(void **state) {
   tarn_pool_release(pool);
 }
 
+static void ask_for_one_byte(void *context) {
+  void *address = NULL;
+  assert_status(tarn_pool_alloc(context, 1, NULL, &address), TARN_OUT_OF_MEMORY);
+}
+
+/* What another thread may do at that moment. */
+static void what_is_on_its_way_counts_on_both_ways(void **state) {
+  (void)state;
+  static _Alignas(64) char block[1000];
+  scripted_pool script = {.block = block};
+  tarn_pool *pool = make_limited(make_scripted_pool(&script), 1000);
+  void *address = NULL;
+  script.in_call_context = pool;
+  script.in_call = ask_for_one_byte;
+  assert_ok(tarn_pool_alloc(pool, 1000, NULL, &address));
+  assert_null(script.in_call);
+  script.in_call = ask_for_one_byte;
+  assert_ok(tarn_pool_free(pool, address, NULL));
+  assert_null(script.in_call);
+  assert_int_equal(stats_of(pool).out_of_memory_count, 2);
+  tarn_pool_release(pool);
+}
+
 static void a_lower_limit_waits_for_what_is_out(void **state) {
   (void)state;
   tarn_pool *pool = make_limited(make_pages_pool(), 0);
@@ -179,6 +202,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_last_byte_can_be_had_and_none_beyond_it),
       cmocka_unit_test(a_failure_of_the_upstream_costs_nothing),
+      cmocka_unit_test(what_is_on_its_way_counts_on_both_ways),
       cmocka_unit_test(a_lower_limit_waits_for_what_is_out),
       cmocka_unit_test(a_pool_of_another_kind_has_no_limit_to_set),
       cmocka_unit_test(threads_never_get_more_than_the_limit_together),

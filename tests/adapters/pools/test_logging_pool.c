@@ -81,6 +81,25 @@ static void a_free_that_is_refused_is_taken_back_in_the_log(void **state) {
   tarn_pool_release(pool);
 }
 
+static void look_for_the_free(void *context) {
+  const text_sink *sink = context;
+  assert_non_null(strstr(sink->text, "\nf,"));
+}
+
+static void a_free_is_written_before_anybody_else_can_have_the_block(void **state) {
+  (void)state;
+  static _Alignas(64) char block[4096];
+  text_sink sink = {.length = 0};
+  scripted_pool script = {.block = block, .in_call_context = &sink};
+  tarn_pool *pool = make_logging(make_scripted_pool(&script), 0, &sink);
+  void *address = NULL;
+  assert_ok(tarn_pool_alloc(pool, 77, NULL, &address));
+  script.in_call = look_for_the_free;
+  assert_ok(tarn_pool_free(pool, address, NULL));
+  assert_null(script.in_call);
+  tarn_pool_release(pool);
+}
+
 static void a_log_that_cannot_be_written_fails_nothing_else(void **state) {
   (void)state;
   text_sink sink = {.refused_from = 3};
@@ -178,6 +197,7 @@ int main(void) {
       cmocka_unit_test(each_call_is_a_line_of_a_trace),
       cmocka_unit_test(failures_and_times_are_told_where_asked_for),
       cmocka_unit_test(a_free_that_is_refused_is_taken_back_in_the_log),
+      cmocka_unit_test(a_free_is_written_before_anybody_else_can_have_the_block),
       cmocka_unit_test(a_log_that_cannot_be_written_fails_nothing_else),
       cmocka_unit_test(creation_says_what_is_wrong),
       cmocka_unit_test(no_address_is_read_to_have_two_owners),

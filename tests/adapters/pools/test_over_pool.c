@@ -95,6 +95,32 @@ static void a_free_that_the_upstream_refuses_leaves_the_block_lent_out(void **st
   assert_int_equal(script.destroy_count, 1);
 }
 
+static void lend_it_again(void *context) {
+  void *address = NULL;
+  assert_ok(tarn_pool_alloc(context, 500, NULL, &address));
+}
+
+static void an_address_may_be_lent_again_before_its_free_returns(void **state) {
+  (void)state;
+  static _Alignas(64) char block[4096];
+  scripted_pool script = {.block = block};
+  tarn_pool *pool = make_plain(make_scripted_pool(&script));
+  void *address = NULL;
+  size_t size_bytes = 0;
+  assert_ok(tarn_pool_alloc(pool, 1000, NULL, &address));
+  assert_ok(tarn_pool_size_of(pool, address, &size_bytes));
+  assert_int_equal(size_bytes, 1000);
+  script.in_call_context = pool;
+  script.in_call = lend_it_again;
+  assert_ok(tarn_pool_free(pool, address, NULL));
+  assert_ok(tarn_pool_size_of(pool, address, &size_bytes));
+  assert_int_equal(size_bytes, 500);
+  assert_int_equal(stats_of(pool).requested_bytes, 500);
+  assert_ok(tarn_pool_free(pool, address, NULL));
+  assert_status(tarn_pool_free(pool, address, NULL), TARN_NOT_FOUND);
+  tarn_pool_release(pool);
+}
+
 static void what_the_upstream_cannot_is_refused(void **state) {
   (void)state;
   static _Alignas(64) char block[4096];
@@ -320,6 +346,7 @@ int main(void) {
       cmocka_unit_test(a_block_of_the_upstreams_own_is_refused),
       cmocka_unit_test(each_level_counts_what_it_lent_out),
       cmocka_unit_test(a_free_that_the_upstream_refuses_leaves_the_block_lent_out),
+      cmocka_unit_test(an_address_may_be_lent_again_before_its_free_returns),
       cmocka_unit_test(what_the_upstream_cannot_is_refused),
       cmocka_unit_test(a_storage_over_adaptors_is_exported_where_the_upstream_shares),
       cmocka_unit_test(a_trace_records_what_the_adaptor_was_asked_for),
