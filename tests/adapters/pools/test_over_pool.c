@@ -298,8 +298,19 @@ static void creators_clear_the_pool_and_say_what_is_wrong(void **state) {
 
 typedef struct busy_thread {
   tarn_pool *pool;
+  void *block;
   atomic_bool is_over;
 } busy_thread;
+
+/* Takes the adaptor's lock and no other, which a fork would have it wait for. */
+static void *ask_pool(void *argument) {
+  busy_thread *self = argument;
+  while (!atomic_load(&self->is_over)) {
+    size_t size_bytes = 0;
+    if (tarn_pool_size_of(self->pool, self->block, &size_bytes) != TARN_OK) return self;
+  }
+  return NULL;
+}
 
 static void *use_pool(void *argument) {
   busy_thread *self = argument;
@@ -324,20 +335,22 @@ static int use_in_child(tarn_pool *pool, void *block) {
 static void a_child_of_fork_uses_the_adaptors_that_it_finds(void **state) {
   (void)state;
   busy_thread busy = {.pool = make_plain(make_plain(make_pages_pool()))};
-  pthread_t thread;
-  void *block = NULL;
-  assert_ok(tarn_pool_alloc(busy.pool, 5000, NULL, &block));
-  assert_int_equal(pthread_create(&thread, NULL, use_pool, &busy), 0);
+  pthread_t threads[2];
+  assert_ok(tarn_pool_alloc(busy.pool, 5000, NULL, &busy.block));
+  assert_int_equal(pthread_create(&threads[0], NULL, use_pool, &busy), 0);
+  assert_int_equal(pthread_create(&threads[1], NULL, ask_pool, &busy), 0);
   for (int round = 0; round < 40; round++) {
     const pid_t child = fork();
-    if (child == 0) _exit(use_in_child(busy.pool, block));
+    if (child == 0) _exit(use_in_child(busy.pool, busy.block));
     assert_int_equal(exit_code_of(child), 0);
   }
   atomic_store(&busy.is_over, true);
-  void *failed = NULL;
-  pthread_join(thread, &failed);
-  assert_null(failed);
-  assert_ok(tarn_pool_free(busy.pool, block, NULL));
+  for (int index = 0; index < 2; index++) {
+    void *failed = NULL;
+    pthread_join(threads[index], &failed);
+    assert_null(failed);
+  }
+  assert_ok(tarn_pool_free(busy.pool, busy.block, NULL));
   tarn_pool_release(busy.pool);
 }
 

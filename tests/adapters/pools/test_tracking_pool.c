@@ -69,7 +69,8 @@ static void tags_tell_blocks_of_one_place_apart(void **state) {
   static text_sink sink;
   tarn_pool *pool = make_tracking(0);
   void *blocks[2];
-  for (int index = 0; index < 2; index++) {
+  volatile int count = 2;
+  for (int index = 0; index < count; index++) {
     if (index == 1) assert_ok(tarn_tag_push("tracking test"));
     blocks[index] = hold_small(pool);
   }
