@@ -208,6 +208,8 @@ static tarn_status make_umf(tarn_provider **provider) {
   if (status == TARN_OK) status = fake_umf_detour(pages, provider);
   tarn_provider_release(pages);
   return status;
+}
+
 static tarn_status make_example_shared(tarn_provider **provider) {
   return shared_provider_create((size_t)64 << 20, provider);
 }

@@ -2,9 +2,9 @@
 #
 # Each table is in a file *_mutants.py and tells in its first line what it is about. The code
 # changes and the mutants follow it: a table that does not fit is an error, never a mutant less.
-import callbacks_mutants
-import blob_mutants
 import adaptor_mutants
+import blob_mutants
+import callbacks_mutants
 import convert_mutants
 import copy_mutants
 import cxx_mutants
@@ -20,11 +20,10 @@ import npy_mutants
 import numa_mutants
 import order_mutants
 import ort_mutants
+import pages_mutants
 import pause_mutants
 import pinned_mutants
 import placement_mutants
-import pages_mutants
-import planting
 import pool_mutants
 import share_mutants
 import size_mutants
@@ -36,6 +35,7 @@ import transpose_mutants
 import umf_mutants
 import user_mutants
 import values_mutants
+import planting
 
 Mutant = planting.Mutant
 
