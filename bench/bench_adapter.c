@@ -8,12 +8,8 @@
 static const struct {
   tarn_status (*run)(bench_run *bench, const adapter_bench *adapter);
 } adapter_rows[] = {
-    {adapter_bench_control},
-    {adapter_bench_callbacks},
-    {adapter_bench_umf},
-    {adapter_bench_ort},
-    {adapter_bench_torch},
-    {adapter_bench_pools},
+    {adapter_bench_control}, {adapter_bench_callbacks}, {adapter_bench_umf},
+    {adapter_bench_ort},     {adapter_bench_torch},     {adapter_bench_pools},
 };
 
 static tarn_status run_bare_pairs(void *context, uint64_t iterations) {
