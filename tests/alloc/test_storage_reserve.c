@@ -180,7 +180,7 @@ static void a_capacity_is_rounded_up_to_granules(void **state) {
   tarn_storage_release(storage);
 }
 
-/* ThreadSanitizer leaves a program a terabyte and a half, and the kernel may begin in the middle. */
+/* ThreadSanitizer leaves a program 1.5 TiB, and the kernel may begin in the middle of them. */
 #ifdef __SANITIZE_THREAD__
 static const size_t vast_bytes = (size_t)1 << 38;
 #else
