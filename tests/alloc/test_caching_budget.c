@@ -243,16 +243,15 @@ enum { SHARING_ROUNDS = 3000 };
 static void *take_turns(void *argument) {
   tarn_pool *pool = argument;
   uint64_t random = (uint64_t)(uintptr_t)pool | 1;
-  for (int round = 0; round < SHARING_ROUNDS; round++) {
+  tarn_status status = TARN_OK;
+  for (int round = 0; status == TARN_OK && round < SHARING_ROUNDS; round++) {
     void *block = NULL;
     const size_t size_bytes = (test_random(&random) % 2 + 1) * 2 * MIB;
-    if (tarn_pool_alloc(pool, size_bytes, NULL, &block) != TARN_OK)
-      return strdup(tarn_last_error()->message);
-    if (tarn_pool_free(pool, block, NULL) != TARN_OK) return strdup(tarn_last_error()->message);
-    if (test_random(&random) % 8 == 0 && tarn_pool_trim(pool, 0, NULL) != TARN_OK)
-      return strdup(tarn_last_error()->message);
+    status = tarn_pool_alloc(pool, size_bytes, NULL, &block);
+    if (status == TARN_OK) status = tarn_pool_free(pool, block, NULL);
+    if (status == TARN_OK && test_random(&random) % 8 == 0) status = tarn_pool_trim(pool, 0, NULL);
   }
-  return NULL;
+  return status == TARN_OK ? NULL : strdup(tarn_last_error()->message);
 }
 
 /* What is live always fits, so no allocation may fail, whatever the other pool keeps, gives back or
