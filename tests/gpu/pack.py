@@ -33,8 +33,7 @@ PROVIDED = re.compile(
 # The simulated driver and what stands in front of it; programs find them beside themselves.
 SIMULATED = ("sim/libcuda.so.1", "tests/libold_driver.so", "tests/libsecond_driver.so")
 SIZE_BYTES_MAX = 60 << 20
-SCRIPTS = ("run.sh", "run.py", "cupy_model.py", "figures.py", "torch_peers.py", "torch_pairs.cpp")
-SCRIPTS = ("run.sh", "run.py", "figures.py", "torch_model.py", "torch_peers.py",
+SCRIPTS = ("run.sh", "run.py", "cupy_model.py", "figures.py", "torch_model.py", "torch_peers.py",
            "torch_pairs.cpp")
 
 

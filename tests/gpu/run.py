@@ -33,8 +33,7 @@ NO_TIME, TOO_LONG = "no time was left", "took too long"
 # Those that reach a driver; on a machine with a GPU none of them may be skipped.
 DEVICE_TESTS = re.compile(
     r"cuda|conformance|kernel|grid|fidelity|transfers|kv_cache|pinned|virtual|share|device_|museum"
-    r"|umf_ops"
-    r"|torch"
+    r"|umf_ops|torch"
 )
 KERNEL_TESTS = re.compile(r"_grid$|kernels$")
 SANITIZERS = ("compute-sanitizer", "/usr/local/cuda/bin/compute-sanitizer")
@@ -265,17 +264,17 @@ def stage_figures(run):
         raise Failed(f"figures.py: exit status {status}")
 
 
-def stage_cupy(run):
-    """The real CuPy on its own pool and on tarn's."""
+def compare_allocators(run, client, script, *arguments):
+    """The real client on its own allocator and on tarn's; its last line says what came of it."""
     if run.is_simulated:
-        raise Skipped("CuPy runs on no simulated driver")
-    path = os.path.join(OUT, ".cupy_model.json")
-    words = [sys.executable, "-B", "cupy_model.py", "--package", os.path.join(HERE, "python")]
-    status, output = run.command([*words, "--out", path], limit_s=run.left_s())
+        raise Skipped(f"{client} runs on no simulated driver")
+    path = os.path.join(OUT, f".{script}.json")
+    words = [sys.executable, "-B", f"{script}.py", *arguments, "--out", path]
+    status, output = run.command(words, limit_s=run.left_s())
     run.say(output.rstrip())
     try:
         with open(path, encoding="utf-8") as file:
-            run.results["cupy_model"] = json.load(file)
+            run.results[script] = json.load(file)
         os.unlink(path)
     except (OSError, ValueError):
         pass
@@ -283,23 +282,20 @@ def stage_cupy(run):
     if status == 77:
         raise Skipped(last)
     if status == NO_TIME:
-        raise Skipped(f"cupy_model.py: {NO_TIME}")
+        raise Skipped(f"{script}.py: {NO_TIME}")
     if status != 0:
-        raise Failed(f"cupy_model.py: exit status {status}: {last}")
+        raise Failed(f"{script}.py: exit status {status}: {last}")
     return last
+
+
 def stage_torch(run):
-    """The real PyTorch, trained and asked on its own allocator and on tarn's."""
-        raise Skipped("PyTorch runs on no simulated driver")
-    path = os.path.join(OUT, ".torch_model.json")
     library = os.path.join(HERE, "lib", "libtarn.so.0")
-    words = [sys.executable, "-B", "torch_model.py", "--library", library, "--out", path]
-    status, output = run.command(words, limit_s=run.left_s())
-    lines = output.strip().splitlines() or [""]
-            run.results["torch_model"] = json.load(file)
-        raise Skipped(lines[-1])
-        raise Skipped(f"torch_model.py: {NO_TIME}")
-        raise Failed(f"torch_model.py: exit status {status}")
-    return lines[-1]
+    return compare_allocators(run, "PyTorch", "torch_model", "--library", library)
+
+
+def stage_cupy(run):
+    package = os.path.join(HERE, "python")
+    return compare_allocators(run, "CuPy", "cupy_model", "--package", package)
 
 
 def stage_sanitizer(run):

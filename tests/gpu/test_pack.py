@@ -78,6 +78,7 @@ class Pack(unittest.TestCase):
                      "LD_LIBRARY_PATH": os.path.join(self.folder, "lib")}
             subprocess.run([sys.executable, "-B", "-c", program], env={**os.environ, **found},
                            check=sys.version_info >= (3, 11))
+
     def test_the_model_for_pytorch_comes_along_with_what_it_loads(self):
         self.assertIn("torch\n", start(self.folder, "--list", out=self.out).stdout)
         library = ctypes.CDLL(os.path.join(self.folder, "lib", "libtarn.so.0"))
