@@ -19,8 +19,9 @@ def defined_names(objects):
         [NM, "-g", "--defined-only", "-P", *objects], capture_output=True, text=True, check=True
     ).stdout
     names = re.findall(r"^(\S+) [A-Za-z] [0-9a-f]", output, re.MULTILINE)
-    # The compilers and sanitizers define names of their own, all of them with two underscores.
-    return {name for name in names if not name.startswith("__")}
+    # The compilers and sanitizers define names of their own, all of them with two underscores; one
+    # such is what a C source refers to that lets exceptions through.
+    return {name for name in names if not name.startswith(("__", "DW.ref.__"))}
 
 
 def misnamed(names, public):
