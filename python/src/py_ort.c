@@ -72,7 +72,9 @@ static PyObject *ort_allocator(PyObject *module, PyObject *args) {
   tarn_status status = tarn_ort_allocator_create(ort, pool, &options, &allocator);
   tarn_stream_release(options.stream);
   if (status != TARN_OK) return tarn__py_raise(status);
-  return PyCapsule_New(allocator, capsule_name, NULL);
+  PyObject *capsule = PyCapsule_New(allocator, capsule_name, NULL);
+  if (!capsule) tarn_ort_allocator_release(allocator);
+  return capsule;
 }
 
 typedef tarn_status (*registration)(tarn_ort *ort, struct OrtEnv *env,

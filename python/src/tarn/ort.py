@@ -23,8 +23,11 @@ _TYPES = {
     "bool": 9, "float16": 10, "float64": 11, "uint32": 12, "uint64": 13, "bfloat16": 16,
     "float8_e4m3fn": 17, "float8_e4m3fnuz": 18, "float8_e5m2": 19, "float8_e5m2fnuz": 20,
 }
-# Of pools, by the pool: they live as long as the process, as sessions may that use them.
+# What the runtime calls memory of each kind of device.
+_MEMORY = {"cpu": "cpu", "cuda_host": "cpu", "cuda": "cuda", "cuda_managed": "cuda"}
+# By pool and options: they live as long as the process, as sessions may that use them.
 _allocators = {}
+_registered = {}  # by pool
 
 
 def _type_of(tensor):
@@ -43,9 +46,11 @@ def _bind(binding, name, tensor, is_input):
     if tensor.read_only and not is_input:
         raise _tarn.ReadOnlyError("a read-only tensor can only be an input")
     kind, _, index = tensor.device.partition(":")
-    device = "cpu" if kind in ("cpu", "cuda_host") else "cuda"
+    if kind not in _MEMORY:
+        raise _tarn.UnsupportedError(
+            f"ONNX Runtime has no name for memory of device {tensor.device}")
     bind = binding.bind_input if is_input else binding.bind_output
-    bind(name, device, int(index or 0), number, tensor.shape, tensor.data_ptr())
+    bind(name, _MEMORY[kind], int(index or 0), number, tensor.shape, tensor.data_ptr())
     # The runtime gets an address alone; what is bound lives as long as the binding.
     binding.__dict__.setdefault("_tarn_tensors", {})[is_input, name] = tensor
 
@@ -88,15 +93,19 @@ def register(pool, *, stream=None, as_cpu=False):
     a pinned pool to sessions that compute on the CPU. The pool lives as long as the process: nobody
     tells when the last session that uses it has gone.
     """
-    if pool not in _allocators:
+    if pool in _registered:
+        raise _tarn.ArgumentError("the pool is registered already")
+    key = pool, stream, bool(as_cpu)
+    if key not in _allocators:
         import onnxruntime
         onnxruntime.SessionOptions().register_custom_ops_library(_tarn.__file__)
-        _allocators[pool] = _tarn._ort_allocator(pool, stream, as_cpu)
-    _tarn._ort_register(_allocators[pool])
+        _allocators[key] = _tarn._ort_allocator(*key)
+    _tarn._ort_register(_allocators[key])
+    _registered[pool] = _allocators[key]
 
 
 def unregister(pool):
     """Sessions made from now on allocate elsewhere; earlier ones go on in the pool."""
-    if pool not in _allocators:
-        raise _tarn.ArgumentError("the pool was never registered")
-    _tarn._ort_unregister(_allocators[pool])
+    if pool not in _registered:
+        raise _tarn.ArgumentError("the pool is not registered")
+    _tarn._ort_unregister(_registered.pop(pool))

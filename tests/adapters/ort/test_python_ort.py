@@ -3,6 +3,7 @@ import gc
 import subprocess
 import sys
 import threading
+import types
 import unittest
 
 import numpy
@@ -90,6 +91,13 @@ class Binding(unittest.TestCase):
                 call(filled().T)
             with self.assertRaisesRegex(tarn.ElementTypeError, "no element type complex64"):
                 call(tarn.empty((2, 3), "complex64"))
+
+    def test_memory_that_the_runtime_has_no_name_for_is_not_bound(self):
+        x = filled()
+        rocms = types.SimpleNamespace(dtype=x.dtype, is_contiguous=x.is_contiguous, device="10:0",
+                                      read_only=False, shape=x.shape, data_ptr=x.data_ptr)
+        with self.assertRaisesRegex(tarn.UnsupportedError, "no name for memory of device 10:0"):
+            tarn.ort.bind_input(self.session.io_binding(), "x", rocms)
 
 
 class Values(unittest.TestCase):
@@ -184,6 +192,20 @@ class Environment(unittest.TestCase):
         self.assertEqual(live(other), 0)
         tarn.ort.register(self.pool)  # a second time
 
+    def test_pool_is_registered_once_and_unregistered_once(self):
+        with self.assertRaisesRegex(tarn.ArgumentError, "registered already"):
+            tarn.ort.register(self.pool)
+        tarn.ort.unregister(self.pool)
+        other = tarn.Pool("cpu")
+        tarn.ort.register(other)
+        with self.assertRaisesRegex(tarn.ArgumentError, "not registered"):
+            tarn.ort.unregister(self.pool)
+        session = session_on_environment()
+        self.assertGreater(live(other), 0)
+        del session
+        tarn.ort.unregister(other)
+        tarn.ort.register(self.pool)
+
 
 class Pinned(unittest.TestCase):
     """Of the machine's driver, or of the simulated one."""
@@ -195,6 +217,8 @@ class Pinned(unittest.TestCase):
             self.skipTest(str(refusal))
         x, y = filled(pool=pool), tarn.full((BATCH, ort_models.WIDTH), -1.0, "float32", pool=pool)
         self.assertEqual(x.device, "cuda_host")
+        tarn.ort.register(pool)  # for the copies of a GPU's sessions
+        tarn.ort.unregister(pool)
         tarn.ort.register(pool, as_cpu=True)
         session = session_on_environment()
         before = pool.stats()["alloc_count"]
