@@ -5,14 +5,15 @@
 #ifndef TARN_UMF_BLOCKS_H
 #define TARN_UMF_BLOCKS_H
 
-#include "alloc/tarn_base.h"
+#include "alloc/tarn_storage.h"
 
 typedef struct tarn__umf_block {
   struct tarn__umf_block *next; /* of the same bucket */
   void *address;                /* UMF's */
   size_t size_bytes;            /* as UMF asked */
-  void *base;                   /* what the memory begins with */
+  void *base;                   /* what the memory begins with, where it was lent */
   size_t base_bytes;
+  tarn_storage *storage; /* a reference: the memory, where it was opened */
 } tarn__umf_block;
 
 /* A zeroed struct is empty. */

@@ -57,8 +57,7 @@ static tarn__umf_result downstream_finalize(void *provider) {
     free(block);
   }
   for (tarn__umf_block *block = NULL; (block = tarn__umf_blocks_pop(&self->opened)) != NULL;) {
-    const tarn_status closed = tarn__umf_share_close(block);
-    if (status == TARN_OK) status = closed;
+    tarn_storage_release(block->storage);
     free(block);
   }
   for (given *next = NULL; self->givens != NULL; self->givens = next) {
@@ -328,8 +327,7 @@ static tarn__umf_result downstream_open_handle(void *provider, void *bytes, void
   }
   void *found = opened->address;
   if (!add_block(self, &self->opened, opened)) {
-    const tarn_status ignored = tarn__umf_share_close(opened);
-    (void)ignored; /* what follows is the cause */
+    tarn_storage_release(opened->storage);
     free(opened);
     return TARN__UMF_OUT_OF_HOST_MEMORY;
   }
@@ -341,9 +339,9 @@ static tarn__umf_result downstream_close_handle(void *provider, void *address, s
   downstream *self = provider;
   tarn__umf_block *opened = take_block(self, &self->opened, address, /*size_bytes=*/0);
   if (opened == NULL) return refuse_block(self, address, size);
-  const tarn_status status = tarn__umf_share_close(opened);
+  tarn_storage_release(opened->storage);
   free(opened);
-  return tarn__umf_result_of(status);
+  return TARN__UMF_SUCCESS;
 }
 
 /* --- the tables --- */

@@ -9,9 +9,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "alloc/tarn_mapping.h"
 
 static const uint64_t HANDLE_KIND = UINT64_C(0x316d66756e726174); /* "tarnufm1" */
 
@@ -61,20 +62,17 @@ static tarn_status check_file(const struct stat *file, const tarn__umf_handle *h
 
 static tarn_status map_file(int descriptor, const tarn__umf_handle *handle,
                             tarn__umf_block *opened) {
-  const uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-  const uint64_t before_bytes = handle->offset_bytes & (page_bytes - 1);
-  opened->base_bytes = (size_t)(handle->size_bytes + before_bytes);
-  opened->base = mmap(NULL, opened->base_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor,
-                      (off_t)(handle->offset_bytes - before_bytes));
-  if (opened->base == MAP_FAILED) {
-    if (errno == ENOMEM) {
-      return tarn_fail_native(TARN_OUT_OF_MEMORY, "mmap", errno, "no room to map %zu bytes",
-                              opened->base_bytes);
-    }
-    return refuse("mmap", handle);
-  }
-  opened->address = (char *)opened->base + before_bytes;
-  opened->size_bytes = (size_t)handle->size_bytes;
+  const tarn_mapping_options options = {.struct_size = sizeof options,
+                                        .mode = TARN_MAPPING_READ_WRITE,
+                                        .flags = TARN_MAPPING_CLOSED,
+                                        .offset_bytes = handle->offset_bytes,
+                                        .size_bytes = (size_t)handle->size_bytes};
+  tarn_storage *storage = NULL;
+  const tarn_status status = tarn_storage_map_descriptor(descriptor, &options, &storage);
+  if (status != TARN_OK) return status;
+  opened->storage = storage;
+  opened->address = tarn_storage_data_mutable(storage);
+  opened->size_bytes = options.size_bytes;
   return TARN_OK;
 }
 
@@ -93,12 +91,6 @@ tarn_status tarn__umf_share_open(const tarn__umf_handle *handle, tarn__umf_block
   if (descriptor < 0) return refuse("open", handle);
   status = fstat(descriptor, &file) == 0 ? check_file(&file, handle) : refuse("fstat", handle);
   if (status == TARN_OK) status = map_file(descriptor, handle, opened);
-  close(descriptor); /* the mapping keeps the file */
+  close(descriptor);
   return status;
-}
-
-tarn_status tarn__umf_share_close(const tarn__umf_block *opened) {
-  if (munmap(opened->base, opened->base_bytes) == 0) return TARN_OK;
-  return tarn_fail_native(TARN_SYSTEM_ERROR, "munmap", errno, "%zu bytes at %p", opened->base_bytes,
-                          opened->base);
 }

@@ -20,9 +20,8 @@ typedef struct tarn__umf_handle {
 tarn_status tarn__umf_share(tarn_provider *provider, const tarn__umf_block *block,
                             tarn__umf_handle *handle);
 
-/* Maps what another process, or this one, described, and fills in all of `opened` but its link. The
- * handle is not trusted. */
+/* Maps what another process, or this one, described: fills in address, size and storage. The handle
+ * is not trusted. */
 tarn_status tarn__umf_share_open(const tarn__umf_handle *handle, tarn__umf_block *opened);
-tarn_status tarn__umf_share_close(const tarn__umf_block *opened);
 
 #endif
