@@ -13,7 +13,6 @@ from pathlib import Path
 FOLDERS = ["alloc", "alloc/adapters/*", "tensor", "numa", "cuda"]
 # Reached with device memory only.
 NEEDS_CUDA = ["cuda", "tensor/copy_device.c", "alloc/adapters/torch"]
-NEEDS_CUDA = ["cuda", "tensor/copy_device.c"]  # reached with device memory only
 CALL = re.compile(r"\b(malloc|calloc|realloc|aligned_alloc|posix_memalign|strdup|asprintf)\s*\(")
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 
