@@ -155,8 +155,9 @@ typedef struct tarn_umf_pool_params {
  *
  * umfPoolTrimMemory gives idle memory back, and is NOT_SUPPORTED where nothing is lent and all was
  * to go, but some stays: a floor, or what a stream still uses. By CTL: stats.used_memory and
- * stats.reserved_memory, as of UMF's own pools, and every field of tarn_pool_stats by its name
- * (stats.requested_bytes_peak), as 8 bytes; stats.reset_peaks can be run. */
+ * stats.reserved_memory, as of UMF's own pools, and the fields of tarn_pool_stats by their names
+ * (stats.requested_bytes_peak), as 8 bytes; stats.reset_peaks can be run. But stats.alloc_count is
+ * UMF's own, for any pool: how many blocks are out. */
 TARN_API const struct umf_memory_pool_ops_t *tarn_umf_pool_ops(uint32_t version);
 
 #ifdef __cplusplus

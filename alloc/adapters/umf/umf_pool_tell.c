@@ -3,7 +3,7 @@
 
 #include "alloc/adapters/umf/umf_pool.h"
 
-/* UMF's own pools' names first. */
+/* UMF's own pools' names first. alloc_count it answers itself. */
 #define FIELD(name, field) \
   { name, offsetof(tarn_pool_stats, field) }
 static const struct {
@@ -19,7 +19,6 @@ static const struct {
     FIELD("requested_bytes_peak", requested_bytes_peak),
     FIELD("allocated_bytes_peak", allocated_bytes_peak),
     FIELD("reserved_bytes_peak", reserved_bytes_peak),
-    FIELD("alloc_count", alloc_count),
     FIELD("free_count", free_count),
     FIELD("provider_calls", provider_calls),
     FIELD("fence_count", fence_count),
