@@ -1,5 +1,6 @@
 /* umf_upstream.c: a UMF provider as a provider of tarn's. */
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,19 +69,21 @@ static tarn_status upstream_attributes(void *context, tarn_provider_attributes *
   return TARN_OK;
 }
 
-/* UMF's answer in words. */
+/* UMF's answer in words. They may lie in the thread's last error, where tarn's own providers have
+ * them: so they are copied before that is written. */
 static tarn_status refuse(const upstream *self, tarn_status status, const char *call,
                           tarn__umf_result result, size_t size_bytes) {
-  const char *message = NULL;
+  const char *told = NULL;
   int32_t code = 0;
   if (result != TARN__UMF_MEMORY_PROVIDER_SPECIFIC ||
-      self->umf.native_error(self->handle, &message, &code) != TARN__UMF_SUCCESS) {
+      self->umf.native_error(self->handle, &told, &code) != TARN__UMF_SUCCESS) {
     code = 0;
-    message = NULL;
+    told = NULL;
   }
+  char words[TARN_ERROR_MESSAGE_BYTES] = "";
+  if (told != NULL) (void)snprintf(words, sizeof words, ": %s", told);
   return tarn_fail_native(status, call, code != 0 ? code : (int64_t)result,
-                          "UMF answers %u for %zu bytes%s%s", (unsigned)result, size_bytes,
-                          message != NULL ? ": " : "", message != NULL ? message : "");
+                          "UMF answers %u for %zu bytes%s", (unsigned)result, size_bytes, words);
 }
 
 /* UMF has no code for a machine without memory: its providers say their own, or that of the host.

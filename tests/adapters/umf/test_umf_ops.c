@@ -176,6 +176,43 @@ static void a_provider_that_gives_nothing_or_the_wrong_thing_is_told_of(void **s
   fake_umf_destroy(handle);
 }
 
+/* A provider of tarn's whose every call fails in the machine. */
+static tarn_status broken_attributes(void *context, tarn_provider_attributes *attributes) {
+  (void)context;
+  attributes->device = tarn_device_make(TARN_DEVICE_CPU, 0);
+  attributes->granularity_bytes = attributes->alignment_bytes = 4096;
+  return TARN_OK;
+}
+static tarn_status broken_alloc(void *context, size_t size_bytes, void **address) {
+  (void)context, (void)size_bytes, (void)address;
+  return tarn_fail_native(TARN_DEVICE_ERROR, "broken", 700, "the moon is full");
+}
+static tarn_status broken_release(void *context, void *address, size_t size_bytes) {
+  (void)context, (void)address, (void)size_bytes;
+  return TARN_OK;
+}
+
+/* The thread's last error is where the message is read, and where the next one is written. */
+static void tarns_own_message_comes_through_umf(void **state) {
+  (void)state;
+  const tarn_provider_ops ops = {.struct_size = sizeof ops,
+                                 .name = "broken",
+                                 .attributes = broken_attributes,
+                                 .alloc = broken_alloc,
+                                 .release = broken_release};
+  tarn_provider *broken = NULL;
+  tarn_provider *detour = NULL;
+  void *address = NULL;
+  assert_ok(tarn_provider_create(&ops, NULL, &broken));
+  assert_ok(fake_umf_detour(broken, &detour));
+  assert_status(tarn_provider_alloc(detour, 65536, &address), TARN_OUT_OF_MEMORY);
+  assert_string_equal(tarn_last_error()->message,
+                      "UMF answers 2 for 65536 bytes: the moon is full");
+  assert_int_equal(tarn_last_error()->native_code, 700);
+  tarn_provider_release(detour);
+  tarn_provider_release(broken);
+}
+
 static void without_umf_in_the_process_its_functions_are_missed(void **state) {
   (void)state;
   struct umf_memory_provider_t *handle = make_odd();
@@ -447,6 +484,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_a_provider_lacks_is_refused_or_made_up_for),
       cmocka_unit_test(a_provider_that_gives_nothing_or_the_wrong_thing_is_told_of),
+      cmocka_unit_test(tarns_own_message_comes_through_umf),
       cmocka_unit_test(without_umf_in_the_process_its_functions_are_missed),
       cmocka_unit_test(a_gpus_blocks_are_zeroed_and_moved_by_the_stream),
       cmocka_unit_test(a_streams_blocks_wait_for_it),
