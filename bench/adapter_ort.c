@@ -35,7 +35,7 @@ static tarn_status make_client(const char *path, const adapter_bench *bare, clie
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   const struct OrtApiBase *(*get_base)(void) = NULL;
   if (library != NULL) *(void **)(void *)&get_base = dlsym(library, "OrtGetApiBase");
-  if (get_base == NULL) return tarn_fail(TARN_NOT_FOUND, "TARN_ORT_LIBRARY: %s", dlerror());
+  if (get_base == NULL) return tarn_fail(TARN_NOT_FOUND, "TARN_BENCH_ORT: %s", dlerror());
   const tarn_ort_allocator_options options = {.struct_size = sizeof options,
                                               .flags = TARN_ORT_NULL};
   tarn_ort *ort = NULL;
@@ -57,13 +57,13 @@ static bool is_wanted(const bench_run *bench, const adapter_bench *bare) {
 tarn_status adapter_bench_ort(bench_run *bench, const adapter_bench *bare) {
   client use = {.size_bytes = bare->size_bytes};
   if (!where_is_host(&bench->where) || !is_wanted(bench, bare)) return TARN_OK;
-  const char *path = getenv("TARN_ORT_LIBRARY");
-  if (path == NULL) {
-    if (bench->options->list) return TARN_OK;
-    fputs("tarn bench: no adapter.ort: TARN_ORT_LIBRARY names no libonnxruntime.so\n", stderr);
+  const char *path = getenv("TARN_BENCH_ORT");
+  const bool is_list = bench->options->list;
+  if (!is_list && path == NULL) {
+    fputs("tarn bench: no adapter.ort: TARN_BENCH_ORT names no libonnxruntime.so\n", stderr);
     return TARN_OK;
   }
-  tarn_status status = bench->options->list ? TARN_OK : make_client(path, bare, &use);
+  tarn_status status = is_list ? TARN_OK : make_client(path, bare, &use);
   if (status == TARN_OK) status = adapter_measure(bench, bare, "ort", run_pairs, &use);
   tarn_ort_allocator_release(use.allocator);
   return status;

@@ -20,7 +20,7 @@ TARN_NODISCARD tarn_status adapter_measure(bench_run *bench, const adapter_bench
 TARN_NODISCARD tarn_status adapter_bench_control(bench_run *bench, const adapter_bench *adapter);
 TARN_NODISCARD tarn_status adapter_bench_callbacks(bench_run *bench, const adapter_bench *bare);
 TARN_NODISCARD tarn_status adapter_bench_umf(bench_run *bench, const adapter_bench *bare);
-/* Needs the environment's TARN_ORT_LIBRARY, the path of libonnxruntime.so; says so without. */
+/* Needs the environment's TARN_BENCH_ORT, the path of libonnxruntime.so; says so without. */
 TARN_NODISCARD tarn_status adapter_bench_ort(bench_run *bench, const adapter_bench *bare);
 TARN_NODISCARD tarn_status adapter_bench_torch(bench_run *bench, const adapter_bench *bare);
 TARN_NODISCARD tarn_status adapter_bench_pools(bench_run *bench, const adapter_bench *adapter);
