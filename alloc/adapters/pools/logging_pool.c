@@ -9,6 +9,8 @@
 
 #include "alloc/adapters/pools/over_pool.h"
 
+enum { THREADS = 1024 }; /* that the format tells apart */
+
 typedef struct logging_pool {
   tarn__over over;
   uint32_t flags;
@@ -30,7 +32,7 @@ static uint32_t thread_number(void) {
   if (number == 0) {
     number = atomic_fetch_add_explicit(&thread_count, 1, memory_order_relaxed) + 1;
   }
-  return number - 1;
+  return (number - 1) % THREADS;
 }
 
 /* Relaxed: a line that is on its way meanwhile is written or not. */

@@ -116,6 +116,42 @@ static void a_log_that_cannot_be_written_fails_nothing_else(void **state) {
   tarn_pool_release(pool);
 }
 
+static void *use_once(void *argument) {
+  void *address = NULL;
+  if (tarn_pool_alloc(argument, 100, NULL, &address) != TARN_OK) return argument;
+  return tarn_pool_free(argument, address, NULL) == TARN_OK ? NULL : argument;
+}
+
+static tarn_status find_highest_thread(void *context, const char *text, size_t text_bytes) {
+  long *highest = context;
+  char line[160] = {0};
+  memcpy(line, text, text_bytes);
+  const long number = strtol(strrchr(line, ',') + 1, NULL, 10);
+  if (number > *highest) *highest = number;
+  return TARN_OK;
+}
+
+/* bench/traces/README.md: numbers of threads are below 1024. */
+static void a_process_of_many_threads_writes_what_a_replay_reads(void **state) {
+  (void)state;
+  long highest = 0;
+  const tarn_logging_pool_options options = {
+      .struct_size = sizeof options, .write = find_highest_thread, .write_context = &highest};
+  tarn_pool *upstream = make_pages_pool();
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_logging_pool_create(upstream, &options, &pool));
+  tarn_pool_release(upstream);
+  for (int count = 0; count < 1030; count++) {
+    pthread_t thread;
+    void *failed = NULL;
+    assert_int_equal(pthread_create(&thread, NULL, use_once, pool), 0);
+    pthread_join(thread, &failed);
+    assert_null(failed);
+  }
+  assert_int_equal(highest, 1023);
+  tarn_pool_release(pool);
+}
+
 static void creation_says_what_is_wrong(void **state) {
   (void)state;
   tarn_pool *upstream = make_pages_pool();
@@ -201,6 +237,7 @@ int main(void) {
       cmocka_unit_test(a_log_that_cannot_be_written_fails_nothing_else),
       cmocka_unit_test(creation_says_what_is_wrong),
       cmocka_unit_test(no_address_is_read_to_have_two_owners),
+      cmocka_unit_test(a_process_of_many_threads_writes_what_a_replay_reads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
