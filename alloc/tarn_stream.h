@@ -64,9 +64,10 @@ enum {
 /* What an implementation fills in; alloc/examples/crew_stream.c is a whole one. Functions may be
  * called from any thread, several at once, and tarn holds no lock while it calls them; one that
  * fails has enqueued nothing, unless it says otherwise, and tells why by tarn_fail. Arguments
- * arrive checked: what is copied or filled is not empty and lies nowhere at NULL, pitches hold
- * their rows. The structs that describe a copy are the caller's and gone when the call returns. A
- * host function may block for another stream's work, so streams do not line up behind each other's.
+ * arrive checked: what is copied or filled is not empty and lies nowhere at NULL, and where there
+ * are several rows, pitches hold them. The structs that describe a copy are the caller's and gone
+ * when the call returns. A host function may block for another stream's work, so streams do not
+ * line up behind each other's.
  *
  * A native fence belongs to the *kind* of stream (the address of the kind's ops is its identity),
  * so it outlives the stream that recorded it, and another stream of the kind may record it next or

@@ -10,8 +10,9 @@
  * tarn_limit_pool.h says what all adaptors share, where "the upstream" is here: the block's pool;
  * for trim and decay all of them in turn, the last one first; for statistics their sums. Peaks of
  * reserved memory are summed as well, though they may not have been at one moment, and where pools
- * stand on each other both count what the upper one has of the lower. TARN_NOT_SUPPORTED for pause
- * and resume: the pools themselves may be paused, and a block then is so here. */
+ * stand on each other both count what the upper one has of the lower. Peaks are reset in one pool
+ * after the other: where one refuses, those before it have begun again. TARN_NOT_SUPPORTED for
+ * pause and resume: the pools themselves may be paused, and a block then is so here. */
 #ifndef TARN_BINNING_POOL_H
 #define TARN_BINNING_POOL_H
 

@@ -2,8 +2,9 @@
  *
  * What counts are bytes as they were asked for, from the moment a call asks until the block is
  * taken back: exact under any number of threads, never over the limit, and memory that a free has
- * not yet brought back counts still. It is a part of a program that is held to its share of a pool;
- * to limit what pools *reserve* of a machine use a budget (tarn_budget.h).
+ * not yet brought back counts still. In a child of fork what other threads were asking for at that
+ * moment counts for good. It is a part of a program that is held to its share of a pool; to limit
+ * what pools *reserve* of a machine use a budget (tarn_budget.h).
  *
  * What all adaptors (limit, tracking, logging, failing, aligned, binning, prefetch) share, stated
  * once. An adaptor is a pool over a pool, its upstream, of which it has a reference; they stack in
@@ -25,9 +26,11 @@
  *    has lent out; what is paused of a block is not in there, but that it is.
  * 6. Cost: a lock of the adaptor, twice, and a record of 64 bytes from malloc for each block, found
  *    by its address in a tree: an allocation of 1 KiB and its free took 50 nanoseconds more than
- *    the 8 of a caching pool on the host, with one block out and one thread. Out of memory for the
- *    record is TARN_OUT_OF_MEMORY. No lock is held while the upstream or a function of the caller's
- *    is called. */
+ *    the 8 of a caching pool on the host, with one block out and one thread. Sums alone, by what
+ *    tarn_pool_size_of says of the upstream's blocks, could keep neither 2 nor 5: a block that
+ *    somebody else was lent would be taken, and count as paid back. Out of memory for the record is
+ *    TARN_OUT_OF_MEMORY. No lock is held while the upstream or a function of the caller's is
+ *    called. */
 #ifndef TARN_LIMIT_POOL_H
 #define TARN_LIMIT_POOL_H
 
