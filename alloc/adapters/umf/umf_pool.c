@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "alloc/adapters/umf/umf_upstream.h"
 #include "alloc/tarn_pool_snapshot.h"
 
 static const char DEFAULT_NAME[] = "tarn";
@@ -31,12 +32,11 @@ static tarn_status check_params(const tarn_umf_pool_params *params) {
 }
 
 static tarn_status make_own(struct umf_memory_provider_t *handle,
-                            const tarn_umf_pool_params *params, tarn_pool **pool) {
-  tarn_provider *provider = NULL;
-  tarn_status status = tarn_umf_provider_create(handle, params->memory, &provider);
+                            const tarn_umf_pool_params *params, tarn__umf_pool *self) {
+  tarn_status status = tarn_umf_provider_create(handle, params->memory, &self->below);
   if (status != TARN_OK) return status;
-  status = tarn_caching_pool_create(provider, params->caching, pool);
-  tarn_provider_release(provider);
+  status = tarn_caching_pool_create(self->below, params->caching, &self->pool);
+  if (status != TARN_OK) tarn_provider_release(self->below);
   return status;
 }
 
@@ -49,9 +49,8 @@ static tarn__umf_result pool_initialize(struct umf_memory_provider_t *provider, 
   tarn__umf_pool *self = calloc(1, sizeof *self);
   if (self == NULL) return TARN__UMF_OUT_OF_HOST_MEMORY;
   self->pool = asked->pool;
-  self->is_own = asked->pool == NULL;
-  if (self->is_own) {
-    status = make_own(provider, asked, &self->pool);
+  if (asked->pool == NULL) {
+    status = make_own(provider, asked, self);
     if (status != TARN_OK) {
       free(self);
       return tarn__umf_result_of(status);
@@ -66,8 +65,8 @@ static tarn__umf_result pool_initialize(struct umf_memory_provider_t *provider, 
   return TARN__UMF_SUCCESS;
 }
 
-/* UMF's provider may be gone when this returns, so no block may keep the pool: what nobody freed is
- * freed here. */
+/* UMF's provider may be gone afterwards, so no block may keep the pool: what nobody freed is freed
+ * here. */
 static tarn_status free_what_is_lent(const tarn__umf_pool *self) {
   tarn_pool_stats stats = {.struct_size = sizeof stats};
   tarn_status status = tarn_pool_stats_of(self->pool, &stats);
@@ -85,8 +84,11 @@ static tarn_status free_what_is_lent(const tarn__umf_pool *self) {
 
 static tarn__umf_result pool_finalize(void *pool) {
   tarn__umf_pool *self = pool;
-  const tarn_status status = self->is_own ? free_what_is_lent(self) : TARN_OK;
+  const tarn_status status = self->below != NULL ? free_what_is_lent(self) : TARN_OK;
   tarn_pool_release(self->pool);
+  /* Then the pool stays, with nothing below it. */
+  if (status != TARN_OK && self->below != NULL) tarn__umf_upstream_abandon(self->below);
+  tarn_provider_release(self->below);
   tarn_stream_release(self->stream);
   free(self);
   return tarn__umf_result_of(status);

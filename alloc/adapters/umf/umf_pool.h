@@ -5,9 +5,9 @@
 #include "alloc/adapters/umf/umf_status.h"
 
 typedef struct tarn__umf_pool {
-  tarn_pool *pool;     /* a reference */
-  tarn_stream *stream; /* a reference; NULL: the CPU's order */
-  bool is_own;         /* a caching pool over UMF's provider, which goes with this */
+  tarn_pool *pool;      /* a reference */
+  tarn_stream *stream;  /* a reference; NULL: the CPU's order */
+  tarn_provider *below; /* a reference: UMF's provider below a pool of its own; NULL: neither */
   char name[TARN__UMF_NAME_BYTES];
 } tarn__umf_pool;
 

@@ -1,10 +1,15 @@
 /* umf_upstream.c: a UMF provider as a provider of tarn's. */
+#include "alloc/adapters/umf/umf_upstream.h"
+
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "alloc/adapters/umf/umf_abi.h"
+#include "alloc/adapters/umf/umf_blocks.h"
+#include "alloc/tarn_poison.h"
 
 static const size_t DEFAULT_GRANULARITY_BYTES = (size_t)64 << 10;
 /* At most so much alignment is asked for, whatever page UMF's provider tells: its CUDA provider
@@ -21,6 +26,9 @@ typedef struct upstream {
   size_t granularity_bytes;
   size_t alignment_bytes;
   tarn__umf_functions umf;
+  pthread_mutex_t lock; /* of what follows; UMF is called without it */
+  tarn__umf_blocks given;
+  bool is_abandoned;
 } upstream;
 
 /* --- UMF's functions --- */
@@ -102,34 +110,90 @@ static tarn_status status_of_alloc(tarn__umf_result result) {
   }
 }
 
-static tarn_status upstream_release(void *context, void *address, size_t size_bytes) {
-  const upstream *self = context;
+static tarn_status give_to_umf(const upstream *self, void *address, size_t size_bytes) {
   const tarn__umf_result result = self->umf.free(self->handle, address, size_bytes);
   if (result == TARN__UMF_SUCCESS) return TARN_OK;
   return refuse(self, TARN_SYSTEM_ERROR, "umfMemoryProviderFree", result, size_bytes);
 }
 
-static tarn_status upstream_alloc(void *context, size_t size_bytes, void **address) {
-  const upstream *self = context;
-  void *found = NULL;
+/* False where the table has no memory, or UMF's provider may be gone. */
+static bool enter(upstream *self, tarn__umf_block *record) {
+  pthread_mutex_lock(&self->lock);
+  const bool has_room = !self->is_abandoned && tarn__umf_blocks_reserve(&self->given);
+  if (has_room) tarn__umf_blocks_add(&self->given, record);
+  pthread_mutex_unlock(&self->lock);
+  return has_room;
+}
+
+/* NULL: it was given back by tarn__umf_upstream_abandon. */
+static tarn__umf_block *take_out(upstream *self, const void *address) {
+  pthread_mutex_lock(&self->lock);
+  tarn__umf_block **link = tarn__umf_blocks_find(&self->given, address);
+  tarn__umf_block *record = link != NULL ? tarn__umf_blocks_remove(&self->given, link) : NULL;
+  pthread_mutex_unlock(&self->lock);
+  return record;
+}
+
+static tarn_status upstream_release(void *context, void *address, size_t size_bytes) {
+  upstream *self = context;
+  tarn__umf_block *record = take_out(self, address);
+  if (record == NULL) return TARN_OK;
+  free(record);
+  return give_to_umf(self, address, size_bytes);
+}
+
+static tarn_status ask_umf(upstream *self, tarn__umf_block *record) {
+  const size_t size_bytes = record->size_bytes;
   const tarn__umf_result result =
-      self->umf.alloc(self->handle, size_bytes, self->alignment_bytes, &found);
+      self->umf.alloc(self->handle, size_bytes, self->alignment_bytes, &record->address);
+  void *const found = record->address;
   if (result != TARN__UMF_SUCCESS || found == NULL) {
     return refuse(self, status_of_alloc(result), "umfMemoryProviderAlloc", result, size_bytes);
   }
-  if (((uintptr_t)found & (self->alignment_bytes - 1)) != 0) {
-    const tarn_status ignored = upstream_release(context, found, size_bytes);
-    (void)ignored; /* what follows is the cause */
-    return tarn_fail(TARN_SYSTEM_ERROR, "UMF's provider gave %p, which is not aligned to %zu",
-                     found, self->alignment_bytes);
+  const bool is_aligned = ((uintptr_t)found & (self->alignment_bytes - 1)) == 0;
+  if (is_aligned && enter(self, record)) return TARN_OK;
+  const tarn_status ignored = give_to_umf(self, found, size_bytes);
+  (void)ignored; /* what follows is the cause */
+  return is_aligned
+             ? tarn_fail(TARN_OUT_OF_MEMORY, "no memory to remember what UMF gave")
+             : tarn_fail(TARN_SYSTEM_ERROR, "UMF's provider gave %p, which is not aligned to %zu",
+                         found, self->alignment_bytes);
+}
+
+static tarn_status upstream_alloc(void *context, size_t size_bytes, void **address) {
+  tarn__umf_block *record = calloc(1, sizeof *record);
+  if (record == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
+  record->size_bytes = size_bytes;
+  const tarn_status status = ask_umf(context, record);
+  if (status == TARN_OK) {
+    *address = record->address;
+  } else {
+    free(record);
   }
-  *address = found;
-  return TARN_OK;
+  return status;
+}
+
+void tarn__umf_upstream_abandon(tarn_provider *provider) {
+  upstream *self = tarn_provider_context(provider, upstream_release);
+  tarn__umf_block *record = NULL;
+  do {
+    pthread_mutex_lock(&self->lock);
+    self->is_abandoned = true;
+    record = tarn__umf_blocks_pop(&self->given);
+    pthread_mutex_unlock(&self->lock);
+    if (record == NULL) break;
+    if (tarn_device_is_host(self->device)) tarn_poison_lift(record->address, record->size_bytes);
+    const tarn_status ignored = give_to_umf(self, record->address, record->size_bytes);
+    (void)ignored; /* UMF's provider is about to go, with what it refused to take */
+    free(record);
+  } while (true);
 }
 
 static void upstream_destroy(void *context) {
   upstream *self = context;
   if (self->is_owner) self->umf.destroy(self->handle);
+  tarn__umf_blocks_deinit(&self->given);
+  pthread_mutex_destroy(&self->lock);
   free(self);
 }
 
@@ -196,6 +260,7 @@ tarn_status tarn_umf_provider_create(struct umf_memory_provider_t *handle,
   if (status != TARN_OK) return status;
   upstream *self = calloc(1, sizeof *self);
   if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a UMF provider's handle");
+  pthread_mutex_init(&self->lock, NULL);
   self->handle = handle;
   const char *name = NULL;
   status = find_functions(options, &self->umf);
@@ -213,6 +278,7 @@ tarn_status tarn_umf_provider_create(struct umf_memory_provider_t *handle,
     status = tarn_provider_create(&ops, self, provider);
   }
   if (status != TARN_OK) {
+    pthread_mutex_destroy(&self->lock);
     free(self);
     return status;
   }
