@@ -45,7 +45,7 @@ static __attribute__((noinline)) tarn_status find_slowly(tarn_callbacks *self, v
 }
 
 /* tarn__handle_gone() for what is to be looked for slowly. */
-static inline tarn_stream *known_stream(const tarn_callbacks *self, void *native) {
+static inline tarn_stream *known_stream(tarn_callbacks *self, void *native) {
   if (__builtin_expect(self->is_blind, false)) return NULL;
   return tarn__handle_table_get(&self->handles, ~(uintptr_t)native);
 }

@@ -3,6 +3,7 @@
 
 void tarn__handle_table_init(tarn__handle_table *table) {
   pthread_mutex_init(&table->lock, NULL);
+  atomic_init(&table->change_count, 0);
   for (size_t i = 0; i < TARN__HANDLE_PLACES; i++) {
     atomic_init(&table->places[i].key, 0);
     atomic_init(&table->places[i].stream, tarn__handle_gone());
@@ -13,7 +14,7 @@ void tarn__handle_table_deinit(tarn__handle_table *table) {
   pthread_mutex_destroy(&table->lock);
 }
 
-tarn_stream *tarn__handle_table_get_behind(const tarn__handle_table *table, uintptr_t key) {
+static tarn_stream *scan(const tarn__handle_table *table, uintptr_t key) {
   size_t index = tarn__handle_place_of(key);
   for (size_t step = 0; step < TARN__HANDLE_PLACES; step++) {
     const tarn__handle_place *place = &table->places[index];
@@ -23,6 +24,16 @@ tarn_stream *tarn__handle_table_get_behind(const tarn__handle_table *table, uint
     index = (index + 1) % TARN__HANDLE_PLACES;
   }
   return tarn__handle_gone();
+}
+
+tarn_stream *tarn__handle_table_get_behind(tarn__handle_table *table, uintptr_t key) {
+  const size_t before = atomic_load_explicit(&table->change_count, memory_order_acquire);
+  tarn_stream *found = scan(table, key);
+  if (tarn__handle_table_is_settled(table, before)) return found;
+  pthread_mutex_lock(&table->lock);
+  found = scan(table, key);
+  pthread_mutex_unlock(&table->lock);
+  return found;
 }
 
 /* Where the key lies, or may come to lie; NULL for nowhere. */
@@ -42,11 +53,21 @@ static tarn__handle_place *place_for(tarn__handle_table *table, uintptr_t key) {
   return usable;
 }
 
+/* Release: the stream is whole, and the change is known, to whoever finds it. */
+static void put(tarn__handle_table *table, tarn__handle_place *place, uintptr_t key,
+                tarn_stream *stream) {
+  const size_t before = atomic_load_explicit(&table->change_count, memory_order_relaxed);
+  atomic_store_explicit(&table->change_count, before + 1, memory_order_relaxed);
+  atomic_store_explicit(&place->stream, stream, memory_order_release);
+  atomic_store_explicit(&place->key, key, memory_order_release);
+  atomic_store_explicit(&table->change_count, before + 2, memory_order_release);
+}
+
 tarn_status tarn__handle_table_add(tarn__handle_table *table, uintptr_t key, tarn_stream **stream) {
   tarn_stream *given = *stream, *refused = NULL;
   tarn_status status = TARN_OK;
   pthread_mutex_lock(&table->lock);
-  tarn_stream *const known = tarn__handle_table_get(table, key);
+  tarn_stream *const known = scan(table, key);
   tarn__handle_place *place = place_for(table, key);
   if (place == NULL) {
     refused = given;
@@ -55,9 +76,7 @@ tarn_status tarn__handle_table_add(tarn__handle_table *table, uintptr_t key, tar
     refused = given; /* another thread was here first */
     *stream = known;
   } else {
-    /* Release: the stream is whole for whoever finds it. */
-    atomic_store_explicit(&place->stream, given, memory_order_release);
-    atomic_store_explicit(&place->key, key, memory_order_release);
+    put(table, place, key, given);
   }
   pthread_mutex_unlock(&table->lock);
   tarn_stream_release(refused);
@@ -83,7 +102,7 @@ static void tidy_before(tarn__handle_table *table, size_t index) {
 
 bool tarn__handle_table_remove(tarn__handle_table *table, uintptr_t key, tarn_stream **stream) {
   pthread_mutex_lock(&table->lock);
-  *stream = tarn__handle_table_get(table, key);
+  *stream = scan(table, key);
   const bool is_known = *stream != tarn__handle_gone();
   if (is_known) {
     tarn__handle_place *place = place_for(table, key);

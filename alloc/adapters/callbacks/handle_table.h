@@ -3,7 +3,8 @@
  * Open addressing: a key lies at the first place from its own on that was free, and places are not
  * moved. A place whose stream is gone keeps its key, so that what lies behind it is found, until
  * another key needs a place or nothing lies behind it. Whoever looks for a key while it is removed
- * may find either; nobody does, by the contract of tarn_callbacks_forget. */
+ * may find either; nobody does, by the contract of tarn_callbacks_forget. Whoever reads a place while
+ * another key comes into it sees by `change_count` that key and stream may not belong together. */
 #ifndef TARN_CALLBACKS_HANDLE_TABLE_H
 #define TARN_CALLBACKS_HANDLE_TABLE_H
 
@@ -21,7 +22,8 @@ typedef struct tarn__handle_place {
 
 typedef struct tarn__handle_table {
   tarn__handle_place places[TARN__HANDLE_PLACES];
-  pthread_mutex_t lock; /* of those who write */
+  _Atomic size_t change_count; /* odd while a key comes in */
+  pthread_mutex_t lock;        /* of those who write */
 } tarn__handle_table;
 
 /* No stream's address; a NULL stream is one. */
@@ -36,15 +38,23 @@ static inline size_t tarn__handle_place_of(uintptr_t key) {
   return (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - TARN__HANDLE_PLACE_BITS));
 }
 
-/* The stream of a key, which may be NULL, or tarn__handle_gone(), as for 0. `_behind` is for those
- * that do not lie at their own place. */
-tarn_stream *tarn__handle_table_get_behind(const tarn__handle_table *table, uintptr_t key);
+/* Pairs with the releases of whoever puts a stream in: who has seen that sees the count changed. */
+static inline bool tarn__handle_table_is_settled(const tarn__handle_table *table, size_t before) {
+  return before % 2 == 0 &&
+         atomic_load_explicit(&table->change_count, memory_order_relaxed) == before;
+}
 
-static inline tarn_stream *tarn__handle_table_get(const tarn__handle_table *table, uintptr_t key) {
+/* The stream of a key, which may be NULL, or tarn__handle_gone(), as for 0. `_behind` is for those
+ * that do not lie at their own place, or may have been moved in just now. */
+tarn_stream *tarn__handle_table_get_behind(tarn__handle_table *table, uintptr_t key);
+
+static inline tarn_stream *tarn__handle_table_get(tarn__handle_table *table, uintptr_t key) {
+  const size_t before = atomic_load_explicit(&table->change_count, memory_order_acquire);
   const tarn__handle_place *place = &table->places[tarn__handle_place_of(key)];
   /* Acquire: pairs with the release of whoever puts it in. */
   if (__builtin_expect(atomic_load_explicit(&place->key, memory_order_acquire) == key, true)) {
-    return atomic_load_explicit(&place->stream, memory_order_acquire);
+    tarn_stream *found = atomic_load_explicit(&place->stream, memory_order_acquire);
+    if (__builtin_expect(tarn__handle_table_is_settled(table, before), true)) return found;
   }
   return tarn__handle_table_get_behind(table, key);
 }

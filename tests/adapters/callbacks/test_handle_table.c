@@ -1,6 +1,7 @@
 /* test_handle_table.c: streams by their handles: found, removed, and found behind what was. */
 #include "alloc/adapters/callbacks/handle_table.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "tests/adapters/callbacks/test_callbacks.h"
@@ -99,11 +100,62 @@ static void a_full_table_refuses_and_takes_what_was_forgotten(void **state) {
   drop_table(table);
 }
 
+enum { MOVES = 200000 };
+
+typedef struct watch {
+  tarn__handle_table *table;
+  uintptr_t key;
+  tarn_stream *stream; /* of the key, which comes and goes */
+  atomic_bool is_over;
+} watch;
+
+/* NULL, or the stream of another key. */
+static void *look_for_one_key(void *argument) {
+  watch *self = argument;
+  tarn_stream *found = NULL;
+  while (!atomic_load(&self->is_over)) {
+    found = tarn__handle_table_get(self->table, self->key);
+    if (found != self->stream && found != tarn__handle_gone()) return found;
+  }
+  return NULL;
+}
+
+static void a_place_that_changes_hands_shows_nobody_anothers_stream(void **state) {
+  (void)state;
+  watch seen = {.table = make_table()};
+  tarn_stream *other;
+  uintptr_t keys[3];
+  pthread_t thread;
+  void *complaint;
+  colliding_keys(keys, 3);
+  seen.key = keys[0];
+  assert_ok(manual_stream_create(&seen.stream));
+  assert_ok(manual_stream_create(&other));
+  add(seen.table, keys[0], seen.stream);
+  add(seen.table, keys[2], NULL); /* behind it, so that the place stays one to step over */
+  assert_int_equal(pthread_create(&thread, NULL, look_for_one_key, &seen), 0);
+  for (int move = 0; move < MOVES; move++) {
+    remove_key(seen.table, keys[0]);
+    add(seen.table, keys[1], other);
+    remove_key(seen.table, keys[1]);
+    add(seen.table, keys[0], seen.stream);
+  }
+  atomic_store(&seen.is_over, true);
+  pthread_join(thread, &complaint);
+  assert_null(complaint);
+  remove_key(seen.table, keys[0]);
+  remove_key(seen.table, keys[2]);
+  tarn_stream_release(seen.stream);
+  tarn_stream_release(other);
+  drop_table(seen.table);
+}
+
 int run_handle_table_tests(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(keys_are_found_behind_others_and_behind_the_end),
       cmocka_unit_test(the_second_of_two_at_once_gets_the_firsts_stream),
       cmocka_unit_test(a_full_table_refuses_and_takes_what_was_forgotten),
+      cmocka_unit_test(a_place_that_changes_hands_shows_nobody_anothers_stream),
   };
   return cmocka_run_group_tests_name("handle_table", tests, NULL, NULL);
 }
