@@ -84,9 +84,9 @@ TARN_API uint64_t tarn_callbacks_refused_frees(const tarn_callbacks *callbacks);
 TARN_API TARN_NODISCARD tarn_status tarn_callbacks_stream(tarn_callbacks *callbacks,
                                                           struct CUstream_st *native,
                                                           tarn_stream **stream);
-/* See sentence 2: waits for nothing; what was freed there is reused behind the stream's last work.
- * No other call with this handle is under way. TARN_OK, too, for a handle that is not known; what
- * fails else is what tarn_stream_close says, and the handle is forgotten all the same. */
+/* See sentence 2: what was freed there is reused behind the stream's last work, which is waited for
+ * only where no fence is to be had. No other call with this handle is under way. TARN_OK, too, for
+ * a handle that is not known; TARN_BUSY while the stream is captured, and then it stays known. */
 TARN_API TARN_NODISCARD tarn_status tarn_callbacks_forget(tarn_callbacks *callbacks,
                                                           struct CUstream_st *native);
 
@@ -132,8 +132,8 @@ TARN_API void tarn_callbacks_device_free(void *address, size_t size_bytes, int d
  * 0. NULL on failure, also where a device's pool is asked: tarn_last_error tells. */
 TARN_API void *tarn_callbacks_malloc(void *callbacks, size_t size_bytes);
 TARN_API void *tarn_callbacks_calloc(void *callbacks, size_t count, size_t size_bytes);
-/* The block stays whole where NULL is answered. Within its size it stays where it is. NULL for a
- * block is malloc. The pool has to tell sizes (tarn_pool_size_of). */
+/* The block stays whole where NULL is answered. Within its size, and down to half of it, it stays
+ * where it is. NULL for a block is malloc. The pool has to tell sizes (tarn_pool_size_of). */
 TARN_API void *tarn_callbacks_realloc(void *callbacks, void *address, size_t size_bytes);
 /* NULL for an alignment that is no power of two. */
 TARN_API void *tarn_callbacks_aligned_alloc(void *callbacks, size_t alignment_bytes,
