@@ -3,8 +3,9 @@
  * Open addressing: a key lies at the first place from its own on that was free, and places are not
  * moved. A place whose stream is gone keeps its key, so that what lies behind it is found, until
  * another key needs a place or nothing lies behind it. Whoever looks for a key while it is removed
- * may find either; nobody does, by the contract of tarn_callbacks_forget. Whoever reads a place while
- * another key comes into it sees by `change_count` that key and stream may not belong together. */
+ * may find either; nobody does, by the contract of tarn_callbacks_forget. Whoever reads a place
+ * while another key comes into it sees by `change_count` that its key and its stream may not belong
+ * together. */
 #ifndef TARN_CALLBACKS_HANDLE_TABLE_H
 #define TARN_CALLBACKS_HANDLE_TABLE_H
 

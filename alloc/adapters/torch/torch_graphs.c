@@ -152,7 +152,8 @@ static tarn__torch_graphs *take_released(int32_t device) {
   return taken;
 }
 
-bool tarn__torch_reap(int32_t device) {
+/* With the turn, so that no capture begins while the device is waited for. */
+static bool reap(int32_t device) {
   if (atomic_load_explicit(&tarn__torch_devices[device].open_routes, memory_order_acquire) != 0) {
     return false; /* the device must not be waited for */
   }
@@ -171,6 +172,13 @@ bool tarn__torch_reap(int32_t device) {
     }
     graphs = next;
   }
+  return has_ended;
+}
+
+bool tarn__torch_reap(int32_t device) {
+  tarn__torch_take_turn();
+  const bool has_ended = reap(device);
+  tarn__torch_end_turn();
   return has_ended;
 }
 
@@ -204,6 +212,7 @@ void tarn_torch_begin_allocate_to_pool(int device, tarn_torch_pool_id id, const 
   *made = (tarn__torch_graphs){.device = device, .id = id};
   copy_filter(filter, &added->filter);
   added->is_open = true;
+  tarn__torch_take_turn(); /* nobody waits for the device then */
   tarn__torch_lock();
   tarn__torch_graphs *graphs = find_begun(device, id);
   if (graphs == NULL) {
@@ -219,6 +228,7 @@ void tarn_torch_begin_allocate_to_pool(int device, tarn_torch_pool_id id, const 
   routes = added;
   atomic_fetch_add_explicit(&tarn__torch_devices[device].open_routes, 1, memory_order_release);
   tarn__torch_unlock();
+  tarn__torch_end_turn();
   free(made);
 }
 

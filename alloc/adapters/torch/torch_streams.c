@@ -17,6 +17,7 @@ static tarn_status wrap(int32_t device, void *handle, tarn_stream **stream) {
   tarn__torch_device *self = &tarn__torch_devices[device];
   tarn__torch_stream *node = tarn__torch_find_node(device, handle);
   const bool is_known = node != NULL;
+  *stream = NULL;
   if (is_known) *stream = atomic_load_explicit(&node->stream, memory_order_acquire);
   if (*stream != NULL) return TARN_OK; /* another thread came first */
   if (!is_known) node = calloc(1, sizeof *node);
@@ -38,30 +39,37 @@ static tarn_status wrap(int32_t device, void *handle, tarn_stream **stream) {
 }
 
 tarn_status tarn__torch_wrap_stream(int32_t device, void *handle, tarn_stream **stream) {
-  *stream = NULL;
   tarn__torch_take_turn();
   const tarn_status status = wrap(device, handle, stream);
   tarn__torch_end_turn();
   return status;
 }
 
-tarn_status tarn_torch_forget_stream(int32_t device, void *handle) {
-  tarn_status status = tarn__torch_check_device(device);
-  if (status != TARN_OK) return status;
-  tarn_stream *stream = NULL;
-  if (!tarn__torch_find_stream(device, handle, &stream) || stream == NULL) return TARN_OK;
+/* With the turn: who waits for streams, or notes records, finds it whole or not at all. */
+static tarn_status forget(int32_t device, void *handle) {
+  tarn__torch_stream *node = tarn__torch_find_node(device, handle);
+  tarn_stream *stream =
+      node != NULL ? atomic_load_explicit(&node->stream, memory_order_acquire) : NULL;
+  if (stream == NULL) return TARN_OK;
   if (tarn_stream_is_captured(stream)) {
     return tarn_fail(TARN_BUSY, "the stream %p is being captured", handle);
   }
-  status = tarn_stream_synchronize(stream);
+  tarn_status status = tarn_stream_synchronize(stream);
   if (status == TARN_OK) status = tarn_stream_close(stream);
   if (status != TARN_OK) return status;
-  tarn__torch_take_turn();
-  atomic_store_explicit(&tarn__torch_find_node(device, handle)->stream, NULL, memory_order_release);
+  atomic_store_explicit(&node->stream, NULL, memory_order_release);
   atomic_fetch_sub_explicit(&tarn__torch_devices[device].stream_count, 1, memory_order_relaxed);
-  tarn__torch_end_turn();
   tarn_stream_release(stream);
   return TARN_OK;
+}
+
+tarn_status tarn_torch_forget_stream(int32_t device, void *handle) {
+  tarn_status status = tarn__torch_check_device(device);
+  if (status != TARN_OK) return status;
+  tarn__torch_take_turn();
+  status = forget(device, handle);
+  tarn__torch_end_turn();
+  return status;
 }
 
 static void close_streams_of(tarn__torch_device *self) {
@@ -132,8 +140,8 @@ static tarn_status note(tarn_pool *pool, const void *address, tarn_stream *strea
   return tarn_stream_synchronize(stream);
 }
 
-/* A stream may be of another device than the block. PyTorch names no device: a legacy default
- * stream, the handle 0, stands for those of all devices in use. */
+/* With the turn. A stream may be of another device than the block. PyTorch names no device: a
+ * legacy default stream, the handle 0, stands for those of all devices in use. */
 static tarn_status note_record(int32_t device, tarn_pool *pool, const tarn__torch_record *record) {
   tarn_stream *stream = NULL;
   bool is_found = false;
@@ -144,11 +152,11 @@ static tarn_status note_record(int32_t device, tarn_pool *pool, const tarn__torc
     status = note(pool, record->address, stream);
   }
   if (is_found || status != TARN_OK) return status;
-  status = tarn__torch_wrap_stream(device, record->handle, &stream);
+  status = wrap(device, record->handle, &stream);
   for (int32_t i = 0; status != TARN_OK && i < tarn_cuda_device_count(tarn__torch_cuda()) &&
                       i < TARN_TORCH_DEVICES_MAX;
        i++) {
-    if (i != device) status = tarn__torch_wrap_stream(i, record->handle, &stream);
+    if (i != device) status = wrap(i, record->handle, &stream);
   }
   return status == TARN_OK ? note(pool, record->address, stream) : status;
 }
@@ -167,7 +175,8 @@ static const tarn__torch_stream *first_node(int32_t device, size_t bucket) {
   return atomic_load_explicit(&tarn__torch_devices[device].streams[bucket], memory_order_acquire);
 }
 
-void tarn__torch_wait_for_streams(int32_t device) {
+/* With the turn. */
+static void wait_for_streams(int32_t device) {
   if (atomic_load_explicit(&tarn__torch_devices[device].open_routes, memory_order_acquire) != 0) {
     return;
   }
@@ -177,6 +186,12 @@ void tarn__torch_wait_for_streams(int32_t device) {
       (void)!tarn_stream_synchronize(stream);
     }
   }
+}
+
+void tarn__torch_wait_for_streams(int32_t device) {
+  tarn__torch_take_turn();
+  wait_for_streams(device);
+  tarn__torch_end_turn();
 }
 
 static tarn_status note_all_streams(tarn_pool *pool, const void *address) {
@@ -194,17 +209,18 @@ static tarn_status note_all_streams(tarn_pool *pool, const void *address) {
 }
 
 tarn_status tarn__torch_note_records(int32_t device, tarn_pool *pool, void *address) {
-  tarn_status status = TARN_OK;
-  if (atomic_load_explicit(&has_lost_record, memory_order_relaxed)) {
-    status = note_all_streams(pool, address);
-  }
+  const bool is_lost = atomic_load_explicit(&has_lost_record, memory_order_relaxed);
   tarn__torch_record *record = take_records(address);
+  if (record == NULL && !is_lost) return TARN_OK;
+  tarn__torch_take_turn();
+  tarn_status status = is_lost ? note_all_streams(pool, address) : TARN_OK;
   while (record != NULL) {
     tarn__torch_record *next = record->next;
     if (status == TARN_OK) status = note_record(device, pool, record);
     free(record);
     record = next;
   }
+  tarn__torch_end_turn();
   return status;
 }
 

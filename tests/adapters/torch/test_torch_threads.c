@@ -1,5 +1,6 @@
 /* test_torch_threads.c: PyTorch's threads: many at once, others that free, and a child of fork. */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "tests/adapters/torch/torch_fixture.h"
@@ -89,6 +90,45 @@ static void one_pool_is_made_however_many_ask_first(void **state) {
   torch_drop_stream(&s);
 }
 
+/* Frees blocks that were recorded on a stream, and empties the cache, while that is forgotten. */
+typedef struct helper {
+  torch_stream stream;
+  _Atomic(void *) handed; /* to be freed */
+  atomic_bool is_over;
+} helper;
+
+static void *free_and_reset(void *argument) {
+  helper *self = argument;
+  while (!atomic_load(&self->is_over)) {
+    void *block = atomic_exchange(&self->handed, NULL);
+    tarn_torch_free(block, 0, 0, self->stream.handle);
+    if (block == NULL) tarn_torch_reset();
+  }
+  return NULL;
+}
+
+static void a_stream_is_forgotten_while_others_wait_for_it(void **state) {
+  (void)state;
+  helper other = {.stream = torch_make_stream()};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, free_and_reset, &other), 0);
+  for (int round = 0; round < STEPS; round++) {
+    torch_stream s = torch_make_stream();
+    torch_give(torch_take(SIZE_BYTES, &s), &s);
+    void *block = torch_take(SIZE_BYTES, &other.stream);
+    tarn_torch_record_stream(block, s.handle);
+    torch_fill(block, 1, SIZE_BYTES, &s);
+    tarn_torch_free(atomic_exchange(&other.handed, block), 0, 0, other.stream.handle);
+    torch_drop_stream(&s);
+  }
+  atomic_store(&other.is_over, true);
+  pthread_join(thread, NULL);
+  tarn_torch_free(other.handed, 0, 0, other.stream.handle);
+  assert_int_equal(torch_stats().refused_free_count, 0);
+  assert_int_equal(torch_stats().pool.allocated_bytes, 0);
+  torch_drop_stream(&other.stream);
+}
+
 static int child_frees_and_gets_nothing(void *block, void *handle) {
   CHECK(tarn_torch_malloc_or_null(SIZE_BYTES, 0, handle) == NULL);
   CHECK(tarn_last_error()->status == TARN_UNAVAILABLE);
@@ -118,6 +158,7 @@ int run_torch_thread_tests(void) {
   const struct CMUnitTest tests[] = {
       CASE(threads_allocate_record_and_free_each_others_blocks),
       CASE(one_pool_is_made_however_many_ask_first),
+      CASE(a_stream_is_forgotten_while_others_wait_for_it),
       CASE(a_child_of_fork_frees_and_gets_nothing),
   };
   return cmocka_run_group_tests(tests, torch_group_setup, fixture_teardown);
