@@ -33,6 +33,7 @@ void tarn__torch_wake(void) {
 static void after_fork_in_child(void) {
   has_turn = false; /* who had it is not there */
   tarn__torch_forget_askers();
+  pthread_cond_init(&torch_changed, NULL); /* it may remember threads that wait */
   pthread_mutex_unlock(&torch_lock);
 }
 
