@@ -9,6 +9,22 @@ enum { BLOCKS = 3, SIZE_BYTES = 4096 };
 
 static const tarn_torch_pool_id ids[2] = {{0, 1}, {0, 2}};
 
+static uint64_t graph_pool_count(void) {
+  tarn_torch_stats stats = {.struct_size = sizeof stats};
+  assert_ok(tarn_torch_stats_of(0, &stats));
+  return stats.graph_pool_count;
+}
+
+/* A second graph of a pool that comes and goes leaves it to the first one. */
+static void share_and_leave(tarn_torch_pool_id id) {
+  const uint64_t begun_count = graph_pool_count();
+  if (begun_count == 0) return;
+  tarn_torch_begin_allocate_to_pool(0, id, NULL);
+  tarn_torch_end_allocate_to_pool(0, id);
+  tarn_torch_release_pool(0, id);
+  assert_int_equal(graph_pool_count(), begun_count);
+}
+
 /* What cannot be begun is allocated all the same, and ended without harm. */
 static bool use_graphs(void *stream) {
   bool has_all = true;
@@ -18,6 +34,7 @@ static bool use_graphs(void *stream) {
     has_all = has_all && block != NULL;
     tarn_torch_free(block, SIZE_BYTES, 0, stream);
     tarn_torch_end_allocate_to_pool(0, ids[i]);
+    share_and_leave(ids[i]);
     tarn_torch_release_pool(0, ids[i]);
   }
   return has_all;

@@ -90,7 +90,8 @@ TARN_API void *tarn_torch_base_alloc(void *address, size_t *size_bytes);
 TARN_API void tarn_torch_record_stream(void *address, void *stream);
 /* set_begin_allocate_to_pool. `filter` is libstdc++'s std::function<bool(cudaStream_t)>, by the
  * reference that a C++ compiler passes it by, and is copied; NULL or an empty one: every stream of
- * the device. It is called without any lock, on threads that allocate. */
+ * the device. It is called without any lock, on threads that allocate. Where the host has no memory
+ * to begin, nobody keeps what the capture allocates, and failed_count is all that tells. */
 TARN_API void tarn_torch_begin_allocate_to_pool(int device, tarn_torch_pool_id id,
                                                 const void *filter);
 /* set_end_allocate_to_pool_fn: behind cudaStreamEndCapture. */
@@ -130,7 +131,7 @@ TARN_API TARN_NODISCARD tarn_status tarn_torch_forget_stream(int32_t device, voi
 typedef struct tarn_torch_stats {
   size_t struct_size;
   tarn_pool_stats pool;        /* all zero before the device's first use */
-  uint64_t failed_count;       /* calls of malloc without memory */
+  uint64_t failed_count;       /* calls of malloc, and beginnings of pools, without memory */
   uint64_t refused_free_count; /* calls of free for what was not lent out */
   uint64_t stream_count;       /* known */
   uint64_t recorded_count;     /* record_stream's, of blocks that are not freed yet, all devices' */

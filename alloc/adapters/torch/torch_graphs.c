@@ -195,8 +195,17 @@ static tarn__torch_graphs *find_begun(int32_t device, tarn_torch_pool_id id) {
   return graphs;
 }
 
-/* A pool that a route could not be made for is begun all the same: its memory is kept by nobody,
- * and its release is due. */
+/* A release is due all the same: it must not be another graph's of the pool. */
+static void begin_without_memory(int32_t device, tarn_torch_pool_id id) {
+  tarn__torch_lock();
+  tarn__torch_graphs *graphs = find_begun(device, id);
+  if (graphs != NULL) graphs->use_count++;
+  tarn__torch_unlock();
+  (void)tarn_fail(TARN_OUT_OF_MEMORY, "no memory to begin a pool of PyTorch's");
+  atomic_fetch_add_explicit(&tarn__torch_devices[device].failed_count, 1, memory_order_relaxed);
+}
+
+/* Where there is no memory for a route, what is allocated is kept by nobody. */
 void tarn_torch_begin_allocate_to_pool(int device, tarn_torch_pool_id id, const void *filter) {
   tarn_pool *pool = NULL;
   if (tarn__torch_pool_of(device, &pool) != TARN_OK) return;
@@ -205,8 +214,7 @@ void tarn_torch_begin_allocate_to_pool(int device, tarn_torch_pool_id id, const 
   if (made == NULL || added == NULL) {
     free(made);
     free(added);
-    (void)tarn_fail(TARN_OUT_OF_MEMORY, "no memory to begin a pool of PyTorch's");
-    atomic_fetch_add_explicit(&tarn__torch_devices[device].failed_count, 1, memory_order_relaxed);
+    begin_without_memory(device, id);
     return;
   }
   *made = (tarn__torch_graphs){.device = device, .id = id};
