@@ -130,7 +130,9 @@ void *tarn_torch_base_alloc(void *address, size_t *size_bytes) {
   tarn_cuda *cuda = tarn__torch_cuda();
   void *start = NULL;
   size_t found_bytes = 0;
-  for (int32_t i = 0; cuda != NULL && start == NULL && i < tarn_cuda_device_count(cuda); i++) {
+  for (int32_t i = 0; start == NULL && i < TARN_TORCH_DEVICES_MAX; i++) {
+    /* Asking where nothing is in use would make a context there. */
+    if (atomic_load_explicit(&tarn__torch_devices[i].pool, memory_order_acquire) == NULL) continue;
     (void)!tarn_cuda_address_range(cuda, i, address, &start, &found_bytes);
   }
   if (size_bytes != NULL) *size_bytes = found_bytes;

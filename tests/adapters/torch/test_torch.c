@@ -190,6 +190,26 @@ static void a_base_is_what_the_driver_made_at_once(void **state) {
   tarn_torch_free(block, SIZE_BYTES, 0, NULL);
 }
 
+static void a_base_is_sought_on_devices_in_use_alone(void **state) {
+  FIXTURE_NEEDS_SIM();
+  if (tarn_cuda_device_count(*state) < 2) skip();
+  OK(tarn_torch_close());
+  tarn_cuda *cuda = fixture_open(); /* whose devices have no context yet */
+  OK(tarn_torch_set_options(
+      &(tarn_torch_options){.struct_size = sizeof(tarn_torch_options), .cuda = cuda}));
+  void *block = tarn_torch_malloc(SIZE_BYTES, 1, NULL);
+  cusim_counts before, after;
+  fixture_sim_control()->get_counts(&before);
+  size_t size_bytes = 0;
+  assert_true((char *)tarn_torch_base_alloc(block, &size_bytes) <= (char *)block);
+  assert_true(size_bytes >= SIZE_BYTES);
+  fixture_sim_control()->get_counts(&after);
+  assert_int_equal(after.context_retains, before.context_retains);
+  tarn_torch_free(block, SIZE_BYTES, 1, NULL);
+  OK(tarn_torch_close());
+  tarn_cuda_release(cuda);
+}
+
 static void what_was_not_lent_out_is_not_taken_back(void **state) {
   (void)state;
   int local;
@@ -346,6 +366,7 @@ int run_torch_tests(void) {
       CASE(a_memory_fraction_is_the_pools_limit),
       CASE(emptying_the_cache_gives_back_what_is_idle),
       CASE(a_base_is_what_the_driver_made_at_once),
+      CASE(a_base_is_sought_on_devices_in_use_alone),
       CASE(what_was_not_lent_out_is_not_taken_back),
       CASE(a_device_that_does_not_exist_has_no_memory),
       CASE(each_device_has_its_pool_and_streams_of_another_count),
