@@ -93,7 +93,11 @@ static PyObject *module_set_pool(ARGUMENTS) {
     return NULL;
   }
   tarn_pool *pool = tarn__py_pool_of(values[1]);
-  return pool ? none_or_raise(tarn_torch_set_pool(device, pool)) : NULL;
+  tarn_status status;
+  if (!pool) return NULL;
+  Py_BEGIN_ALLOW_THREADS /* the earlier one's end waits for its streams */
+      status = tarn_torch_set_pool(device, pool);
+  Py_END_ALLOW_THREADS return none_or_raise(status);
 }
 
 static PyObject *module_counts(PyObject *module, PyObject *object) {
@@ -205,7 +209,9 @@ static PyObject *module_forget(ARGUMENTS) {
 
 static PyObject *module_close(PyObject *module, PyObject *unused) {
   (void)module, (void)unused;
-  return none_or_raise(tarn_torch_close());
+  tarn_status status;
+  Py_BEGIN_ALLOW_THREADS status = tarn_torch_close();
+  Py_END_ALLOW_THREADS return none_or_raise(status);
 }
 
 static PyMethodDef module_functions[] = {
