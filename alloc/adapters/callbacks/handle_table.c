@@ -27,7 +27,7 @@ static tarn_stream *scan(const tarn__handle_table *table, uintptr_t key) {
 }
 
 tarn_stream *tarn__handle_table_get_behind(tarn__handle_table *table, uintptr_t key) {
-  const size_t before = atomic_load_explicit(&table->change_count, memory_order_acquire);
+  const size_t before = tarn__handle_table_look(table);
   tarn_stream *found = scan(table, key);
   if (tarn__handle_table_is_settled(table, before)) return found;
   pthread_mutex_lock(&table->lock);

@@ -22,9 +22,9 @@ typedef struct tarn__handle_place {
 } tarn__handle_place;
 
 typedef struct tarn__handle_table {
-  tarn__handle_place places[TARN__HANDLE_PLACES];
   _Atomic size_t change_count; /* odd while a key comes in */
-  pthread_mutex_t lock;        /* of those who write */
+  tarn__handle_place places[TARN__HANDLE_PLACES];
+  pthread_mutex_t lock; /* of those who write */
 } tarn__handle_table;
 
 /* No stream's address; a NULL stream is one. */
@@ -39,10 +39,15 @@ static inline size_t tarn__handle_place_of(uintptr_t key) {
   return (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - TARN__HANDLE_PLACE_BITS));
 }
 
-/* Pairs with the releases of whoever puts a stream in: who has seen that sees the count changed. */
+/* What the count has to be once a place was read; never so while a key comes in. */
+static inline size_t tarn__handle_table_look(const tarn__handle_table *table) {
+  return atomic_load_explicit(&table->change_count, memory_order_acquire) & ~(size_t)1;
+}
+
+/* Whether what was read since belongs together. The places' acquires pair with the releases of
+ * whoever puts a stream in: who has seen that sees the count changed. */
 static inline bool tarn__handle_table_is_settled(const tarn__handle_table *table, size_t before) {
-  return before % 2 == 0 &&
-         atomic_load_explicit(&table->change_count, memory_order_relaxed) == before;
+  return atomic_load_explicit(&table->change_count, memory_order_relaxed) == before;
 }
 
 /* The stream of a key, which may be NULL, or tarn__handle_gone(), as for 0. `_behind` is for those
@@ -50,7 +55,7 @@ static inline bool tarn__handle_table_is_settled(const tarn__handle_table *table
 tarn_stream *tarn__handle_table_get_behind(tarn__handle_table *table, uintptr_t key);
 
 static inline tarn_stream *tarn__handle_table_get(tarn__handle_table *table, uintptr_t key) {
-  const size_t before = atomic_load_explicit(&table->change_count, memory_order_acquire);
+  const size_t before = tarn__handle_table_look(table);
   const tarn__handle_place *place = &table->places[tarn__handle_place_of(key)];
   /* Acquire: pairs with the release of whoever puts it in. */
   if (__builtin_expect(atomic_load_explicit(&place->key, memory_order_acquire) == key, true)) {
