@@ -1,4 +1,7 @@
 /* test_torch_graphs.c: PyTorch's private pools: graphs that keep memory, share it, and end. */
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "tests/adapters/torch/torch_fixture.h"
 
 /* libstdc++'s std::function<bool(cudaStream_t)>, as g++ lays it out; test_torch_client has a real
@@ -203,6 +206,30 @@ static void releasing_waits_for_the_end_of_another_capture(void **state) {
   fixture_free(&out);
 }
 
+static void *empty_the_cache(void *is_over) {
+  while (!atomic_load((atomic_bool *)is_over)) tarn_torch_reset();
+  return NULL;
+}
+
+static void a_capture_begins_while_another_thread_empties_the_cache(void **state) {
+  fixture_block out = fixture_pinned_block(*state, SIZE_BYTES);
+  graph self = {.stream = torch_make_stream(), .id = {3, 0}};
+  torch_give(torch_take(SIZE_BYTES, &self.stream), &self.stream); /* a stream to be waited for */
+  atomic_bool is_over = false;
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, empty_the_cache, &is_over), 0);
+  for (int round = 0; round < 20 * ROUNDS; round++) {
+    begin(&self);
+    scratch(&self.stream, 1, &out);
+    end(&self);
+    reset(&self);
+  }
+  atomic_store(&is_over, true);
+  pthread_join(thread, NULL);
+  torch_drop_stream(&self.stream);
+  fixture_free(&out);
+}
+
 /* use_mem_pool of PyTorch's without a graph: the memory is apart, and the work runs at once. */
 static void a_pool_without_a_capture_is_apart_too(void **state) {
   (void)state;
@@ -264,6 +291,7 @@ int run_torch_graph_tests(void) {
       CASE(streams_forked_in_a_capture_are_drawn_in),
       CASE(graphs_of_one_pool_share_their_memory),
       CASE(releasing_waits_for_the_end_of_another_capture),
+      CASE(a_capture_begins_while_another_thread_empties_the_cache),
       CASE(a_pool_without_a_capture_is_apart_too),
       CASE(ends_and_releases_without_a_beginning_do_nothing),
       CASE(memory_of_a_released_graph_is_not_missed),
