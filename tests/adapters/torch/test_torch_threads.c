@@ -142,7 +142,10 @@ static int child_frees_and_gets_nothing(void *block, void *handle) {
 static void a_child_of_fork_frees_and_gets_nothing(void **state) {
   (void)state;
   torch_stream s = torch_make_stream();
+  torch_stream t = torch_make_stream();
+  torch_give(torch_take(SIZE_BYTES, &t), &t);
   void *block = torch_take(SIZE_BYTES, &s);
+  tarn_torch_record_stream(block, t.handle);
   const pid_t child = fork();
   if (child == 0) {
     alarm(CHILD_SECONDS);
@@ -150,7 +153,7 @@ static void a_child_of_fork_frees_and_gets_nothing(void **state) {
   }
   assert_int_equal(exit_code_of(child), 0);
   torch_give(block, &s);
-  torch_drop_stream(&s);
+  torch_drop_stream(&s), torch_drop_stream(&t);
 }
 
 int run_torch_thread_tests(void) {
