@@ -6,8 +6,11 @@
 
 #include "alloc/tarn_mapping.h"
 
-/* Reads /proc/self/maps, whose lines begin "7f00-7f80 rw-p" and rise, byte by byte: a line may
- * begin in one read and end in the next. Source of the format: proc_pid_maps(5). */
+/* By the thread that asks: of a process whose first thread has ended /proc/self/maps is empty. */
+static const char MAPS[] = "/proc/thread-self/maps";
+
+/* Reads the maps, whose lines begin "7f00-7f80 rw-p" and rise, byte by byte: a line may begin in
+ * one read and end in the next. Source of the format: proc_pid_maps(5). */
 typedef struct map_reader {
   enum { AT_START, AT_END, AT_RIGHTS, AT_REST } part;
   uintptr_t start;
@@ -70,8 +73,7 @@ static tarn_status walk_maps(int maps, extent *self) {
     const ssize_t count = read(maps, bytes, sizeof bytes);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) {
-      return tarn_fail_native(TARN_SYSTEM_ERROR, "read", errno, "/proc/self/maps: %s",
-                              strerror(errno));
+      return tarn_fail_native(TARN_SYSTEM_ERROR, "read", errno, "%s: %s", MAPS, strerror(errno));
     }
     if (count == 0 || self->at >= self->end || self->status != TARN_OK) return TARN_OK;
     for (ssize_t i = 0; i < count; i++) {
@@ -87,10 +89,9 @@ tarn_status tarn_extent_check(const void *address, size_t size_bytes, bool is_wr
                      address);
   }
   if (size_bytes == 0) return TARN_OK;
-  const int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+  const int maps = open(MAPS, O_RDONLY | O_CLOEXEC);
   if (maps < 0) {
-    return tarn_fail_native(TARN_SYSTEM_ERROR, "open", errno, "/proc/self/maps: %s",
-                            strerror(errno));
+    return tarn_fail_native(TARN_SYSTEM_ERROR, "open", errno, "%s: %s", MAPS, strerror(errno));
   }
   const tarn_status status = walk_maps(maps, &self);
   close(maps);

@@ -94,9 +94,10 @@ TARN_API TARN_NODISCARD tarn_status tarn_storage_descriptor(tarn_storage *storag
 /* Whether each page of [address, address + size_bytes) is mapped in this process and may be read,
  * or also written, now: what tarn_storage_wrap has to believe. TARN_NOT_FOUND names the first
  * address that is not, TARN_READ_ONLY the first one that may only be read. No page is touched, and
- * none has to be in memory. It says nothing about a file that is too short for its mapping. Costs
- * about a microsecond for each mapping that the process has below (/proc/self/maps is read);
- * TARN_SYSTEM_ERROR where /proc is not there. */
+ * none has to be in memory. It says nothing about a file that is too short for its mapping. The
+ * kernel's list of mappings is read up to the last page (/proc/thread-self/maps), which cost 0.02
+ * to 0.03 ms in a process with 50 of them, and 0.2 to 0.3 us for each of thousands (measured on an
+ * x86-64 server); TARN_SYSTEM_ERROR where /proc is not there. */
 TARN_API TARN_NODISCARD tarn_status tarn_extent_check(const void *address, size_t size_bytes,
                                                       bool is_written);
 
