@@ -195,9 +195,11 @@ static int flags_of(const tarn_mapping_options *options) {
 static tarn_status map_named(int descriptor, const char *call, const char *name,
                              const tarn_mapping_options *options, tarn_storage **storage) {
   if (descriptor < 0) {
-    const bool is_refused = errno == EACCES || errno == EROFS || errno == EISDIR;
-    if (!is_refused || options->mode != TARN_MAPPING_READ_WRITE) return failed(call, name);
-    return tarn_fail_native(errno == EISDIR ? TARN_INVALID_ARGUMENT : TARN_READ_ONLY, call, errno,
+    const bool is_no_file = errno == EISDIR || errno == ENXIO; /* a folder to write, a socket */
+    const bool is_refused =
+        options->mode == TARN_MAPPING_READ_WRITE && (errno == EACCES || errno == EROFS);
+    if (!is_no_file && !is_refused) return failed(call, name);
+    return tarn_fail_native(is_no_file ? TARN_INVALID_ARGUMENT : TARN_READ_ONLY, call, errno,
                             "%s: %s: %s", name, call, strerror(errno));
   }
   const tarn_status status = map_open(descriptor, options, name, storage);

@@ -198,6 +198,12 @@ static void what_is_no_file_is_refused(void **state) {
   const tarn_mapping_options writing = {.struct_size = sizeof writing,
                                         .mode = TARN_MAPPING_READ_WRITE};
   assert_status(tarn_storage_map_path("/tmp", &writing, &storage), TARN_INVALID_ARGUMENT);
+  char path[64];
+  snprintf(path, sizeof path, "/tmp/tarn_mapping_%d", (int)getpid());
+  assert_int_equal(mknod(path, S_IFSOCK | 0600, 0), 0);
+  const tarn_status of_socket = tarn_storage_map_path(path, NULL, &storage);
+  assert_int_equal(unlink(path), 0);
+  assert_status(of_socket, TARN_INVALID_ARGUMENT);
   assert_int_equal(open_count(), open_before);
 }
 
