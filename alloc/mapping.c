@@ -132,10 +132,16 @@ static tarn_status map_pages(mapping *self, int descriptor, const char *name) {
       !tarn_size_round_up(self->mapped_bytes, page_bytes, &self->mapped_bytes)) {
     return tarn_fail(TARN_TOO_LARGE, "%s: %zu bytes", name, self->size_bytes);
   }
-  void *mapped = mmap(NULL, self->mapped_bytes,
-                      self->mode == TARN_MAPPING_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE,
-                      self->mode == TARN_MAPPING_COPY_ON_WRITE ? MAP_PRIVATE : MAP_SHARED,
-                      descriptor, (off_t)(self->offset_bytes - self->lead_bytes));
+  const bool is_read_only = self->mode == TARN_MAPPING_READ_ONLY;
+  const int rights = is_read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+  const int kind = self->mode == TARN_MAPPING_COPY_ON_WRITE ? MAP_PRIVATE : MAP_SHARED;
+  const off_t start = (off_t)(self->offset_bytes - self->lead_bytes);
+  void *mapped = mmap(NULL, self->mapped_bytes, rights, kind, descriptor, start);
+  /* Many kernels before 6.7 do not share what is sealed against writing, not even to be read, by a
+   * descriptor that could write otherwise. Nobody writes it, so a private mapping is the same. */
+  if (mapped == MAP_FAILED && errno == EPERM && is_read_only) {
+    mapped = mmap(NULL, self->mapped_bytes, rights, MAP_PRIVATE, descriptor, start);
+  }
   if (mapped == MAP_FAILED) return failed("mmap", name);
   self->address = mapped;
   return TARN_OK;

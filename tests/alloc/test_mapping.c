@@ -231,6 +231,34 @@ static void what_may_not_be_written_is_not_mapped_for_writing(void **state) {
   close(writing);
 }
 
+/* A kernel before 6.7: what is sealed against writing is not shared by who could write otherwise. */
+static bool is_old_kernel;
+void *__real_mmap(void *wanted, size_t size, int rights, int flags, int file, off_t offset);
+void *__wrap_mmap(void *wanted, size_t size, int rights, int flags, int file, off_t offset);
+void *__wrap_mmap(void *wanted, size_t size, int rights, int flags, int file, off_t offset) {
+  if (is_old_kernel && (flags & MAP_SHARED) != 0 && file >= 0 &&
+      (fcntl(file, F_GET_SEALS) & F_SEAL_WRITE) != 0 &&
+      (fcntl(file, F_GETFL) & O_ACCMODE) == O_RDWR) {
+    errno = EPERM;
+    return MAP_FAILED;
+  }
+  return __real_mmap(wanted, size, rights, flags, file, offset);
+}
+
+static void what_is_sealed_against_writing_is_read_on_any_kernel(void **state) {
+  (void)state;
+  const int file = make_file(MFD_ALLOW_SEALING);
+  tarn_storage *storage;
+  assert_int_equal(fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_WRITE), 0);
+  is_old_kernel = true;
+  const tarn_status status = map_part(file, TARN_MAPPING_READ_ONLY, 5001, 0, &storage);
+  is_old_kernel = false;
+  assert_ok(status);
+  assert_int_equal(*(const unsigned char *)tarn_storage_data(storage), byte_of(5001));
+  tarn_storage_release(storage);
+  close(file);
+}
+
 static void a_file_that_may_shrink_is_refused_on_demand(void **state) {
   (void)state;
   const tarn_mapping_options options = {.struct_size = sizeof options,
@@ -532,6 +560,7 @@ int main(void) {
       cmocka_unit_test(an_empty_part_is_a_storage_without_bytes),
       cmocka_unit_test(what_is_no_file_is_refused),
       cmocka_unit_test(what_may_not_be_written_is_not_mapped_for_writing),
+      cmocka_unit_test(what_is_sealed_against_writing_is_read_on_any_kernel),
       cmocka_unit_test(a_file_that_may_shrink_is_refused_on_demand),
       cmocka_unit_test(options_that_nobody_knows_are_refused),
       cmocka_unit_test(shared_memory_is_found_by_its_name),
