@@ -362,9 +362,7 @@ static int find_device(tarn_py_memory *memory, tarn_device *writer) {
   tarn_status status = tarn_cuda_pointer_info_of(cuda, memory->first, &info);
   if (status == TARN_OK && !info.is_known) {
     status = tarn_fail(TARN_INVALID_ARGUMENT,
-                       "an array interface of %p, which the driver does not "
-                       "know",
-                       memory->first);
+                       "an array interface of %p, which the driver does not know", memory->first);
   }
   if (status != TARN_OK) {
     tarn__py_raise(status);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <unistd.h>
 
 #include "alloc/tarn_mapping.h"
 #include "python/src/py_arguments.h"
@@ -277,7 +278,9 @@ static PyObject *tensor_descriptor(PyObject *self, PyObject *unused) {
   Py_END_ALLOW_THREADS if (status != TARN_OK) return tarn__py_raise_for_file(status, NULL);
   tarn_layout_bounds(&tensor->layout, &first, &end);
   const long long lowest = offset + first * element_bytes, reached = (end - first) * element_bytes;
-  return Py_BuildValue("(iLL)", file, lowest, reached);
+  PyObject *told = Py_BuildValue("(iLL)", file, lowest, reached);
+  if (!told) close(file);
+  return told;
 }
 
 static PyObject *view_of_entry(const tarn_tensor *tensor, const struct iovec *entry) {

@@ -154,9 +154,10 @@ int tarn__py_wrap(const tarn_py_memory *memory, tarn_tensor *tensor) {
         .context = memory->context,
     };
     if (memory->is_checked) status = check_blob(&blob);
-    if (status == TARN_OK)
+    if (status == TARN_OK) {
       status = tarn_tensor_wrap(&blob, memory->dtype, layout.rank, layout.shape, layout.strides,
                                 (size_t)(-first * element_bytes), tensor);
+    }
   }
   if (status != TARN_OK) tarn__py_raise(status);
   return status == TARN_OK ? 0 : -1;
