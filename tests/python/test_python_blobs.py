@@ -300,9 +300,11 @@ class Entries(unittest.TestCase):
             pass
 
         def ring(number, frame):
-            raise Alarm
+            if not rung:  # the next ones may come before the timer is stopped
+                rung.append(number)
+                raise Alarm
 
-        ends = os.pipe()
+        rung, ends = [], os.pipe()
         before = signal.signal(signal.SIGALRM, ring)
         try:
             with self.assertRaises(Alarm):
