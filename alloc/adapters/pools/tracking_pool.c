@@ -58,17 +58,21 @@ static int compare_sizes(const void *left, const void *right) {
   return compare_places(left, right);
 }
 
-/* Under the lock, and with room. */
-static void copy_sites(tarn__over *over, site *sites) {
+/* Under the lock, and with room; how many there are, which is less than were counted where somebody
+ * freed a block below, and its address was lent again. */
+static size_t copy_sites(const tarn__over *over, site *sites) {
+  size_t count = 0;
   const tarn__lent *block = tarn__lent_after(over->lent, NULL);
-  for (; block != NULL; block = tarn__lent_after(over->lent, block->address), sites++) {
-    *sites = (site){.address = block->address,
-                    .size_bytes = block->requested_bytes,
-                    .block_count = 1,
-                    .tag = block->tag,
-                    .frame_count = block->note_count};
-    memcpy(sites->frames, block->notes, block->note_count * sizeof *block->notes);
+  for (; block != NULL; block = tarn__lent_after(over->lent, block->address)) {
+    site *copy = &sites[count++];
+    *copy = (site){.address = block->address,
+                   .size_bytes = block->requested_bytes,
+                   .block_count = 1,
+                   .tag = block->tag,
+                   .frame_count = block->note_count};
+    memcpy(copy->frames, block->notes, block->note_count * sizeof *block->notes);
   }
+  return count;
 }
 
 /* Every block a site; NULL, told, where there is no room. */
@@ -79,7 +83,7 @@ static site *copy_all(tarn__over *over, size_t *count) {
     pthread_mutex_lock(over->lock);
     *count = (size_t)(over->stats.alloc_count - over->stats.free_count);
     const bool fits = sites != NULL && *count <= capacity;
-    if (fits) copy_sites(over, sites);
+    if (fits) *count = copy_sites(over, sites);
     pthread_mutex_unlock(over->lock);
     if (fits) return sites;
     free(sites);

@@ -144,6 +144,29 @@ static void a_report_is_written_without_the_lock_and_ends_where_it_is_refused(vo
   tarn_pool_release(sink.pool);
 }
 
+/* The mistake that a report is to find must not be what breaks it. */
+static void a_block_that_was_freed_below_is_not_told_of_twice(void **state) {
+  (void)state;
+  static text_sink sink;
+  tarn_pool *upstream = make_pages_pool();
+  tarn_pool *pool = NULL;
+  assert_ok(tarn_tracking_pool_create(upstream, NULL, &pool));
+  void *block = hold_small(pool);
+  assert_ok(tarn_pool_free(upstream, block, NULL));
+  assert_ptr_equal(hold_small(pool), block);
+  const char *report = report_of(pool, &sink);
+  assert_non_null(strstr(report, ": 1 block, 100 bytes\n100 bytes in 1 block, "));
+  assert_null(strstr(report, " in 0 blocks"));
+  /* The other record, which nothing can take back, would keep the pool. */
+  assert_ok(tarn_pool_free(pool, block, NULL));
+  void *again = NULL;
+  assert_ok(tarn_pool_alloc(upstream, 100, NULL, &again));
+  assert_ptr_equal(again, block);
+  assert_ok(tarn_pool_free(pool, again, NULL));
+  tarn_pool_release(pool);
+  tarn_pool_release(upstream);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(blocks_of_one_place_are_summed_and_most_bytes_come_first),
@@ -151,6 +174,7 @@ int main(void) {
       cmocka_unit_test(no_more_addresses_are_kept_than_asked_for),
       cmocka_unit_test(below_other_adaptors_the_place_is_still_found),
       cmocka_unit_test(a_report_is_written_without_the_lock_and_ends_where_it_is_refused),
+      cmocka_unit_test(a_block_that_was_freed_below_is_not_told_of_twice),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
