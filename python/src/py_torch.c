@@ -159,11 +159,14 @@ static PyObject *save(PyObject *const *args, Py_ssize_t count,
     return NULL;
   }
   if (parse_device(args[0], &device) < 0) return NULL;
-  const char *path = PyUnicode_AsUTF8AndSize(args[1], NULL);
-  if (!path) return NULL;
+  PyObject *path;
+  if (!PyUnicode_FSConverter(args[1], &path)) return NULL;
   tarn_status status;
-  Py_BEGIN_ALLOW_THREADS status = function(device, path);
-  Py_END_ALLOW_THREADS return none_or_raise(status);
+  const char *text = PyBytes_AsString(path);
+  Py_BEGIN_ALLOW_THREADS status = function(device, text);
+  Py_END_ALLOW_THREADS Py_DECREF(path);
+  if (status != TARN_OK) return tarn__py_raise_for_file(status, args[1]);
+  Py_RETURN_NONE;
 }
 
 static PyObject *module_snapshot_save(PyObject *module, PyObject *const *args, Py_ssize_t count) {

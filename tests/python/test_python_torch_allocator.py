@@ -121,8 +121,11 @@ class Torch(unittest.TestCase):
             tarn.torch.save_trace(path)
             with open(path, encoding="utf-8") as file:
                 self.assertIn(f"a,{block},5000,", file.read())
-            with self.assertRaises(tarn.DeviceError):
+            with self.assertRaises(FileNotFoundError) as raised:
                 tarn.torch.save_trace(os.path.join(folder, "no", "where"))
+            self.assertEqual(raised.exception.filename, os.path.join(folder, "no", "where"))
+            with self.assertRaises(ValueError):
+                tarn.torch.save_snapshot(os.path.join(folder, "cut\0short"))
         with self.assertRaises(ValueError):
             tarn.torch.start_trace(entries=0)
 

@@ -88,7 +88,7 @@ def out_of_memory(device=None):
 
 def save_snapshot(path, device=None):
     """Writes every block, as JSON; see alloc/tarn_pool_snapshot.h."""
-    _tarn._torch_snapshot_save(_index(device), str(path))
+    _tarn._torch_snapshot_save(_index(device), path)
 
 
 def start_trace(device=None, *, entries=1 << 20):
@@ -105,7 +105,7 @@ def stop_trace(device=None):
 
 def save_trace(path, device=None):
     """Writes what was recorded, for `tarn replay`."""
-    _tarn._torch_trace_save(_index(device), str(path))
+    _tarn._torch_trace_save(_index(device), path)
 
 
 def forget_stream(stream, device=None):
