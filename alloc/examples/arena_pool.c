@@ -1,6 +1,6 @@
 /* arena_pool.c: a pool of one's own: an arena over a buffer that the caller owns.
  *
- *     cc -Wall -Wextra -I PREFIX/include/tarn arena_pool.c -ltarn -o arena_pool
+ *     cc -Wall -Wextra arena_pool.c $(pkg-config --cflags --libs tarn) -o arena_pool
  *
  * prints
  *

@@ -1,6 +1,6 @@
 /* counting_pool.c: a pool over a pool: everything goes on to the one below, and is counted.
  *
- *     cc -Wall -Wextra -I PREFIX/include/tarn counting_pool.c -ltarn -o counting_pool
+ *     cc -Wall -Wextra counting_pool.c $(pkg-config --cflags --libs tarn) -o counting_pool
  *
  * prints
  *

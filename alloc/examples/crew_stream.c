@@ -1,6 +1,6 @@
 /* crew_stream.c: a stream of one's own: orders of work that share a few threads of the application.
  *
- *     cc -Wall -Wextra -I PREFIX/include/tarn crew_stream.c -ltarn -o crew_stream
+ *     cc -Wall -Wextra crew_stream.c $(pkg-config --cflags --libs tarn) -o crew_stream
  *
  * prints
  *

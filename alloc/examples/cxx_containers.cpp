@@ -1,6 +1,6 @@
 /* cxx_containers.cpp: containers of C++ on a pool's memory, and handles that release.
  *
- *     c++ -std=c++17 -Wall -Wextra -I PREFIX/include/tarn cxx_containers.cpp -ltarn
+ *     c++ -std=c++17 -Wall cxx_containers.cpp $(pkg-config --cflags --libs tarn) -o cxx_containers
  *
  * prints
  *

@@ -1,6 +1,6 @@
 /* shared_provider.c: a provider of one's own: memory of a memory file, which other processes map.
  *
- *     cc -Wall -Wextra -I PREFIX/include/tarn shared_provider.c -ltarn -o shared_provider
+ *     cc -Wall -Wextra shared_provider.c $(pkg-config --cflags --libs tarn) -o shared_provider
  *
  * prints
  *
