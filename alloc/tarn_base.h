@@ -17,7 +17,8 @@
  *   (tarn_tensor, tarn_layout, an options struct) is the caller's and is not locked.
  * - An options or operations struct starts with struct_size = sizeof(the struct). A zero in any
  *   other field means the default. Unknown flags are an error.
- * - The library never prints, never exits, and never reads the environment.
+ * - The library never prints and never exits. It does not read the environment, but for what
+ *   adapters/torch/tarn_torch.h names.
  */
 #ifndef TARN_BASE_H
 #define TARN_BASE_H
