@@ -231,7 +231,7 @@ static void what_may_not_be_written_is_not_mapped_for_writing(void **state) {
   close(writing);
 }
 
-/* A kernel before 6.7: what is sealed against writing is not shared by who could write otherwise. */
+/* A kernel before 6.7: what is sealed against writing is not shared by who could write else. */
 static bool is_old_kernel;
 void *__real_mmap(void *wanted, size_t size, int rights, int flags, int file, off_t offset);
 void *__wrap_mmap(void *wanted, size_t size, int rights, int flags, int file, off_t offset);
