@@ -191,6 +191,25 @@ static bool may_pin(size_t size_bytes) {
          sim.pinned_bytes <= sim.pinned_capacity_bytes - size_bytes;
 }
 
+/* Pages that begin one page behind a multiple of some MiB, wherever the kernel has room: how a pool
+ * cuts them up for large alignments is then the same in every run of a seed, and nobody comes to
+ * rely on more alignment than a page's. MAP_FAILED where there is no room. */
+static void *map_pinned(size_t size_bytes) {
+  static const uintptr_t step_bytes = (uintptr_t)4 << 20;
+  const size_t mapped_bytes = page_rounded(size_bytes) + step_bytes;
+  char *mapped =
+      mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return MAP_FAILED;
+  const size_t page_bytes = page_rounded(1);
+  const size_t before_bytes = (size_t)((page_bytes - (uintptr_t)mapped) & (step_bytes - 1));
+  char *pages = mapped + before_bytes;
+  if (before_bytes > 0) munmap(mapped, before_bytes);
+  if (before_bytes < step_bytes) {
+    munmap(pages + page_rounded(size_bytes), step_bytes - before_bytes);
+  }
+  return pages;
+}
+
 CUresult cuMemHostAlloc(void **address, size_t size_bytes, unsigned flags) {
   SIM_ENTER(cuMemHostAlloc, SIM_NEEDS_CONTEXT);
   const unsigned known =
@@ -201,8 +220,7 @@ CUresult cuMemHostAlloc(void **address, size_t size_bytes, unsigned flags) {
   if (!may_pin(size_bytes) || size_bytes > SIZE_MAX / 2 || !sim_range_make_room()) {
     return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
   }
-  void *pages = mmap(NULL, page_rounded(size_bytes), PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *pages = map_pinned(size_bytes);
   if (pages == MAP_FAILED) return sim_leave(CUDA_ERROR_OUT_OF_MEMORY);
   memset(pages, 0xCD, size_bytes);
   sim_range_insert((sim_range){.start = (uintptr_t)pages,

@@ -192,6 +192,8 @@ void tarn__umf_upstream_abandon(tarn_provider *provider) {
 static void upstream_destroy(void *context) {
   upstream *self = context;
   if (self->is_owner) self->umf.destroy(self->handle);
+  /* Blocks that were never released are UMF's own to look after. */
+  for (tarn__umf_block *left; (left = tarn__umf_blocks_pop(&self->given)) != NULL;) free(left);
   tarn__umf_blocks_deinit(&self->given);
   pthread_mutex_destroy(&self->lock);
   free(self);
