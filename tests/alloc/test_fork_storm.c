@@ -11,6 +11,7 @@
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_pool_provider.h"
+#include "alloc/tarn_poison.h"
 #include "alloc/tarn_pool_trace.h"
 #include "alloc/tarn_storage.h"
 #include "alloc/tarn_tag.h"
@@ -233,8 +234,13 @@ static int use_all_in_child(void) {
 
 /* --- the tests --- */
 
+/* AddressSanitizer's allocator holds no lock of its own around a fork: where another thread of the
+ * parent was inside of it, the child hangs at its next malloc or free, whatever tarn does. */
+static const bool is_malloc_lost_in_children = TARN_POISON_WATCHER == TARN_POISON_ADDRESS_SANITIZER;
+
 static void children_use_what_eight_threads_were_using(void **state) {
   (void)state;
+  if (is_malloc_lost_in_children) skip();
   set_up();
   pthread_t threads[THREADS];
   for (int i = 0; i < THREADS; i++) {
