@@ -47,6 +47,16 @@ static tarn_stream *next_user(const tarn__pool_use **rest) {
   return at != NULL ? at->stream : NULL;
 }
 
+/* Freed in a capture, by the stream it was lent to, and that is destroyed: tarn_capture_destroy has
+ * waited for the work before the capture and for all launches. So nobody has to go behind the
+ * stream, which another thread may be about to capture again. */
+static bool is_over(const tarn__pool_block *block) {
+  const tarn__pool_use *rest = block->uses;
+  return block->freed.stream != NULL && block->freed.capture != 0 &&
+         (block->stream == NULL || block->stream == block->freed.stream) &&
+         tarn_capture_is_destroyed(block->freed.capture) && next_user(&rest) == NULL;
+}
+
 /* Where the block's end goes, ordered behind all its streams; all of them are among its uses or its
  * own one. *pending_on: NULL where the host is all that has used it. */
 static tarn_status choose_end(tarn__driver_pool *self, const tarn__pool_block *block,
@@ -55,7 +65,8 @@ static tarn_status choose_end(tarn__driver_pool *self, const tarn__pool_block *b
   tarn_stream *only = block->stream != NULL ? block->stream : next_user(&rest);
   tarn_stream *user = next_user(&rest);
   *pending_on = only;
-  if (only == NULL) {
+  if (only == NULL || is_over(block)) {
+    *pending_on = NULL;
     *native = tarn__driver_pool_native(self->host_stream);
     return TARN_OK;
   }

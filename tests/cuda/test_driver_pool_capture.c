@@ -218,19 +218,23 @@ static void a_pool_that_goes_takes_what_it_kept_along(void **state) {
 
 static void what_was_kept_waits_for_a_capture_that_tarn_was_not_told_of(void **state) {
   subject self = make_subject(*state, NULL);
-  void *block = take(&self, MIB, self.graph.stream);
+  void *alone = take(&self, MIB, self.graph.stream), *noted = take(&self, MIB, self.graph.stream);
   CUgraph graph = NULL;
+  OK(tarn_pool_note_use(self.graph.pool, noted, self.other));
   begin(&self);
-  OK(tarn_pool_free(self.graph.pool, block, self.graph.stream));
+  OK(tarn_pool_free(self.graph.pool, alone, self.graph.stream));
+  OK(tarn_pool_free(self.graph.pool, noted, self.graph.stream));
   end(&self);
+  assert_int_equal(stats_of(&self).captured_bytes, 2 * MIB);
   CU(driver.begin(self.graph.native, CU_STREAM_CAPTURE_MODE_GLOBAL));
   destroy(&self);
-  assert_int_equal(stats_of(&self).captured_bytes, MIB); /* its stream takes no free */
+  /* What its stream alone has used was waited for; else its stream takes no free. */
+  assert_int_equal(stats_of(&self).captured_bytes, MIB);
   assert_capturing(&self);
   CU(driver.end(self.graph.native, &graph));
   CU(driver.destroy_graph(graph));
   assert_int_equal(stats_of(&self).captured_bytes, 0);
-  OK(tarn_stream_synchronize(self.graph.stream));
+  OK(tarn_cuda_synchronize(self.graph.cuda, 0));
   OK(tarn_pool_trim(self.graph.pool, 0, NULL));
   assert_int_equal(stats_of(&self).active_bytes, 0);
   if (tarn_cuda_is_simulated(self.graph.cuda)) assert_int_equal(stats_of(&self).reserved_bytes, 0);
