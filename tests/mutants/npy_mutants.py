@@ -5,14 +5,6 @@ TABLE = []
 plant = planting.planter(TABLE)
 
 plant(
-    "header_not_counted_in_the_length",
-    "a file that lacks its last bytes is mapped, and touching them ends the process",
-    "tensor/npy.c",
-    "  if (status == TARN_OK && file_bytes < header->size_bytes + header->data_bytes) {\n",
-    "  if (status == TARN_OK && file_bytes < header->data_bytes) {\n",
-    first="test_npy",
-)
-plant(
     "mapping_left_where_wrapping_fails",
     "a file that cannot be wrapped stays mapped for ever",
     "tensor/npy.c",
