@@ -116,28 +116,31 @@ static tarn_status give_to_umf(const upstream *self, void *address, size_t size_
   return refuse(self, TARN_SYSTEM_ERROR, "umfMemoryProviderFree", result, size_bytes);
 }
 
-/* False where the table has no memory, or UMF's provider may be gone. */
+/* False where the table has no memory. */
 static bool enter(upstream *self, tarn__umf_block *record) {
   pthread_mutex_lock(&self->lock);
-  const bool has_room = !self->is_abandoned && tarn__umf_blocks_reserve(&self->given);
+  const bool has_room = tarn__umf_blocks_reserve(&self->given);
   if (has_room) tarn__umf_blocks_add(&self->given, record);
   pthread_mutex_unlock(&self->lock);
   return has_room;
 }
 
-/* NULL: it was given back by tarn__umf_upstream_abandon. */
-static tarn__umf_block *take_out(upstream *self, const void *address) {
+/* NULL: nothing of UMF's is there, or it was given back by tarn__umf_upstream_abandon. */
+static tarn__umf_block *take_out(upstream *self, const void *address, bool *is_abandoned) {
   pthread_mutex_lock(&self->lock);
   tarn__umf_block **link = tarn__umf_blocks_find(&self->given, address);
   tarn__umf_block *record = link != NULL ? tarn__umf_blocks_remove(&self->given, link) : NULL;
+  *is_abandoned = self->is_abandoned;
   pthread_mutex_unlock(&self->lock);
   return record;
 }
 
 static tarn_status upstream_release(void *context, void *address, size_t size_bytes) {
   upstream *self = context;
-  tarn__umf_block *record = take_out(self, address);
-  if (record == NULL) return TARN_OK;
+  bool is_abandoned;
+  tarn__umf_block *record = take_out(self, address, &is_abandoned);
+  if (record == NULL && is_abandoned) return TARN_OK;
+  if (record == NULL) return tarn_fail(TARN_NOT_FOUND, "UMF's provider did not give %p", address);
   free(record);
   return give_to_umf(self, address, size_bytes);
 }
@@ -160,11 +163,20 @@ static tarn_status ask_umf(upstream *self, tarn__umf_block *record) {
                          found, self->alignment_bytes);
 }
 
+static bool is_left(upstream *self) {
+  pthread_mutex_lock(&self->lock);
+  const bool is_abandoned = self->is_abandoned;
+  pthread_mutex_unlock(&self->lock);
+  return is_abandoned;
+}
+
 static tarn_status upstream_alloc(void *context, size_t size_bytes, void **address) {
+  upstream *self = context;
+  if (is_left(self)) return tarn_fail(TARN_UNAVAILABLE, "UMF's provider is gone");
   tarn__umf_block *record = calloc(1, sizeof *record);
   if (record == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a block's record");
   record->size_bytes = size_bytes;
-  const tarn_status status = ask_umf(context, record);
+  const tarn_status status = ask_umf(self, record);
   if (status == TARN_OK) {
     *address = record->address;
   } else {
@@ -175,18 +187,18 @@ static tarn_status upstream_alloc(void *context, size_t size_bytes, void **addre
 
 void tarn__umf_upstream_abandon(tarn_provider *provider) {
   upstream *self = tarn_provider_context(provider, upstream_release);
-  tarn__umf_block *record = NULL;
-  do {
-    pthread_mutex_lock(&self->lock);
-    self->is_abandoned = true;
-    record = tarn__umf_blocks_pop(&self->given);
-    pthread_mutex_unlock(&self->lock);
-    if (record == NULL) break;
-    if (tarn_device_is_host(self->device)) tarn_poison_lift(record->address, record->size_bytes);
-    const tarn_status ignored = give_to_umf(self, record->address, record->size_bytes);
+  pthread_mutex_lock(&self->lock);
+  tarn__umf_blocks given = self->given;
+  self->given = (tarn__umf_blocks){0};
+  self->is_abandoned = true;
+  pthread_mutex_unlock(&self->lock);
+  for (tarn__umf_block *one; (one = tarn__umf_blocks_pop(&given)) != NULL;) {
+    if (tarn_device_is_host(self->device)) tarn_poison_lift(one->address, one->size_bytes);
+    const tarn_status ignored = give_to_umf(self, one->address, one->size_bytes);
     (void)ignored; /* UMF's provider is about to go, with what it refused to take */
-    free(record);
-  } while (true);
+    free(one);
+  }
+  tarn__umf_blocks_deinit(&given);
 }
 
 static void upstream_destroy(void *context) {

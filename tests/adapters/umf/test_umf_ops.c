@@ -1,5 +1,6 @@
 /* test_umf_ops.c: the tables of operations by themselves: what the real library never does, and
  * what the CPU alone has no memory for. */
+#include "alloc/adapters/umf/umf_upstream.h"
 #include "tests/adapters/umf/fake_umf.h"
 #include "tests/adapters/umf/umf_library.h"
 #include "tests/support/test.h"
@@ -172,6 +173,30 @@ static void a_provider_that_gives_nothing_or_the_wrong_thing_is_told_of(void **s
   assert_non_null(strstr(tarn_last_error()->message, "not aligned"));
   assert_int_equal(freed_count, 1);
   assert_null(address);
+  tarn_provider_release(provider);
+  fake_umf_destroy(handle);
+}
+
+static void what_is_abandoned_goes_back_once(void **state) {
+  (void)state;
+  struct umf_memory_provider_t *handle = make_odd();
+  tarn_umf_provider_options options = with_fake;
+  options.device = tarn_device_make(TARN_DEVICE_CUDA, 0); /* there is no memory at the address */
+  tarn_provider *provider = NULL;
+  void *address = NULL;
+  assert_ok(tarn_umf_provider_create(handle, &options, &provider));
+  block_answer = (void *)(uintptr_t)0x10000;
+  const int freed_before = freed_count;
+  assert_status(tarn_provider_free(provider, block_answer, 65536), TARN_NOT_FOUND);
+  assert_int_equal(freed_count, freed_before); /* UMF is not asked to free what it did not give */
+  assert_ok(tarn_provider_alloc(provider, 65536, &address));
+  tarn__umf_upstream_abandon(provider);
+  assert_int_equal(freed_count, freed_before + 1);
+  assert_ok(tarn_provider_free(provider, address, 65536)); /* as a pool would that stayed */
+  assert_int_equal(freed_count, freed_before + 1);
+  last_alignment = 0;
+  assert_status(tarn_provider_alloc(provider, 65536, &address), TARN_UNAVAILABLE);
+  assert_int_equal(last_alignment, 0); /* UMF was not asked */
   tarn_provider_release(provider);
   fake_umf_destroy(handle);
 }
@@ -484,6 +509,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_a_provider_lacks_is_refused_or_made_up_for),
       cmocka_unit_test(a_provider_that_gives_nothing_or_the_wrong_thing_is_told_of),
+      cmocka_unit_test(what_is_abandoned_goes_back_once),
       cmocka_unit_test(tarns_own_message_comes_through_umf),
       cmocka_unit_test(without_umf_in_the_process_its_functions_are_missed),
       cmocka_unit_test(a_gpus_blocks_are_zeroed_and_moved_by_the_stream),
