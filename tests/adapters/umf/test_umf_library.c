@@ -484,11 +484,8 @@ static int leave(void) {
 
 int main(int argc, char **argv) {
   library_path = argc > 1 ? argv[1] : "libumf.so.1";
-  if (!umf_library_open(library_path, &umf)) {
-    print_message("no UMF library at %s\n", library_path);
-    const char *ci = getenv("CI");
-    return ci != NULL && strcmp(ci, "true") == 0 ? 1 : 77;
-  }
+  const int lacking = umf_library_need(library_path, &umf);
+  if (lacking != 0) return lacking;
   if (argc > 2) return leave();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(blocks_come_and_go_without_a_size),

@@ -438,11 +438,8 @@ static void a_handle_of_memory_that_is_gone_opens_nothing(void **state) {
 
 int main(int argc, char **argv) {
   library_path = argc > 1 ? argv[1] : "libumf.so.1";
-  if (!umf_library_open(library_path, &umf)) {
-    print_message("no UMF library at %s\n", library_path);
-    const char *ci = getenv("CI");
-    return ci != NULL && strcmp(ci, "true") == 0 ? 1 : 77;
-  }
+  const int lacking = umf_library_need(library_path, &umf);
+  if (lacking != 0) return lacking;
   if (argc > 2) return import();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_block_is_freed_whole_or_not_at_all),
