@@ -106,14 +106,16 @@ tarn_status tarn__cuda_open_pool(tarn_cuda *cuda, int32_t device, CUmemoryPool p
 
 /* --- copies --- */
 
-bool tarn__cuda_is_elsewhere(int32_t own, tarn_device dst, tarn_device src) {
-  return dst.type == TARN_DEVICE_CUDA && src.type == TARN_DEVICE_CUDA &&
-         (dst.index != own || src.index != own);
+static bool is_of_another(int32_t own, tarn_device device) {
+  return device.type == TARN_DEVICE_CUDA && device.index != own;
 }
 
-bool tarn__cuda_is_between(const tarn_cuda *cuda, int32_t own, const tarn_copy_rows *rows) {
-  return tarn__cuda_is_elsewhere(own, rows->dst_device, rows->src_device) &&
-         cuda->driver.MemcpyPeerAsync != NULL && cuda->driver.Memcpy3DPeerAsync != NULL;
+bool tarn__cuda_is_elsewhere(int32_t own, tarn_device dst, tarn_device src) {
+  return is_of_another(own, dst) || is_of_another(own, src);
+}
+
+bool tarn__cuda_can_copy_between(const tarn_cuda *cuda) {
+  return cuda->driver.MemcpyPeerAsync != NULL && cuda->driver.Memcpy3DPeerAsync != NULL;
 }
 
 static tarn_status copy_lines(const tarn_cuda *cuda, CUcontext to, CUcontext from, CUstream stream,
@@ -162,8 +164,11 @@ tarn_status tarn__cuda_copy_between(tarn_cuda *cuda, CUstream stream, const tarn
   if (status == TARN_OK) status = tarn__cuda_context(cuda, rows->src_device.index, &from);
   if (status != TARN_OK) return status;
   if (rows->dst_pitch_bytes == rows->row_bytes && rows->src_pitch_bytes == rows->row_bytes) {
-    one.row_count = 1; /* checked by the caller not to overflow */
-    one.row_bytes = rows->row_bytes * rows->row_count;
+    one.row_count = 1;
+    if (!tarn_size_mul(rows->row_bytes, rows->row_count, &one.row_bytes)) {
+      return tarn_fail(TARN_TOO_LARGE, "a copy of %zu rows of %zu bytes", rows->row_count,
+                       rows->row_bytes);
+    }
   }
   const size_t dst_max = cuda->devices[rows->dst_device.index].pitch_bytes_max;
   const size_t src_max = cuda->devices[rows->src_device.index].pitch_bytes_max;

@@ -29,12 +29,12 @@ size_t tarn__cuda_access(const tarn_cuda *cuda, int32_t device, const tarn__cuda
 TARN_NODISCARD tarn_status tarn__cuda_open_pool(tarn_cuda *cuda, int32_t device, CUmemoryPool pool,
                                                 const int32_t *listed, int32_t count);
 
-/* Memory of GPUs, not all of it the stream's device's own: a plain copy wants that to be let in to
- * both sides, where they are virtual or a pool's. */
+/* Whether a side is memory of another GPU than the stream's: a plain copy wants the stream's to be
+ * let in to it, where it is virtual or a pool's. */
 bool tarn__cuda_is_elsewhere(int32_t own, tarn_device dst, tarn_device src);
-/* Such rows, and a driver that has the calls that reach each side by its own device. */
-bool tarn__cuda_is_between(const tarn_cuda *cuda, int32_t own, const tarn_copy_rows *rows);
-/* The context of the stream's device is current. */
+/* Whether the driver has the calls that reach each side by its own device, for two GPUs' memory. */
+bool tarn__cuda_can_copy_between(const tarn_cuda *cuda);
+/* The context of the stream's device is current. TARN_TOO_LARGE for rows beyond counting. */
 TARN_NODISCARD tarn_status tarn__cuda_copy_between(tarn_cuda *cuda, CUstream stream,
                                                    const tarn_copy_rows *rows);
 

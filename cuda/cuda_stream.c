@@ -139,16 +139,14 @@ static tarn_status copy_row_by_row(const cuda_stream *self, const tarn_copy_rows
   return status;
 }
 
-static tarn_status enqueue_copy(const cuda_stream *self, const tarn_copy_rows *rows) {
+/* On memory that this stream's device may reach. */
+static tarn_status enqueue_plain_copy(const cuda_stream *self, const tarn_copy_rows *rows) {
   const bool is_contiguous = rows->row_count == 1 || (rows->dst_pitch_bytes == rows->row_bytes &&
                                                       rows->src_pitch_bytes == rows->row_bytes);
   size_t total_bytes;
   if (!tarn_size_mul(rows->row_bytes, rows->row_count, &total_bytes)) {
     return tarn_fail(TARN_TOO_LARGE, "a copy of %zu rows of %zu bytes", rows->row_count,
                      rows->row_bytes);
-  }
-  if (tarn__cuda_is_between(self->cuda, self->device, rows)) {
-    return tarn__cuda_copy_between(self->cuda, self->native, rows);
   }
   if (is_contiguous) return copy_line(self, rows->dst, rows->src, total_bytes);
   const size_t pitch_bytes_max = self->cuda->devices[self->device].pitch_bytes_max;
@@ -157,6 +155,108 @@ static tarn_status enqueue_copy(const cuda_stream *self, const tarn_copy_rows *r
   }
   return copy_rectangles(self, *rows);
 }
+
+typedef struct fill {
+  char *dst;
+  size_t size_bytes;
+  uint8_t value;
+} fill;
+
+static tarn_status enqueue_plain_fill(const cuda_stream *self, const fill *what) {
+  CUresult result = CUDA_SUCCESS;
+  for (size_t done = 0; done < what->size_bytes && result == CUDA_SUCCESS;) {
+    const size_t piece_bytes =
+        smaller(what->size_bytes - done, tarn__seams_room(&self->cuda->seams, what->dst + done));
+    result = self->cuda->driver.MemsetD8Async(device_address(what->dst + done), what->value,
+                                              piece_bytes, self->native);
+    done += piece_bytes;
+  }
+  return tarn__cuda_status(&self->cuda->driver, result, "cuMemsetD8Async",
+                           "a fill of %zu bytes at %p on CUDA device %d", what->size_bytes,
+                           (void *)what->dst, (int)self->device);
+}
+
+/* --- by another device --- */
+
+/* One of the two. */
+typedef struct errand {
+  const tarn_copy_rows *rows;
+  const fill *fill;
+} errand;
+
+static tarn_status run_errand(const cuda_stream *self, const errand *what) {
+  return what->rows != NULL ? enqueue_plain_copy(self, what->rows)
+                            : enqueue_plain_fill(self, what->fill);
+}
+
+/* On the other device's stream, whose context becomes current: behind the fence, and the fence
+ * behind it, even where it failed, for some of it may be under way. */
+static tarn_status run_behind(const cuda_stream *other, tarn__cuda_fence *fence,
+                              const errand *what) {
+  tarn_cuda *cuda = other->cuda;
+  tarn__cuda_scope scope;
+  tarn_status status = tarn__cuda_enter(cuda, other->context, &scope);
+  if (status != TARN_OK) return status;
+  status = tarn__cuda_fence_wait(fence, cuda, other->native);
+  if (status == TARN_OK) {
+    status = run_errand(other, what);
+    const tarn_error cause = *tarn_last_error();
+    const tarn_status marked = tarn__cuda_fence_record(fence, cuda, other->device, other->native);
+    if (marked != TARN_OK) cuda->driver.StreamSynchronize(other->native);
+    if (status != TARN_OK) {
+      status = tarn_fail_again(&cause);
+    } else {
+      status = marked;
+    }
+  }
+  tarn__cuda_leave(&scope);
+  return status;
+}
+
+/* Memory of another device may be closed to this stream's: virtual memory and that of pools is,
+ * unless somebody opens it. What is not between two devices the other one does itself, in its
+ * stream for this thread, at this stream's turn. */
+static tarn_status enqueue_elsewhere(const cuda_stream *self, int32_t device, const errand *what) {
+  cuda_stream other = {.cuda = self->cuda, .device = device, .native = CU_STREAM_PER_THREAD};
+  tarn__cuda_fence *fence = NULL;
+  tarn_status status = tarn__cuda_context(self->cuda, device, &other.context);
+  if (status == TARN_OK) status = tarn__cuda_fence_create(self->cuda, self->device, &fence);
+  if (status != TARN_OK) return status;
+  status = tarn__cuda_fence_record(fence, self->cuda, self->device, self->native);
+  if (status == TARN_OK) {
+    status = run_behind(&other, fence, what);
+    const tarn_error cause = *tarn_last_error();
+    const tarn_status joined = tarn__cuda_fence_wait(fence, self->cuda, self->native);
+    if (joined != TARN_OK) (void)!tarn__cuda_fence_synchronize(fence);
+    if (status != TARN_OK) {
+      status = tarn_fail_again(&cause);
+    } else {
+      status = joined;
+    }
+  }
+  tarn__cuda_fence_destroy(fence);
+  return status;
+}
+
+static tarn_status enqueue_copy(const cuda_stream *self, const tarn_copy_rows *rows) {
+  const tarn_device dst = rows->dst_device, src = rows->src_device;
+  if (!tarn__cuda_is_elsewhere(self->device, dst, src)) return enqueue_plain_copy(self, rows);
+  if (dst.type == TARN_DEVICE_CUDA && src.type == TARN_DEVICE_CUDA) {
+    return tarn__cuda_can_copy_between(self->cuda)
+               ? tarn__cuda_copy_between(self->cuda, self->native, rows)
+               : enqueue_plain_copy(self, rows);
+  }
+  const int32_t owner = dst.type == TARN_DEVICE_CUDA ? dst.index : src.index;
+  return enqueue_elsewhere(self, owner, &(errand){.rows = rows});
+}
+
+static tarn_status enqueue_fill(const cuda_stream *self, tarn_device device, const fill *what) {
+  return tarn__cuda_is_elsewhere(self->device, device, device)
+             ? enqueue_elsewhere(self, device.index, &(errand){.fill = what})
+             : enqueue_plain_fill(self, what);
+}
+
+/* --- which thread and context --- */
 
 /* Never used again, unlike what pthread_self says. */
 static uint64_t thread_number(void) {
@@ -239,21 +339,6 @@ static tarn_status stream_copy_grid(void *context, const tarn_copy_grid *grid) {
   return tarn__cuda_copy_grid(self->cuda, self->device, self->context, self->native, grid);
 }
 
-static tarn_status enqueue_fill(const cuda_stream *self, char *dst, uint8_t value,
-                                size_t size_bytes) {
-  CUresult result = CUDA_SUCCESS;
-  for (size_t done = 0; done < size_bytes && result == CUDA_SUCCESS;) {
-    const size_t piece_bytes =
-        smaller(size_bytes - done, tarn__seams_room(&self->cuda->seams, dst + done));
-    result = self->cuda->driver.MemsetD8Async(device_address(dst + done), value, piece_bytes,
-                                              self->native);
-    done += piece_bytes;
-  }
-  return tarn__cuda_status(&self->cuda->driver, result, "cuMemsetD8Async",
-                           "a fill of %zu bytes at %p on CUDA device %d", size_bytes, (void *)dst,
-                           (int)self->device);
-}
-
 static tarn_status stream_fill(void *context, void *dst, tarn_device dst_device, uint8_t value,
                                size_t size_bytes) {
   const cuda_stream *self = context;
@@ -267,7 +352,7 @@ static tarn_status stream_fill(void *context, void *dst, tarn_device dst_device,
     status = wait_for_stream(self, "the work before a fill of pageable memory");
     if (status == TARN_OK) memset(dst, value, size_bytes);
   } else {
-    status = enqueue_fill(self, dst, value, size_bytes);
+    status = enqueue_fill(self, dst_device, &(fill){dst, size_bytes, value});
   }
   tarn__cuda_leave(&scope);
   return status;

@@ -180,6 +180,60 @@ static void copies_between_devices_need_no_connection(void **state) {
   }
 }
 
+/* Pinned or pageable rows to a device and back by the other device's stream, and a fill before. */
+static void copy_by_other(tarn_pool *pool, tarn_device device, tarn_stream *stream,
+                          unsigned char *host, tarn_device host_device) {
+  char *place;
+  assert_ok(tarn_pool_alloc(pool, BYTES, NULL, (void **)&place));
+  for (size_t i = 0; i < ROWS * PITCH_BYTES; i++) host[i] = (unsigned char)(i * 11 >> 2);
+  tarn_copy_rows rows = {.dst = place + 3,
+                         .src = host,
+                         .dst_pitch_bytes = ROW_BYTES + 1,
+                         .src_pitch_bytes = PITCH_BYTES,
+                         .row_bytes = ROW_BYTES,
+                         .row_count = ROWS,
+                         .dst_device = device,
+                         .src_device = host_device};
+  assert_ok(tarn_stream_fill(stream, place, device, 0xEE, BYTES));
+  assert_ok(tarn_stream_copy_rows(stream, &rows));
+  assert_ok(tarn_stream_synchronize(stream));
+  memset(host, 0, ROWS * PITCH_BYTES);
+  assert_ok(tarn_stream_copy(stream, host, host_device, place, device, ROWS * (ROW_BYTES + 1)));
+  assert_ok(tarn_stream_synchronize(stream));
+  for (size_t i = 0; i < (size_t)ROWS * (ROW_BYTES + 1) - 1; i++) {
+    const size_t row = (i - 3) / (ROW_BYTES + 1), at = (i - 3) % (ROW_BYTES + 1);
+    const bool is_copied = i >= 3 && row < ROWS && at < ROW_BYTES;
+    assert_int_equal(host[i],
+                     is_copied ? (unsigned char)((row * PITCH_BYTES + at) * 11 >> 2) : 0xEE);
+  }
+  assert_ok(tarn_pool_free(pool, place, NULL));
+}
+
+static void the_host_reaches_a_device_by_any_stream(void **state) {
+  (void)state;
+  connect_devices(0);
+  tarn_provider *provider;
+  void *pinned;
+  unsigned char pageable[ROWS * PITCH_BYTES];
+  assert_ok(tarn_cuda_pinned_provider_create(cuda, NULL, &provider));
+  assert_ok(tarn_provider_alloc(provider, 1 << 20, &pinned));
+  for (maker how = MAKER_BLOCKS; how < MAKER_COUNT; how++) {
+    for (int32_t device = 0; device < 2; device++) { /* the stream's */
+      const tarn_device other = tarn_device_make(TARN_DEVICE_CUDA, 1 - device);
+      tarn_pool *pool;
+      tarn_stream *stream;
+      assert_ok(make_pool(how, other.index, NULL, 0, &pool));
+      assert_ok(tarn_cuda_stream_create(cuda, device, &stream));
+      copy_by_other(pool, other, stream, pinned, tarn_device_make(TARN_DEVICE_CUDA_HOST, 0));
+      copy_by_other(pool, other, stream, pageable, tarn_device_make(TARN_DEVICE_CPU, 0));
+      tarn_stream_release(stream);
+      tarn_pool_release(pool);
+    }
+  }
+  assert_ok(tarn_provider_free(provider, pinned, 1 << 20));
+  tarn_provider_release(provider);
+}
+
 static void peers_are_let_in_where_the_machine_connects_them(void **state) {
   (void)state;
   bool can = false;
@@ -237,6 +291,7 @@ int main(void) {
   }
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(copies_between_devices_need_no_connection),
+      cmocka_unit_test(the_host_reaches_a_device_by_any_stream),
       cmocka_unit_test(peers_are_let_in_where_the_machine_connects_them),
       cmocka_unit_test(a_list_of_peers_is_checked),
   };
