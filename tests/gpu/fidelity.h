@@ -28,6 +28,7 @@
   X(cuMemFree)                     \
   X(cuMemGetAddressRange)          \
   X(cuPointerGetAttribute)         \
+  X(cuPointerGetAttributes)        \
   X(cuMemHostAlloc)                \
   X(cuMemFreeHost)                 \
   X(cuMemHostRegister)             \
@@ -36,6 +37,8 @@
   X(cuMemcpyHtoD)                  \
   X(cuMemcpyDtoH)                  \
   X(cuMemcpyDtoD)                  \
+  X(cuMemcpyAsync)                 \
+  X(cuMemcpyBatchAsync)            \
   X(cuMemcpyHtoDAsync)             \
   X(cuMemcpyDtoHAsync)             \
   X(cuMemcpy2DAsync)               \
@@ -85,7 +88,13 @@
   X(cuMemMap)                      \
   X(cuMemUnmap)                    \
   X(cuMemSetAccess)                \
-  X(cuMemGetAccess)
+  X(cuMemGetAccess)                \
+  X(cuMemRetainAllocationHandle)   \
+  X(cuMemExportToShareableHandle)  \
+  X(cuIpcGetMemHandle)             \
+  X(cuIpcOpenMemHandle)            \
+  X(cuIpcGetEventHandle)           \
+  X(cuIpcOpenEventHandle)
 
 #define FIDELITY_FIELD_(name) __typeof__(&name) name;
 #define FIDELITY_FIELD(name) FIDELITY_FIELD_(name)
@@ -106,6 +115,7 @@ extern const fidelity_case fidelity_streams[];
 extern const fidelity_case fidelity_memory[];
 extern const fidelity_case fidelity_virtual[];
 extern const fidelity_case fidelity_capture[];
+extern const fidelity_case fidelity_movement[];
 
 /* One line of the transcript each. Another answer than those makes the case fail; it goes on. */
 void fidelity_step(const char *words, CUresult answer, const CUresult *allowed, size_t count);

@@ -69,7 +69,7 @@ static bool can_open(const char *path) {
 
 int main(int argument_count, char **arguments) {
   static const fidelity_case *const groups[] = {fidelity_streams, fidelity_memory, fidelity_virtual,
-                                                fidelity_capture};
+                                                fidelity_capture, fidelity_movement};
   driver_path = argument_count > 1         ? arguments[1]
                 : can_open("libcuda.so.1") ? "libcuda.so.1"
                                            : SIM_DRIVER;
