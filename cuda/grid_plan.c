@@ -325,6 +325,10 @@ static void plan_run(const tarn__grid *grid, uint32_t chunk, tarn__kernel_run_ar
   const int64_t run = rank == 0 ? 1 : rank == 1 ? dims[0].size : dims[0].size * dims[1].size;
   if (rank == 0 || run < (int64_t)chunk) {
     add_dims(args, grid, 0, -1);
+    if (grid->rank == 1 && dims[0].dst == grid->dst_bytes) {
+      args->src_step = dims[0].src;
+      args->straight_count = (uint32_t)dims[0].size;
+    }
     return;
   }
   args->run = (uint32_t)run;
@@ -337,6 +341,7 @@ static void plan_run(const tarn__grid *grid, uint32_t chunk, tarn__kernel_run_ar
   for (int32_t d = rank; d < grid->rank; d++) starts |= (uint64_t)dims[d].dst;
   const uint32_t before = starts % (chunk * grid->dst_bytes) == 0 ? 0 : chunk - 1;
   args->chunk_count = parts_of((uint64_t)run + before, chunk);
+  if (grid->rank == 1 && before == 0) args->straight_count = (uint32_t)run / chunk;
   const int32_t turns = rank == 1 ? interleaved_dim(grid, rank) : -1;
   if (turns >= 0 && args->chunk_count > WINDOW_CHUNKS) {
     add_digit(args, WINDOW_CHUNKS, 0, 0, 1);

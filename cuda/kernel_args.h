@@ -68,7 +68,10 @@ typedef struct tarn__kernel_digit {
  *     destination   [. . a b][c d e f][g h . .]      a run of 8, chunks of 4
  *     source        a  b  c  d  e  f  g  h           any distances
  *
- * With chunk 1 the run is one element, and every element is an item. */
+ * With chunk 1 the run is one element, and every element is an item.
+ *
+ * Items whose chunks are whole and follow each other without digits are straight: most of what is
+ * converted is long and dense, and finding its items the long way costs more than converting. */
 typedef struct tarn__kernel_run_args {
   uint64_t dst;
   uint64_t src;
@@ -80,6 +83,7 @@ typedef struct tarn__kernel_run_args {
   uint32_t run;
   uint32_t chunk; /* a power of two */
   uint32_t chunk_count;
+  uint32_t straight_count; /* of the first items */
   tarn__kernel_divisor inner;
   uint8_t is_src_dense; /* the run is one in the source, too */
   uint8_t dst_type;     /* tarn__kernel_type */

@@ -34,7 +34,7 @@ TARN__BODY double tarn__double_of_bits(uint64_t bits) {
   return __longlong_as_double((long long)bits);
 }
 
-/* Numbers only: what the instruction makes of a NaN is not looked at. */
+/* What the instructions make of a NaN is a NaN, and its bits are not looked at. */
 TARN__BODY uint32_t tarn__half_of_float(float value) {
   uint16_t half;
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(value));

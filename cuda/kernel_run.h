@@ -99,6 +99,14 @@ TARN__BODY tarn__item tarn__find_item(const tarn__kernel_run_args *args, uint32_
   item.first = 0;
   item.end = 0;
   item.column = 0;
+  if (number < args->straight_count) {
+    const uint32_t index = number * args->chunk;
+    item.dst += (uint64_t)index << dst_shift;
+    item.src += (uint64_t)((int64_t)index * args->src_step);
+    item.end = args->chunk;
+    item.column = index;
+    return item;
+  }
   if (number >= args->item_count) return item;
   const uint32_t chunk =
       tarn__walk_digits(args->digits, args->digit_count, number, &item.dst, &item.src);

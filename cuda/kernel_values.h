@@ -82,10 +82,22 @@ TARN__BODY uint32_t tarn__f16_of_f32(float value) {
   return magnitude > TARN__INF_F32 ? nan : number;
 }
 
+TARN__BODY uint32_t tarn__bf16_of_number(float value) {
+  const uint32_t bits = tarn__bits_of_float(value);
+  return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+}
+
 TARN__BODY uint32_t tarn__bf16_of_f32(float value) {
   const uint32_t bits = tarn__bits_of_float(value), magnitude = bits & 0x7FFFFFFF;
-  const uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
-  return magnitude > TARN__INF_F32 ? bits >> 16 | 0x40 : rounded;
+  return magnitude > TARN__INF_F32 ? bits >> 16 | 0x40 : tarn__bf16_of_number(value);
+}
+
+/* NaNs are rare: where several values have none, their bits need not be looked after. */
+TARN__BODY bool tarn__have_nan(const float value[8], uint32_t count) {
+  bool have = false;
+  TARN__UNROLL
+  for (uint32_t k = 0; k < count; k++) have |= value[k] != value[k];
+  return have;
 }
 
 TARN__BODY uint32_t tarn__e4m3fn_of_f32(float value) {
@@ -191,11 +203,13 @@ TARN__BODY void tarn__put_64(uint32_t words[4], uint32_t k, uint64_t value) {
 
 /* One case of the switches below: all the elements there are places for. Wider elements have fewer
  * places, and code for those that fit alone. */
-#define TARN__EACH(bytes, action)                                    \
+#define TARN__ALL(bytes, action)                                     \
   TARN__UNROLL                                                       \
   for (uint32_t k = 0; k < places && (k + 1) * (bytes) <= 16; k++) { \
     action;                                                          \
-  }                                                                  \
+  }
+#define TARN__EACH(bytes, action) \
+  TARN__ALL(bytes, action)        \
   break
 
 /* --- by way of 64 bits of integer --- */
@@ -262,6 +276,8 @@ TARN__BODY void tarn__floats_of(uint32_t src_type, uint32_t places, const uint32
     case TARN__TYPE_U16:
       TARN__EACH(2, value[k] = (float)tarn__get_16(in, k));
     case TARN__TYPE_F16:
+      TARN__ALL(2, value[k] = tarn__float_of_half(tarn__get_16(in, k)));
+      if (!tarn__have_nan(value, places)) break;
       TARN__EACH(2, value[k] = tarn__f32_of_f16(tarn__get_16(in, k)));
     case TARN__TYPE_BF16:
       TARN__EACH(2, value[k] = tarn__float_of_bits(tarn__get_16(in, k) << 16));
@@ -300,8 +316,14 @@ TARN__BODY void tarn__convert_float(uint32_t dst_type, uint32_t src_type, uint32
     case TARN__TYPE_U16:
       TARN__EACH(2, tarn__put_16(out, k, tarn__clamp(tarn__i32_of_f32(value[k]), 0, 65535)));
     case TARN__TYPE_F16:
+      if (!tarn__have_nan(value, places)) {
+        TARN__EACH(2, tarn__put_16(out, k, tarn__half_of_float(value[k])));
+      }
       TARN__EACH(2, tarn__put_16(out, k, tarn__f16_of_f32(value[k])));
     case TARN__TYPE_BF16:
+      if (!tarn__have_nan(value, places)) {
+        TARN__EACH(2, tarn__put_16(out, k, tarn__bf16_of_number(value[k])));
+      }
       TARN__EACH(2, tarn__put_16(out, k, tarn__bf16_of_f32(value[k])));
     case TARN__TYPE_I32:
       TARN__EACH(4, out[k] = (uint32_t)tarn__i32_of_f32(value[k]));
@@ -400,5 +422,6 @@ TARN__BODY void tarn__convert_double(uint32_t dst_type, uint32_t src_type, uint3
   }
 }
 #undef TARN__EACH
+#undef TARN__ALL
 
 #endif

@@ -61,7 +61,7 @@ TARN__BODY uint32_t tarn__half_of_float(float value) {
 TARN__BODY float tarn__float_of_half(uint32_t half) {
   const uint32_t exponent = half >> 10 & 31, mantissa = half & 1023;
   const float number = exponent == 0    ? ldexpf((float)mantissa, -24)
-                       : exponent == 31 ? INFINITY
+                       : exponent == 31 ? (mantissa == 0 ? INFINITY : NAN)
                                         : ldexpf((float)(mantissa + 1024), (int)exponent - 25);
   return (half & 0x8000) != 0 ? -number : number;
 }

@@ -163,6 +163,55 @@ static void turns_touch_whole_lines_and_no_bank_twice(void **state) {
   }
 }
 
+/* --- runs --- */
+
+static tarn__grid_launch plan_line_of(int64_t count, uint64_t dst, int64_t src_stride) {
+  const tarn__grid grid = {.dst = dst,
+                           .src = 1 << 30,
+                           .rank = 1,
+                           .dims = {{count, 2, src_stride}},
+                           .dst_bytes = 2,
+                           .src_bytes = 4,
+                           .converts = true,
+                           .dst_type = TARN__TYPE_F16,
+                           .src_type = TARN__TYPE_F32};
+  tarn__grid_launch launch;
+  tarn__grid_plan(&grid, &launch);
+  return launch;
+}
+
+/* Wherever a line begins, and however far apart its source's elements are. */
+static void straight_items_are_where_digits_would_have_them(void **state) {
+  (void)state;
+  static const int64_t lengths[] = {1, 3, 4, 5, 1023, 100000};
+  for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+    for (uint64_t start = 0; start < 10; start += 2) {
+      for (int64_t stride = 4; stride <= 36; stride += 32) {
+        const tarn__grid_launch launch = plan_line_of(lengths[i], 4096 + start, stride);
+        tarn__kernel_run_args by_digits = launch.as.run;
+        by_digits.straight_count = 0;
+        for (uint32_t n = 0; n < launch.as.run.item_count + 3; n++) {
+          const tarn__item found = tarn__find_item(&launch.as.run, n, 1);
+          const tarn__item wanted = tarn__find_item(&by_digits, n, 1);
+          assert_int_equal(found.end - found.first, wanted.end - wanted.first);
+          if (found.end == found.first) continue;
+          assert_int_equal(found.first, wanted.first);
+          assert_int_equal(found.dst, wanted.dst);
+          assert_int_equal(found.src, wanted.src);
+          if (launch.as.run.chunk > 1) assert_int_equal(found.column, wanted.column);
+        }
+      }
+    }
+  }
+}
+
+static void all_whole_chunks_of_a_dense_line_are_straight(void **state) {
+  (void)state;
+  const tarn__grid_launch launch = plan_line_of(100003, 4096, 4);
+  assert_int_equal(launch.as.run.chunk, 4);
+  assert_int_equal(launch.as.run.straight_count, 25000);
+}
+
 /* --- division --- */
 
 static void dividing_by_a_factor_is_exact(void **state) {
@@ -228,6 +277,8 @@ static void grids_beyond_one_launch_are_cut_into_parts_that_cover_them(void **st
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(turns_touch_whole_lines_and_no_bank_twice),
+      cmocka_unit_test(straight_items_are_where_digits_would_have_them),
+      cmocka_unit_test(all_whole_chunks_of_a_dense_line_are_straight),
       cmocka_unit_test(dividing_by_a_factor_is_exact),
       cmocka_unit_test(grids_beyond_one_launch_are_cut_into_parts_that_cover_them),
   };

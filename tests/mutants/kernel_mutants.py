@@ -13,6 +13,14 @@ plant(
     first="test_copy_grid",
 )
 plant(
+    "chunks_of_any_run_are_straight",
+    "a run that begins within a chunk has its items where it would begin with one",
+    "cuda/grid_plan.c",
+    "  if (grid->rank == 1 && before == 0) args->straight_count",
+    "  if (grid->rank == 1) args->straight_count",
+    first="test_kernel_access",
+)
+plant(
     "tiles_read_wide_from_anywhere",
     "16 bytes at once from rows that begin at multiples of 4",
     "cuda/grid_plan.c",
