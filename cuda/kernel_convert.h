@@ -151,11 +151,14 @@ TARN__BODY void tarn__turn_store_converted(const tarn__kernel_turn_args *args, u
                                            uint32_t places) {
   const uint32_t src_bytes = args->src_bytes, dst_bytes = args->dst_bytes;
   const uint32_t tile_i = TARN__TILE_I(src_bytes), tile_j = TARN__TILE_J(src_bytes);
-  const uint32_t row_units = tile_i / places;
+  /* Powers of two, which the compiler cannot see: a division by a variable takes longer than all
+   * the rest. */
+  const uint32_t unit_shift = places == 4 ? 2 : 1;
+  const uint32_t row_shift = (src_bytes <= 2 ? 7 : src_bytes == 4 ? 6 : 5) - unit_shift;
   const tarn__tile tile = tarn__find_tile(args, block, dst_bytes, tile_i, tile_j);
   TARN__ROLLED
-  for (uint32_t unit = thread; unit < row_units * tile_j; unit += TARN__KERNEL_THREADS) {
-    const uint32_t i = unit % row_units * places, j = unit / row_units;
+  for (uint32_t unit = thread; unit >> row_shift < tile_j; unit += TARN__KERNEL_THREADS) {
+    const uint32_t i = unit * places & (tile_i - 1), j = unit >> row_shift;
     if (i >= tile.size_i || j >= tile.size_j) continue;
     const uint64_t dst = tile.dst + (uint64_t)i * dst_bytes + (uint64_t)(j * args->dst_stride_j);
     const uint32_t end = tile.size_i - i < places ? tile.size_i - i : places;
