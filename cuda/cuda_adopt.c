@@ -189,14 +189,17 @@ static tarn__cuda_import *find_open(const tarn__cuda_imports *imports, int32_t d
   return NULL;
 }
 
-/* A handle says nothing about its size that could be believed. */
+/* A handle says nothing about its size that could be believed. What is opened may be a part of more:
+ * a driver may cut small blocks from larger ones, and shares these whole (CUDA Programming Guide,
+ * "Interprocess Communication"). */
 static tarn_status check_block(const tarn_cuda *cuda, CUdeviceptr address, size_t size_bytes) {
   CUdeviceptr start = 0;
   size_t found_bytes = 0;
   if (cuda->driver.MemGetAddressRange == NULL) return refuse_entry("cuMemGetAddressRange");
   const CUresult result = cuda->driver.MemGetAddressRange(&start, &found_bytes, address);
   if (result != CUDA_SUCCESS) return refuse(cuda, result, "cuMemGetAddressRange");
-  if (start == address && found_bytes >= size_bytes) return TARN_OK;
+  const size_t before = (size_t)(address - start);
+  if (before <= found_bytes && size_bytes <= found_bytes - before) return TARN_OK;
   return tarn_fail(TARN_BAD_FORMAT, "a block of %zu bytes, and a handle of one of %zu", size_bytes,
                    found_bytes);
 }

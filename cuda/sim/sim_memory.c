@@ -175,12 +175,21 @@ CUresult cuMemFree(CUdeviceptr address) {
   return sim_leave(CUDA_SUCCESS);
 }
 
+/* Allocations of less may be parts of a larger one (Programming Guide, "Interprocess
+ * Communication"). */
+enum { SHARED_WHOLE_BYTES = 2 << 20 };
+
 CUresult cuMemGetAddressRange(CUdeviceptr *start, size_t *size_bytes, CUdeviceptr address) {
   SIM_ENTER(cuMemGetAddressRange, SIM_NEEDS_CONTEXT);
   const sim_range *range = sim_range_find(address);
   if (range == NULL) return sim_leave(CUDA_ERROR_NOT_FOUND);
-  if (start != NULL) *start = range->start;
-  if (size_bytes != NULL) *size_bytes = range->size_bytes;
+  uintptr_t from = range->start, end = from + range->size_bytes;
+  if (range->kind == RANGE_OPENED) { /* what the block is a part of is shared whole, says CUDA */
+    from -= from % SHARED_WHOLE_BYTES;
+    end += (SHARED_WHOLE_BYTES - end % SHARED_WHOLE_BYTES) % SHARED_WHOLE_BYTES;
+  }
+  if (start != NULL) *start = from;
+  if (size_bytes != NULL) *size_bytes = end - from;
   return sim_leave(CUDA_SUCCESS);
 }
 
