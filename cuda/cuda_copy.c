@@ -14,7 +14,7 @@ typedef struct plane_side {
 /* The driver counts from plane to plane in rows. */
 static bool find_height(const plane_side *side, const tarn_copy_planes *planes, size_t *height) {
   *height = 0;
-  if (side->row_pitch == 0 || side->plane_pitch < 0) return false;
+  if (side->row_pitch < planes->rows.row_bytes || side->plane_pitch < 0) return false;
   const size_t plane_pitch = (size_t)side->plane_pitch;
   *height = plane_pitch / side->row_pitch;
   return plane_pitch % side->row_pitch == 0 && *height >= planes->rows.row_count;

@@ -101,6 +101,9 @@ static void planes_that_no_call_takes_go_as_rows(void **state) {
   planes.src_pitch_bytes = 20 * 7;
   send_planes(&self, planes);
   cuda->devices[0].pitch_bytes_max = pitch_bytes_max;
+  planes.rows.row_count = 1; /* whose pitch may be anything */
+  planes.rows.src_pitch_bytes = planes.rows.dst_pitch_bytes = 4;
+  send_planes(&self, planes);
   assert_int_equal(calls_of("cuMemcpy3DAsync"), before);
   drop_subject(&self);
 }

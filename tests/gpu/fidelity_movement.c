@@ -62,6 +62,9 @@ static void addresses_tell_where_a_copy_goes(void) {
   STEP(cu.cuMemcpy2DAsync(&rows, stream), OK);
   STEP(cu.cuStreamSynchronize(stream), OK);
   VALUE(to[PITCH] == from[1 + WIDTH], 1);
+  STEP(cu.cuMemsetD8Async((CUdeviceptr)(uintptr_t)to, 9, BYTES, stream), OK);
+  STEP(cu.cuStreamSynchronize(stream), OK);
+  VALUE(to[0] == 9 && to[BYTES - 1] == 9, 1);
 }
 
 /* Memory of malloc's as a source has been read when the call returns, as a destination written. */
