@@ -214,8 +214,9 @@ static tarn_status run_behind(const cuda_stream *other, tarn__cuda_fence *fence,
 }
 
 /* Memory of another device may be closed to this stream's: virtual memory and that of pools is,
- * unless somebody opens it. What is not between two devices the other one does itself, in its
- * stream for this thread, at this stream's turn. */
+ * unless somebody opens it, and then a driver refuses copies with the host as well (seen with
+ * cudaMallocAsync: NVIDIA's bug 3446335). What is not between two devices the other one does
+ * itself, in its stream for this thread, at this stream's turn. */
 static tarn_status enqueue_elsewhere(const cuda_stream *self, int32_t device, const errand *what) {
   cuda_stream other = {.cuda = self->cuda, .device = device, .native = CU_STREAM_PER_THREAD};
   tarn__cuda_fence *fence = NULL;

@@ -180,12 +180,23 @@ static void copies_between_devices_need_no_connection(void **state) {
   }
 }
 
-/* Pinned or pageable rows to a device and back by the other device's stream, and a fill before. */
+static void write_rows(void *host) {
+  for (size_t i = 0; i < ROWS * PITCH_BYTES; i++) {
+    ((unsigned char *)host)[i] = (unsigned char)(i * 11 >> 2);
+  }
+}
+
+/* Pinned or pageable rows to a device and back by the other device's stream, and a fill before.
+ * What is pinned is written by the stream as well. */
 static void copy_by_other(tarn_pool *pool, tarn_device device, tarn_stream *stream,
                           unsigned char *host, tarn_device host_device) {
   char *place;
   assert_ok(tarn_pool_alloc(pool, BYTES, NULL, (void **)&place));
-  for (size_t i = 0; i < ROWS * PITCH_BYTES; i++) host[i] = (unsigned char)(i * 11 >> 2);
+  if (host_device.type == TARN_DEVICE_CPU) {
+    write_rows(host);
+  } else {
+    assert_ok(tarn_stream_call(stream, write_rows, host));
+  }
   tarn_copy_rows rows = {.dst = place + 3,
                          .src = host,
                          .dst_pitch_bytes = ROW_BYTES + 1,
@@ -196,6 +207,7 @@ static void copy_by_other(tarn_pool *pool, tarn_device device, tarn_stream *stre
                          .src_device = host_device};
   assert_ok(tarn_stream_fill(stream, place, device, 0xEE, BYTES));
   assert_ok(tarn_stream_copy_rows(stream, &rows));
+  assert_ok(tarn_cuda_synchronize(cuda, device.index)); /* first, whatever it does itself */
   assert_ok(tarn_stream_synchronize(stream));
   memset(host, 0, ROWS * PITCH_BYTES);
   assert_ok(tarn_stream_copy(stream, host, host_device, place, device, ROWS * (ROW_BYTES + 1)));
@@ -285,6 +297,7 @@ static void a_list_of_peers_is_checked(void **state) {
 
 int main(void) {
   setenv("CUSIM_DEVICES", "2", /*overwrite=*/0);
+  setenv("CUSIM_POLICY", "lazy", /*overwrite=*/0); /* work without an order is done too late */
   if (test_open_cuda(&cuda) != TARN_OK || tarn_cuda_device_count(cuda) < 2) {
     print_message("skipped: two devices are needed\n");
     return SKIPPED;

@@ -53,3 +53,19 @@ plant(
     "  tarn__copy_on_host(&to, &from, self->element->convert != NULL ? self->element : &same);",
     first="test_copy_ring",
 )
+plant(
+    "another_device_s_copy_comes_at_any_time",
+    "the device that copies for a stream of another one does not wait for that stream",
+    "cuda/cuda_stream.c",
+    "  status = tarn__cuda_fence_wait(fence, cuda, other->native);\n",
+    "",
+    first="test_cuda_peer",
+)
+plant(
+    "another_device_s_copy_is_not_waited_for",
+    "a stream goes on before the device has copied that copies for it",
+    "cuda/cuda_stream.c",
+    "    const tarn_status joined = tarn__cuda_fence_wait(fence, self->cuda, self->native);\n",
+    "    const tarn_status joined = TARN_OK;\n",
+    first="test_cuda_peer",
+)
