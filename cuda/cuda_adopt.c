@@ -189,9 +189,9 @@ static tarn__cuda_import *find_open(const tarn__cuda_imports *imports, int32_t d
   return NULL;
 }
 
-/* A handle says nothing about its size that could be believed. What is opened may be a part of more:
- * a driver may cut small blocks from larger ones, and shares these whole (CUDA Programming Guide,
- * "Interprocess Communication"). */
+/* A handle says nothing about its size that could be believed. What is opened may be a part of
+ * more: a driver may cut small blocks from larger ones, and shares these whole (CUDA Programming
+ * Guide, "Interprocess Communication"). */
 static tarn_status check_block(const tarn_cuda *cuda, CUdeviceptr address, size_t size_bytes) {
   CUdeviceptr start = 0;
   size_t found_bytes = 0;
