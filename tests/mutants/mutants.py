@@ -121,6 +121,7 @@ PROGRAMS = """
     test_share
     test_share_wire
     test_cuda_share
+    test_cuda_peer
     test_pool
     test_stream
     test_staging
@@ -195,6 +196,7 @@ PROGRAMS = """
     test_callbacks_cuda
     test_cuda
     test_torch
+    test_kernel_access
     test_copy_grid
     sim_programs --seed 1 --count 40 --seconds 300
 """

@@ -50,8 +50,8 @@ plant(
     "fence_of_another_device",
     "a stream's fence is recorded with an event of device 0",
     "cuda/cuda_stream.c",
-    "status = tarn__cuda_fence_record(fence, self->cuda, self->device, self->native);",
-    "status = tarn__cuda_fence_record(fence, self->cuda, 0, self->native);",
+    "fence_record(fence, self->cuda, self->device, self->native);\n  tarn__cuda_leave(&scope);\n",
+    "fence_record(fence, self->cuda, 0, self->native);\n  tarn__cuda_leave(&scope);\n",
     first="test_museum_cuda",
     piece="event_of_another_device",
 )
