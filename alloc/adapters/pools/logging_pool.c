@@ -1,10 +1,9 @@
 /* logging_pool.c: an adaptor that writes each call as a line of a trace. */
 #include "alloc/adapters/pools/tarn_logging_pool.h"
 
-#include <inttypes.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "alloc/adapters/pools/over_pool.h"
@@ -40,10 +39,10 @@ static tarn_status log_status(const logging_pool *self) {
   return (tarn_status)atomic_load_explicit(&self->status, memory_order_relaxed);
 }
 
-static void write_text(logging_pool *self, const char *text, int length) {
-  if (length <= 0 || log_status(self) != TARN_OK) return;
+static void write_text(logging_pool *self, const char *text, size_t text_bytes) {
+  if (log_status(self) != TARN_OK) return;
   const tarn_error before = *tarn_last_error();
-  const tarn_status status = self->write(self->write_context, text, (size_t)length);
+  const tarn_status status = self->write(self->write_context, text, text_bytes);
   int none = TARN_OK;
   if (status == TARN_OK) return;
   atomic_compare_exchange_strong_explicit(&self->status, &none, (int)status, memory_order_relaxed,
@@ -51,18 +50,34 @@ static void write_text(logging_pool *self, const char *text, int length) {
   (void)tarn_fail_again(&before); /* the pool's call did not fail by it */
 }
 
+/* `number` in decimal at `to`, which has room for 20 digits; where it ends. printf took four times
+ * as long as all else in a call. */
+static char *print_number(char *to, uint64_t number) {
+  char digits[20];
+  size_t first = sizeof digits;
+  do digits[--first] = (char)('0' + number % 10);
+  while ((number /= 10) != 0);
+  memcpy(to, digits + first, sizeof digits - first);
+  return to + (sizeof digits - first);
+}
+
+static char *print_next(char *to, uint64_t number) {
+  *to = ',';
+  return print_number(to + 1, number);
+}
+
 static void write_line(logging_pool *self, char op, const void *address, size_t size_bytes,
                        const tarn_stream *stream) {
-  char line[160];
-  int length =
-      snprintf(line, sizeof line, "%c,%" PRIuPTR ",%zu,%" PRIu32 ",%" PRIu32, op,
-               (uintptr_t)address, size_bytes, tarn_stream_number(stream), thread_number());
-  if (length < 0) return;
-  const size_t room = sizeof line - (size_t)length;
-  length += (self->flags & TARN_LOGGING_POOL_TIMES) != 0
-                ? snprintf(line + length, room, ",%" PRIu64 "\n", now_ns() - self->start_ns)
-                : snprintf(line + length, room, "\n");
-  write_text(self, line, length);
+  char line[5 * 21 + 2]; /* five numbers, the op and the end */
+  line[0] = op;
+  char *end = print_next(line + 1, (uintptr_t)address);
+  end = print_next(end, size_bytes);
+  end = print_next(end, tarn_stream_number(stream));
+  end = print_next(end, thread_number());
+  if ((self->flags & TARN_LOGGING_POOL_TIMES) != 0)
+    end = print_next(end, now_ns() - self->start_ns);
+  *end++ = '\n';
+  write_text(self, line, (size_t)(end - line));
 }
 
 static tarn_status logging_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
