@@ -7,47 +7,61 @@ plant = planting.planter(TABLE)
 plant(
     "limit_pays_for_what_it_did_not_get",
     "an allocation that the upstream refused counts against the limit for ever",
-    "alloc/adapters/pools/limit_pool.c",
-    "  if (status != TARN_OK) pay_back(self, size_bytes);\n",
-    "",
+    "alloc/adapters/pools/over_pool.c",
+    "  tarn__over_count_refusal(self, status);\n"
+    "  tarn__over_pay_back(self, requested_bytes);\n",
+    "  tarn__over_count_refusal(self, status);\n",
     first="test_limit_pool",
 )
 plant(
     "limit_lends_what_is_still_on_its_way_back",
     "the limit is exceeded while a free is under way",
-    "alloc/adapters/pools/limit_pool.c",
-    "  const tarn_status status = tarn__over_give_back(&self->over, block, stream);\n"
-    "  if (status == TARN_OK) pay_back(self, size_bytes);\n",
-    "  pay_back(self, size_bytes);\n"
-    "  const tarn_status status = tarn__over_give_back(&self->over, block, stream);\n"
-    "  if (status != TARN_OK) {\n"
-    "    atomic_fetch_add_explicit(&self->charged_bytes, size_bytes, memory_order_relaxed);\n"
-    "  }\n",
+    "alloc/adapters/pools/over_pool.c",
+    "  const tarn_status status = tarn_pool_free(below, address, stream);\n",
+    "  tarn__over_pay_back(self, requested_bytes);\n"
+    "  const tarn_status status = tarn_pool_free(below, address, stream);\n"
+    "  (void)tarn__over_charge(self, requested_bytes);\n",
     first="test_limit_pool",
 )
 plant(
     "adaptor_forgets_a_block_that_stays_out",
     "a free that the upstream refuses takes the block from the adaptor all the same",
     "alloc/adapters/pools/over_pool.c",
-    "  count_lent(self, block, stream);\n  self->stats.free_count--;\n",
+    "  atomic_store_explicit(taken->place, taken->record, memory_order_relaxed);\n",
     "",
     first="test_over_pool",
 )
 plant(
     "adaptor_knows_blocks_by_their_start_alone",
     "a use inside of a block is refused",
-    "alloc/adapters/pools/lent_blocks.c",
-    "(size_t)(inside - last->address) < last->size_bytes ?",
-    "inside == last->address ?",
-    first="test_lent_blocks",
+    "alloc/adapters/pools/lent_map.c",
+    "  return address - *start < tarn__lent_size(record) ? record : 0;\n",
+    "  return address == *start ? record : 0;\n",
+    first="test_lent_map",
 )
 plant(
-    "lent_tree_loses_a_side",
-    "of two blocks below one that goes, one is forgotten",
-    "alloc/adapters/pools/lent_blocks.c",
-    "  *place = lower != NULL ? lower : higher;\n",
-    "  *place = lower;\n",
-    first="test_lent_blocks",
+    "lent_map_finds_no_far_end",
+    "a use far behind the start of a large block is refused",
+    "alloc/adapters/pools/lent_map.c",
+    "    atomic_store_explicit(covering_at(middle, unit), address, memory_order_relaxed);\n",
+    "",
+    first="test_lent_map",
+)
+plant(
+    "adaptor_outlives_its_last_block",
+    "a released adaptor whose last block comes back is never destroyed",
+    "alloc/adapters/pools/over_pool.c",
+    "  if (is_common(before != CLOSING + size_bytes)) return;\n",
+    "  if (is_common(before != CLOSING + size_bytes) || size_bytes > 0) return;\n",
+    first="test_over_pool",
+)
+plant(
+    "call_site_is_known_by_its_first_address",
+    "blocks of one caller's two callers are told of as one's",
+    "alloc/adapters/pools/call_sites.c",
+    "    if (word_at(frame + one->offset) != one->return_address) return false;\n",
+    "    if (index == 0 && word_at(frame + one->offset) != one->return_address) return false;\n",
+    first="test_call_sites",
 )
 plant(
     "prefetch_touches_what_a_stream_still_uses",
@@ -71,8 +85,8 @@ plant(
     "an address is read to be lent out twice",
     "alloc/adapters/pools/logging_pool.c",
     "  write_line(self, 'f', address, size_bytes, stream);\n"
-    "  const tarn_status status = tarn__over_give_back(&self->over, block, stream);\n",
-    "  const tarn_status status = tarn__over_give_back(&self->over, block, stream);\n"
+    "  status = tarn__over_give_back(&self->over, &taken, address, stream);\n",
+    "  status = tarn__over_give_back(&self->over, &taken, address, stream);\n"
     "  write_line(self, 'f', address, size_bytes, stream);\n",
     first="test_logging_pool",
 )

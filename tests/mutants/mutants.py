@@ -175,7 +175,8 @@ PROGRAMS = """
     test_caching_programs
     test_provider_conformance
     test_pool_conformance
-    test_lent_blocks
+    test_lent_map
+    test_call_sites
     test_over_pool
     test_limit_pool
     test_failing_pool

@@ -6,10 +6,9 @@
 #include "alloc/adapters/pools/over_pool.h"
 
 typedef struct aligned_pool {
-  tarn__over over;
+  tarn__over over; /* first: round_up finds the rest by it */
   size_t alignment_bytes;
   size_t size_min_bytes;
-  bool is_whole;
 } aligned_pool;
 
 static tarn_status aligned_attributes(void *context, tarn_pool_attributes *attributes) {
@@ -21,19 +20,27 @@ static tarn_status aligned_attributes(void *context, tarn_pool_attributes *attri
   return TARN_OK;
 }
 
+/* Whole units of an alignment. */
+static tarn_pool *round_up(const tarn__over *over, size_t requested_bytes, size_t *asked_bytes) {
+  const aligned_pool *self = (const aligned_pool *)over;
+  if (requested_bytes >= self->size_min_bytes) {
+    *asked_bytes = (requested_bytes + self->alignment_bytes - 1) & ~(self->alignment_bytes - 1);
+  }
+  return over->upstream;
+}
+
 static tarn_status aligned_alloc_more(void *context, size_t size_bytes, size_t alignment_bytes,
                                       tarn_stream *stream, void **address) {
   aligned_pool *self = context;
-  size_t asked_bytes = size_bytes;
+  size_t asked_bytes = 0;
   if (size_bytes >= self->size_min_bytes) {
     if (alignment_bytes < self->alignment_bytes) alignment_bytes = self->alignment_bytes;
-    if (self->is_whole && !tarn_size_round_up(size_bytes, self->alignment_bytes, &asked_bytes)) {
+    if (!tarn_size_round_up(size_bytes, self->alignment_bytes, &asked_bytes)) {
       return tarn_fail(TARN_TOO_LARGE, "%zu bytes in units of %zu exceed any machine", size_bytes,
                        self->alignment_bytes);
     }
   }
-  return tarn__over_alloc_from(&self->over, self->over.upstream, size_bytes, asked_bytes,
-                               alignment_bytes, stream, address);
+  return tarn__over_alloc(&self->over, size_bytes, alignment_bytes, stream, address);
 }
 
 static tarn_status check_options(const tarn_aligned_pool_options *options) {
@@ -61,7 +68,7 @@ tarn_status tarn_aligned_pool_create(tarn_pool *upstream, const tarn_aligned_poo
   if (self != NULL) {
     self->alignment_bytes = options->alignment_bytes;
     self->size_min_bytes = options->size_min_bytes;
-    self->is_whole = (options->flags & TARN_ALIGNED_POOL_WHOLE) != 0;
+    if ((options->flags & TARN_ALIGNED_POOL_WHOLE) != 0) self->over.route = round_up;
   }
   return tarn__over_create(self != NULL ? &self->over : NULL, upstream, &ops, "aligned",
                            options->name, pool);

@@ -6,7 +6,7 @@
 #include "alloc/adapters/pools/over_pool.h"
 
 typedef struct binning_pool {
-  tarn__over over;
+  tarn__over over; /* first: pool_for finds the rest by it */
   size_t pool_count;
   tarn_pool *pools[TARN_BINS_MAX + 1]; /* each once, retained */
   size_t bin_count;
@@ -26,17 +26,24 @@ static tarn_status binning_attributes(void *context, tarn_pool_attributes *attri
   return TARN_OK;
 }
 
+/* Bins never change, so that the size of a block says whose it is. */
+static tarn_pool *pool_for(const tarn__over *over, size_t requested_bytes, size_t *asked_bytes) {
+  const binning_pool *self = (const binning_pool *)over;
+  (void)asked_bytes;
+  size_t index = 0;
+  while (self->bins[index].size_max_bytes < requested_bytes) index++;
+  return self->bins[index].pool;
+}
+
 static tarn_status binning_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
                                  tarn_stream *stream, void **address) {
   binning_pool *self = context;
-  size_t index = 0;
-  while (index < self->bin_count && self->bins[index].size_max_bytes < size_bytes) index++;
-  if (index == self->bin_count) {
+  const size_t size_max_bytes = self->bins[self->bin_count - 1].size_max_bytes;
+  if (size_bytes > size_max_bytes) {
     return tarn_fail(TARN_TOO_LARGE, "%zu bytes; the largest bin is for %zu", size_bytes,
-                     self->bins[index - 1].size_max_bytes);
+                     size_max_bytes);
   }
-  return tarn__over_alloc_from(&self->over, self->bins[index].pool, size_bytes, size_bytes,
-                               alignment_bytes, stream, address);
+  return tarn__over_alloc(&self->over, size_bytes, alignment_bytes, stream, address);
 }
 
 /* --- of all pools --- */
@@ -209,6 +216,7 @@ tarn_status tarn_binning_pool_create(const tarn_bin *bins, size_t bin_count, tar
   for (size_t index = 0; self != NULL && index < bin_count; index++) add_bin(self, &bins[index]);
   const tarn_bin others = {.size_max_bytes = SIZE_MAX, .pool = rest};
   if (self != NULL && rest != NULL) add_bin(self, &others);
+  if (self != NULL) self->over.route = pool_for;
   const tarn_pool_ops ops = binning_ops();
   return tarn__over_create(self != NULL ? &self->over : NULL, /*upstream=*/NULL, &ops, "binning",
                            name, pool);

@@ -2,17 +2,25 @@
 #include "alloc/adapters/pools/tarn_failing_pool.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "alloc/adapters/pools/over_pool.h"
 
 enum { MILLION = 1000000 };
 
-typedef struct failing_pool {
-  tarn__over over; /* whose lock guards what follows */
+/* A plan, and what has come of it. Calls may still follow one that another has taken the place of,
+ * so that all stay until the pool goes. */
+typedef struct plan_node {
+  struct plan_node *before;
   tarn_failing_plan plan;
-  uint64_t call_count;
-  uint64_t failed_count;
+  atomic_uint_fast64_t call_count;
+  atomic_uint_fast64_t failed_count;
+} plan_node;
+
+typedef struct failing_pool {
+  tarn__over over;
+  _Atomic(plan_node *) plan; /* release pairs with acquire: a plan is whole when it is seen */
 } failing_pool;
 
 /* The finaliser of splitmix64 over the seed's sequence, scaled to a million. */
@@ -43,23 +51,29 @@ static bool fails(const tarn_failing_plan *plan, uint64_t number) {
 static tarn_status failing_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
                                  tarn_stream *stream, void **address) {
   failing_pool *self = context;
-  pthread_mutex_lock(self->over.lock);
-  const bool is_counted = size_bytes >= self->plan.size_min_bytes;
-  if (is_counted) self->call_count++;
-  const uint64_t number = self->call_count;
-  const bool is_failing = is_counted && fails(&self->plan, number);
-  if (is_failing) self->failed_count++;
-  const tarn_status planned = self->plan.status;
-  pthread_mutex_unlock(self->over.lock);
-  if (!is_failing) {
-    return tarn__over_alloc(&self->over, size_bytes, alignment_bytes, stream, address);
+  plan_node *node = atomic_load_explicit(&self->plan, memory_order_acquire);
+  if (size_bytes >= node->plan.size_min_bytes) {
+    const uint64_t number =
+        atomic_fetch_add_explicit(&node->call_count, 1, memory_order_relaxed) + 1;
+    if (fails(&node->plan, number)) {
+      atomic_fetch_add_explicit(&node->failed_count, 1, memory_order_relaxed);
+      tarn__over_count_refusal(&self->over, node->plan.status);
+      return tarn_fail(node->plan.status, "call %" PRIu64 ", for %zu bytes, fails by plan", number,
+                       size_bytes);
+    }
   }
-  tarn__over_count_refusal(&self->over, planned);
-  return tarn_fail(planned, "call %" PRIu64 ", for %zu bytes, fails by plan", number, size_bytes);
+  return tarn__over_alloc(&self->over, size_bytes, alignment_bytes, stream, address);
 }
 
 static void failing_destroy(void *context) {
-  tarn__over_destroy(context);
+  failing_pool *self = context;
+  plan_node *node = atomic_load_explicit(&self->plan, memory_order_relaxed);
+  while (node != NULL) {
+    plan_node *const before = node->before;
+    free(node);
+    node = before;
+  }
+  tarn__over_destroy(self);
 }
 
 static tarn_status check_plan(const tarn_failing_plan *plan) {
@@ -79,11 +93,17 @@ static tarn_status check_plan(const tarn_failing_plan *plan) {
   return tarn_fail(TARN_INVALID_ARGUMENT, "%" PRIu32 " of a million calls", plan->per_million);
 }
 
-/* The plan as it is followed. */
-static tarn_failing_plan whole_plan(const tarn_failing_plan *plan) {
-  tarn_failing_plan whole = *plan;
-  if (whole.status == TARN_OK) whole.status = TARN_OUT_OF_MEMORY;
-  return whole;
+/* From now on; false where there is no memory for it. A plan of zeroes never fails. */
+static bool follow(failing_pool *self, const tarn_failing_plan *plan) {
+  plan_node *node = calloc(1, sizeof *node);
+  if (node == NULL) return false;
+  node->plan = *plan;
+  if (node->plan.status == TARN_OK) node->plan.status = TARN_OUT_OF_MEMORY;
+  node->before = atomic_load_explicit(&self->plan, memory_order_relaxed);
+  while (!atomic_compare_exchange_weak_explicit(&self->plan, &node->before, node,
+                                                memory_order_acq_rel, memory_order_relaxed)) {
+  }
+  return true;
 }
 
 tarn_status tarn_failing_pool_create(tarn_pool *upstream, const tarn_failing_pool_options *options,
@@ -101,7 +121,11 @@ tarn_status tarn_failing_pool_create(tarn_pool *upstream, const tarn_failing_poo
   ops.alloc = failing_alloc;
   ops.destroy = failing_destroy;
   failing_pool *self = calloc(1, sizeof *self);
-  if (self != NULL && options->plan.struct_size != 0) self->plan = whole_plan(&options->plan);
+  const tarn_failing_plan none = {.kind = TARN_FAILING_NEVER};
+  if (self != NULL && !follow(self, options->plan.struct_size != 0 ? &options->plan : &none)) {
+    free(self);
+    self = NULL;
+  }
   return tarn__over_create(self != NULL ? &self->over : NULL, upstream, &ops, "failing",
                            options->name, pool);
 }
@@ -116,12 +140,7 @@ tarn_status tarn_failing_pool_set(tarn_pool *pool, const tarn_failing_plan *plan
   tarn_status status = find_failing(pool, &self);
   if (status == TARN_OK) status = check_plan(plan);
   if (status != TARN_OK) return status;
-  pthread_mutex_lock(self->over.lock);
-  self->plan = whole_plan(plan);
-  self->call_count = 0;
-  self->failed_count = 0;
-  pthread_mutex_unlock(self->over.lock);
-  return TARN_OK;
+  return follow(self, plan) ? TARN_OK : tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a plan");
 }
 
 tarn_status tarn_failing_pool_tell(tarn_pool *pool, tarn_failing_told *told) {
@@ -133,9 +152,8 @@ tarn_status tarn_failing_pool_tell(tarn_pool *pool, tarn_failing_told *told) {
   *told = (tarn_failing_told){.struct_size = sizeof *told};
   const tarn_status status = find_failing(pool, &self);
   if (status != TARN_OK) return status;
-  pthread_mutex_lock(self->over.lock);
-  told->call_count = self->call_count;
-  told->failed_count = self->failed_count;
-  pthread_mutex_unlock(self->over.lock);
+  plan_node *node = atomic_load_explicit(&self->plan, memory_order_acquire);
+  told->call_count = atomic_load_explicit(&node->call_count, memory_order_relaxed);
+  told->failed_count = atomic_load_explicit(&node->failed_count, memory_order_relaxed);
   return TARN_OK;
 }

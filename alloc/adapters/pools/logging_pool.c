@@ -95,21 +95,23 @@ static tarn_status logging_alloc(void *context, size_t size_bytes, size_t alignm
 
 static tarn_status logging_free(void *context, void *address, tarn_stream *stream) {
   logging_pool *self = context;
-  tarn__lent *block = tarn__over_take_back(&self->over, address, stream);
-  if (block == NULL) return TARN_NOT_FOUND;
-  const size_t size_bytes = block->requested_bytes;
+  tarn__over_taken taken;
+  tarn_status status = tarn__over_take_back(&self->over, address, stream, &taken);
+  if (status != TARN_OK) return status;
+  const size_t size_bytes = tarn__lent_size(taken.record);
   write_line(self, 'f', address, size_bytes, stream);
-  const tarn_status status = tarn__over_give_back(&self->over, block, stream);
+  status = tarn__over_give_back(&self->over, &taken, address, stream);
   if (status != TARN_OK) write_line(self, 'a', address, size_bytes, stream);
   return status;
 }
 
 static tarn_status logging_note_use(void *context, void *address, tarn_stream *stream) {
   logging_pool *self = context;
-  tarn__lent used;
-  tarn_status status = tarn__over_find(&self->over, address, &used);
+  void *start;
+  size_t size_bytes;
+  tarn_status status = tarn__over_find(&self->over, address, &start, &size_bytes);
   if (status == TARN_OK) status = tarn__over_note_use(&self->over, address, stream);
-  if (status == TARN_OK) write_line(self, 'u', used.address, used.requested_bytes, stream);
+  if (status == TARN_OK) write_line(self, 'u', start, size_bytes, stream);
   return status;
 }
 

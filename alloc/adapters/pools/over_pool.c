@@ -1,40 +1,16 @@
 /* over_pool.c: hands every call of a pool through to another, and keeps a record of each block. */
 #include "alloc/adapters/pools/over_pool.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "alloc/tarn_tag.h"
 
-/* --- locks --- */
+/* Beside the bytes that are charged: the pool is to end as soon as there are none. */
+static const size_t CLOSING = (size_t)1 << 63;
 
-/* Adaptors take them in turn. They are few and static, so that a fork can hold them all; nothing
- * but a trace's lock is taken under one. */
-enum { LOCK_COUNT = 8 };
-
-static pthread_mutex_t locks[LOCK_COUNT] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-                                            PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-                                            PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-                                            PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
-
-static pthread_mutex_t *next_lock(void) {
-  static atomic_uint count;
-  return &locks[atomic_fetch_add_explicit(&count, 1, memory_order_relaxed) % LOCK_COUNT];
-}
-
-static void hold_locks(void) {
-  for (int index = 0; index < LOCK_COUNT; index++) pthread_mutex_lock(&locks[index]);
-}
-
-static void unhold_locks(void) {
-  for (int index = LOCK_COUNT; index-- > 0;) pthread_mutex_unlock(&locks[index]);
-}
-
-/* Behind alloc/fork.c's, so that these locks are taken before those of what is called under them.
- * In a child a block that another thread was about to give back is nobody's any more. */
-__attribute__((constructor)) static void watch_forks(void) {
-  (void)pthread_atfork(hold_locks, unhold_locks, unhold_locks);
+static bool is_common(bool condition) {
+  return __builtin_expect(condition, true);
 }
 
 /* --- life --- */
@@ -54,7 +30,6 @@ tarn_status tarn__over_check_size(const char *what, size_t own_bytes, size_t giv
 tarn_status tarn__over_create(tarn__over *self, tarn_pool *upstream, const tarn_pool_ops *ops,
                               const char *kind, const char *name, tarn_pool **pool) {
   if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a pool's adaptor");
-  self->lock = next_lock();
   self->upstream = upstream;
   if (upstream != NULL) tarn_pool_retain(upstream);
   char standard[128];
@@ -63,14 +38,18 @@ tarn_status tarn__over_create(tarn__over *self, tarn_pool *upstream, const tarn_
   tarn_pool_ops named = *ops;
   named.name = name != NULL ? name : standard;
   const tarn_status status = tarn_pool_create(&named, self, pool);
-  if (status == TARN_OK) return TARN_OK;
+  if (status == TARN_OK) {
+    tarn__lent_map_align(&self->lent, tarn_pool_attributes_of(*pool)->alignment_bytes);
+    return TARN_OK;
+  }
   const tarn_error cause = *tarn_last_error();
   ops->destroy(self);
   return tarn_fail_again(&cause);
 }
 
 void tarn__over_deinit(tarn__over *self) {
-  TARN_ASSERT(self->lent == NULL);
+  TARN_ASSERT((atomic_load_explicit(&self->charged_bytes, memory_order_relaxed) & ~CLOSING) == 0);
+  tarn__lent_map_deinit(&self->lent);
   tarn_pool_release(self->upstream);
 }
 
@@ -79,173 +58,390 @@ void tarn__over_destroy(void *context) {
   free(context);
 }
 
-/* --- lending --- */
-
-/* Under the lock: the block is the adaptor's, or is so again. */
-static void count_lent(tarn__over *self, tarn__lent *block, const tarn_stream *stream) {
-  tarn_pool_stats *stats = &self->stats;
-  tarn__lent_insert(&self->lent, block);
-  stats->requested_bytes += block->requested_bytes;
-  stats->allocated_bytes += block->size_bytes;
-  if (stats->requested_bytes_peak < stats->requested_bytes) {
-    stats->requested_bytes_peak = stats->requested_bytes;
-  }
-  if (stats->allocated_bytes_peak < stats->allocated_bytes) {
-    stats->allocated_bytes_peak = stats->allocated_bytes;
-  }
-  if (self->trace == NULL) return;
-  tarn_trace_record(self->trace, 'a', block->address, block->requested_bytes, stream);
-}
-
-tarn__lent *tarn__over_record(tarn__over *self, size_t size_bytes) {
-  const size_t notes_bytes = self->note_count * sizeof(void *);
-  tarn__lent *block = malloc(sizeof *block + notes_bytes);
-  if (block == NULL) {
-    tarn__over_count_refusal(
-        self, tarn_fail(TARN_OUT_OF_MEMORY, "no memory for the record of a block of %zu bytes",
-                        size_bytes));
-    return NULL;
-  }
-  *block = (tarn__lent){.size_bytes = size_bytes,
-                        .requested_bytes = size_bytes,
-                        .below = self->upstream,
-                        .tag = tarn_tag_current()};
-  return block;
-}
-
-void tarn__over_enter(tarn__over *self, tarn__lent *block, void *address, tarn_stream *stream) {
-  block->address = address;
-  pthread_mutex_lock(self->lock);
-  count_lent(self, block, stream);
-  self->stats.alloc_count++;
-  pthread_mutex_unlock(self->lock);
-}
-
-tarn_status tarn__over_lend(tarn__over *self, tarn__lent *block, size_t alignment_bytes,
-                            tarn_stream *stream, void **address) {
-  const tarn_status status =
-      tarn_pool_alloc_aligned(block->below, block->size_bytes, alignment_bytes, stream, address);
-  if (status == TARN_OK) {
-    tarn__over_enter(self, block, *address, stream);
-  } else {
-    free(block);
-    tarn__over_count_refusal(self, status);
-  }
-  return status;
-}
-
-tarn_status tarn__over_alloc_from(tarn__over *self, tarn_pool *below, size_t requested_bytes,
-                                  size_t size_bytes, size_t alignment_bytes, tarn_stream *stream,
-                                  void **address) {
-  tarn__lent *block = tarn__over_record(self, requested_bytes);
-  if (block == NULL) return TARN_OUT_OF_MEMORY;
-  block->below = below;
-  block->size_bytes = size_bytes;
-  return tarn__over_lend(self, block, alignment_bytes, stream, address);
-}
-
-tarn_status tarn__over_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
-                             tarn_stream *stream, void **address) {
+/* Whoever brings the last block back from now on ends the pool. Release pairs with the acquire of
+ * whoever sees the bit: the pool is known by then. */
+static void over_close(void *context, tarn_pool *pool) {
   tarn__over *self = context;
-  return tarn__over_alloc_from(self, self->upstream, size_bytes, size_bytes, alignment_bytes,
-                               stream, address);
+  atomic_store_explicit(&self->closing, pool, memory_order_relaxed);
+  const size_t before =
+      atomic_fetch_or_explicit(&self->charged_bytes, CLOSING, memory_order_acq_rel);
+  if (before == 0) tarn_pool_end(pool);
+}
+
+/* --- each thread's desk --- */
+
+/* The calling thread by a number that none other that lives has. */
+static uintptr_t thread_number(void) {
+  return (uintptr_t)__builtin_thread_pointer();
+}
+
+/* Thread control blocks lie some pages apart. */
+static tarn__over_desk *desk_at(tarn__over *self, uintptr_t thread) {
+  return &self->desks[thread / 4096 % TARN__OVER_DESKS];
+}
+
+/* NULL where another thread has the caller's. */
+static __attribute__((noinline)) tarn__over_desk *take_desk(tarn__over_desk *desk,
+                                                            uintptr_t thread) {
+  uintptr_t nobody = 0;
+  const bool is_taken = atomic_compare_exchange_strong_explicit(
+      &desk->thread, &nobody, thread, memory_order_relaxed, memory_order_relaxed);
+  return is_taken ? desk : NULL;
+}
+
+static inline tarn__over_desk *own_desk(tarn__over *self) {
+  const uintptr_t thread = thread_number();
+  tarn__over_desk *desk = desk_at(self, thread);
+  /* Relaxed: what another thread writes here is never the caller's number. */
+  const bool is_own = atomic_load_explicit(&desk->thread, memory_order_relaxed) == thread;
+  return is_common(is_own) ? desk : take_desk(desk, thread);
+}
+
+atomic_uintptr_t *tarn__over_own_word(tarn__over *self) {
+  tarn__over_desk *desk = own_desk(self);
+  return desk != NULL ? &desk->word : NULL;
+}
+
+static inline uintptr_t end_of_leaf(uintptr_t address) {
+  return address | (((uintptr_t)1 << TARN__LENT_LEAF_BITS) - 1);
+}
+
+/* The leaf that spans the address, where it is the one that the thread used last. */
+static inline tarn__lent_leaf *known_leaf(const tarn__over_desk *desk, uintptr_t address) {
+  if (!is_common(desk != NULL)) return NULL;
+  const uintptr_t end = atomic_load_explicit(&desk->leaf_end, memory_order_relaxed);
+  return is_common(end == end_of_leaf(address))
+             ? atomic_load_explicit(&desk->leaf, memory_order_relaxed)
+             : NULL;
+}
+
+static inline void count_one(atomic_uint_fast64_t *own, atomic_uint_fast64_t *shared) {
+  if (is_common(own != NULL)) {
+    const uint64_t count = atomic_load_explicit(own, memory_order_relaxed);
+    atomic_store_explicit(own, count + 1, memory_order_relaxed); /* one writer */
+  } else {
+    atomic_fetch_add_explicit(shared, 1, memory_order_relaxed);
+  }
+}
+
+static uint64_t sum_allocs(const tarn__over *self) {
+  uint64_t sum = atomic_load_explicit(&self->alloc_count, memory_order_relaxed);
+  for (int index = 0; index < TARN__OVER_DESKS; index++) {
+    sum += atomic_load_explicit(&self->desks[index].alloc_count, memory_order_relaxed);
+  }
+  return sum;
+}
+
+static uint64_t sum_frees(const tarn__over *self) {
+  uint64_t sum = atomic_load_explicit(&self->free_count, memory_order_relaxed);
+  for (int index = 0; index < TARN__OVER_DESKS; index++) {
+    sum += atomic_load_explicit(&self->desks[index].free_count, memory_order_relaxed);
+  }
+  return sum;
+}
+
+/* --- bytes --- */
+
+static void raise_peak(atomic_size_t *peak, size_t size_bytes) {
+  size_t before = atomic_load_explicit(peak, memory_order_relaxed);
+  while (before < size_bytes &&
+         !atomic_compare_exchange_weak_explicit(peak, &before, size_bytes, memory_order_relaxed,
+                                                memory_order_relaxed)) {
+  }
+}
+
+/* A pool that has given up its reference to itself has it back: the caller has a handle. */
+static __attribute__((noinline)) void reopen(tarn__over *self) {
+  tarn_pool_retain(atomic_load_explicit(&self->closing, memory_order_relaxed));
+}
+
+static __attribute__((noinline)) tarn_status refuse_charge(tarn__over *self, size_t size_bytes,
+                                                           size_t charged_bytes) {
+  tarn__over_count_refusal(self, TARN_OUT_OF_MEMORY);
+  return tarn_fail(TARN_OUT_OF_MEMORY, "%zu bytes over a limit of %zu, of which %zu are lent out",
+                   size_bytes, atomic_load_explicit(&self->limit_bytes, memory_order_relaxed),
+                   charged_bytes & ~CLOSING);
+}
+
+/* Beyond a limit nothing is added, not even for a moment: others would be refused for it. Acquire
+ * and release: with the sum goes all that was done before it, to whoever ends the pool. */
+static inline bool charge(tarn__over *self, size_t size_bytes, size_t *before) {
+  const size_t limit_bytes = atomic_load_explicit(&self->limit_bytes, memory_order_relaxed);
+  if (limit_bytes == 0) {
+    *before = atomic_fetch_add_explicit(&self->charged_bytes, size_bytes, memory_order_acq_rel);
+    return true;
+  }
+  *before = atomic_load_explicit(&self->charged_bytes, memory_order_relaxed);
+  do {
+    const size_t charged_bytes = *before & ~CLOSING;
+    if (size_bytes > limit_bytes || charged_bytes > limit_bytes - size_bytes) return false;
+  } while (!atomic_compare_exchange_weak_explicit(&self->charged_bytes, before,
+                                                  *before + size_bytes, memory_order_acq_rel,
+                                                  memory_order_relaxed));
+  return true;
+}
+
+tarn_status tarn__over_charge(tarn__over *self, size_t size_bytes) {
+  if (!is_common(size_bytes <= TARN__LENT_BYTES_MAX)) {
+    return tarn_fail(TARN_TOO_LARGE, "%zu bytes; an adaptor's blocks have up to %zu", size_bytes,
+                     (size_t)TARN__LENT_BYTES_MAX);
+  }
+  size_t before;
+  if (!is_common(charge(self, size_bytes, &before))) {
+    return refuse_charge(self, size_bytes, before);
+  }
+  if (!is_common(before != CLOSING)) reopen(self);
+  return TARN_OK;
+}
+
+void tarn__over_pay_back(tarn__over *self, size_t size_bytes) {
+  const size_t before =
+      atomic_fetch_sub_explicit(&self->charged_bytes, size_bytes, memory_order_acq_rel);
+  if (is_common(before != CLOSING + size_bytes)) return;
+  tarn_pool_end(atomic_load_explicit(&self->closing, memory_order_relaxed));
 }
 
 void tarn__over_count_refusal(tarn__over *self, tarn_status status) {
   if (status != TARN_OUT_OF_MEMORY) return;
-  pthread_mutex_lock(self->lock);
-  self->stats.out_of_memory_count++;
-  pthread_mutex_unlock(self->lock);
+  atomic_fetch_add_explicit(&self->out_of_memory_count, 1, memory_order_relaxed);
+}
+
+/* --- lending --- */
+
+static inline tarn_pool *route(const tarn__over *self, size_t requested_bytes,
+                               size_t *asked_bytes) {
+  *asked_bytes = requested_bytes;
+  return is_common(self->route == NULL) ? self->upstream
+                                        : self->route(self, requested_bytes, asked_bytes);
+}
+
+static void note_lent(tarn__over *self, size_t requested_bytes, size_t asked_bytes) {
+  if (asked_bytes != requested_bytes) {
+    atomic_fetch_add_explicit(&self->more_bytes, asked_bytes - requested_bytes,
+                              memory_order_relaxed);
+  }
+  const size_t charged_bytes =
+      atomic_load_explicit(&self->charged_bytes, memory_order_relaxed) & ~CLOSING;
+  const size_t peak_bytes = atomic_load_explicit(&self->requested_bytes_peak, memory_order_relaxed);
+  if (!is_common(charged_bytes <= peak_bytes)) {
+    raise_peak(&self->requested_bytes_peak, charged_bytes);
+  }
+  if (self->route == NULL) return;
+  raise_peak(&self->allocated_bytes_peak,
+             charged_bytes + atomic_load_explicit(&self->more_bytes, memory_order_relaxed));
+}
+
+static void note_more(tarn__over *self, size_t requested_bytes) {
+  size_t asked_bytes;
+  if (is_common(self->route == NULL)) return;
+  (void)route(self, requested_bytes, &asked_bytes);
+  if (asked_bytes == requested_bytes) return;
+  atomic_fetch_sub_explicit(&self->more_bytes, asked_bytes - requested_bytes, memory_order_relaxed);
+}
+
+/* Somebody freed the block below that was recorded here: what began there is over. */
+static __attribute__((noinline)) void forget_lost(tarn__over *self, uint64_t record) {
+  count_one(NULL, &self->free_count);
+  note_more(self, tarn__lent_size(record));
+  tarn__over_pay_back(self, tarn__lent_size(record));
+}
+
+static __attribute__((noinline)) tarn_status return_unrecorded(tarn__over *self,
+                                                               size_t requested_bytes,
+                                                               tarn_stream *stream,
+                                                               void **address) {
+  size_t asked_bytes;
+  tarn_pool *below = route(self, requested_bytes, &asked_bytes);
+  const tarn_status returned = tarn_pool_free(below, *address, stream);
+  (void)returned; /* a block just lent: nobody could take it elsewhere */
+  *address = NULL;
+  tarn__over_count_refusal(self, TARN_OUT_OF_MEMORY);
+  const tarn_status status =
+      tarn_fail(TARN_OUT_OF_MEMORY,
+                "no memory for the record of a block of %zu bytes, or pool %s does not align it",
+                requested_bytes, tarn_pool_name(below));
+  tarn__over_pay_back(self, requested_bytes);
+  return status;
+}
+
+static bool enter_slowly(tarn__over *self, tarn__over_desk *desk, uintptr_t address,
+                         uint64_t record, uint64_t *before) {
+  if (!tarn__lent_map_enter(&self->lent, address, record, before)) return false;
+  if (desk == NULL) return true;
+  atomic_store_explicit(&desk->leaf_end, end_of_leaf(address), memory_order_relaxed);
+  atomic_store_explicit(&desk->leaf, tarn__lent_map_leaf(&self->lent, address),
+                        memory_order_relaxed);
+  return true;
+}
+
+static inline bool enter(tarn__over *self, tarn__over_desk *desk, uintptr_t address,
+                         uint64_t record, uint64_t *before) {
+  tarn__lent_leaf *leaf = known_leaf(desk, address);
+  return (is_common(leaf != NULL) &&
+          is_common(tarn__lent_leaf_enter(&self->lent, leaf, address, record, before))) ||
+         enter_slowly(self, desk, address, record, before);
+}
+
+static inline tarn_trace *trace_of(tarn__over *self) {
+  return atomic_load_explicit(&self->trace, memory_order_acquire);
+}
+
+tarn_status tarn__over_enter(tarn__over *self, size_t requested_bytes, uint32_t label,
+                             tarn_stream *stream, void **address) {
+  tarn__over_desk *desk = own_desk(self);
+  const uint64_t record = tarn__lent_record(requested_bytes, label);
+  uint64_t before = 0;
+  if (!is_common(enter(self, desk, (uintptr_t)*address, record, &before))) {
+    return return_unrecorded(self, requested_bytes, stream, address);
+  }
+  count_one(desk != NULL ? &desk->alloc_count : NULL, &self->alloc_count);
+  if (!is_common(before == 0)) forget_lost(self, before);
+  size_t asked_bytes;
+  (void)route(self, requested_bytes, &asked_bytes);
+  note_lent(self, requested_bytes, asked_bytes);
+  tarn_trace *trace = trace_of(self);
+  if (!is_common(trace == NULL)) {
+    tarn_trace_record(trace, 'a', *address, requested_bytes, stream);
+  }
+  return TARN_OK;
+}
+
+tarn_status tarn__over_lend(tarn__over *self, size_t requested_bytes, size_t alignment_bytes,
+                            uint32_t label, tarn_stream *stream, void **address) {
+  tarn_status status = tarn__over_charge(self, requested_bytes);
+  if (!is_common(status == TARN_OK)) return status;
+  size_t asked_bytes;
+  tarn_pool *below = route(self, requested_bytes, &asked_bytes);
+  status = alignment_bytes == 0
+               ? tarn_pool_alloc(below, asked_bytes, stream, address)
+               : tarn_pool_alloc_aligned(below, asked_bytes, alignment_bytes, stream, address);
+  if (is_common(status == TARN_OK)) {
+    return tarn__over_enter(self, requested_bytes, label, stream, address);
+  }
+  tarn__over_count_refusal(self, status);
+  tarn__over_pay_back(self, requested_bytes);
+  return status;
+}
+
+tarn_status tarn__over_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
+                             tarn_stream *stream, void **address) {
+  return tarn__over_lend(context, size_bytes, alignment_bytes, tarn_tag_current(), stream, address);
 }
 
 /* --- taking back --- */
 
-static tarn_status refuse_address(const void *address) {
+static __attribute__((noinline)) tarn_status refuse_address(const void *address) {
   return tarn_fail(TARN_NOT_FOUND, "%p is no block that this adaptor has lent out", address);
 }
 
-tarn__lent *tarn__over_take_back(tarn__over *self, const void *address, tarn_stream *stream) {
-  pthread_mutex_lock(self->lock);
-  tarn__lent *block = tarn__lent_take(&self->lent, address);
-  if (block != NULL) {
-    self->stats.requested_bytes -= block->requested_bytes;
-    self->stats.allocated_bytes -= block->size_bytes;
-    self->stats.free_count++;
-    if (self->trace != NULL) {
-      tarn_trace_record(self->trace, 'f', address, block->requested_bytes, stream);
-    }
-  }
-  pthread_mutex_unlock(self->lock);
-  if (block == NULL) (void)refuse_address(address);
-  return block;
+/* Where the record of a block that begins there is or would be; NULL for nowhere. */
+static inline tarn__lent_leaf *place_of(tarn__over *self, const tarn__over_desk *desk,
+                                        uintptr_t address) {
+  tarn__lent_leaf *leaf = known_leaf(desk, address);
+  if (!is_common(leaf != NULL)) leaf = tarn__lent_map_leaf(&self->lent, address);
+  return is_common(leaf != NULL) ? tarn__lent_place(&self->lent, leaf, address) : NULL;
 }
 
-tarn_status tarn__over_give_back(tarn__over *self, tarn__lent *block, tarn_stream *stream) {
-  const tarn_status status = tarn_pool_free(block->below, block->address, stream);
-  if (status == TARN_OK) {
-    free(block);
-    return TARN_OK;
+tarn_status tarn__over_take_back(tarn__over *self, const void *address, tarn_stream *stream,
+                                 tarn__over_taken *taken) {
+  taken->place = place_of(self, own_desk(self), (uintptr_t)address);
+  if (!is_common(taken->place != NULL)) return refuse_address(address);
+  taken->record = atomic_load_explicit(taken->place, memory_order_relaxed);
+  if (!is_common(taken->record != 0)) return refuse_address(address);
+  atomic_store_explicit(taken->place, 0, memory_order_relaxed);
+  tarn_trace *trace = trace_of(self);
+  if (!is_common(trace == NULL)) {
+    tarn_trace_record(trace, 'f', address, tarn__lent_size(taken->record), stream);
   }
-  pthread_mutex_lock(self->lock);
-  count_lent(self, block, stream);
-  self->stats.free_count--;
-  pthread_mutex_unlock(self->lock);
-  return status;
+  return TARN_OK;
+}
+
+static __attribute__((noinline)) void undo_taking(tarn__over *self, const tarn__over_taken *taken,
+                                                  const void *address, tarn_stream *stream) {
+  atomic_store_explicit(taken->place, taken->record, memory_order_relaxed);
+  tarn_trace *trace = trace_of(self);
+  if (trace == NULL) return;
+  tarn_trace_record(trace, 'a', address, tarn__lent_size(taken->record), stream);
+}
+
+tarn_status tarn__over_give_back(tarn__over *self, const tarn__over_taken *taken, void *address,
+                                 tarn_stream *stream) {
+  const size_t requested_bytes = tarn__lent_size(taken->record);
+  size_t asked_bytes;
+  tarn_pool *below = route(self, requested_bytes, &asked_bytes);
+  const tarn_status status = tarn_pool_free(below, address, stream);
+  if (!is_common(status == TARN_OK)) {
+    undo_taking(self, taken, address, stream);
+    return status;
+  }
+  tarn__over_desk *desk = own_desk(self);
+  count_one(desk != NULL ? &desk->free_count : NULL, &self->free_count);
+  note_more(self, requested_bytes);
+  tarn__over_pay_back(self, requested_bytes);
+  return TARN_OK;
 }
 
 tarn_status tarn__over_free(void *context, void *address, tarn_stream *stream) {
-  tarn__lent *block = tarn__over_take_back(context, address, stream);
-  return block != NULL ? tarn__over_give_back(context, block, stream) : TARN_NOT_FOUND;
+  tarn__over_taken taken;
+  const tarn_status status = tarn__over_take_back(context, address, stream, &taken);
+  return is_common(status == TARN_OK) ? tarn__over_give_back(context, &taken, address, stream)
+                                      : status;
 }
 
 /* --- of blocks that are out --- */
 
-static bool copy_lent(tarn__over *self, const void *address, tarn__lent *found) {
-  pthread_mutex_lock(self->lock);
-  const tarn__lent *block = tarn__lent_find(self->lent, address);
-  if (block != NULL) *found = *block;
-  pthread_mutex_unlock(self->lock);
-  return block != NULL;
+/* The pool below that lent the block, too; NULL where there is no such block. */
+static tarn_pool *find_block(const tarn__over *self, const void *address, void **start,
+                             size_t *size_bytes) {
+  uintptr_t first = 0;
+  const uint64_t record = tarn__lent_map_find(&self->lent, (uintptr_t)address, &first);
+  if (record == 0) return NULL;
+  size_t asked_bytes;
+  *start = (void *)first;
+  *size_bytes = tarn__lent_size(record);
+  return route(self, *size_bytes, &asked_bytes);
 }
 
-tarn_status tarn__over_find(tarn__over *self, const void *address, tarn__lent *found) {
-  return copy_lent(self, address, found) ? TARN_OK : refuse_address(address);
+tarn_status tarn__over_find(const tarn__over *self, const void *address, void **start,
+                            size_t *size_bytes) {
+  return find_block(self, address, start, size_bytes) != NULL ? TARN_OK : refuse_address(address);
 }
 
 tarn_status tarn__over_note_use(void *context, void *address, tarn_stream *stream) {
   tarn__over *self = context;
-  tarn__lent used;
-  tarn_status status = tarn__over_find(self, address, &used);
-  if (status == TARN_OK) status = tarn_pool_note_use(used.below, address, stream);
-  if (status != TARN_OK) return status;
-  pthread_mutex_lock(self->lock);
-  if (self->trace != NULL) {
-    tarn_trace_record(self->trace, 'u', used.address, used.requested_bytes, stream);
-  }
-  pthread_mutex_unlock(self->lock);
-  return TARN_OK;
+  void *start;
+  size_t size_bytes;
+  tarn_pool *below = find_block(self, address, &start, &size_bytes);
+  if (below == NULL) return refuse_address(address);
+  const tarn_status status = tarn_pool_note_use(below, address, stream);
+  tarn_trace *trace = trace_of(self);
+  if (status == TARN_OK && trace != NULL) tarn_trace_record(trace, 'u', start, size_bytes, stream);
+  return status;
 }
 
 static tarn_status over_share_range(void *context, const void *address, size_t size_bytes,
                                     tarn_stream *stream, bool may_mark, tarn_share_memory *memory) {
-  tarn__lent shared;
-  const tarn_status status = tarn__over_find(context, address, &shared);
-  if (status != TARN_OK) return status;
-  return tarn_pool_share_range(shared.below, address, size_bytes, stream, may_mark, memory);
+  void *start;
+  size_t block_bytes;
+  tarn_pool *below = find_block(context, address, &start, &block_bytes);
+  if (below == NULL) return refuse_address(address);
+  return tarn_pool_share_range(below, address, size_bytes, stream, may_mark, memory);
 }
 
 static bool over_is_paused(void *context, const void *address) {
-  tarn__lent block;
-  return copy_lent(context, address, &block) && tarn_pool_is_paused(block.below, address);
+  void *start;
+  size_t size_bytes;
+  tarn_pool *below = find_block(context, address, &start, &size_bytes);
+  return below != NULL && tarn_pool_is_paused(below, address);
 }
 
 /* What was asked for is known here. */
 static tarn_status over_size_of(void *context, const void *address, size_t *size_bytes) {
-  tarn__lent block;
-  const bool is_lent = copy_lent(context, address, &block) && block.address == address;
-  if (!is_lent) return refuse_address(address);
-  *size_bytes = block.requested_bytes;
-  return TARN_OK;
+  tarn__over *self = context;
+  const tarn__lent_leaf *place = place_of(self, own_desk(self), (uintptr_t)address);
+  const uint64_t record = place != NULL ? atomic_load_explicit(place, memory_order_relaxed) : 0;
+  *size_bytes = tarn__lent_size(record);
+  return record != 0 ? TARN_OK : refuse_address(address);
 }
 
 /* --- of the pool below --- */
@@ -280,21 +476,20 @@ static tarn_status over_resume(void *context, const struct tarn_resume_options *
 
 /* --- telling --- */
 
-/* Under the lock. */
-static void copy_counts(const tarn__over *self, tarn_pool_stats *stats) {
-  stats->requested_bytes = self->stats.requested_bytes;
-  stats->allocated_bytes = self->stats.allocated_bytes;
-  stats->requested_bytes_peak = self->stats.requested_bytes_peak;
-  stats->allocated_bytes_peak = self->stats.allocated_bytes_peak;
-  stats->alloc_count = self->stats.alloc_count;
-  stats->free_count = self->stats.free_count;
-  stats->out_of_memory_count = self->stats.out_of_memory_count;
-}
-
 void tarn__over_copy_stats(tarn__over *self, tarn_pool_stats *stats) {
-  pthread_mutex_lock(self->lock);
-  copy_counts(self, stats);
-  pthread_mutex_unlock(self->lock);
+  stats->requested_bytes =
+      atomic_load_explicit(&self->charged_bytes, memory_order_relaxed) & ~CLOSING;
+  stats->allocated_bytes =
+      stats->requested_bytes + atomic_load_explicit(&self->more_bytes, memory_order_relaxed);
+  stats->requested_bytes_peak =
+      atomic_load_explicit(&self->requested_bytes_peak, memory_order_relaxed);
+  stats->allocated_bytes_peak =
+      self->route == NULL ? stats->requested_bytes_peak
+                          : atomic_load_explicit(&self->allocated_bytes_peak, memory_order_relaxed);
+  stats->alloc_count = sum_allocs(self);
+  stats->free_count = sum_frees(self);
+  stats->out_of_memory_count =
+      atomic_load_explicit(&self->out_of_memory_count, memory_order_relaxed);
 }
 
 static tarn_status over_stats(void *context, tarn_pool_stats *stats) {
@@ -305,10 +500,10 @@ static tarn_status over_stats(void *context, tarn_pool_stats *stats) {
 }
 
 void tarn__over_reset_peaks(tarn__over *self) {
-  pthread_mutex_lock(self->lock);
-  self->stats.requested_bytes_peak = self->stats.requested_bytes;
-  self->stats.allocated_bytes_peak = self->stats.allocated_bytes;
-  pthread_mutex_unlock(self->lock);
+  tarn_pool_stats now = {.struct_size = sizeof now};
+  tarn__over_copy_stats(self, &now);
+  atomic_store_explicit(&self->requested_bytes_peak, now.requested_bytes, memory_order_relaxed);
+  atomic_store_explicit(&self->allocated_bytes_peak, now.allocated_bytes, memory_order_relaxed);
 }
 
 static tarn_status over_reset_peaks(void *context) {
@@ -320,42 +515,51 @@ static tarn_status over_reset_peaks(void *context) {
 
 static void over_set_trace(void *context, tarn_trace *trace) {
   tarn__over *self = context;
-  pthread_mutex_lock(self->lock);
-  self->trace = trace;
-  pthread_mutex_unlock(self->lock);
+  atomic_store_explicit(&self->trace, trace, memory_order_release);
 }
 
-/* Under the lock, and with room. */
-static void copy_blocks(const tarn__over *self, tarn_snapshot *snapshot) {
-  const tarn__lent *block = tarn__lent_after(self->lent, NULL);
-  for (; block != NULL; block = tarn__lent_after(self->lent, block->address)) {
-    snapshot->blocks[snapshot->block_count++] =
-        (tarn_snapshot_block){.address = block->address,
-                              .size_bytes = block->size_bytes,
-                              .requested_bytes = block->requested_bytes,
-                              .tag = block->tag,
-                              .state = TARN_BLOCK_LIVE,
-                              .is_first = true};
+/* True with all blocks, or with as many as there is room for. */
+static bool copy_blocks(const tarn__over *self, tarn_snapshot *snapshot) {
+  uintptr_t start = 0;
+  uint64_t record = tarn__lent_map_next(&self->lent, 0, &start);
+  for (; record != 0; record = tarn__lent_map_next(&self->lent, start + 1, &start)) {
+    if (snapshot->block_count == snapshot->block_capacity) return false;
+    const uint32_t label = tarn__lent_label(record);
+    tarn_snapshot_block *block = &snapshot->blocks[snapshot->block_count++];
+    *block = (tarn_snapshot_block){.address = (void *)start,
+                                   .requested_bytes = tarn__lent_size(record),
+                                   .tag = self->tag_of == NULL ? label : self->tag_of(self, label),
+                                   .state = TARN_BLOCK_LIVE,
+                                   .is_first = true};
+    (void)route(self, block->requested_bytes, &block->size_bytes);
   }
-  copy_counts(self, &snapshot->stats);
+  return true;
+}
+
+/* Other threads may allocate and free meanwhile: what is told is of the blocks that are listed. */
+static void tell_of_blocks(tarn__over *self, tarn_snapshot *snapshot) {
+  tarn_pool_stats *stats = &snapshot->stats;
+  tarn__over_copy_stats(self, stats);
+  stats->requested_bytes = 0;
+  stats->allocated_bytes = 0;
+  for (size_t index = 0; index < snapshot->block_count; index++) {
+    tarn_snapshot_block *block = &snapshot->blocks[index];
+    stats->requested_bytes += block->requested_bytes;
+    stats->allocated_bytes += block->size_bytes;
+    if (over_is_paused(self, block->address)) block->state = TARN_BLOCK_PAUSED;
+  }
 }
 
 tarn_status tarn__over_copy_blocks(tarn__over *self, tarn_snapshot *snapshot) {
   snapshot->flags = TARN_SNAPSHOT_LENT_ONLY;
-  for (;;) {
-    pthread_mutex_lock(self->lock);
-    const size_t needed = (size_t)(self->stats.alloc_count - self->stats.free_count);
-    const bool fits = needed <= snapshot->block_capacity;
-    if (fits) copy_blocks(self, snapshot);
-    pthread_mutex_unlock(self->lock);
-    if (fits) break;
-    const tarn_status status = tarn_snapshot_reserve(snapshot, needed, /*stamp_count=*/0);
+  size_t room = 0;
+  do {
+    const uint64_t live = sum_allocs(self) - sum_frees(self); /* they change meanwhile */
+    room = 2 * room > live ? 2 * room : (size_t)live;
+    const tarn_status status = tarn_snapshot_reserve(snapshot, room, /*stamp_count=*/0);
     if (status != TARN_OK) return status;
-  }
-  for (size_t index = 0; index < snapshot->block_count; index++) {
-    tarn_snapshot_block *block = &snapshot->blocks[index];
-    if (over_is_paused(self, block->address)) block->state = TARN_BLOCK_PAUSED;
-  }
+  } while (!copy_blocks(self, snapshot));
+  tell_of_blocks(self, snapshot);
   return TARN_OK;
 }
 
@@ -374,6 +578,7 @@ const tarn_pool_ops tarn__over_ops = {.struct_size = sizeof(tarn_pool_ops),
                                       .trim = over_trim,
                                       .stats = over_stats,
                                       .destroy = tarn__over_destroy,
+                                      .close = over_close,
                                       .decay = over_decay,
                                       .share_range = over_share_range,
                                       .set_trace = over_set_trace,

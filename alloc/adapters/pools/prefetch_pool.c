@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "alloc/adapters/pools/over_pool.h"
+#include "alloc/tarn_tag.h"
 #include "alloc/tarn_touch.h"
 
 static const size_t SIZE_MIN_BYTES = (size_t)64 << 10;
@@ -140,21 +141,21 @@ static tarn_status prefetch_alloc(void *context, size_t size_bytes, size_t align
   if (size_bytes < self->size_min_bytes) {
     return tarn__over_alloc(&self->over, size_bytes, alignment_bytes, stream, address);
   }
-  tarn__lent *block = tarn__over_record(&self->over, size_bytes);
-  if (block == NULL) return TARN_OUT_OF_MEMORY;
-  tarn_status status =
-      tarn_pool_alloc_aligned(block->below, size_bytes, alignment_bytes, stream, address);
+  tarn_status status = tarn__over_charge(&self->over, size_bytes);
+  if (status != TARN_OK) return status;
+  status =
+      tarn_pool_alloc_aligned(self->over.upstream, size_bytes, alignment_bytes, stream, address);
   if (status == TARN_OK) {
     const tarn_error before = *tarn_last_error();
     status = prefetch_block(self, *address, size_bytes, stream);
     if (status != TARN_OUT_OF_MEMORY || return_block(self, *address, stream) != TARN_OK) {
       if (status != TARN_OK) (void)tarn_fail_again(&before); /* the call did not fail by it */
-      tarn__over_enter(&self->over, block, *address, stream);
-      return TARN_OK;
+      return tarn__over_enter(&self->over, size_bytes, tarn_tag_current(), stream, address);
     }
   }
-  free(block);
+  *address = NULL;
   tarn__over_count_refusal(&self->over, status);
+  tarn__over_pay_back(&self->over, size_bytes);
   return status;
 }
 

@@ -54,8 +54,9 @@ typedef struct tarn_failing_pool_options {
 TARN_API TARN_NODISCARD tarn_status tarn_failing_pool_create(
     tarn_pool *upstream, const tarn_failing_pool_options *options, tarn_pool **pool);
 
-/* Begins anew with this plan. TARN_INVALID_ARGUMENT for a pool of another kind and for a plan that
- * means nothing; the one before goes on then. */
+/* Begins anew with this plan, which takes some 100 bytes until the pool's end.
+ * TARN_INVALID_ARGUMENT for a pool of another kind and for a plan that means nothing, and
+ * TARN_OUT_OF_MEMORY; the one before goes on then. */
 TARN_API TARN_NODISCARD tarn_status tarn_failing_pool_set(tarn_pool *pool,
                                                           const tarn_failing_plan *plan);
 /* The caller sets told->struct_size. */

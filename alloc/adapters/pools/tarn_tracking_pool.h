@@ -1,6 +1,6 @@
 /* tarn_tracking_pool.h: an adaptor over a pool: who holds what, by the places in the code.
  *
- * Each block's record keeps the return addresses of the calls that led to its allocation, and a
+ * Each block is known with the return addresses of the calls that led to its allocation, and a
  * report sums what is still lent out by them, most bytes first:
  *
  *     tracking over pages: 3 blocks, 20480 bytes
@@ -15,8 +15,13 @@
  * knows (link with -rdynamic for a program's own); `addr2line -e FILE OFFSET` says the line for
  * what is in parentheses. tarn_limit_pool.h says what all adaptors share.
  *
- * The addresses are found by the compiler's unwinder, before any lock is taken: with the default
- * depth an allocation and its free took 2.4 microseconds. */
+ * The addresses are found by the compiler's unwinder, which takes 1 to 3 microseconds with the
+ * default depth, for each place once: it is kept until the pool's end, with where on the stack each
+ * address lay, and a call that finds all of them there again is from the same place. So a place is
+ * mistaken where a function's frame has another size than before (alloca), and an old address by
+ * chance lies just where the caller's lay then. An allocation from a known place and its free took
+ * 41 nanoseconds. 4096 places, or one place on as many threads, are recognised at a time; others
+ * are unwound again. Beyond 262143 places, blocks are told of without addresses and tags. */
 #ifndef TARN_TRACKING_POOL_H
 #define TARN_TRACKING_POOL_H
 
@@ -42,10 +47,10 @@ typedef struct tarn_tracking_pool_options {
 TARN_API TARN_NODISCARD tarn_status tarn_tracking_pool_create(
     tarn_pool *upstream, const tarn_tracking_pool_options *options, tarn_pool **pool);
 
-/* Writes what is lent out now, as above: blocks of one place and one tag (tarn_tag.h) together. The
- * adaptor is locked while it is copied (some 300 bytes a block) and not while `write` runs, which
- * may use it. TARN_OUT_OF_MEMORY where there is no room for the copy; TARN_INVALID_ARGUMENT for a
- * pool of another kind. */
+/* Writes what is lent out now, as above: blocks of one place and one tag (tarn_tag.h) together. It
+ * is copied first (32 bytes a block), as item 5 of tarn_limit_pool.h says of a snapshot, and `write`
+ * may use the pool. TARN_OUT_OF_MEMORY where there is no room for the copy; TARN_INVALID_ARGUMENT
+ * for a pool of another kind. */
 TARN_API TARN_NODISCARD tarn_status tarn_tracking_pool_report(tarn_pool *pool,
                                                               tarn_write_function write,
                                                               void *context);

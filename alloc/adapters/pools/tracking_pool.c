@@ -1,54 +1,69 @@
 /* tracking_pool.c: an adaptor that remembers where in the code each block was allocated. */
 #include "alloc/adapters/pools/tarn_tracking_pool.h"
 
+#include <assert.h>
 #include <dlfcn.h>
-#include <execinfo.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "alloc/adapters/pools/call_sites.h"
 #include "alloc/adapters/pools/over_pool.h"
 #include "alloc/tarn_tag.h"
 
-enum { OWN_FRAMES = 3 }; /* find_callers, tracking_alloc, and the pool seam that called it */
+static_assert((int)TARN__SITE_NUMBERS == TARN__LENT_LABELS_MAX, "a site's number is a label");
+
+typedef struct tracking_pool {
+  tarn__over over; /* first: tag_of_site finds the rest by it */
+  uint32_t depth;
+  tarn__call_sites sites;
+} tracking_pool;
 
 /* Blocks of one place; at first of one block each. */
 typedef struct site {
   const void *address; /* of one of them */
   size_t size_bytes;
   size_t block_count;
-  uint32_t tag;
-  uint32_t frame_count;
-  void *frames[TARN_TRACKING_DEPTH_MAX];
+  const tarn__call_site *place;
 } site;
 
 /* --- remembering --- */
 
-static __attribute__((noinline)) uint32_t find_callers(void **callers, uint32_t depth) {
-  void *frames[TARN_TRACKING_DEPTH_MAX + OWN_FRAMES];
-  const int found = backtrace(frames, (int)depth + OWN_FRAMES);
-  if (found <= OWN_FRAMES) return 0;
-  memcpy(callers, frames + OWN_FRAMES, (size_t)(found - OWN_FRAMES) * sizeof *callers);
-  return (uint32_t)(found - OWN_FRAMES);
+static uint32_t tag_of_site(const tarn__over *over, uint32_t label) {
+  const tracking_pool *self = (const tracking_pool *)over;
+  return tarn__call_sites_at(&self->sites, label)->tag;
 }
 
-static tarn_status tracking_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
-                                  tarn_stream *stream, void **address) {
-  tarn__over *self = context;
-  tarn__lent *block = tarn__over_record(self, size_bytes);
-  if (block == NULL) return TARN_OUT_OF_MEMORY;
-  block->note_count = find_callers(block->notes, self->note_count);
-  return tarn__over_lend(self, block, alignment_bytes, stream, address);
+static tarn_status refuse_place(tracking_pool *self) {
+  tarn__over_count_refusal(&self->over, TARN_OUT_OF_MEMORY);
+  return tarn_fail(TARN_OUT_OF_MEMORY, "no memory to remember where a block is allocated");
+}
+
+static __attribute__((noinline)) tarn_status tracking_alloc(void *context, size_t size_bytes,
+                                                            size_t alignment_bytes,
+                                                            tarn_stream *stream, void **address) {
+  tracking_pool *self = context;
+  const tarn__call_site *place =
+      tarn__call_sites_find(&self->sites, __builtin_frame_address(0), self->depth,
+                            tarn_tag_current(), tarn__over_own_word(&self->over));
+  if (place == NULL) return refuse_place(self);
+  return tarn__over_lend(&self->over, size_bytes, alignment_bytes, place->number, stream, address);
 }
 
 /* --- telling --- */
 
+/* Those whose calls lay otherwise on the stack are of one place all the same. */
 static int compare_places(const void *left, const void *right) {
-  const site *a = left;
-  const site *b = right;
+  const tarn__call_site *a = ((const site *)left)->place;
+  const tarn__call_site *b = ((const site *)right)->place;
+  if (a == b) return 0;
   if (a->tag != b->tag) return a->tag < b->tag ? -1 : 1;
   if (a->frame_count != b->frame_count) return a->frame_count < b->frame_count ? -1 : 1;
-  return memcmp(a->frames, b->frames, a->frame_count * sizeof *a->frames);
+  for (uint32_t index = 0; index < a->frame_count; index++) {
+    const uintptr_t a_at = (uintptr_t)a->frames[index].return_address;
+    const uintptr_t b_at = (uintptr_t)b->frames[index].return_address;
+    if (a_at != b_at) return a_at < b_at ? -1 : 1;
+  }
+  return 0;
 }
 
 static int compare_sizes(const void *left, const void *right) {
@@ -58,41 +73,32 @@ static int compare_sizes(const void *left, const void *right) {
   return compare_places(left, right);
 }
 
-/* Under the lock, and with room; how many there are, which is less than were counted where somebody
- * freed a block below, and its address was lent again. */
-static size_t copy_sites(const tarn__over *over, site *sites) {
+/* How many there are, or one more than there is room for. */
+static size_t copy_sites(const tracking_pool *self, site *sites, size_t capacity) {
   size_t count = 0;
-  const tarn__lent *block = tarn__lent_after(over->lent, NULL);
-  for (; block != NULL; block = tarn__lent_after(over->lent, block->address)) {
-    site *copy = &sites[count++];
-    *copy = (site){.address = block->address,
-                   .size_bytes = block->requested_bytes,
-                   .block_count = 1,
-                   .tag = block->tag,
-                   .frame_count = block->note_count};
-    memcpy(copy->frames, block->notes, block->note_count * sizeof *block->notes);
+  uintptr_t start = 0;
+  uint64_t record = tarn__lent_map_next(&self->over.lent, 0, &start);
+  for (; record != 0; record = tarn__lent_map_next(&self->over.lent, start + 1, &start)) {
+    if (count++ == capacity) break;
+    sites[count - 1] = (site){.address = (const void *)start,
+                              .size_bytes = tarn__lent_size(record),
+                              .block_count = 1,
+                              .place = tarn__call_sites_at(&self->sites, tarn__lent_label(record))};
   }
   return count;
 }
 
 /* Every block a site; NULL, told, where there is no room. */
-static site *copy_all(tarn__over *over, size_t *count) {
-  size_t capacity = 0;
-  site *sites = NULL;
-  for (;;) {
-    pthread_mutex_lock(over->lock);
-    *count = (size_t)(over->stats.alloc_count - over->stats.free_count);
-    const bool fits = sites != NULL && *count <= capacity;
-    if (fits) *count = copy_sites(over, sites);
-    pthread_mutex_unlock(over->lock);
-    if (fits) return sites;
-    free(sites);
-    capacity = *count + *count / 4 + 16;
-    sites = malloc(capacity * sizeof *sites);
+static site *copy_all(const tracking_pool *self, size_t *count) {
+  for (size_t capacity = 64;; capacity *= 4) {
+    site *sites = malloc(capacity * sizeof *sites);
     if (sites == NULL) {
-      (void)tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a report of %zu blocks", *count);
+      (void)tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a report of %zu blocks", capacity);
       return NULL;
     }
+    *count = copy_sites(self, sites, capacity);
+    if (*count <= capacity) return sites;
+    free(sites);
   }
 }
 
@@ -143,15 +149,16 @@ static tarn_status write_frame(const report *to, void *frame) {
   return write_line(to, line, sizeof line, length);
 }
 
-static tarn_status write_site(const report *to, const site *place) {
+static tarn_status write_site(const report *to, const site *held) {
   char line[256];
+  const tarn__call_site *place = held->place;
   const int length =
-      snprintf(line, sizeof line, "%zu bytes in %zu block%s%s%s, one at %p\n", place->size_bytes,
-               place->block_count, place->block_count == 1 ? "" : "s",
-               place->tag != 0 ? ", tag " : "", tarn_tag_name(place->tag), place->address);
+      snprintf(line, sizeof line, "%zu bytes in %zu block%s%s%s, one at %p\n", held->size_bytes,
+               held->block_count, held->block_count == 1 ? "" : "s",
+               place->tag != 0 ? ", tag " : "", tarn_tag_name(place->tag), held->address);
   tarn_status status = write_line(to, line, sizeof line, length);
   for (uint32_t index = 0; status == TARN_OK && index < place->frame_count; index++) {
-    status = write_frame(to, place->frames[index]);
+    status = write_frame(to, place->frames[index].return_address);
   }
   return status;
 }
@@ -177,7 +184,9 @@ static tarn_status write_sites(const report *to, const char *name, const site *s
 /* --- life --- */
 
 static void tracking_destroy(void *context) {
-  tarn__over_destroy(context);
+  tracking_pool *self = context;
+  tarn__call_sites_deinit(&self->sites);
+  tarn__over_destroy(self);
 }
 
 tarn_status tarn_tracking_pool_create(tarn_pool *upstream,
@@ -197,18 +206,17 @@ tarn_status tarn_tracking_pool_create(tarn_pool *upstream,
   tarn_pool_ops ops = tarn__over_ops;
   ops.alloc = tracking_alloc;
   ops.destroy = tracking_destroy;
-  tarn__over *self = calloc(1, sizeof *self);
+  tracking_pool *self = calloc(1, sizeof *self);
   if (self != NULL) {
-    self->note_count = options->depth != 0 ? options->depth : TARN_TRACKING_DEPTH_DEFAULT;
-    /* The first call loads the unwinder. */
-    void *first[TARN_TRACKING_DEPTH_MAX];
-    (void)find_callers(first, 1);
+    self->depth = options->depth != 0 ? options->depth : TARN_TRACKING_DEPTH_DEFAULT;
+    self->over.tag_of = tag_of_site;
   }
-  return tarn__over_create(self, upstream, &ops, "tracking", options->name, pool);
+  return tarn__over_create(self != NULL ? &self->over : NULL, upstream, &ops, "tracking",
+                           options->name, pool);
 }
 
 tarn_status tarn_tracking_pool_report(tarn_pool *pool, tarn_write_function write, void *context) {
-  tarn__over *self = tarn_pool_context(pool, tracking_destroy);
+  const tracking_pool *self = tarn_pool_context(pool, tracking_destroy);
   if (self == NULL || write == NULL) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a report needs a tracking pool and a function");
   }

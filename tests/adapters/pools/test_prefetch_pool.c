@@ -191,7 +191,8 @@ static void creation_says_what_cannot_be_prefetched(void **state) {
   tarn_pool_release(upstream);
   pool = make_prefetch(&device, (tarn_prefetch_pool_options){.size_min_bytes = 1});
   void *address = NULL;
-  device.block = &device;
+  static _Alignas(64) char on_device[100];
+  device.block = on_device;
   assert_ok(tarn_pool_alloc(pool, 100, NULL, &address)); /* it is there, always */
   assert_int_equal(told_by(pool).prefetched_bytes, 0);
   assert_ok(tarn_pool_free(pool, address, NULL));
