@@ -50,10 +50,34 @@ plant(
 plant(
     "adaptor_outlives_its_last_block",
     "a released adaptor whose last block comes back is never destroyed",
-    "alloc/adapters/pools/over_pool.c",
-    "  if (is_common(before != CLOSING + size_bytes)) return;\n",
-    "  if (is_common(before != CLOSING + size_bytes) || size_bytes > 0) return;\n",
+    "alloc/adapters/pools/over_desk.c",
+    "  if (tarn__over_is_common(before != TARN__OVER_CLOSING + size_bytes)) return;\n",
+    "  if (before != TARN__OVER_CLOSING + size_bytes || size_bytes > 0) return;\n",
     first="test_over_pool",
+)
+plant(
+    "credit_keeps_a_closed_pool",
+    "what a thread freed before a pool was closed keeps the pool for ever",
+    "alloc/adapters/pools/over_desk.c",
+    "  } else if ((before & TARN__OVER_CLOSING) == 0) {\n    gather_for_good(self);\n  }\n",
+    "  }\n",
+    first="test_over_pool",
+)
+plant(
+    "credit_gets_round_a_lower_limit",
+    "a thread is lent what it freed before, whatever the limit is now",
+    "alloc/adapters/pools/over_desk.c",
+    "memory_order_relaxed);\n  gather_for_now(self);\n  allow_credit(self);\n",
+    "memory_order_relaxed);\n",
+    first="test_limit_pool",
+)
+plant(
+    "credit_is_its_threads_alone",
+    "what another thread freed cannot be had within a limit",
+    "alloc/adapters/pools/over_desk.c",
+    "memory_order_relaxed)) {\n      gather_for_good(self);\n    }\n",
+    "memory_order_relaxed)) {\n    }\n",
+    first="test_limit_pool",
 )
 plant(
     "call_site_is_known_by_its_first_address",

@@ -30,6 +30,6 @@ tarn_status tarn_limit_pool_create(tarn_pool *upstream, const tarn_limit_pool_op
 tarn_status tarn_limit_pool_set(tarn_pool *pool, size_t limit_bytes) {
   tarn__over *self = tarn_pool_context(pool, limit_destroy);
   if (self == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "not a limit's pool");
-  atomic_store_explicit(&self->limit_bytes, limit_bytes, memory_order_relaxed);
+  tarn__over_set_limit(self, limit_bytes);
   return TARN_OK;
 }

@@ -3,7 +3,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "alloc/adapters/pools/over_pool.h"
@@ -50,34 +49,30 @@ static void write_text(logging_pool *self, const char *text, size_t text_bytes) 
   (void)tarn_fail_again(&before); /* the pool's call did not fail by it */
 }
 
-/* `number` in decimal at `to`, which has room for 20 digits; where it ends. printf took four times
- * as long as all else in a call. */
-static char *print_number(char *to, uint64_t number) {
-  char digits[20];
-  size_t first = sizeof digits;
-  do digits[--first] = (char)('0' + number % 10);
-  while ((number /= 10) != 0);
-  memcpy(to, digits + first, sizeof digits - first);
-  return to + (sizeof digits - first);
-}
-
-static char *print_next(char *to, uint64_t number) {
-  *to = ',';
-  return print_number(to + 1, number);
+/* Ends at `end`, in decimal and behind a comma; where it begins. printf took four times as long as
+ * all else in a call. */
+static char *print_before(char *end, uint64_t number) {
+  for (; number >= 10; number /= 10) *--end = (char)('0' + number % 10);
+  *--end = (char)('0' + number);
+  *--end = ',';
+  return end;
 }
 
 static void write_line(logging_pool *self, char op, const void *address, size_t size_bytes,
                        const tarn_stream *stream) {
   char line[5 * 21 + 2]; /* five numbers, the op and the end */
-  line[0] = op;
-  char *end = print_next(line + 1, (uintptr_t)address);
-  end = print_next(end, size_bytes);
-  end = print_next(end, tarn_stream_number(stream));
-  end = print_next(end, thread_number());
-  if ((self->flags & TARN_LOGGING_POOL_TIMES) != 0)
-    end = print_next(end, now_ns() - self->start_ns);
-  *end++ = '\n';
-  write_text(self, line, (size_t)(end - line));
+  char *const end = line + sizeof line;
+  char *first = end;
+  *--first = '\n';
+  if ((self->flags & TARN_LOGGING_POOL_TIMES) != 0) {
+    first = print_before(first, now_ns() - self->start_ns);
+  }
+  first = print_before(first, thread_number());
+  first = print_before(first, tarn_stream_number(stream));
+  first = print_before(first, size_bytes);
+  first = print_before(first, (uintptr_t)address);
+  *--first = op;
+  write_text(self, first, (size_t)(end - first));
 }
 
 static tarn_status logging_alloc(void *context, size_t size_bytes, size_t alignment_bytes,

@@ -6,13 +6,6 @@
 
 #include "alloc/tarn_tag.h"
 
-/* Beside the bytes that are charged: the pool is to end as soon as there are none. */
-static const size_t CLOSING = (size_t)1 << 63;
-
-static bool is_common(bool condition) {
-  return __builtin_expect(condition, true);
-}
-
 /* --- life --- */
 
 tarn_status tarn__over_check(tarn_pool **pool, const tarn_pool *upstream) {
@@ -32,6 +25,7 @@ tarn_status tarn__over_create(tarn__over *self, tarn_pool *upstream, const tarn_
   if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a pool's adaptor");
   self->upstream = upstream;
   if (upstream != NULL) tarn_pool_retain(upstream);
+  tarn__over_init_desks(self);
   char standard[128];
   snprintf(standard, sizeof standard, "%s over %s", kind,
            upstream != NULL ? tarn_pool_name(upstream) : "pools");
@@ -48,7 +42,8 @@ tarn_status tarn__over_create(tarn__over *self, tarn_pool *upstream, const tarn_
 }
 
 void tarn__over_deinit(tarn__over *self) {
-  TARN_ASSERT((atomic_load_explicit(&self->charged_bytes, memory_order_relaxed) & ~CLOSING) == 0);
+  TARN_ASSERT((atomic_load_explicit(&self->charged_bytes, memory_order_relaxed) &
+               ~TARN__OVER_CLOSING) == 0);
   tarn__lent_map_deinit(&self->lent);
   tarn_pool_release(self->upstream);
 }
@@ -58,49 +53,7 @@ void tarn__over_destroy(void *context) {
   free(context);
 }
 
-/* Whoever brings the last block back from now on ends the pool. Release pairs with the acquire of
- * whoever sees the bit: the pool is known by then. */
-static void over_close(void *context, tarn_pool *pool) {
-  tarn__over *self = context;
-  atomic_store_explicit(&self->closing, pool, memory_order_relaxed);
-  const size_t before =
-      atomic_fetch_or_explicit(&self->charged_bytes, CLOSING, memory_order_acq_rel);
-  if (before == 0) tarn_pool_end(pool);
-}
-
-/* --- each thread's desk --- */
-
-/* The calling thread by a number that none other that lives has. */
-static uintptr_t thread_number(void) {
-  return (uintptr_t)__builtin_thread_pointer();
-}
-
-/* Thread control blocks lie some pages apart. */
-static tarn__over_desk *desk_at(tarn__over *self, uintptr_t thread) {
-  return &self->desks[thread / 4096 % TARN__OVER_DESKS];
-}
-
-/* NULL where another thread has the caller's. */
-static __attribute__((noinline)) tarn__over_desk *take_desk(tarn__over_desk *desk,
-                                                            uintptr_t thread) {
-  uintptr_t nobody = 0;
-  const bool is_taken = atomic_compare_exchange_strong_explicit(
-      &desk->thread, &nobody, thread, memory_order_relaxed, memory_order_relaxed);
-  return is_taken ? desk : NULL;
-}
-
-static inline tarn__over_desk *own_desk(tarn__over *self) {
-  const uintptr_t thread = thread_number();
-  tarn__over_desk *desk = desk_at(self, thread);
-  /* Relaxed: what another thread writes here is never the caller's number. */
-  const bool is_own = atomic_load_explicit(&desk->thread, memory_order_relaxed) == thread;
-  return is_common(is_own) ? desk : take_desk(desk, thread);
-}
-
-atomic_uintptr_t *tarn__over_own_word(tarn__over *self) {
-  tarn__over_desk *desk = own_desk(self);
-  return desk != NULL ? &desk->word : NULL;
-}
+/* --- lending --- */
 
 static inline uintptr_t end_of_leaf(uintptr_t address) {
   return address | (((uintptr_t)1 << TARN__LENT_LEAF_BITS) - 1);
@@ -108,142 +61,53 @@ static inline uintptr_t end_of_leaf(uintptr_t address) {
 
 /* The leaf that spans the address, where it is the one that the thread used last. */
 static inline tarn__lent_leaf *known_leaf(const tarn__over_desk *desk, uintptr_t address) {
-  if (!is_common(desk != NULL)) return NULL;
+  if (!tarn__over_is_common(desk != NULL)) return NULL;
   const uintptr_t end = atomic_load_explicit(&desk->leaf_end, memory_order_relaxed);
-  return is_common(end == end_of_leaf(address))
+  return tarn__over_is_common(end == end_of_leaf(address))
              ? atomic_load_explicit(&desk->leaf, memory_order_relaxed)
              : NULL;
 }
 
-static inline void count_one(atomic_uint_fast64_t *own, atomic_uint_fast64_t *shared) {
-  if (is_common(own != NULL)) {
-    const uint64_t count = atomic_load_explicit(own, memory_order_relaxed);
-    atomic_store_explicit(own, count + 1, memory_order_relaxed); /* one writer */
-  } else {
-    atomic_fetch_add_explicit(shared, 1, memory_order_relaxed);
-  }
-}
-
-static uint64_t sum_allocs(const tarn__over *self) {
-  uint64_t sum = atomic_load_explicit(&self->alloc_count, memory_order_relaxed);
-  for (int index = 0; index < TARN__OVER_DESKS; index++) {
-    sum += atomic_load_explicit(&self->desks[index].alloc_count, memory_order_relaxed);
-  }
-  return sum;
-}
-
-static uint64_t sum_frees(const tarn__over *self) {
-  uint64_t sum = atomic_load_explicit(&self->free_count, memory_order_relaxed);
-  for (int index = 0; index < TARN__OVER_DESKS; index++) {
-    sum += atomic_load_explicit(&self->desks[index].free_count, memory_order_relaxed);
-  }
-  return sum;
-}
-
-/* --- bytes --- */
-
-static void raise_peak(atomic_size_t *peak, size_t size_bytes) {
-  size_t before = atomic_load_explicit(peak, memory_order_relaxed);
-  while (before < size_bytes &&
-         !atomic_compare_exchange_weak_explicit(peak, &before, size_bytes, memory_order_relaxed,
-                                                memory_order_relaxed)) {
-  }
-}
-
-/* A pool that has given up its reference to itself has it back: the caller has a handle. */
-static __attribute__((noinline)) void reopen(tarn__over *self) {
-  tarn_pool_retain(atomic_load_explicit(&self->closing, memory_order_relaxed));
-}
-
-static __attribute__((noinline)) tarn_status refuse_charge(tarn__over *self, size_t size_bytes,
-                                                           size_t charged_bytes) {
-  tarn__over_count_refusal(self, TARN_OUT_OF_MEMORY);
-  return tarn_fail(TARN_OUT_OF_MEMORY, "%zu bytes over a limit of %zu, of which %zu are lent out",
-                   size_bytes, atomic_load_explicit(&self->limit_bytes, memory_order_relaxed),
-                   charged_bytes & ~CLOSING);
-}
-
-/* Beyond a limit nothing is added, not even for a moment: others would be refused for it. Acquire
- * and release: with the sum goes all that was done before it, to whoever ends the pool. */
-static inline bool charge(tarn__over *self, size_t size_bytes, size_t *before) {
-  const size_t limit_bytes = atomic_load_explicit(&self->limit_bytes, memory_order_relaxed);
-  if (limit_bytes == 0) {
-    *before = atomic_fetch_add_explicit(&self->charged_bytes, size_bytes, memory_order_acq_rel);
-    return true;
-  }
-  *before = atomic_load_explicit(&self->charged_bytes, memory_order_relaxed);
-  do {
-    const size_t charged_bytes = *before & ~CLOSING;
-    if (size_bytes > limit_bytes || charged_bytes > limit_bytes - size_bytes) return false;
-  } while (!atomic_compare_exchange_weak_explicit(&self->charged_bytes, before,
-                                                  *before + size_bytes, memory_order_acq_rel,
-                                                  memory_order_relaxed));
-  return true;
-}
-
-tarn_status tarn__over_charge(tarn__over *self, size_t size_bytes) {
-  if (!is_common(size_bytes <= TARN__LENT_BYTES_MAX)) {
-    return tarn_fail(TARN_TOO_LARGE, "%zu bytes; an adaptor's blocks have up to %zu", size_bytes,
-                     (size_t)TARN__LENT_BYTES_MAX);
-  }
-  size_t before;
-  if (!is_common(charge(self, size_bytes, &before))) {
-    return refuse_charge(self, size_bytes, before);
-  }
-  if (!is_common(before != CLOSING)) reopen(self);
-  return TARN_OK;
-}
-
-void tarn__over_pay_back(tarn__over *self, size_t size_bytes) {
-  const size_t before =
-      atomic_fetch_sub_explicit(&self->charged_bytes, size_bytes, memory_order_acq_rel);
-  if (is_common(before != CLOSING + size_bytes)) return;
-  tarn_pool_end(atomic_load_explicit(&self->closing, memory_order_relaxed));
-}
-
-void tarn__over_count_refusal(tarn__over *self, tarn_status status) {
-  if (status != TARN_OUT_OF_MEMORY) return;
-  atomic_fetch_add_explicit(&self->out_of_memory_count, 1, memory_order_relaxed);
-}
-
-/* --- lending --- */
-
 static inline tarn_pool *route(const tarn__over *self, size_t requested_bytes,
                                size_t *asked_bytes) {
   *asked_bytes = requested_bytes;
-  return is_common(self->route == NULL) ? self->upstream
-                                        : self->route(self, requested_bytes, asked_bytes);
+  return tarn__over_is_common(self->route == NULL)
+             ? self->upstream
+             : self->route(self, requested_bytes, asked_bytes);
 }
 
-static void note_lent(tarn__over *self, size_t requested_bytes, size_t asked_bytes) {
-  if (asked_bytes != requested_bytes) {
-    atomic_fetch_add_explicit(&self->more_bytes, asked_bytes - requested_bytes,
-                              memory_order_relaxed);
+/* What was asked for below beside what was requested. */
+static __attribute__((noinline)) void note_lent(tarn__over *self, size_t more_bytes) {
+  if (!tarn__over_is_common(more_bytes == 0)) {
+    atomic_fetch_add_explicit(&self->more_bytes, more_bytes, memory_order_relaxed);
   }
   const size_t charged_bytes =
-      atomic_load_explicit(&self->charged_bytes, memory_order_relaxed) & ~CLOSING;
+      atomic_load_explicit(&self->charged_bytes, memory_order_relaxed) & ~TARN__OVER_CLOSING;
   const size_t peak_bytes = atomic_load_explicit(&self->requested_bytes_peak, memory_order_relaxed);
-  if (!is_common(charged_bytes <= peak_bytes)) {
-    raise_peak(&self->requested_bytes_peak, charged_bytes);
+  if (!tarn__over_is_common(charged_bytes <= peak_bytes)) {
+    tarn__over_raise_peak(&self->requested_bytes_peak, charged_bytes);
   }
-  if (self->route == NULL) return;
-  raise_peak(&self->allocated_bytes_peak,
-             charged_bytes + atomic_load_explicit(&self->more_bytes, memory_order_relaxed));
+  const size_t sum_bytes =
+      charged_bytes + atomic_load_explicit(&self->more_bytes, memory_order_relaxed);
+  const size_t high_bytes = atomic_load_explicit(&self->allocated_bytes_peak, memory_order_relaxed);
+  if (!tarn__over_is_common(sum_bytes <= high_bytes)) {
+    tarn__over_raise_peak(&self->allocated_bytes_peak, sum_bytes);
+  }
 }
 
-static void note_more(tarn__over *self, size_t requested_bytes) {
-  size_t asked_bytes;
-  if (is_common(self->route == NULL)) return;
-  (void)route(self, requested_bytes, &asked_bytes);
-  if (asked_bytes == requested_bytes) return;
-  atomic_fetch_sub_explicit(&self->more_bytes, asked_bytes - requested_bytes, memory_order_relaxed);
+static inline void note_back(tarn__over *self, size_t more_bytes) {
+  if (tarn__over_is_common(more_bytes == 0)) return;
+  atomic_fetch_sub_explicit(&self->more_bytes, more_bytes, memory_order_relaxed);
 }
 
 /* Somebody freed the block below that was recorded here: what began there is over. */
 static __attribute__((noinline)) void forget_lost(tarn__over *self, uint64_t record) {
-  count_one(NULL, &self->free_count);
-  note_more(self, tarn__lent_size(record));
-  tarn__over_pay_back(self, tarn__lent_size(record));
+  const size_t requested_bytes = tarn__lent_size(record);
+  size_t asked_bytes;
+  (void)route(self, requested_bytes, &asked_bytes);
+  tarn__over_count(NULL, &self->free_count);
+  note_back(self, asked_bytes - requested_bytes);
+  tarn__over_pay_back(self, requested_bytes);
 }
 
 static __attribute__((noinline)) tarn_status return_unrecorded(tarn__over *self,
@@ -277,8 +141,8 @@ static bool enter_slowly(tarn__over *self, tarn__over_desk *desk, uintptr_t addr
 static inline bool enter(tarn__over *self, tarn__over_desk *desk, uintptr_t address,
                          uint64_t record, uint64_t *before) {
   tarn__lent_leaf *leaf = known_leaf(desk, address);
-  return (is_common(leaf != NULL) &&
-          is_common(tarn__lent_leaf_enter(&self->lent, leaf, address, record, before))) ||
+  return (tarn__over_is_common(leaf != NULL) && tarn__over_is_common(tarn__lent_leaf_enter(
+                                                    &self->lent, leaf, address, record, before))) ||
          enter_slowly(self, desk, address, record, before);
 }
 
@@ -286,37 +150,48 @@ static inline tarn_trace *trace_of(tarn__over *self) {
   return atomic_load_explicit(&self->trace, memory_order_acquire);
 }
 
-tarn_status tarn__over_enter(tarn__over *self, size_t requested_bytes, uint32_t label,
-                             tarn_stream *stream, void **address) {
-  tarn__over_desk *desk = own_desk(self);
+static inline tarn_status enter_block(tarn__over *self, tarn__over_desk *desk,
+                                      size_t requested_bytes, size_t asked_bytes, bool is_new,
+                                      uint32_t label, tarn_stream *stream, void **address) {
   const uint64_t record = tarn__lent_record(requested_bytes, label);
   uint64_t before = 0;
-  if (!is_common(enter(self, desk, (uintptr_t)*address, record, &before))) {
+  if (!tarn__over_is_common(enter(self, desk, (uintptr_t)*address, record, &before))) {
     return return_unrecorded(self, requested_bytes, stream, address);
   }
-  count_one(desk != NULL ? &desk->alloc_count : NULL, &self->alloc_count);
-  if (!is_common(before == 0)) forget_lost(self, before);
-  size_t asked_bytes;
-  (void)route(self, requested_bytes, &asked_bytes);
-  note_lent(self, requested_bytes, asked_bytes);
+  tarn__over_count(desk != NULL ? &desk->alloc_count : NULL, &self->alloc_count);
+  if (!tarn__over_is_common(before == 0)) forget_lost(self, before);
+  /* What was credit was a peak already. */
+  if (!tarn__over_is_common(!is_new && asked_bytes == requested_bytes)) {
+    note_lent(self, asked_bytes - requested_bytes);
+  }
   tarn_trace *trace = trace_of(self);
-  if (!is_common(trace == NULL)) {
+  if (!tarn__over_is_common(trace == NULL)) {
     tarn_trace_record(trace, 'a', *address, requested_bytes, stream);
   }
   return TARN_OK;
 }
 
+tarn_status tarn__over_enter(tarn__over *self, size_t requested_bytes, uint32_t label,
+                             tarn_stream *stream, void **address) {
+  size_t asked_bytes;
+  (void)route(self, requested_bytes, &asked_bytes);
+  return enter_block(self, tarn__over_own_desk(self), requested_bytes, asked_bytes, /*is_new=*/true,
+                     label, stream, address);
+}
+
 tarn_status tarn__over_lend(tarn__over *self, size_t requested_bytes, size_t alignment_bytes,
                             uint32_t label, tarn_stream *stream, void **address) {
-  tarn_status status = tarn__over_charge(self, requested_bytes);
-  if (!is_common(status == TARN_OK)) return status;
+  bool is_new;
+  tarn__over_desk *desk = tarn__over_own_desk(self);
+  tarn_status status = tarn__over_desk_charge(self, desk, requested_bytes, &is_new);
+  if (!tarn__over_is_common(status == TARN_OK)) return status;
   size_t asked_bytes;
   tarn_pool *below = route(self, requested_bytes, &asked_bytes);
   status = alignment_bytes == 0
                ? tarn_pool_alloc(below, asked_bytes, stream, address)
                : tarn_pool_alloc_aligned(below, asked_bytes, alignment_bytes, stream, address);
-  if (is_common(status == TARN_OK)) {
-    return tarn__over_enter(self, requested_bytes, label, stream, address);
+  if (tarn__over_is_common(status == TARN_OK)) {
+    return enter_block(self, desk, requested_bytes, asked_bytes, is_new, label, stream, address);
   }
   tarn__over_count_refusal(self, status);
   tarn__over_pay_back(self, requested_bytes);
@@ -338,19 +213,20 @@ static __attribute__((noinline)) tarn_status refuse_address(const void *address)
 static inline tarn__lent_leaf *place_of(tarn__over *self, const tarn__over_desk *desk,
                                         uintptr_t address) {
   tarn__lent_leaf *leaf = known_leaf(desk, address);
-  if (!is_common(leaf != NULL)) leaf = tarn__lent_map_leaf(&self->lent, address);
-  return is_common(leaf != NULL) ? tarn__lent_place(&self->lent, leaf, address) : NULL;
+  if (!tarn__over_is_common(leaf != NULL)) leaf = tarn__lent_map_leaf(&self->lent, address);
+  return tarn__over_is_common(leaf != NULL) ? tarn__lent_place(&self->lent, leaf, address) : NULL;
 }
 
-tarn_status tarn__over_take_back(tarn__over *self, const void *address, tarn_stream *stream,
-                                 tarn__over_taken *taken) {
-  taken->place = place_of(self, own_desk(self), (uintptr_t)address);
-  if (!is_common(taken->place != NULL)) return refuse_address(address);
+static inline tarn_status take_back(tarn__over *self, const tarn__over_desk *desk,
+                                    const void *address, tarn_stream *stream,
+                                    tarn__over_taken *taken) {
+  taken->place = place_of(self, desk, (uintptr_t)address);
+  if (!tarn__over_is_common(taken->place != NULL)) return refuse_address(address);
   taken->record = atomic_load_explicit(taken->place, memory_order_relaxed);
-  if (!is_common(taken->record != 0)) return refuse_address(address);
+  if (!tarn__over_is_common(taken->record != 0)) return refuse_address(address);
   atomic_store_explicit(taken->place, 0, memory_order_relaxed);
   tarn_trace *trace = trace_of(self);
-  if (!is_common(trace == NULL)) {
+  if (!tarn__over_is_common(trace == NULL)) {
     tarn_trace_record(trace, 'f', address, tarn__lent_size(taken->record), stream);
   }
   return TARN_OK;
@@ -364,28 +240,39 @@ static __attribute__((noinline)) void undo_taking(tarn__over *self, const tarn__
   tarn_trace_record(trace, 'a', address, tarn__lent_size(taken->record), stream);
 }
 
-tarn_status tarn__over_give_back(tarn__over *self, const tarn__over_taken *taken, void *address,
-                                 tarn_stream *stream) {
+static inline tarn_status give_back(tarn__over *self, tarn__over_desk *desk,
+                                    const tarn__over_taken *taken, void *address,
+                                    tarn_stream *stream) {
   const size_t requested_bytes = tarn__lent_size(taken->record);
   size_t asked_bytes;
   tarn_pool *below = route(self, requested_bytes, &asked_bytes);
   const tarn_status status = tarn_pool_free(below, address, stream);
-  if (!is_common(status == TARN_OK)) {
+  if (!tarn__over_is_common(status == TARN_OK)) {
     undo_taking(self, taken, address, stream);
     return status;
   }
-  tarn__over_desk *desk = own_desk(self);
-  count_one(desk != NULL ? &desk->free_count : NULL, &self->free_count);
-  note_more(self, requested_bytes);
-  tarn__over_pay_back(self, requested_bytes);
+  tarn__over_count(desk != NULL ? &desk->free_count : NULL, &self->free_count);
+  note_back(self, asked_bytes - requested_bytes);
+  tarn__over_desk_pay_back(self, desk, requested_bytes);
   return TARN_OK;
+}
+
+tarn_status tarn__over_take_back(tarn__over *self, const void *address, tarn_stream *stream,
+                                 tarn__over_taken *taken) {
+  return take_back(self, tarn__over_own_desk(self), address, stream, taken);
+}
+
+tarn_status tarn__over_give_back(tarn__over *self, const tarn__over_taken *taken, void *address,
+                                 tarn_stream *stream) {
+  return give_back(self, tarn__over_own_desk(self), taken, address, stream);
 }
 
 tarn_status tarn__over_free(void *context, void *address, tarn_stream *stream) {
   tarn__over_taken taken;
-  const tarn_status status = tarn__over_take_back(context, address, stream, &taken);
-  return is_common(status == TARN_OK) ? tarn__over_give_back(context, &taken, address, stream)
-                                      : status;
+  tarn__over_desk *desk = tarn__over_own_desk(context);
+  const tarn_status status = take_back(context, desk, address, stream, &taken);
+  return tarn__over_is_common(status == TARN_OK) ? give_back(context, desk, &taken, address, stream)
+                                                 : status;
 }
 
 /* --- of blocks that are out --- */
@@ -438,7 +325,7 @@ static bool over_is_paused(void *context, const void *address) {
 /* What was asked for is known here. */
 static tarn_status over_size_of(void *context, const void *address, size_t *size_bytes) {
   tarn__over *self = context;
-  const tarn__lent_leaf *place = place_of(self, own_desk(self), (uintptr_t)address);
+  const tarn__lent_leaf *place = place_of(self, tarn__over_own_desk(self), (uintptr_t)address);
   const uint64_t record = place != NULL ? atomic_load_explicit(place, memory_order_relaxed) : 0;
   *size_bytes = tarn__lent_size(record);
   return record != 0 ? TARN_OK : refuse_address(address);
@@ -477,17 +364,15 @@ static tarn_status over_resume(void *context, const struct tarn_resume_options *
 /* --- telling --- */
 
 void tarn__over_copy_stats(tarn__over *self, tarn_pool_stats *stats) {
-  stats->requested_bytes =
-      atomic_load_explicit(&self->charged_bytes, memory_order_relaxed) & ~CLOSING;
+  stats->requested_bytes = tarn__over_lent_bytes(self);
   stats->allocated_bytes =
       stats->requested_bytes + atomic_load_explicit(&self->more_bytes, memory_order_relaxed);
   stats->requested_bytes_peak =
       atomic_load_explicit(&self->requested_bytes_peak, memory_order_relaxed);
   stats->allocated_bytes_peak =
-      self->route == NULL ? stats->requested_bytes_peak
-                          : atomic_load_explicit(&self->allocated_bytes_peak, memory_order_relaxed);
-  stats->alloc_count = sum_allocs(self);
-  stats->free_count = sum_frees(self);
+      atomic_load_explicit(&self->allocated_bytes_peak, memory_order_relaxed);
+  stats->alloc_count = tarn__over_sum_allocs(self);
+  stats->free_count = tarn__over_sum_frees(self);
   stats->out_of_memory_count =
       atomic_load_explicit(&self->out_of_memory_count, memory_order_relaxed);
 }
@@ -497,13 +382,6 @@ static tarn_status over_stats(void *context, tarn_pool_stats *stats) {
   const tarn_status status = tarn_pool_stats_of(self->upstream, stats);
   if (status == TARN_OK) tarn__over_copy_stats(self, stats);
   return status;
-}
-
-void tarn__over_reset_peaks(tarn__over *self) {
-  tarn_pool_stats now = {.struct_size = sizeof now};
-  tarn__over_copy_stats(self, &now);
-  atomic_store_explicit(&self->requested_bytes_peak, now.requested_bytes, memory_order_relaxed);
-  atomic_store_explicit(&self->allocated_bytes_peak, now.allocated_bytes, memory_order_relaxed);
 }
 
 static tarn_status over_reset_peaks(void *context) {
@@ -554,7 +432,8 @@ tarn_status tarn__over_copy_blocks(tarn__over *self, tarn_snapshot *snapshot) {
   snapshot->flags = TARN_SNAPSHOT_LENT_ONLY;
   size_t room = 0;
   do {
-    const uint64_t live = sum_allocs(self) - sum_frees(self); /* they change meanwhile */
+    const uint64_t live =
+        tarn__over_sum_allocs(self) - tarn__over_sum_frees(self); /* they change meanwhile */
     room = 2 * room > live ? 2 * room : (size_t)live;
     const tarn_status status = tarn_snapshot_reserve(snapshot, room, /*stamp_count=*/0);
     if (status != TARN_OK) return status;
@@ -578,7 +457,7 @@ const tarn_pool_ops tarn__over_ops = {.struct_size = sizeof(tarn_pool_ops),
                                       .trim = over_trim,
                                       .stats = over_stats,
                                       .destroy = tarn__over_destroy,
-                                      .close = over_close,
+                                      .close = tarn__over_close,
                                       .decay = over_decay,
                                       .share_range = over_share_range,
                                       .set_trace = over_set_trace,

@@ -4,10 +4,11 @@
  * large need. The pools may stand on each other (a caching pool over the provider of another,
  * tarn_pool_provider.h) or on different providers of one device.
  *
- * The pool of a block is looked up by its address, and asked alone, for a free as for a use inside
- * of the block; bins never change, so a block always goes back to where it came from. The pool of a
- * size is asked alone as well: what the others keep idle is given back for it where they share a
- * budget with it (tarn_budget.h), and stays theirs where they do not.
+ * The pool of a block follows from its size, which is looked up by its address, and is asked alone,
+ * for a free as for a use inside of the block; bins never change, so a block always goes back to
+ * where it came from. The pool of a size is asked alone as well: what the others keep idle is given
+ * back for it where they share a budget with it (tarn_budget.h), and stays theirs where they do
+ * not.
  *
  * tarn_limit_pool.h says what all adaptors share, where "the upstream" is here: the block's pool;
  * for trim and decay all of them in turn, the last one first; for statistics their sums. Peaks of

@@ -17,25 +17,28 @@
  *    adaptor alive, whoever released the handle, and an adaptor its upstream.
  * 3. Statistics. requested and allocated bytes, their peaks, and the counts of allocations, frees
  *    and failures are of what *this adaptor* lent out; allocated is what it asked of the upstream.
- *    A call that is under way in another thread counts as well, in both directions, and may do so
- *    in a peak. All else (active, reserved and paused bytes, fences, waits, calls) is what the
- *    upstream says. Peaks are reset here and in the upstream, or where that refuses, nowhere.
+ *    Peaks are exact for one thread; with several they are bounds from above: calls that are under
+ *    way count, and of each thread up to 1 MiB that it has freed. All else (active, reserved and
+ *    paused bytes, fences, waits, calls) is what the upstream says. Peaks are reset here and in the
+ *    upstream, or where that refuses, nowhere.
  * 4. trim, decay, pause and resume are the upstream's, and so reach what others have of it too. A
  *    range is shared where the upstream shares it; addresses in no block of the adaptor are refused
  *    as in 2.
  * 5. A trace records what the adaptor was asked for (no s and r entries), a snapshot lists what it
  *    has lent out; what is paused of a block is not in there, but that it is. A snapshot agrees
  *    with itself, but is of no one moment where other threads allocate and free meanwhile.
- * 6. Cost: two additions to a sum that threads share, and a record of 8 bytes in a table by
- *    address, without a lock: an allocation of 1 KiB and its free took 26 nanoseconds more than the
- *    8 of a caching pool on the host. The table has 8 bytes for each unit of the upstream's alignment (of
- *    up to 512 bytes), in whole pages, where blocks have begun so far, and keeps them until the
- *    adaptor goes: 3 percent of small blocks aligned to 256 bytes, a page for a large one. Sums
- *    alone, by what tarn_pool_size_of says of the upstream's blocks, could keep neither 2 nor 5: a
- *    block that somebody else was lent would be taken, and count as paid back. Out of memory for
- *    the table is TARN_OUT_OF_MEMORY, and so is a block that the upstream does not align as its
- *    attributes say, or that lies beyond 2^49; one of 2^46 bytes and more is TARN_TOO_LARGE.
- * 7. A block of the adaptor's that somebody gives to the upstream himself stays lent out here until
+ * 6. Cost: no lock, and a record of 8 bytes in a table by address. Threads share one sum, and
+ *    change it for what they have not freed themselves (up to 1 MiB); where a limit came near once,
+ *    always. An allocation of 1 KiB and its free took 15 nanoseconds more than the 8 of a caching
+ *    pool on the host, and 28 more where a limit had come near. The table has 8 bytes for each unit
+ *    of the upstream's alignment (of up to 512 bytes), in whole pages, where blocks have begun so
+ *    far, and keeps them until the adaptor goes: 3 percent of small blocks aligned to 256 bytes, a
+ *    page for a large one, and 8 bytes for each 256 KiB of it. Sums alone, by what
+ *    tarn_pool_size_of says of the upstream's blocks, could keep neither 2 nor 5: a block that
+ *    somebody else was lent would be taken, and count as paid back. Out of memory for the table is
+ *    TARN_OUT_OF_MEMORY, and so is a block that the upstream does not align as its attributes say,
+ *    or that lies beyond 2^49; one of 2^46 bytes and more is TARN_TOO_LARGE.
+ * 7. A block of the adaptor's that somebody frees in the upstream himself stays lent out here until
  *    the adaptor is lent its address again. */
 #ifndef TARN_LIMIT_POOL_H
 #define TARN_LIMIT_POOL_H
