@@ -64,6 +64,14 @@ plant(
     first="test_over_pool",
 )
 plant(
+    "adaptor_that_has_ended_lends_all_the_same",
+    "an adaptor is destroyed while a block of a late handle's is out",
+    "alloc/adapters/pools/over_desk.c",
+    "  if (!tarn__over_is_common(before != TARN__OVER_CLOSING)) reopen(self);\n",
+    "  if (before == SIZE_MAX) reopen(self);\n",
+    first="test_over_pool",
+)
+plant(
     "credit_gets_round_a_lower_limit",
     "a thread is lent what it freed before, whatever the limit is now",
     "alloc/adapters/pools/over_desk.c",

@@ -95,6 +95,42 @@ static void a_free_that_the_upstream_refuses_leaves_the_block_lent_out(void **st
   assert_int_equal(script.destroy_count, 1);
 }
 
+/* As a storage has one that its owner asks for. */
+static void a_handle_that_comes_up_after_the_last_is_lent_memory_again(void **state) {
+  (void)state;
+  static _Alignas(64) char block[4096];
+  scripted_pool script = {.block = block};
+  tarn_pool *pool = make_plain(make_scripted_pool(&script));
+  void *address = NULL;
+  assert_ok(tarn_pool_alloc(pool, 1000, NULL, &address));
+  tarn_pool_release(pool);
+  tarn_pool_retain(pool); /* the block has kept it */
+  for (int round = 0; round < 3; round++) {
+    assert_ok(tarn_pool_free(pool, address, NULL));
+    assert_int_equal(script.destroy_count, 0);
+    script.alloc_status = TARN_OUT_OF_MEMORY;
+    assert_status(tarn_pool_alloc(pool, 1000, NULL, &address), TARN_OUT_OF_MEMORY);
+    script.alloc_status = TARN_OK;
+    assert_ok(tarn_pool_alloc(pool, 1000, NULL, &address));
+  }
+  tarn_pool_release(pool);
+  assert_int_equal(script.destroy_count, 0);
+  assert_ok(tarn_pool_free(pool, address, NULL));
+  assert_int_equal(script.destroy_count, 1);
+}
+
+static void a_release_without_blocks_takes_the_pool_down_with_what_threads_keep(void **state) {
+  (void)state;
+  static _Alignas(64) char block[4096];
+  scripted_pool script = {.block = block};
+  tarn_pool *pool = make_plain(make_scripted_pool(&script));
+  void *address = NULL;
+  assert_ok(tarn_pool_alloc(pool, 1000, NULL, &address));
+  assert_ok(tarn_pool_free(pool, address, NULL));
+  tarn_pool_release(pool);
+  assert_int_equal(script.destroy_count, 1);
+}
+
 static void lend_it_again(void *context) {
   void *address = NULL;
   assert_ok(tarn_pool_alloc(context, 500, NULL, &address));
@@ -359,6 +395,8 @@ int main(void) {
       cmocka_unit_test(a_block_of_the_upstreams_own_is_refused),
       cmocka_unit_test(each_level_counts_what_it_lent_out),
       cmocka_unit_test(a_free_that_the_upstream_refuses_leaves_the_block_lent_out),
+      cmocka_unit_test(a_handle_that_comes_up_after_the_last_is_lent_memory_again),
+      cmocka_unit_test(a_release_without_blocks_takes_the_pool_down_with_what_threads_keep),
       cmocka_unit_test(an_address_may_be_lent_again_before_its_free_returns),
       cmocka_unit_test(what_the_upstream_cannot_is_refused),
       cmocka_unit_test(a_storage_over_adaptors_is_exported_where_the_upstream_shares),
