@@ -115,6 +115,22 @@ static size_t sum_credit(const tarn__over *self) {
   return sum;
 }
 
+/* One thread at a time for a desk, so that nobody passes by credit that is in neither place. */
+static void move_credit(tarn__over *self, tarn__over_desk *desk) {
+  const uintptr_t own = atomic_load_explicit(&tarn__over_generation, memory_order_relaxed);
+  uintptr_t other = 0;
+  while (!atomic_compare_exchange_weak_explicit(&desk->gathered, &other, own, memory_order_acquire,
+                                                memory_order_relaxed)) {
+    if (other != own) continue; /* who was at it is not in this child */
+    sched_yield();
+    other = 0;
+  }
+  const size_t credit_bytes = atomic_load_explicit(&desk->credit_bytes, memory_order_relaxed);
+  atomic_store_explicit(&desk->credit_bytes, 0, memory_order_relaxed);
+  if (credit_bytes != 0) tarn__over_pay_back(self, credit_bytes);
+  atomic_store_explicit(&desk->gathered, 0, memory_order_release);
+}
+
 /* With exact_count raised: behind the barrier whoever comes to a desk sees that, and whoever is
  * there already says so. */
 static void gather_credit(tarn__over *self) {
@@ -125,9 +141,7 @@ static void gather_credit(tarn__over *self) {
            atomic_load_explicit(&tarn__over_generation, memory_order_relaxed)) {
       sched_yield();
     }
-    const size_t credit_bytes =
-        atomic_exchange_explicit(&desk->credit_bytes, 0, memory_order_relaxed);
-    if (credit_bytes != 0) tarn__over_pay_back(self, credit_bytes);
+    move_credit(self, desk);
   }
 }
 
@@ -202,6 +216,7 @@ size_t tarn__over_lent_bytes(const tarn__over *self) {
   /* What is taken out of credit meanwhile may be in neither. */
   return charged_bytes > credit_bytes ? charged_bytes - credit_bytes : 0;
 }
+
 /* Without credit, or what is lent out of it would be no new peak. */
 void tarn__over_reset_peaks(tarn__over *self) {
   gather_for_now(self);

@@ -32,7 +32,8 @@ typedef struct tarn__over_desk {
   atomic_uintptr_t word;           /* the adaptor's own */
   atomic_size_t credit_bytes;      /* charged and not lent: what the thread freed, to lend again */
   atomic_uintptr_t inside;         /* the process's generation while credit_bytes is changed */
-  char apart[128 - 8 * 8];         /* no two threads share a line of the cache */
+  atomic_uintptr_t gathered;       /* the generation while somebody moves credit_bytes to the sum */
+  char apart[128 - 9 * 8];         /* no two threads share a line of the cache */
 } tarn__over_desk;
 
 typedef struct tarn__over tarn__over;
@@ -50,11 +51,11 @@ struct tarn__over {
   atomic_size_t requested_bytes_peak;
   atomic_size_t allocated_bytes_peak;
   atomic_uint_fast64_t out_of_memory_count;
-  /* What threads without a desk count; and those that have none of these. */
+  /* Of threads without a desk. */
   atomic_uint_fast64_t alloc_count;
   atomic_uint_fast64_t free_count;
   char apart[64];
-  atomic_size_t charged_bytes; /* and a bit: see over_pool.c */
+  atomic_size_t charged_bytes; /* and TARN__OVER_CLOSING */
   atomic_size_t more_bytes;    /* asked for below than requested, of what is lent */
   atomic_uint exact_count;     /* 0: threads may keep credit */
   atomic_bool is_gathered;     /* all of it, for good */

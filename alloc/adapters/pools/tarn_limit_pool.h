@@ -62,7 +62,8 @@ TARN_API TARN_NODISCARD tarn_status tarn_limit_pool_create(tarn_pool *upstream,
                                                            tarn_pool **pool);
 
 /* From now on; 0: no limit. What is lent out already may be more: then nothing is lent before
- * enough of it is back. TARN_INVALID_ARGUMENT for a pool of another kind. */
+ * enough of it is back. Takes some microseconds. TARN_INVALID_ARGUMENT for a pool of another
+ * kind. */
 TARN_API TARN_NODISCARD tarn_status tarn_limit_pool_set(tarn_pool *pool, size_t limit_bytes);
 
 #ifdef __cplusplus
