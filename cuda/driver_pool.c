@@ -61,14 +61,6 @@ CUresult tarn__driver_pool_give_back(tarn__driver_pool *self, size_t keep_bytes)
   return result;
 }
 
-size_t tarn__driver_pool_pending_bytes(const tarn__driver_pool *self) {
-  size_t pending_bytes = 0;
-  for (const tarn__pool_pending *one = self->pendings; one != NULL; one = one->next) {
-    pending_bytes += one->open_bytes + one->fenced_bytes;
-  }
-  return pending_bytes;
-}
-
 /* --- the pool's operations --- */
 
 static tarn_status pool_attributes(void *context, tarn_pool_attributes *attributes) {
@@ -106,7 +98,7 @@ static bool end_window(tarn__driver_pool *self, uint64_t now_ns, size_t *needed_
   if (is_over || !self->has_window) {
     self->has_window = true;
     self->window_ns = now_ns;
-    self->window_peak_bytes = used_bytes + tarn__driver_pool_pending_bytes(self);
+    self->window_peak_bytes = used_bytes + self->pending_bytes;
   }
   pthread_mutex_unlock(&self->lock);
   return is_over;

@@ -11,11 +11,11 @@ enum { TARN__DRIVER_POOL_CHUNK_BYTES = 2 << 20 }; /* what drivers reserve is a m
 /* Bytes freed behind one stream. */
 typedef struct tarn__pool_pending {
   struct tarn__pool_pending *next;
-  tarn_stream *stream; /* retained */
-  CUstream native;
-  size_t open_bytes;   /* freed since the fence, or without one */
-  size_t fenced_bytes; /* freed before it */
-  tarn__cuda_fence *fence;
+  tarn_stream *stream;      /* retained */
+  tarn__cuda_fence *older;  /* behind older_bytes of them; NULL, or no matter, where those are 0 */
+  tarn__cuda_fence *latest; /* behind all of them; the same, where latest_bytes are 0 */
+  size_t older_bytes;
+  size_t latest_bytes;
 } tarn__pool_pending;
 
 typedef struct tarn__driver_pool {
@@ -37,6 +37,7 @@ typedef struct tarn__driver_pool {
   tarn__pool_block *kept; /* freed, and of captures: a list by `low` */
   size_t kept_bytes;
   tarn__pool_pending *pendings;
+  size_t pending_bytes;  /* of all, those too that a thread has just taken out */
   tarn_trace *trace;     /* NULL: nothing is recorded */
   tarn_pool_stats stats; /* counts, peaks and what is live */
   size_t charged_bytes;  /* to the budget */
@@ -69,9 +70,6 @@ void tarn__driver_pool_count_calls(tarn__driver_pool *self, uint64_t count);
 /* Trims the driver's pool, and counts what is left at the budget. Without the lock, in a scope that
  * may wait. */
 CUresult tarn__driver_pool_give_back(tarn__driver_pool *self, size_t keep_bytes);
-/* With the lock. */
-size_t tarn__driver_pool_pending_bytes(const tarn__driver_pool *self);
-
 /* driver_pool_lend.c: the pool's operation. */
 tarn_status tarn__driver_pool_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
                                     tarn_stream *stream, void **address);
@@ -101,13 +99,13 @@ bool tarn__driver_pool_charge(tarn__driver_pool *self, size_t size_bytes);
 bool tarn__driver_pool_answer_pressure(void *context, const tarn_pressure *pressure);
 
 /* pool_pending.c: what was freed behind streams, and what was kept for captures that are over.
- * Without the lock. Adds a free behind `stream`; without memory for the record, waits for it
- * instead. */
+ * Without the lock. Right behind a free of the calling thread's on `stream`, with the device's
+ * context; without memory for the record, waits for the stream instead. */
 void tarn__driver_pool_add_pending(tarn__driver_pool *self, tarn_stream *stream, CUstream native,
                                    size_t bytes);
 /* Asks how far the streams have come, and forgets what has passed. */
 void tarn__driver_pool_observe(tarn__driver_pool *self);
-/* Waits for all that is pending, but on captured streams; nothing else is pending then. */
+/* Waits for all that is pending. */
 void tarn__driver_pool_wait_for_all(tarn__driver_pool *self);
 /* Forgets what could not be waited for. */
 void tarn__driver_pool_drop_pendings(tarn__driver_pool *self);

@@ -101,10 +101,10 @@ static tarn_status end_block(tarn__driver_pool *self, const tarn__pool_block *bl
   tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   status = end_native(self, block, &pending_on, &native);
-  tarn__cuda_leave(&scope);
   if (status == TARN_OK && pending_on != NULL) {
     tarn__driver_pool_add_pending(self, pending_on, native, block->allocated_bytes);
   }
+  tarn__cuda_leave(&scope);
   return status;
 }
 

@@ -139,9 +139,8 @@ static void note_lent(tarn__driver_pool *self, tarn__pool_block *block) {
   stats->allocated_bytes += block->allocated_bytes;
   stats->requested_bytes_peak = larger(stats->requested_bytes_peak, stats->requested_bytes);
   stats->allocated_bytes_peak = larger(stats->allocated_bytes_peak, stats->allocated_bytes);
-  self->window_peak_bytes =
-      larger(self->window_peak_bytes,
-             stats->allocated_bytes + self->kept_bytes + tarn__driver_pool_pending_bytes(self));
+  self->window_peak_bytes = larger(self->window_peak_bytes,
+                                   stats->allocated_bytes + self->kept_bytes + self->pending_bytes);
   if (self->trace != NULL) {
     tarn_trace_record(self->trace, 'a', block->address, block->requested_bytes, block->stream);
   }

@@ -17,8 +17,7 @@ static void sum_active(const tarn__driver_pool *self, tarn_pool_stats *stats, si
       reserved > stats->allocated_bytes ? reserved - stats->allocated_bytes : 0;
   stats->captured_bytes = smaller(self->kept_bytes, free_bytes);
   stats->active_bytes =
-      stats->allocated_bytes +
-      smaller(self->kept_bytes + tarn__driver_pool_pending_bytes(self), free_bytes);
+      stats->allocated_bytes + smaller(self->kept_bytes + self->pending_bytes, free_bytes);
 }
 
 static void add_captured(void *context, const tarn__pool_block *block) {
@@ -124,7 +123,7 @@ tarn_status tarn__driver_pool_snapshot(void *context, tarn_snapshot *snapshot) {
 static void list_pendings(const tarn__driver_pool *self, tarn_out_of_memory *report) {
   for (const tarn__pool_pending *one = self->pendings; one != NULL; one = one->next) {
     const tarn_pending_stream row = {.stream = tarn_stream_number(one->stream),
-                                     .size_bytes = one->open_bytes + one->fenced_bytes};
+                                     .size_bytes = one->older_bytes + one->latest_bytes};
     uint32_t at = report->stream_count;
     if (at < TARN_OUT_OF_MEMORY_ROWS) report->stream_count++;
     for (; at > 0 && report->streams[at - 1].size_bytes < row.size_bytes; at--) {

@@ -1,14 +1,59 @@
-/* pool_pending.c: what was freed behind streams of the driver's pool, until they have passed. */
+/* pool_pending.c: what was freed behind streams of the driver's pool, until they have passed.
+ *
+ * Every free is followed by a fence, recorded by whoever frees. So nobody else ever asks a stream
+ * or waits for one: another thread may be about to capture it, and what is asked of a captured
+ * stream breaks the capture. An event from before it may be asked at any time, by a thread that
+ * says that it knows what it does (cuda.h, cuThreadExchangeStreamCaptureMode).
+ *
+ * A record is in the list, or some thread's that has taken it out. */
 #include "cuda/driver_pool.h"
 
 #include <stdlib.h>
 
-static bool is_captured(const tarn__driver_pool *self, CUstream native) {
-  const tarn__driver *driver = &self->cuda->driver;
-  CUstreamCaptureStatus capture = CU_STREAM_CAPTURE_STATUS_NONE;
-  return driver->StreamIsCapturing != NULL &&
-         driver->StreamIsCapturing(native, &capture) == CUDA_SUCCESS &&
-         capture != CU_STREAM_CAPTURE_STATUS_NONE;
+static void drop_pending(tarn__pool_pending *gone) {
+  tarn__cuda_fence_destroy(gone->older);
+  tarn__cuda_fence_destroy(gone->latest);
+  tarn_stream_release(gone->stream);
+  free(gone);
+}
+
+/* Takes out what there is for the stream, or makes a record; NULL without memory. */
+static tarn__pool_pending *take_or_make(tarn__driver_pool *self, tarn_stream *stream) {
+  pthread_mutex_lock(&self->lock);
+  tarn__pool_pending **link = &self->pendings;
+  while (*link != NULL && (*link)->stream != stream) link = &(*link)->next;
+  tarn__pool_pending *one = *link;
+  if (one != NULL) *link = one->next;
+  pthread_mutex_unlock(&self->lock);
+  if (one != NULL) return one;
+  one = malloc(sizeof *one);
+  if (one == NULL) return NULL;
+  *one = (tarn__pool_pending){.stream = stream};
+  tarn_stream_retain(stream);
+  return one;
+}
+
+/* Counts what was added, or is over. Another thread may have begun a record for the same stream. */
+static void put_back(tarn__driver_pool *self, tarn__pool_pending *one, size_t added_bytes,
+                     size_t passed_bytes) {
+  const bool is_over = one->older_bytes == 0 && one->latest_bytes == 0;
+  pthread_mutex_lock(&self->lock);
+  self->pending_bytes += added_bytes;
+  self->pending_bytes -= passed_bytes;
+  if (!is_over) {
+    one->next = self->pendings;
+    self->pendings = one;
+  }
+  pthread_mutex_unlock(&self->lock);
+  if (is_over) drop_pending(one);
+}
+
+static tarn_status record_latest(tarn__driver_pool *self, tarn__pool_pending *one,
+                                 CUstream native) {
+  tarn_status status = TARN_OK;
+  if (one->latest == NULL) status = tarn__cuda_fence_create(self->cuda, self->device, &one->latest);
+  if (status != TARN_OK) return status;
+  return tarn__cuda_fence_record(one->latest, self->cuda, self->device, native);
 }
 
 static void wait_for_stream(tarn__driver_pool *self, CUstream native) {
@@ -20,77 +65,48 @@ static void wait_for_stream(tarn__driver_pool *self, CUstream native) {
 
 void tarn__driver_pool_add_pending(tarn__driver_pool *self, tarn_stream *stream, CUstream native,
                                    size_t bytes) {
-  tarn__pool_pending *made = malloc(sizeof *made);
+  const tarn_error before = *tarn_last_error();
+  tarn__pool_pending *one = take_or_make(self, stream);
+  const bool is_recorded = one != NULL && record_latest(self, one, native) == TARN_OK;
+  if (is_recorded) {
+    one->latest_bytes += bytes;
+  } else {
+    wait_for_stream(self, native);
+    (void)tarn_fail_again(&before);
+  }
+  if (one != NULL) put_back(self, one, is_recorded ? bytes : 0, 0);
   pthread_mutex_lock(&self->lock);
-  tarn__pool_pending *found = self->pendings;
-  while (found != NULL && found->stream != stream) found = found->next;
-  if (found == NULL && made != NULL) {
-    *made = (tarn__pool_pending){.next = self->pendings, .stream = stream, .native = native};
-    tarn_stream_retain(stream);
-    self->pendings = found = made;
-    made = NULL;
-  }
-  if (found != NULL) found->open_bytes += bytes;
+  self->stats.fence_count += is_recorded;
   pthread_mutex_unlock(&self->lock);
-  if (found == NULL) wait_for_stream(self, native);
-  free(made);
 }
 
-static void drop_pending(tarn__pool_pending *gone) {
-  tarn__cuda_fence_destroy(gone->fence);
-  tarn_stream_release(gone->stream);
-  free(gone);
+/* Whether all before the fence is done. The driver is made to see it, too, which gives memory back
+ * only where it has (cuda.h, cuMemPoolTrimTo): waiting for what has passed is no wait. An event
+ * that cannot be asked has lost its device, and with it all that could still be running. */
+static bool has_passed(tarn__cuda_fence *fence) {
+  const tarn_status status = tarn__cuda_fence_query(fence);
+  return status == TARN_OK ? tarn__cuda_fence_synchronize(fence) == TARN_OK
+                           : status != TARN_NOT_READY;
 }
 
-/* Asks how far the stream has come. A stream that cannot be asked has lost its device, and with it
- * all that could still be running; one that is captured is not asked. */
-static void observe_one(tarn__driver_pool *self, tarn__pool_pending *one, uint64_t *fence_count) {
-  const tarn__driver *driver = &self->cuda->driver;
-  if (one->fenced_bytes != 0 && tarn__cuda_fence_query(one->fence) == TARN_OK) {
-    one->fenced_bytes = 0;
+/* The latest fence is recorded anew with each free: so that a stream that is never idle gets
+ * somewhere, it becomes the older one, and stays as it is until it has passed. */
+static void observe_one(tarn__pool_pending *one) {
+  if (one->latest_bytes != 0 && has_passed(one->latest)) {
+    one->older_bytes = one->latest_bytes = 0;
   }
-  if (is_captured(self, one->native)) return;
-  if (driver->StreamQuery(one->native) != CUDA_ERROR_NOT_READY) {
-    one->open_bytes = one->fenced_bytes = 0;
-    return;
-  }
-  if (one->fenced_bytes != 0 || one->open_bytes == 0) return;
-  tarn_status status = TARN_OK;
-  if (one->fence == NULL) status = tarn__cuda_fence_create(self->cuda, self->device, &one->fence);
-  if (status == TARN_OK) {
-    status = tarn__cuda_fence_record(one->fence, self->cuda, self->device, one->native);
-    (*fence_count)++;
-  }
-  if (status != TARN_OK) return; /* it costs only that the next look knows less */
-  one->fenced_bytes = one->open_bytes;
-  one->open_bytes = 0;
+  if (one->older_bytes != 0 && has_passed(one->older)) one->older_bytes = 0;
+  if (one->older_bytes != 0 || one->latest_bytes == 0) return;
+  tarn__cuda_fence *idle = one->older;
+  one->older = one->latest;
+  one->older_bytes = one->latest_bytes;
+  one->latest = idle;
+  one->latest_bytes = 0;
 }
 
-/* Waits for the stream, or where that is captured as far as a fence from before reaches. */
-static void wait_for_one(tarn__driver_pool *self, tarn__pool_pending *one) {
-  if (!is_captured(self, one->native)) {
-    if (self->cuda->driver.StreamSynchronize(one->native) == CUDA_SUCCESS) {
-      one->open_bytes = one->fenced_bytes = 0;
-    }
-  } else if (one->fenced_bytes != 0 && tarn__cuda_fence_synchronize(one->fence) == TARN_OK) {
-    one->fenced_bytes = 0;
-  }
-}
-
-/* Puts back what is left; another free may have begun a record for the same stream. */
-static void put_back(tarn__driver_pool *self, tarn__pool_pending *list) {
-  while (list != NULL) {
-    tarn__pool_pending *one = list;
-    list = one->next;
-    if (one->open_bytes == 0 && one->fenced_bytes == 0) {
-      drop_pending(one);
-      continue;
-    }
-    pthread_mutex_lock(&self->lock);
-    one->next = self->pendings;
-    self->pendings = one;
-    pthread_mutex_unlock(&self->lock);
-  }
+static void wait_for_one(tarn__pool_pending *one) {
+  tarn__cuda_fence *last = one->latest_bytes != 0 ? one->latest : one->older;
+  if (tarn__cuda_fence_synchronize(last) == TARN_OK) one->older_bytes = one->latest_bytes = 0;
 }
 
 static tarn__pool_pending *take_pendings(tarn__driver_pool *self) {
@@ -101,33 +117,34 @@ static tarn__pool_pending *take_pendings(tarn__driver_pool *self) {
   return list;
 }
 
+/* How many were looked at. The thread's last error stays. */
+static uint64_t look_at_all(tarn__driver_pool *self, void (*look)(tarn__pool_pending *one)) {
+  const tarn_error before = *tarn_last_error();
+  uint64_t count = 0;
+  tarn__pool_pending *list = take_pendings(self);
+  for (; list != NULL; count++) {
+    tarn__pool_pending *one = list;
+    const size_t bytes = one->older_bytes + one->latest_bytes;
+    list = one->next;
+    look(one);
+    put_back(self, one, 0, bytes - one->older_bytes - one->latest_bytes);
+  }
+  (void)tarn_fail_again(&before);
+  return count;
+}
+
 void tarn__driver_pool_observe(tarn__driver_pool *self) {
   tarn__driver_pool_free_kept(self);
-  tarn__cuda_scope scope;
-  if (tarn__cuda_enter_relaxed(self->cuda, self->context, &scope) != TARN_OK) return;
-  uint64_t fence_count = 0;
-  tarn__pool_pending *list = take_pendings(self);
-  for (tarn__pool_pending *one = list; one != NULL; one = one->next)
-    observe_one(self, one, &fence_count);
-  tarn__cuda_leave(&scope);
-  put_back(self, list);
-  pthread_mutex_lock(&self->lock);
-  self->stats.fence_count += fence_count;
-  pthread_mutex_unlock(&self->lock);
+  (void)look_at_all(self, observe_one);
 }
 
 void tarn__driver_pool_wait_for_all(tarn__driver_pool *self) {
   tarn__driver_pool_free_kept(self);
   tarn__cuda_scope scope;
   if (tarn__cuda_enter_relaxed(self->cuda, self->context, &scope) != TARN_OK) return;
-  tarn__pool_pending *list = take_pendings(self);
-  uint64_t wait_count = 0;
-  for (tarn__pool_pending *one = list; one != NULL; one = one->next, wait_count++) {
-    wait_for_one(self, one);
-  }
+  const uint64_t wait_count = look_at_all(self, wait_for_one);
   self->cuda->driver.StreamSynchronize(tarn__driver_pool_native(self->host_stream));
   tarn__cuda_leave(&scope);
-  put_back(self, list);
   pthread_mutex_lock(&self->lock);
   self->stats.wait_count += wait_count;
   pthread_mutex_unlock(&self->lock);

@@ -14,8 +14,8 @@
  *    other streams' work too, perhaps, else never.
  * 2. A free behind several streams (the one it was lent to, the one it is freed on, those noted)
  *    goes to a stream of the pool's own that waits for them all: no stream of the caller's is made
- *    to wait. Unlike other pools it calls the driver to free, and where one of the streams is of
- *    another kind, waits for that.
+ *    to wait. Unlike other pools it calls the driver to free, and records an event behind every free;
+ *    where one of the streams is of another kind, it waits for that.
  * 3. Out of memory: what is pending is waited for (not with TARN_CUDA_POOL_NEVER_WAITS), all that
  *    is idle goes back, pressure functions are called, and the driver is asked once more.
  * 4. On a captured stream it lends nothing: TARN_NOT_SUPPORTED, before the driver sees the call.
@@ -30,8 +30,9 @@
  *    still lent out.
  * 6. tarn_pool_decay trims the pool, once in decay_ns, to the most that was in use at once since
  *    the time before.
- * 7. The pool keeps streams alive until it has seen them pass, for which it looks when its
- *    statistics are asked for, when it is trimmed, and before it is out of memory. */
+ * 7. The pool keeps streams alive until it has seen them pass, for which it looks at their events
+ *    when its statistics are asked for, when it is trimmed, and before it is out of memory: the
+ *    streams themselves may be captured, or closed and gone, by then. */
 #ifndef TARN_DRIVER_POOL_H
 #define TARN_DRIVER_POOL_H
 

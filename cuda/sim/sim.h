@@ -41,7 +41,8 @@ typedef struct sim_mark {
   bool is_done;
   uint64_t done_ns; /* when, by the simulated clock */
   sim_op *op;       /* NULL once it is done */
-  sim_stamp stamp;  /* what the operation comes after; empty where races are off */
+  uint64_t queue_id;
+  sim_stamp stamp; /* what the operation comes after; empty where races are off */
 } sim_mark;
 
 typedef enum sim_kind {
@@ -398,9 +399,10 @@ bool sim_pool_allows(const sim_range *range, int device, bool is_written);
 /* cuMemFree of a pool's block: at once, without waiting. */
 void sim_pool_free_now(sim_range *range);
 CUmemoryPool sim_pool_of(const sim_range *range);
-/* The host has waited for something: frees that are done count as seen, and what no threshold
- * keeps goes back to the device. */
-void sim_pools_observe(void);
+/* The host has waited for a stream, or for all (0): frees there that are done count as seen, and
+ * what no threshold keeps goes back to the device. The driver promises no more (cuda.h,
+ * cuMemPoolTrimTo): to have asked, or waited for another stream, need not do. */
+void sim_pools_observe(uint64_t queue_id);
 void sim_pools_abandon(int device);
 typedef struct sim_pool_counts {
   size_t pools; /* created and not destroyed */

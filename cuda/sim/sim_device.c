@@ -263,6 +263,6 @@ CUresult cuCtxSynchronize(void) {
     }
   }
   sim_clock_host_learns_all(before);
-  sim_pools_observe();
+  sim_pools_observe(0);
   return sim_leave(sim_context_error(device));
 }

@@ -158,8 +158,10 @@ CUresult cuEventSynchronize(CUevent event) {
   if (event->capture != NULL) return sim_leave(sim_capture_refuse_event(event));
   const int device = event->device;
   if (event->is_opened) return sim_leave(sim_ipc_event_synchronize(event));
+  if (event->latest == NULL) return sim_leave(sim_context_error(device));
+  const uint64_t queue_id = event->latest->queue_id;
   sim_host_wait_for(event->latest);
-  sim_pools_observe();
+  sim_pools_observe(queue_id);
   return sim_leave(sim_context_error(device));
 }
 

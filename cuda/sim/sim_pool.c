@@ -2,8 +2,8 @@
  *
  *     pool --> chunk [ live | freed behind a mark | clean | live ] --> chunk ...
  *
- * A freed block remembers the mark of its KIND_TAKE. It is clean when the host has seen that mark
- * passed. Neighbours join when both are clean; a chunk that is one clean block can go back to the
+ * A freed block remembers the mark of its KIND_TAKE. It is clean when the host has waited for that
+ * mark. Neighbours join when both are clean; a chunk that is one clean block can go back to the
  * device.
  */
 #include "cuda/sim/sim_pool.h"
@@ -142,10 +142,12 @@ static void absorb_next(sim_pool_block *block) {
   free_block(gone);
 }
 
-/* Joins a chunk's clean neighbours, after the marks that are passed were dropped. */
-static void clean_chunk(pool_chunk *chunk) {
+/* Joins a chunk's clean neighbours, after the marks that are passed were dropped: a stream's, or
+ * all (0). */
+static void clean_chunk(pool_chunk *chunk, uint64_t queue_id) {
   for (sim_pool_block *block = chunk->first; block != NULL; block = block->next) {
-    if (block->freed != NULL && block->freed->is_done) {
+    const bool is_seen = queue_id == 0 || block->freed_on == queue_id;
+    if (block->freed != NULL && block->freed->is_done && is_seen) {
       sim_mark_release(block->freed);
       block->freed = NULL;
     }
@@ -184,13 +186,15 @@ static void release_to_threshold(CUmemoryPool pool) {
 
 void sim_pool_end(CUmemoryPool pool) {
   if (!pool->is_leaving || pool->used_bytes != 0) return;
-  for (pool_chunk *chunk = pool->chunks; chunk != NULL; chunk = chunk->next) clean_chunk(chunk);
+  for (pool_chunk *chunk = pool->chunks; chunk != NULL; chunk = chunk->next) clean_chunk(chunk, 0);
   sim_pool_release_above(pool, 0);
   if (pool->chunks == NULL) *pool = (struct CUmemPoolHandle_st){0};
 }
 
-void sim_pool_observe(CUmemoryPool pool) {
-  for (pool_chunk *chunk = pool->chunks; chunk != NULL; chunk = chunk->next) clean_chunk(chunk);
+void sim_pool_observe(CUmemoryPool pool, uint64_t queue_id) {
+  for (pool_chunk *chunk = pool->chunks; chunk != NULL; chunk = chunk->next) {
+    clean_chunk(chunk, queue_id);
+  }
   release_to_threshold(pool);
   sim_pool_end(pool);
 }

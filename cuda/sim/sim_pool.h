@@ -38,8 +38,9 @@ extern sim_pool_state sim_pools;
 CUresult sim_pool_lend(CUmemoryPool pool, size_t size_bytes, CUstream stream, CUdeviceptr *address);
 /* Gives whole clean chunks back, as long as no less than keep_bytes stay. */
 void sim_pool_release_above(CUmemoryPool pool, size_t keep_bytes);
-/* The host has waited: what is done is clean, and what no threshold keeps goes back. */
-void sim_pool_observe(CUmemoryPool pool);
+/* The host has waited for a stream, or for all (0): what is done there is clean, and what no
+ * threshold keeps goes back. */
+void sim_pool_observe(CUmemoryPool pool, uint64_t queue_id);
 /* A pool that was destroyed goes with its last block. */
 void sim_pool_end(CUmemoryPool pool);
 /* The device's context is gone, and all blocks with it. */

@@ -9,8 +9,8 @@ sim_pool_counts sim_pools_count(void) {
 
 enum { POOL_COUNT = SIM_DEVICES_MAX + SIM_POOLS_MAX };
 
-void sim_pools_observe(void) {
-  for (size_t i = 0; i < POOL_COUNT; i++) sim_pool_observe(&sim_pools.pools[i]);
+void sim_pools_observe(uint64_t queue_id) {
+  for (size_t i = 0; i < POOL_COUNT; i++) sim_pool_observe(&sim_pools.pools[i], queue_id);
 }
 
 /* Blocks went with sim_memory_abandon. */

@@ -38,6 +38,7 @@ sim_op *sim_op_create(sim_queue *queue, sim_kind kind) {
   }
   mark->reference_count = 1;
   mark->op = op;
+  mark->queue_id = queue->id;
   op->mark = mark;
   op->queue = queue;
   op->kind = kind;

@@ -177,8 +177,9 @@ CUresult cuStreamSynchronize(CUstream stream) {
   if (result != CUDA_SUCCESS) return sim_leave(result);
   const int device = queue->device;
   if (!queue->is_legacy) {
+    const uint64_t queue_id = queue->id;
     sim_host_wait_for(queue->tail);
-    sim_pools_observe();
+    sim_pools_observe(queue_id);
     return sim_leave(sim_context_error(device));
   }
   sim_clock *before = sim_clock_gather(device, /*blocking_only=*/true);
@@ -189,7 +190,7 @@ CUresult cuStreamSynchronize(CUstream stream) {
     sim_wait_for(tail);
   }
   sim_clock_host_learns_all(before);
-  sim_pools_observe();
+  sim_pools_observe(0);
   return sim_leave(sim_context_error(device));
 }
 

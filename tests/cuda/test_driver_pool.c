@@ -215,6 +215,74 @@ static void memory_that_is_pending_is_waited_for_before_there_is_none(void **sta
   tarn_pool_release(pool);
 }
 
+/* Nobody has waited for the stream of the pool's own where the block was freed. */
+static void a_trim_gives_back_what_has_passed_though_nobody_waited(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_stream *own = fixture_stream(cuda), *other = fixture_stream(cuda);
+  void *block = take(pool, MIB, own);
+  OK(tarn_pool_note_use(pool, block, other));
+  OK(tarn_pool_free(pool, block, own));
+  OK(tarn_stream_synchronize(own));
+  OK(tarn_stream_synchronize(other));
+  while (stats_of(pool).active_bytes != 0) {
+  }
+  OK(tarn_pool_trim(pool, 0, NULL));
+  assert_int_equal(stats_of(pool).reserved_bytes, 0);
+  tarn_stream_release(own);
+  tarn_stream_release(other);
+  tarn_pool_release(pool);
+}
+
+/* Another thread may be about to capture it, or to destroy it, once it is closed here. */
+static void no_stream_is_asked_for_what_is_pending(void **state) {
+  tarn_cuda *cuda = *state;
+  FIXTURE_NEEDS_SIM();
+  const fixture_sim *sim = fixture_sim_control();
+  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_gate gate;
+  void *block = take(pool, MIB, stream), *none = NULL;
+  fixture_hold(stream, &gate);
+  OK(tarn_pool_free(pool, block, stream));
+  const uint64_t queries = sim->calls("cuStreamQuery");
+  const uint64_t questions = sim->calls("cuStreamIsCapturing");
+  for (int i = 0; i < 3; i++) assert_int_equal(stats_of(pool).active_bytes, MIB);
+  OK(tarn_pool_trim(pool, 0, NULL));
+  fixture_let_go(&gate);
+  const uint64_t waits = sim->calls("cuStreamSynchronize");
+  assert_int_equal(tarn_pool_alloc(pool, (size_t)1 << 50, NULL, &none), TARN_OUT_OF_MEMORY);
+  assert_int_equal(stats_of(pool).active_bytes, 0);
+  assert_int_equal(sim->calls("cuStreamQuery"), queries);
+  assert_int_equal(sim->calls("cuStreamIsCapturing"), questions);
+  assert_int_equal(sim->calls("cuStreamSynchronize"), waits + 2); /* of the pool's own stream */
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+/* A stream that is never idle gets somewhere all the same. */
+static void an_earlier_free_passes_while_a_later_one_is_pending(void **state) {
+  tarn_cuda *cuda = *state;
+  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_gate first, second;
+  void *early = take(pool, MIB, stream), *late = take(pool, MIB, stream);
+  fixture_hold(stream, &first);
+  OK(tarn_pool_free(pool, early, stream));
+  assert_int_equal(stats_of(pool).active_bytes, 2 * MIB);
+  fixture_hold(stream, &second);
+  OK(tarn_pool_free(pool, late, stream));
+  assert_int_equal(stats_of(pool).active_bytes, 2 * MIB);
+  fixture_let_go(&first);
+  while (stats_of(pool).active_bytes != MIB) {
+  }
+  fixture_let_go(&second);
+  OK(tarn_stream_synchronize(stream));
+  assert_int_equal(stats_of(pool).active_bytes, 0);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
 static void a_limit_holds(void **state) {
   const tarn_cuda_driver_pool_options options = {
       .struct_size = sizeof options, .name = "small", .limit_bytes = 3 * MIB};
@@ -344,6 +412,9 @@ int run_driver_pool_tests(void) {
       cmocka_unit_test(a_block_may_be_freed_on_a_stream_that_never_used_it),
       cmocka_unit_test(memory_for_the_host_waits_for_no_stream),
       cmocka_unit_test(memory_that_is_pending_is_waited_for_before_there_is_none),
+      cmocka_unit_test(a_trim_gives_back_what_has_passed_though_nobody_waited),
+      cmocka_unit_test(no_stream_is_asked_for_what_is_pending),
+      cmocka_unit_test(an_earlier_free_passes_while_a_later_one_is_pending),
       cmocka_unit_test(a_limit_holds),
       cmocka_unit_test(options_choose_what_stays_and_what_is_reused),
       cmocka_unit_test(bad_options_are_refused),

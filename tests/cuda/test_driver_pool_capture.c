@@ -350,6 +350,39 @@ static void who_has_no_memory_waits_for_no_captured_stream(void **state) {
   drop_subject(&self);
 }
 
+/* While a blocking stream is captured the default stream has no answers, and a question to it breaks
+ * the capture. */
+static void what_is_pending_on_the_default_stream_breaks_no_capture(void **state) {
+  subject self = make_subject(*state, NULL);
+  CUresult (*create)(CUstream *, unsigned) = NULL;
+  CUresult (*drop)(CUstream) = NULL;
+  void *found[] = {fixture_driver_function("cuStreamCreate"),
+                   fixture_driver_function("cuStreamDestroy_v2")};
+  memcpy(&create, &found[0], sizeof create);
+  memcpy(&drop, &found[1], sizeof drop);
+  tarn_stream *legacy = NULL;
+  CUstream blocking = NULL;
+  CUgraph graph = NULL;
+  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+  OK(tarn_cuda_stream_wrap(self.graph.cuda, 0, NULL, &legacy));
+  CU(create(&blocking, CU_STREAM_DEFAULT));
+  OK(tarn_pool_free(self.graph.pool, take(&self, MIB, legacy), legacy));
+  CU(driver.begin(blocking, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  (void)stats_of(&self);
+  OK(tarn_pool_trim(self.graph.pool, 0, NULL));
+  void *none = NULL;
+  assert_int_equal(tarn_pool_alloc(self.graph.pool, (size_t)1 << 50, NULL, &none),
+                   TARN_OUT_OF_MEMORY);
+  CU(driver.is_capturing(blocking, &status));
+  assert_int_equal(status, CU_STREAM_CAPTURE_STATUS_ACTIVE);
+  assert_int_equal(stats_of(&self).active_bytes, 0); /* it was before the capture */
+  CU(driver.end(blocking, &graph));
+  CU(driver.destroy_graph(graph));
+  CU(drop(blocking));
+  tarn_stream_release(legacy);
+  drop_subject(&self);
+}
+
 int run_driver_pool_capture_tests(void) {
   const struct CMUnitTest driver_pool_capture_tests[] = {
       cmocka_unit_test(it_lends_nothing_in_a_capture_and_leaves_that_whole),
@@ -363,6 +396,7 @@ int run_driver_pool_capture_tests(void) {
       cmocka_unit_test(an_aborted_capture_gives_everything_back),
       cmocka_unit_test(nothing_that_others_ask_of_it_breaks_a_capture),
       cmocka_unit_test(who_has_no_memory_waits_for_no_captured_stream),
+      cmocka_unit_test(what_is_pending_on_the_default_stream_breaks_no_capture),
   };
   return cmocka_run_group_tests(driver_pool_capture_tests, graph_setup, fixture_teardown);
 }

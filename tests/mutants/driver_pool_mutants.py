@@ -22,11 +22,11 @@ plant(
     first="test_cuda",
 )
 plant(
-    "waiting_for_a_captured_stream",
-    "who has no memory waits for a stream that is captured, and breaks the capture",
+    "pending_fence_recorded_too_seldom",
+    "what was freed behind a stream counts as over as soon as an earlier free there is",
     "cuda/pool_pending.c",
-    "  if (!is_captured(self, one->native)) {\n",
-    "  if (!is_captured(self, NULL)) {\n",
+    "  if (one->latest == NULL) status = tarn__cuda_fence_create(",
+    "  if (one->latest != NULL) return TARN_OK;\n  status = tarn__cuda_fence_create(",
     first="test_cuda",
 )
 plant(
