@@ -6,6 +6,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* What the CUDA C++ Programming Guide, "Device Memory Accesses", promises of any address that the
+ * driver returns; no page is promised. */
+enum { PINNED_ALIGNMENT_BYTES = 256 };
+
 /* --- ranges, sorted by address, none overlapping --- */
 
 /* Index of the first range that ends behind the address. */
@@ -78,7 +82,8 @@ static void drop(sim_range *range) {
       sim.devices[range->device].used_bytes -= range->size_bytes;
       break;
     case RANGE_PINNED:
-      munmap((void *)range->start, page_rounded(range->size_bytes));
+      munmap((void *)(range->start - PINNED_ALIGNMENT_BYTES),
+             page_rounded(range->size_bytes + PINNED_ALIGNMENT_BYTES));
       sim.pinned_bytes -= range->size_bytes;
       break;
     case RANGE_REGISTERED:
@@ -200,12 +205,14 @@ static bool may_pin(size_t size_bytes) {
          sim.pinned_bytes <= sim.pinned_capacity_bytes - size_bytes;
 }
 
-/* Pages that begin one page behind a multiple of some MiB, wherever the kernel has room: how a pool
- * cuts them up for large alignments is then the same in every run of a seed, and nobody comes to
- * rely on more alignment than a page's. MAP_FAILED where there is no room. */
+/* Memory that begins a little behind a page, and that one page behind a multiple of some MiB,
+ * wherever the kernel has room: how a pool cuts it up for large alignments is then the same in
+ * every run of a seed, and nobody comes to rely on more alignment than is promised. MAP_FAILED
+ * where there is no room. */
 static void *map_pinned(size_t size_bytes) {
   static const uintptr_t step_bytes = (uintptr_t)4 << 20;
-  const size_t mapped_bytes = page_rounded(size_bytes) + step_bytes;
+  const size_t pages_bytes = page_rounded(size_bytes + PINNED_ALIGNMENT_BYTES);
+  const size_t mapped_bytes = pages_bytes + step_bytes;
   char *mapped =
       mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return MAP_FAILED;
@@ -214,9 +221,9 @@ static void *map_pinned(size_t size_bytes) {
   char *pages = mapped + before_bytes;
   if (before_bytes > 0) munmap(mapped, before_bytes);
   if (before_bytes < step_bytes) {
-    munmap(pages + page_rounded(size_bytes), step_bytes - before_bytes);
+    munmap(pages + pages_bytes, step_bytes - before_bytes);
   }
-  return pages;
+  return pages + PINNED_ALIGNMENT_BYTES;
 }
 
 CUresult cuMemHostAlloc(void **address, size_t size_bytes, unsigned flags) {
