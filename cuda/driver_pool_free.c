@@ -98,7 +98,7 @@ static tarn_status end_block(tarn__driver_pool *self, const tarn__pool_block *bl
   CUstream native = NULL;
   tarn_stream *pending_on = NULL;
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   status = end_native(self, block, &pending_on, &native);
   if (status == TARN_OK && pending_on != NULL) {

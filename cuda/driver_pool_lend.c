@@ -119,8 +119,7 @@ static tarn_status lend_to_host(tarn__driver_pool *self, const tarn__driver_ask 
 static tarn_status lend_native(tarn__driver_pool *self, const tarn__driver_ask *ask,
                                CUdeviceptr *base) {
   tarn__cuda_scope scope;
-  tarn_status status = ask->is_host ? tarn__cuda_enter_relaxed(self->cuda, self->context, &scope)
-                                    : tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   status = refuse_capture(self, ask);
   if (status == TARN_OK) {

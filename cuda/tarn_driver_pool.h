@@ -14,8 +14,8 @@
  *    other streams' work too, perhaps, else never.
  * 2. A free behind several streams (the one it was lent to, the one it is freed on, those noted)
  *    goes to a stream of the pool's own that waits for them all: no stream of the caller's is made
- *    to wait. Unlike other pools it calls the driver to free, and records an event behind every free;
- *    where one of the streams is of another kind, it waits for that.
+ *    to wait. Unlike other pools it calls the driver to free, and records an event behind every
+ *    free; where one of the streams is of another kind, it waits for that.
  * 3. Out of memory: what is pending is waited for (not with TARN_CUDA_POOL_NEVER_WAITS), all that
  *    is idle goes back, pressure functions are called, and the driver is asked once more.
  * 4. On a captured stream it lends nothing: TARN_NOT_SUPPORTED, before the driver sees the call.

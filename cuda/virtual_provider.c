@@ -260,7 +260,7 @@ static tarn_status provider_reserve(void *context, size_t size_bytes, void **add
   const tarn__driver *driver = &self->cuda->driver;
   tarn__granule_range *range = NULL;
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   /* A piece lies on its size, so that the range begins with a whole one. */
   const size_t alignment_bytes = self->granules.piece_bytes != 0 ? self->granules.piece_bytes

@@ -86,6 +86,33 @@ static void a_stream_reuses_its_own_frees_at_once(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
+/* That a free has passed is seen by who has waited for its stream, and not by who has asked. */
+static void a_trim_gives_back_what_the_host_has_waited_for(void **state) {
+  (void)state;
+  CUmemoryPool pool = make_pool();
+  keep_everything(pool);
+  CUstream stream = cusim_fixture_stream(), other = cusim_fixture_stream();
+  CUevent event = NULL;
+  CU(cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+  for (int round = 0; round < 2; round++) {
+    CU(cuMemFreeAsync(lend(pool, MIB, stream), stream));
+    CU(cuEventRecord(event, stream));
+    while (cuStreamQuery(stream) != CUDA_SUCCESS || cuEventQuery(event) != CUDA_SUCCESS) {
+    }
+    CU(cuStreamSynchronize(other));
+    CU(cuMemPoolTrimTo(pool, 0));
+    assert_int_equal(reserved(pool), CHUNK);
+    if (round == 0) CU(cuStreamSynchronize(stream));
+    if (round == 1) CU(cuEventSynchronize(event));
+    CU(cuMemPoolTrimTo(pool, 0));
+    assert_int_equal(reserved(pool), 0);
+  }
+  CU(cuEventDestroy(event));
+  CU(cuMemPoolDestroy(pool));
+  CU(cuStreamDestroy(stream));
+  CU(cuStreamDestroy(other));
+}
+
 /* A block freed on one stream; then what an allocation on another one is given. */
 typedef struct scene {
   CUmemoryPool pool;
@@ -460,6 +487,7 @@ int run_cusim_pool_tests(void) {
   const struct CMUnitTest cusim_pool_tests[] = {
       CUSIM_TEST(a_block_is_good_between_its_allocation_and_its_free),
       CUSIM_TEST(a_stream_reuses_its_own_frees_at_once),
+      CUSIM_TEST(a_trim_gives_back_what_the_host_has_waited_for),
       CUSIM_TEST(other_streams_take_new_memory_where_nothing_is_allowed),
       CUSIM_TEST(frees_that_are_done_are_reused_opportunistically),
       CUSIM_TEST(frees_are_reused_behind_an_event),
