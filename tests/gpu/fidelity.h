@@ -10,6 +10,8 @@
 
 #include <cuda.h>
 
+#define FIDELITY_THREAD_CALLS(X) X(cuThreadExchangeStreamCaptureMode)
+
 /* In the names of the newest form that the headers know; a macro of theirs says which. */
 #define FIDELITY_CALLS(X)          \
   X(cuInit)                        \
@@ -24,6 +26,8 @@
   X(cuCtxPopCurrent)               \
   X(cuCtxSynchronize)              \
   X(cuCtxGetStreamPriorityRange)   \
+  FIDELITY_THREAD_CALLS(X)         \
+  X(cuMemGetInfo)                  \
   X(cuMemAlloc)                    \
   X(cuMemFree)                     \
   X(cuMemGetAddressRange)          \

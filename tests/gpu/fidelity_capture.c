@@ -185,6 +185,188 @@ static void the_legacy_stream_would_join_blocking_captures(void) {
   end_broken(stream);
 }
 
+/* --- what another thread may do meanwhile --- */
+
+typedef struct bystander {
+  CUstream stream; /* not captured */
+  CUevent event;   /* recorded before the capture */
+  CUmemoryPool pool;
+  void *pinned;
+  CUdeviceptr block; /* of the pool */
+  CUdeviceptr range; /* mapped */
+} bystander;
+
+enum { GRANULE = 2 << 20 };
+
+static const CUmemAllocationProp device_memory = {
+    .type = CU_MEM_ALLOCATION_TYPE_PINNED,
+    .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = 0}};
+
+static CUresult query_event(bystander *self) {
+  return cu.cuEventQuery(self->event);
+}
+
+static CUresult wait_for_event(bystander *self) {
+  return cu.cuEventSynchronize(self->event);
+}
+
+static CUresult query_stream(bystander *self) {
+  return cu.cuStreamQuery(self->stream);
+}
+
+static CUresult lend(bystander *self) {
+  return cu.cuMemAllocFromPoolAsync(&self->block, BYTES, self->pool, self->stream);
+}
+
+static CUresult take_back(bystander *self) {
+  return cu.cuMemFreeAsync(self->block, self->stream);
+}
+
+static CUresult trim(bystander *self) {
+  return cu.cuMemPoolTrimTo(self->pool, 0);
+}
+
+static CUresult map(bystander *self) {
+  CUmemGenericAllocationHandle handle = 0;
+  const CUmemAccessDesc access = {.location = device_memory.location,
+                                  .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+  CUresult result = cu.cuMemAddressReserve(&self->range, GRANULE, 0, 0, 0);
+  if (result == CUDA_SUCCESS) result = cu.cuMemCreate(&handle, GRANULE, &device_memory, 0);
+  if (result == CUDA_SUCCESS) result = cu.cuMemMap(self->range, GRANULE, 0, handle, 0);
+  if (result == CUDA_SUCCESS) result = cu.cuMemSetAccess(self->range, GRANULE, &access, 1);
+  return result == CUDA_SUCCESS ? cu.cuMemRelease(handle) : result;
+}
+
+static CUresult unmap(bystander *self) {
+  const CUresult result = cu.cuMemUnmap(self->range, GRANULE);
+  return result == CUDA_SUCCESS ? cu.cuMemAddressFree(self->range, GRANULE) : result;
+}
+
+static CUresult ask_how_much(bystander *self) {
+  (void)self;
+  size_t free_bytes = 0, total_bytes = 0;
+  return cu.cuMemGetInfo(&free_bytes, &total_bytes);
+}
+
+static CUresult pin(bystander *self) {
+  return cu.cuMemHostAlloc(&self->pinned, BYTES, CU_MEMHOSTALLOC_PORTABLE);
+}
+
+static CUresult unpin(bystander *self) {
+  return cu.cuMemFreeHost(self->pinned);
+}
+
+static CUresult make_stream(bystander *self) {
+  (void)self;
+  CUstream made = NULL;
+  const CUresult result = cu.cuStreamCreate(&made, CU_STREAM_NON_BLOCKING);
+  return result == CUDA_SUCCESS ? cu.cuStreamDestroy(made) : result;
+}
+
+static CUresult make_event(bystander *self) {
+  (void)self;
+  CUevent made = NULL;
+  const CUresult result = cu.cuEventCreate(&made, CU_EVENT_DISABLE_TIMING);
+  return result == CUDA_SUCCESS ? cu.cuEventDestroy(made) : result;
+}
+
+typedef struct call {
+  const char *words;
+  CUresult (*run)(bystander *self);
+  bystander *self;
+  CUstreamCaptureMode mode;
+} call;
+
+/* In order: what one makes another one takes. */
+static const call calls[] = {{"cuEventQuery", query_event},
+                             {"cuEventSynchronize", wait_for_event},
+                             {"cuStreamQuery", query_stream},
+                             {"cuMemAllocFromPoolAsync", lend},
+                             {"cuMemFreeAsync", take_back},
+                             {"cuMemPoolTrimTo", trim},
+                             {"cuMemAddressReserve to cuMemSetAccess", map},
+                             {"cuMemUnmap and cuMemAddressFree", unmap},
+                             {"cuMemGetInfo", ask_how_much},
+                             {"cuMemHostAlloc", pin},
+                             {"cuMemFreeHost", unpin},
+                             {"cuStreamCreate", make_stream},
+                             {"cuEventCreate", make_event}};
+
+/* In relaxed mode nothing is forbidden that has nothing to do with the capture; what is in the
+ * threads' own mode, is not told. */
+static void call_beside(void *argument) {
+  const call *what = argument;
+  CUstreamCaptureMode mode = what->mode;
+  STEP(cu.cuThreadExchangeStreamCaptureMode(&mode), OK);
+  VALUE(mode, CU_STREAM_CAPTURE_MODE_GLOBAL);
+  const CUresult result = what->run(what->self);
+  const CUresult allowed[] = {OK, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED};
+  fidelity_step(what->words, result, allowed, what->mode == CU_STREAM_CAPTURE_MODE_RELAXED ? 1 : 2);
+}
+
+static bystander make_bystander(void) {
+  bystander made = {.stream = fidelity_stream(CU_STREAM_NON_BLOCKING),
+                    .event = fidelity_event(CU_EVENT_DISABLE_TIMING)};
+  const CUmemPoolProps props = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                .location = device_memory.location};
+  STEP(cu.cuMemPoolCreate(&made.pool, &props), OK);
+  return made;
+}
+
+static void a_relaxed_thread_breaks_no_capture(void) {
+  fidelity_enter();
+  bystander self = make_bystander();
+  CUstream stream = fidelity_stream(CU_STREAM_NON_BLOCKING);
+  CUgraph graph = NULL;
+  /* On the very stream, before it is captured. */
+  STEP(cu.cuEventRecord(self.event, stream), OK);
+  STEP(cu.cuStreamSynchronize(stream), OK);
+  BEGIN(stream, GLOBAL);
+  for (size_t i = 0; i < FIDELITY_COUNT(calls); i++) {
+    call what = calls[i];
+    what.self = &self;
+    what.mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    fidelity_on_thread(call_beside, &what);
+    VALUE(status_of(stream), CU_STREAM_CAPTURE_STATUS_ACTIVE);
+  }
+  STEP(cu.cuStreamEndCapture(stream, &graph), OK);
+}
+
+/* Tells which calls are unsafe: one capture for each. */
+static void another_thread_may_break_a_capture(void) {
+  fidelity_enter();
+  bystander self = make_bystander();
+  CUstream stream = fidelity_stream(CU_STREAM_NON_BLOCKING);
+  STEP(cu.cuEventRecord(self.event, self.stream), OK);
+  STEP(cu.cuStreamSynchronize(self.stream), OK);
+  for (size_t i = 0; i < FIDELITY_COUNT(calls); i++) {
+    call what = calls[i];
+    CUgraph graph = NULL;
+    what.self = &self;
+    what.mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
+    BEGIN(stream, GLOBAL);
+    fidelity_on_thread(call_beside, &what);
+    VALUE(status_of(stream), CU_STREAM_CAPTURE_STATUS_ACTIVE, CU_STREAM_CAPTURE_STATUS_INVALIDATED);
+    const CUresult ended = cu.cuStreamEndCapture(stream, &graph);
+    STEP(ended, OK, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    what.mode = CU_STREAM_CAPTURE_MODE_RELAXED; /* for what comes next to find it done */
+    if (ended != CUDA_SUCCESS) (void)what.run(&self);
+  }
+}
+
+/* The question whether it is captured harms nothing, and has no answer. */
+static void the_legacy_stream_is_not_asked_beside_blocking_captures(void) {
+  fidelity_enter();
+  CUstream stream = fidelity_stream(CU_STREAM_DEFAULT);
+  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+  BEGIN(stream, RELAXED);
+  STEP(cu.cuStreamIsCapturing(NULL, &status), CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
+  VALUE(status_of(stream), CU_STREAM_CAPTURE_STATUS_ACTIVE);
+  STEP(cu.cuStreamQuery(NULL), CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
+       CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  end_broken(stream);
+}
+
 #define CASE(function) \
   { #function, function }
 const fidelity_case fidelity_capture[] = {
@@ -198,5 +380,8 @@ const fidelity_case fidelity_capture[] = {
     CASE(a_capture_does_not_wait_for_what_came_before),
     CASE(two_captures_do_not_meet),
     CASE(the_legacy_stream_would_join_blocking_captures),
+    CASE(a_relaxed_thread_breaks_no_capture),
+    CASE(another_thread_may_break_a_capture),
+    CASE(the_legacy_stream_is_not_asked_beside_blocking_captures),
     {0},
 };

@@ -122,6 +122,8 @@ static void host_memory_is_freed_once(void) {
   CUdeviceptr address = 0;
   STEP(cu.cuMemHostAlloc(&host, PAGE, 0x80), INVALID);
   STEP(cu.cuMemHostAlloc(&host, PAGE, CU_MEMHOSTALLOC_PORTABLE), OK);
+  VALUE((uintptr_t)host % 256, 0);
+  VALUE((uintptr_t)host % PAGE == 0, 0, 1); /* not told: small ones may share a page */
   STEP(cu.cuMemHostGetDevicePointer(&address, host, 0), OK);
   STEP(cu.cuMemHostRegister(host, PAGE, 0), CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
   STEP(cu.cuMemHostUnregister(host), CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, INVALID);
@@ -211,6 +213,62 @@ static void a_pool_goes_with_its_last_block(void) {
   STEP(cu.cuMemFreeAsync(0, stream), INVALID, OK);
 }
 
+static int is_reserved(CUmemoryPool pool) {
+  cuuint64_t bytes = 0;
+  STEP(cu.cuMemPoolGetAttribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &bytes), OK);
+  return bytes != 0;
+}
+
+/* What was freed goes back once the host has waited: how much of a wait it needs, is not told. */
+static void a_pool_gives_back_what_was_waited_for(void) {
+  fidelity_enter();
+  CUmemoryPool pool = make_pool();
+  CUstream stream = fidelity_stream(CU_STREAM_NON_BLOCKING);
+  CUstream other = fidelity_stream(CU_STREAM_NON_BLOCKING);
+  CUevent event = fidelity_event(CU_EVENT_DISABLE_TIMING);
+  CUdeviceptr address = 0;
+  cuuint64_t everything = UINT64_MAX;
+  STEP(cu.cuMemPoolSetAttribute(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &everything), OK);
+  STEP(cu.cuMemAllocFromPoolAsync(&address, BYTES, pool, stream), OK);
+  fidelity_hold(stream);
+  STEP(cu.cuMemFreeAsync(address, stream), OK);
+  STEP(cu.cuEventRecord(event, stream), OK);
+  STEP(cu.cuMemPoolTrimTo(pool, 0), OK);
+  VALUE(is_reserved(pool), 1);
+  fidelity_release();
+  while (cu.cuEventQuery(event) == CUDA_ERROR_NOT_READY) {
+  }
+  STEP(cu.cuMemPoolTrimTo(pool, 0), OK);
+  VALUE(is_reserved(pool), 0, 1);
+  STEP(cu.cuStreamSynchronize(other), OK);
+  STEP(cu.cuMemPoolTrimTo(pool, 0), OK);
+  VALUE(is_reserved(pool), 0, 1);
+  STEP(cu.cuEventSynchronize(event), OK);
+  STEP(cu.cuMemPoolTrimTo(pool, 0), OK);
+  VALUE(is_reserved(pool), 0, 1);
+  STEP(cu.cuStreamSynchronize(stream), OK);
+  STEP(cu.cuMemPoolTrimTo(pool, 0), OK);
+  VALUE(is_reserved(pool), 0);
+  STEP(cu.cuMemPoolDestroy(pool), OK);
+}
+
+static void a_pool_has_a_largest_size(void) {
+  fidelity_enter();
+  CUmemoryPool pool = NULL;
+  CUstream stream = fidelity_stream(CU_STREAM_NON_BLOCKING);
+  CUdeviceptr address = 0, none = 0;
+  const CUmemPoolProps props = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = 0},
+                                .maxSize = BYTES};
+  STEP(cu.cuMemPoolCreate(&pool, &props), OK);
+  STEP(cu.cuMemAllocFromPoolAsync(&address, BYTES, pool, stream), OK);
+  /* It may be rounded up, but not as far as that. */
+  STEP(cu.cuMemAllocFromPoolAsync(&none, 64 * BYTES, pool, stream), CUDA_ERROR_OUT_OF_MEMORY);
+  STEP(cu.cuMemFreeAsync(address, stream), OK);
+  STEP(cu.cuStreamSynchronize(stream), OK);
+  STEP(cu.cuMemPoolDestroy(pool), OK);
+}
+
 #define CASE(function) \
   { #function, function }
 const fidelity_case fidelity_memory[] = {
@@ -218,5 +276,6 @@ const fidelity_case fidelity_memory[] = {
     CASE(fills_are_aligned_to_their_value),    CASE(rows_fit_their_pitch),
     CASE(addresses_are_known_while_they_live), CASE(host_memory_is_freed_once),
     CASE(memory_is_registered_once),           CASE(pools_have_attributes),
-    CASE(a_pool_goes_with_its_last_block),     {0},
+    CASE(a_pool_goes_with_its_last_block),     CASE(a_pool_gives_back_what_was_waited_for),
+    CASE(a_pool_has_a_largest_size),           {0},
 };

@@ -52,8 +52,7 @@ static void memory_is_made_in_granules(void) {
   STEP(cu.cuMemCreate(&handle, size, &elsewhere, 0), INVALID, CUDA_ERROR_INVALID_DEVICE);
   STEP(cu.cuMemCreate(&handle, (size_t)1 << 50, &device_memory, 0), CUDA_ERROR_OUT_OF_MEMORY);
   STEP(cu.cuMemCreate(&handle, size, &device_memory, 0), OK);
-  STEP(cu.cuMemRelease(handle), OK);
-  STEP(cu.cuMemRelease(handle), INVALID);
+  STEP(cu.cuMemRelease(handle), OK); /* what a second time does is not defined */
 }
 
 static void a_range_is_mapped_once(void) {
