@@ -252,7 +252,7 @@ static tarn_status read_memory_sizes(tarn_cuda *cuda, int32_t device, tarn_cuda_
   CUcontext context;
   tarn__cuda_scope scope;
   tarn_status status = tarn__cuda_context(cuda, device, &context);
-  if (status == TARN_OK) status = tarn__cuda_enter(cuda, context, &scope);
+  if (status == TARN_OK) status = tarn__cuda_enter_relaxed(cuda, context, &scope);
   if (status != TARN_OK) return status;
   const CUresult result = cuda->driver.MemGetInfo(&info->free_bytes, &info->total_bytes);
   tarn__cuda_leave(&scope);

@@ -46,7 +46,7 @@ static void copy_stats(const tarn__driver_pool *self, tarn_pool_stats *stats, si
 tarn_status tarn__driver_pool_stats(void *context, tarn_pool_stats *stats) {
   tarn__driver_pool *self = context;
   tarn__cuda_scope scope;
-  const tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  const tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   tarn__driver_pool_observe(self);
   const size_t reserved = tarn__driver_pool_amount(self, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
@@ -62,7 +62,7 @@ tarn_status tarn__driver_pool_stats(void *context, tarn_pool_stats *stats) {
 tarn_status tarn__driver_pool_reset_peaks(void *context) {
   tarn__driver_pool *self = context;
   tarn__cuda_scope scope;
-  tarn_status status = tarn__cuda_enter(self->cuda, self->context, &scope);
+  tarn_status status = tarn__cuda_enter_relaxed(self->cuda, self->context, &scope);
   if (status != TARN_OK) return status;
   cuuint64_t zero = 0; /* to where it is now */
   const CUresult result = self->cuda->driver.MemPoolSetAttribute(

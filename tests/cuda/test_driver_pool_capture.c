@@ -350,8 +350,8 @@ static void who_has_no_memory_waits_for_no_captured_stream(void **state) {
   drop_subject(&self);
 }
 
-/* While a blocking stream is captured the default stream has no answers, and a question to it breaks
- * the capture. */
+/* While a blocking stream is captured the default stream has no answers, and a question to it
+ * breaks the capture. */
 static void what_is_pending_on_the_default_stream_breaks_no_capture(void **state) {
   subject self = make_subject(*state, NULL);
   CUresult (*create)(CUstream *, unsigned) = NULL;
