@@ -267,12 +267,14 @@ static void an_earlier_free_passes_while_a_later_one_is_pending(void **state) {
   tarn_stream *stream = fixture_stream(cuda);
   fixture_gate first, second;
   void *early = take(pool, MIB, stream), *late = take(pool, MIB, stream);
+  OK(tarn_pool_free(pool, take(pool, MIB, stream), stream)); /* its event says nothing of others */
+  OK(tarn_stream_synchronize(stream));
   fixture_hold(stream, &first);
   OK(tarn_pool_free(pool, early, stream));
-  assert_int_equal(stats_of(pool).active_bytes, 2 * MIB);
+  assert_true(stats_of(pool).active_bytes >= 2 * MIB);
   fixture_hold(stream, &second);
   OK(tarn_pool_free(pool, late, stream));
-  assert_int_equal(stats_of(pool).active_bytes, 2 * MIB);
+  assert_true(stats_of(pool).active_bytes >= 2 * MIB);
   fixture_let_go(&first);
   while (stats_of(pool).active_bytes != MIB) {
   }

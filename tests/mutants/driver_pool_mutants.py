@@ -30,6 +30,14 @@ plant(
     first="test_cuda",
 )
 plant(
+    "passed_frees_unseen_by_the_driver",
+    "a trim gives nothing back of what has passed without a wait for its stream",
+    "cuda/pool_pending.c",
+    "return status == TARN_OK ? tarn__cuda_fence_synchronize(fence) == TARN_OK\n",
+    "return status == TARN_OK ? true\n",
+    first="test_cuda",
+)
+plant(
     "chunk_stays_without_a_charge",
     "what the driver reserves beyond the budget stays reserved",
     "cuda/driver_pool_lend.c",
