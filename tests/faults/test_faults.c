@@ -635,6 +635,7 @@ SCENARIO(cuda_tensors)
 int main(int argc, char **argv) {
   /* No dice in the simulated driver: the n-th allocation is the same one every time. */
   setenv("CUSIM_POLICY", "eager", /*overwrite=*/0);
+  setenv("CUSIM_DEVICES", "2", /*overwrite=*/0);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(cold_caches_fail),
       cmocka_unit_test(memory_that_ends_for_good_ends_no_promise),

@@ -40,7 +40,20 @@ static bool use_graphs(void *stream) {
   return has_all;
 }
 
-static tarn_status use_all(void *stream) {
+/* Two streams that the adapter keeps in one place, as their handles and devices have one sum:
+ * CU_STREAM_LEGACY of device 0, and the handle 0 of device 1. */
+static bool use_neighbours(const tarn_cuda *cuda) {
+  bool has_all = true;
+  for (int device = 0; device < 2 && device < tarn_cuda_device_count(cuda); device++) {
+    void *handle = (void *)(uintptr_t)(1 - device);
+    void *block = tarn_torch_malloc_or_null(SIZE_BYTES, device, handle);
+    has_all = has_all && block != NULL;
+    tarn_torch_free(block, SIZE_BYTES, device, handle);
+  }
+  return has_all;
+}
+
+static tarn_status use_all(const tarn_cuda *cuda, void *stream) {
   void *blocks[BLOCKS];
   bool has_all = true;
   for (int i = 0; i < BLOCKS; i++) {
@@ -48,6 +61,7 @@ static tarn_status use_all(void *stream) {
     has_all = has_all && blocks[i] != NULL;
     tarn_torch_record_stream(blocks[i], i == 0 ? stream : NULL);
   }
+  has_all = use_neighbours(cuda) && has_all;
   has_all = use_graphs(stream) && has_all;
   for (int i = 0; i < BLOCKS; i++) tarn_torch_free(blocks[i], 0, 0, i == 0 ? NULL : stream);
   tarn_torch_reset();
@@ -64,7 +78,7 @@ tarn_status use_torch(void) {
   TRY(tarn_cuda_stream_native(stream, &handle));
   const tarn_torch_options options = {.struct_size = sizeof options, .cuda = cuda};
   TRY(tarn_torch_set_options(&options));
-  status = use_all(handle);
+  status = use_all(cuda, handle);
   tarn_torch_stats stats = {.struct_size = sizeof stats};
   assert_ok(tarn_torch_stats_of(0, &stats));
   assert_int_equal(stats.pool.alloc_count, stats.pool.free_count);

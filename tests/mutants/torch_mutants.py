@@ -21,6 +21,30 @@ plant(
     first="test_torch",
 )
 plant(
+    "torch_takes_a_stream_for_its_neighbour",
+    "of two streams in one bucket the second is taken for the first",
+    "alloc/adapters/torch/torch_state.h",
+    "memory_order_acquire) == device + 1 &&\n         node->handle == handle;\n",
+    "memory_order_acquire) == device + 1 || node->handle == handle;\n",
+    first="test_torch",
+)
+plant(
+    "torch_goes_straight_on_in_a_capture",
+    "what a captured stream allocates is no graph's",
+    "alloc/adapters/torch/torch_hooks.c",
+    "  if (!tarn__torch_is_common(open_routes == 0)) return take_anywhere(asked);\n",
+    "  (void)open_routes;\n",
+    first="test_torch",
+)
+plant(
+    "torch_frees_what_is_recorded_at_once",
+    "a block that another stream uses is lent out again without waiting for it",
+    "alloc/adapters/torch/torch_hooks.c",
+    "!tarn__torch_is_common(pool != NULL) || !tarn__torch_is_common(use_count == 0)",
+    "!tarn__torch_is_common(pool != NULL) || use_count == UINT64_MAX",
+    first="test_torch",
+)
+plant(
     "torch_releases_graphs_under_way",
     "a released graph's memory goes to others while it still runs",
     "alloc/adapters/torch/torch_graphs.c",

@@ -12,43 +12,67 @@ static inline tarn_status stream_of(int32_t device, void *handle, tarn_stream **
   return tarn__torch_wrap_stream(device, handle, stream);
 }
 
-static void keep_report(tarn__torch_device *self) {
-  const tarn_out_of_memory *report = tarn_last_out_of_memory();
-  if (report == NULL) return;
-  tarn__torch_lock();
-  self->report = *report;
-  self->has_report = true;
-  tarn__torch_unlock();
+/* What PyTorch asks for; in memory, so that nobody saves registers for the case that it fails. */
+typedef struct request {
+  size_t size_bytes;
+  void *handle;
+  void *address; /* the answer */
+  int32_t device;
+} request;
+
+/* At any time: what is missing is made, and a stream of a graph's drawn in. */
+static __attribute__((noinline)) tarn_status take_anywhere(request *asked) {
+  tarn_pool *pool;
+  tarn_stream *stream;
+  asked->address = NULL;
+  tarn_status status = tarn__torch_pool_of(asked->device, &pool);
+  if (status == TARN_OK) status = stream_of(asked->device, asked->handle, &stream);
+  if (status != TARN_OK) return status;
+  const tarn__torch_device *self = &tarn__torch_devices[asked->device];
+  if (atomic_load_explicit(&self->open_routes, memory_order_acquire) != 0) {
+    status = tarn__torch_draw_in(asked->device, asked->handle, stream);
+    if (status != TARN_OK) return status;
+  }
+  return tarn_pool_alloc(pool, asked->size_bytes, stream, &asked->address);
 }
 
 /* What a released graph kept may be what is missing. */
-static tarn_status try_again(int32_t device, tarn_pool *pool, size_t size_bytes,
-                             tarn_stream *stream, void **address) {
-  const tarn_error before = *tarn_last_error();
-  if (!tarn__torch_reap(device)) return tarn_fail_again(&before);
-  return tarn_pool_alloc(pool, size_bytes, stream, address);
-}
-
-static tarn_status take(size_t size_bytes, int32_t device, void *handle, void **address) {
-  tarn_pool *pool;
-  tarn_stream *stream;
-  tarn_status status = tarn__torch_pool_of(device, &pool);
-  if (status != TARN_OK) return status;
-  tarn__torch_device *self = &tarn__torch_devices[device];
-  status = stream_of(device, handle, &stream);
-  if (status == TARN_OK && atomic_load_explicit(&self->open_routes, memory_order_acquire) != 0) {
-    status = tarn__torch_draw_in(device, handle, stream);
+static __attribute__((noinline)) tarn_status take_after(request *asked, tarn_status status) {
+  if ((uint32_t)asked->device >= TARN_TORCH_DEVICES_MAX) return status;
+  tarn__torch_device *self = &tarn__torch_devices[asked->device];
+  if (status == TARN_OUT_OF_MEMORY) {
+    const tarn_error before = *tarn_last_error();
+    const bool has_reaped = tarn__torch_reap(asked->device);
+    status = has_reaped ? take_anywhere(asked) : tarn_fail_again(&before);
   }
-  if (status == TARN_OK) status = tarn_pool_alloc(pool, size_bytes, stream, address);
-  if (status == TARN_OK) return TARN_OK;
-  if (status == TARN_OUT_OF_MEMORY) status = try_again(device, pool, size_bytes, stream, address);
-  if (status == TARN_OUT_OF_MEMORY) keep_report(self);
+  if (status == TARN_OUT_OF_MEMORY) tarn__torch_keep_report(asked->device);
   if (status != TARN_OK) atomic_fetch_add_explicit(&self->failed_count, 1, memory_order_relaxed);
   return status;
 }
 
-/* "CUDA out of memory." is what tools look for that try again with less. */
-static void throw_failure(tarn_status status) {
+/* One straight run, where a stream is the first of its bucket and nobody captures. No load waits
+ * for another but the pool's own. */
+static inline tarn_status take(request *asked, size_t size_bytes, int32_t device, void *handle) {
+  asked->size_bytes = size_bytes;
+  asked->device = device;
+  asked->handle = handle;
+  const tarn__torch_stream *node = tarn__torch_first_stream(device, handle);
+  if (!tarn__torch_is_common(node != NULL)) return take_anywhere(asked);
+  const tarn__torch_device *self = &tarn__torch_devices[device];
+  tarn_pool *pool = atomic_load_explicit(&self->pool, memory_order_acquire);
+  if (!tarn__torch_is_common(pool != NULL)) return take_anywhere(asked);
+  const unsigned open_routes = atomic_load_explicit(&self->open_routes, memory_order_acquire);
+  if (!tarn__torch_is_common(open_routes == 0)) return take_anywhere(asked);
+  tarn_stream *stream = atomic_load_explicit(&node->stream, memory_order_acquire);
+  if (!tarn__torch_is_common(stream != NULL)) return take_anywhere(asked);
+  return tarn_pool_alloc(pool, size_bytes, stream, &asked->address);
+}
+
+/* Once more, or not at all: "CUDA out of memory." is what tools look for that try again with less.
+ */
+static __attribute__((noinline)) void take_or_throw(request *asked, tarn_status status) {
+  status = take_after(asked, status);
+  if (status == TARN_OK) return;
   char message[TARN_ERROR_MESSAGE_BYTES + 64];
   const char *told = status == TARN_OUT_OF_MEMORY ? "CUDA out of memory. " : "tarn for PyTorch: ";
   snprintf(message, sizeof message, "%s%s", told, tarn_last_error()->message);
@@ -56,20 +80,27 @@ static void throw_failure(tarn_status status) {
 }
 
 void *tarn_torch_malloc(size_t size_bytes, int device, void *stream) {
-  void *address = NULL;
-  const tarn_status status = take(size_bytes, device, stream, &address);
-  if (status != TARN_OK) throw_failure(status);
-  return address;
+  request asked;
+  const tarn_status status = take(&asked, size_bytes, device, stream);
+  if (!tarn__torch_is_common(status == TARN_OK)) take_or_throw(&asked, status);
+  return asked.address;
 }
 
 void *tarn_torch_malloc_or_null(size_t size_bytes, int device, void *stream) {
-  void *address = NULL;
-  (void)!take(size_bytes, device, stream, &address);
-  return address;
+  request asked;
+  const tarn_status status = take(&asked, size_bytes, device, stream);
+  if (status != TARN_OK) (void)!take_after(&asked, status);
+  return asked.address;
+}
+
+static __attribute__((noinline)) void count_refused(int32_t device) {
+  if (tarn__torch_check_device(device) != TARN_OK) device = 0;
+  atomic_fetch_add_explicit(&tarn__torch_devices[device].refused_free_count, 1,
+                            memory_order_relaxed);
 }
 
 /* Without the device's pool, or the driver, nothing was lent out. */
-static tarn_status give_back(void *address, int32_t device, void *handle) {
+static tarn_status free_in_order(void *address, int32_t device, void *handle) {
   const tarn_status status = tarn__torch_check_device(device);
   if (status != TARN_OK) return status;
   tarn_pool *pool = atomic_load_explicit(&tarn__torch_devices[device].pool, memory_order_acquire);
@@ -86,12 +117,27 @@ static tarn_status give_back(void *address, int32_t device, void *handle) {
   return settled == TARN_OK ? tarn_pool_free(pool, address, stream) : settled;
 }
 
+static __attribute__((noinline)) void give_back(void *address, int32_t device, void *handle) {
+  if (address == NULL || free_in_order(address, device, handle) == TARN_OK) return;
+  count_refused(device);
+}
+
 void tarn_torch_free(void *address, size_t size_bytes, int device, void *stream) {
   (void)size_bytes;
-  if (address == NULL || give_back(address, device, stream) == TARN_OK) return;
-  if (tarn__torch_check_device(device) != TARN_OK) device = 0;
-  atomic_fetch_add_explicit(&tarn__torch_devices[device].refused_free_count, 1,
-                            memory_order_relaxed);
+  const tarn__torch_stream *node = tarn__torch_first_stream(device, stream);
+  if (!tarn__torch_is_common(node != NULL)) {
+    give_back(address, device, stream);
+    return;
+  }
+  tarn_pool *pool = atomic_load_explicit(&tarn__torch_devices[device].pool, memory_order_acquire);
+  const uint64_t use_count = atomic_load_explicit(&tarn__torch_use_count, memory_order_acquire);
+  if (!tarn__torch_is_common(pool != NULL) || !tarn__torch_is_common(use_count == 0)) {
+    give_back(address, device, stream);
+    return;
+  }
+  tarn_stream *known = atomic_load_explicit(&node->stream, memory_order_acquire);
+  const tarn_status status = tarn_pool_free(pool, address, known);
+  if (!tarn__torch_is_common(status == TARN_OK)) count_refused(device);
 }
 
 void tarn_torch_record_stream(void *address, void *stream) {

@@ -243,12 +243,13 @@ tarn_status tarn_torch_close(void) {
   const tarn_status status = tarn__torch_close_graphs();
   if (status != TARN_OK) return status;
   tarn__torch_close_streams();
+  tarn__torch_forget_reports();
   for (int32_t i = 0; i < TARN_TORCH_DEVICES_MAX; i++) {
     tarn__torch_device *self = &tarn__torch_devices[i];
     tarn_pool_release(atomic_exchange(&self->pool, NULL));
+    atomic_store(&self->stream_count, 0);
     atomic_store(&self->failed_count, 0);
     atomic_store(&self->refused_free_count, 0);
-    self->has_report = false;
   }
   tarn_cuda_release(atomic_exchange(&torch_cuda, NULL));
   memset(&chosen_options, 0, sizeof chosen_options);

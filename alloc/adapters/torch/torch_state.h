@@ -8,18 +8,12 @@
 #define TARN_TORCH_STATE_H
 
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 
 #include "alloc/adapters/torch/tarn_torch.h"
 #include "alloc/tarn_budget.h"
 #include "alloc/tarn_capture.h"
-
-/* A CUstream and its tarn_stream; stays until tarn_torch_close. */
-typedef struct tarn__torch_stream {
-  struct tarn__torch_stream *next;
-  void *handle;
-  _Atomic(tarn_stream *) stream; /* NULL once it was forgotten */
-} tarn__torch_stream;
 
 /* A block that was recorded to be used by a stream, until it is freed. */
 typedef struct tarn__torch_record {
@@ -41,21 +35,29 @@ typedef struct tarn__torch_graphs {
   tarn_capture **captures; /* with the current one */
 } tarn__torch_graphs;
 
-enum { TARN__TORCH_STREAM_BUCKETS = 64 };
-
+/* Each has a line of the cache, found by a shift. */
 typedef struct tarn__torch_device {
-  /* Acquire pairs with the release that publishes them. */
-  _Atomic(tarn_pool *) pool;
-  _Atomic(tarn__torch_stream *) streams[TARN__TORCH_STREAM_BUCKETS];
+  /* Acquire pairs with the release that publishes it. */
+  alignas(64) _Atomic(tarn_pool *) pool;
   atomic_uint open_routes; /* pools begun and not ended: malloc has to ask for each stream */
   atomic_uint_fast64_t failed_count;
   atomic_uint_fast64_t refused_free_count;
   atomic_uint_fast64_t stream_count;
-  bool has_report; /* guarded by the lock, as is the report */
-  tarn_out_of_memory report;
 } tarn__torch_device;
 
 extern tarn__torch_device tarn__torch_devices[TARN_TORCH_DEVICES_MAX];
+
+/* A CUstream of a device, and its tarn_stream; stays until tarn_torch_close. */
+typedef struct tarn__torch_stream {
+  _Atomic int32_t device_number; /* and 1; 0: of none yet. Release, when the rest is whole */
+  void *handle;
+  _Atomic(tarn_stream *) stream;             /* NULL once it was forgotten */
+  _Atomic(struct tarn__torch_stream *) next; /* in the bucket; allocated, but for the first */
+} tarn__torch_stream;
+
+enum { TARN__TORCH_STREAM_BUCKET_BITS = 7 };
+
+extern tarn__torch_stream tarn__torch_streams[1 << TARN__TORCH_STREAM_BUCKET_BITS];
 
 /* --- torch_state.c --- */
 
@@ -78,20 +80,49 @@ static inline tarn_status tarn__torch_pool_of(int32_t device, tarn_pool **pool) 
   return *pool != NULL ? TARN_OK : tarn__torch_make_pool(device, pool);
 }
 
+/* --- torch_tell.c --- */
+
+/* Why the calling thread has just had no memory. */
+void tarn__torch_keep_report(int32_t device);
+void tarn__torch_forget_reports(void);
+
 /* --- torch_streams.c --- */
 
-/* Handles and blocks are addresses, alike in their low bits. */
-static inline size_t tarn__torch_bucket(const void *address, size_t bucket_count) {
-  const uintptr_t value = (uintptr_t)address;
-  return (value >> 8 ^ value >> 16) & (bucket_count - 1);
+/* Handles and blocks are addresses, alike in their low bits: Fibonacci hashing (Knuth, The Art of
+ * Computer Programming, 6.4), whose highest bits depend on all below. */
+static inline uint32_t tarn__torch_bucket(const void *address, int32_t device, int bucket_bits) {
+  return ((uint32_t)(uintptr_t)address + (uint32_t)device) * UINT32_C(2654435769) >>
+         (32 - bucket_bits);
+}
+
+/* Says to the compiler which way most calls go, so that those run straight on. */
+static inline bool tarn__torch_is_common(bool condition) {
+  return __builtin_expect(condition, true);
+}
+
+static inline tarn__torch_stream *tarn__torch_stream_bucket(int32_t device, const void *handle) {
+  return &tarn__torch_streams[tarn__torch_bucket(handle, device, TARN__TORCH_STREAM_BUCKET_BITS)];
+}
+
+static inline bool tarn__torch_is_stream(const tarn__torch_stream *node, int32_t device,
+                                         const void *handle) {
+  return atomic_load_explicit(&node->device_number, memory_order_acquire) == device + 1 &&
+         node->handle == handle;
+}
+
+/* Where the handle is known and came first to its bucket; else NULL. */
+static inline const tarn__torch_stream *tarn__torch_first_stream(int32_t device,
+                                                                 const void *handle) {
+  const tarn__torch_stream *node = tarn__torch_stream_bucket(device, handle);
+  return tarn__torch_is_common(tarn__torch_is_stream(node, device, handle)) ? node : NULL;
 }
 
 /* Where the handle is known; NULL where it is not. */
 static inline tarn__torch_stream *tarn__torch_find_node(int32_t device, const void *handle) {
-  const size_t bucket = tarn__torch_bucket(handle, TARN__TORCH_STREAM_BUCKETS);
-  tarn__torch_stream *node =
-      atomic_load_explicit(&tarn__torch_devices[device].streams[bucket], memory_order_acquire);
-  while (node != NULL && node->handle != handle) node = node->next;
+  tarn__torch_stream *node = tarn__torch_stream_bucket(device, handle);
+  while (node != NULL && !tarn__torch_is_stream(node, device, handle)) {
+    node = atomic_load_explicit(&node->next, memory_order_acquire);
+  }
   return node;
 }
 

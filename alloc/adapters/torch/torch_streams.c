@@ -1,10 +1,14 @@
 /* torch_streams.c: PyTorch's streams as tarn's, found by their handles; and what was recorded to
  * be used by them. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "alloc/adapters/torch/torch_state.h"
 
-enum { RECORD_BUCKETS = 1024 };
+enum { RECORD_BUCKET_BITS = 10, RECORD_BUCKETS = 1 << RECORD_BUCKET_BITS };
+enum { STREAM_BUCKETS = 1 << TARN__TORCH_STREAM_BUCKET_BITS };
+
+tarn__torch_stream tarn__torch_streams[STREAM_BUCKETS];
 
 static tarn__torch_record *records[RECORD_BUCKETS]; /* guarded by the lock */
 atomic_uint_fast64_t tarn__torch_use_count;
@@ -13,28 +17,39 @@ static atomic_bool has_lost_record;
 /* --- streams --- */
 
 /* With the turn. */
-static tarn_status wrap(int32_t device, void *handle, tarn_stream **stream) {
-  tarn__torch_device *self = &tarn__torch_devices[device];
-  tarn__torch_stream *node = tarn__torch_find_node(device, handle);
-  const bool is_known = node != NULL;
-  *stream = NULL;
-  if (is_known) *stream = atomic_load_explicit(&node->stream, memory_order_acquire);
-  if (*stream != NULL) return TARN_OK; /* another thread came first */
-  if (!is_known) node = calloc(1, sizeof *node);
+static tarn_status add_node(int32_t device, void *handle, tarn_stream *stream) {
+  tarn__torch_stream *first = tarn__torch_stream_bucket(device, handle);
+  const bool is_first = atomic_load_explicit(&first->device_number, memory_order_relaxed) == 0;
+  tarn__torch_stream *node = is_first ? first : calloc(1, sizeof *node);
   if (node == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a stream of PyTorch's");
-  const tarn_status status = tarn_cuda_stream_wrap(tarn__torch_cuda(), device, handle, stream);
+  node->handle = handle;
+  atomic_store_explicit(&node->stream, stream, memory_order_relaxed);
+  atomic_store_explicit(&node->device_number, device + 1, memory_order_release);
+  if (is_first) return TARN_OK;
+  atomic_init(&node->next, atomic_load_explicit(&first->next, memory_order_relaxed));
+  atomic_store_explicit(&first->next, node, memory_order_release);
+  return TARN_OK;
+}
+
+/* With the turn. */
+static tarn_status wrap(int32_t device, void *handle, tarn_stream **stream) {
+  tarn__torch_stream *node = tarn__torch_find_node(device, handle);
+  *stream = NULL;
+  if (node != NULL) *stream = atomic_load_explicit(&node->stream, memory_order_acquire);
+  if (*stream != NULL) return TARN_OK; /* another thread came first */
+  tarn_status status = tarn_cuda_stream_wrap(tarn__torch_cuda(), device, handle, stream);
+  if (status != TARN_OK) return status;
+  if (node != NULL) {
+    atomic_store_explicit(&node->stream, *stream, memory_order_release);
+  } else {
+    status = add_node(device, handle, *stream);
+  }
   if (status != TARN_OK) {
-    if (!is_known) free(node);
+    tarn_stream_release(*stream);
+    *stream = NULL;
     return status;
   }
-  atomic_store_explicit(&node->stream, *stream, memory_order_release);
-  atomic_fetch_add_explicit(&self->stream_count, 1, memory_order_relaxed);
-  if (is_known) return TARN_OK;
-  _Atomic(tarn__torch_stream *) *head =
-      &self->streams[tarn__torch_bucket(handle, TARN__TORCH_STREAM_BUCKETS)];
-  node->handle = handle;
-  node->next = atomic_load_explicit(head, memory_order_relaxed);
-  atomic_store_explicit(head, node, memory_order_release);
+  atomic_fetch_add_explicit(&tarn__torch_devices[device].stream_count, 1, memory_order_relaxed);
   return TARN_OK;
 }
 
@@ -72,20 +87,24 @@ tarn_status tarn_torch_forget_stream(int32_t device, void *handle) {
   return status;
 }
 
-static void close_streams_of(tarn__torch_device *self) {
-  for (size_t bucket = 0; bucket < TARN__TORCH_STREAM_BUCKETS; bucket++) {
-    tarn__torch_stream *node = atomic_exchange(&self->streams[bucket], NULL);
-    while (node != NULL) {
-      tarn__torch_stream *next = node->next;
-      tarn_stream *stream = atomic_load(&node->stream);
-      /* Whoever made the CUstream may destroy it from now on. */
-      if (stream != NULL) (void)!tarn_stream_close(stream);
-      tarn_stream_release(stream);
-      free(node);
+/* Whoever made the CUstream may destroy it from now on. */
+static void close_node(tarn__torch_stream *node) {
+  tarn_stream *stream = atomic_load(&node->stream);
+  if (stream != NULL) (void)!tarn_stream_close(stream);
+  tarn_stream_release(stream);
+}
+
+static void close_streams(void) {
+  for (size_t bucket = 0; bucket < STREAM_BUCKETS; bucket++) {
+    tarn__torch_stream *first = &tarn__torch_streams[bucket];
+    for (tarn__torch_stream *node = first; node != NULL;) {
+      tarn__torch_stream *next = atomic_load(&node->next);
+      close_node(node);
+      if (node != first) free(node);
       node = next;
     }
+    memset(first, 0, sizeof *first);
   }
-  atomic_store(&self->stream_count, 0);
 }
 
 /* --- records --- */
@@ -99,7 +118,7 @@ void tarn__torch_add_record(void *address, void *handle) {
     return;
   }
   *made = (tarn__torch_record){.address = address, .handle = handle};
-  tarn__torch_record **head = &records[tarn__torch_bucket(address, RECORD_BUCKETS)];
+  tarn__torch_record **head = &records[tarn__torch_bucket(address, 0, RECORD_BUCKET_BITS)];
   tarn__torch_lock();
   const tarn__torch_record *same = *head;
   while (same != NULL && (same->address != address || same->handle != handle)) same = same->next;
@@ -116,7 +135,7 @@ void tarn__torch_add_record(void *address, void *handle) {
 static tarn__torch_record *take_records(const void *address) {
   tarn__torch_record *taken = NULL;
   tarn__torch_lock();
-  tarn__torch_record **at = &records[tarn__torch_bucket(address, RECORD_BUCKETS)];
+  tarn__torch_record **at = &records[tarn__torch_bucket(address, 0, RECORD_BUCKET_BITS)];
   while (*at != NULL) {
     tarn__torch_record *record = *at;
     if (record->address != address) {
@@ -161,18 +180,20 @@ static tarn_status note_record(int32_t device, tarn_pool *pool, const tarn__torc
   return status == TARN_OK ? note(pool, record->address, stream) : status;
 }
 
-/* The next one that is known and was not forgotten. */
-static tarn_stream *next_stream(const tarn__torch_stream **node) {
+/* Of all devices: the next stream that is known and was not forgotten, behind *node in *bucket or
+ * in the buckets behind; NULL: there is no more. */
+static tarn_stream *next_stream(size_t *bucket, const tarn__torch_stream **node) {
   tarn_stream *stream = NULL;
-  while (*node != NULL && stream == NULL) {
-    stream = atomic_load_explicit(&(*node)->stream, memory_order_acquire);
-    *node = (*node)->next;
+  while (stream == NULL && *bucket < STREAM_BUCKETS) {
+    *node = *node == NULL ? &tarn__torch_streams[*bucket]
+                          : atomic_load_explicit(&(*node)->next, memory_order_acquire);
+    if (*node == NULL) {
+      ++*bucket;
+    } else {
+      stream = atomic_load_explicit(&(*node)->stream, memory_order_acquire);
+    }
   }
   return stream;
-}
-
-static const tarn__torch_stream *first_node(int32_t device, size_t bucket) {
-  return atomic_load_explicit(&tarn__torch_devices[device].streams[bucket], memory_order_acquire);
 }
 
 /* With the turn. */
@@ -180,11 +201,11 @@ static void wait_for_streams(int32_t device) {
   if (atomic_load_explicit(&tarn__torch_devices[device].open_routes, memory_order_acquire) != 0) {
     return;
   }
-  for (size_t bucket = 0; bucket < TARN__TORCH_STREAM_BUCKETS; bucket++) {
-    const tarn__torch_stream *node = first_node(device, bucket);
-    for (tarn_stream *stream; (stream = next_stream(&node)) != NULL;) {
-      (void)!tarn_stream_synchronize(stream);
-    }
+  size_t bucket = 0;
+  const tarn__torch_stream *node = NULL;
+  for (tarn_stream *stream; (stream = next_stream(&bucket, &node)) != NULL;) {
+    const int32_t number = atomic_load_explicit(&node->device_number, memory_order_acquire);
+    if (number == device + 1) (void)!tarn_stream_synchronize(stream);
   }
 }
 
@@ -196,14 +217,10 @@ void tarn__torch_wait_for_streams(int32_t device) {
 
 static tarn_status note_all_streams(tarn_pool *pool, const void *address) {
   tarn_status status = TARN_OK;
-  for (int32_t i = 0; i < TARN_TORCH_DEVICES_MAX; i++) {
-    for (size_t bucket = 0; bucket < TARN__TORCH_STREAM_BUCKETS; bucket++) {
-      const tarn__torch_stream *node = first_node(i, bucket);
-      tarn_stream *stream = next_stream(&node);
-      for (; stream != NULL && status == TARN_OK; stream = next_stream(&node)) {
-        status = note(pool, address, stream);
-      }
-    }
+  size_t bucket = 0;
+  const tarn__torch_stream *node = NULL;
+  for (tarn_stream *stream; status == TARN_OK && (stream = next_stream(&bucket, &node)) != NULL;) {
+    status = note(pool, address, stream);
   }
   return status;
 }
@@ -230,7 +247,7 @@ uint64_t tarn__torch_record_count(void) {
 }
 
 void tarn__torch_close_streams(void) {
-  for (int32_t i = 0; i < TARN_TORCH_DEVICES_MAX; i++) close_streams_of(&tarn__torch_devices[i]);
+  close_streams();
   for (size_t bucket = 0; bucket < RECORD_BUCKETS; bucket++) {
     while (records[bucket] != NULL) {
       tarn__torch_record *next = records[bucket]->next;

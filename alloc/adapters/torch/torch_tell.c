@@ -1,9 +1,24 @@
 /* torch_tell.c: what the adapter tells of a device, which PyTorch's own interface has no way to. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "alloc/adapters/torch/torch_state.h"
 #include "alloc/tarn_pool_trace.h"
+
+static tarn_out_of_memory reports[TARN_TORCH_DEVICES_MAX]; /* guarded by the lock */
+
+void tarn__torch_keep_report(int32_t device) {
+  const tarn_out_of_memory *report = tarn_last_out_of_memory();
+  if (report == NULL) return;
+  tarn__torch_lock();
+  reports[device] = *report;
+  tarn__torch_unlock();
+}
+
+void tarn__torch_forget_reports(void) {
+  memset(reports, 0, sizeof reports);
+}
 
 tarn_status tarn_torch_stats_of(int32_t device, tarn_torch_stats *stats) {
   if (stats == NULL || stats->struct_size != sizeof *stats) {
@@ -36,10 +51,9 @@ tarn_status tarn_torch_out_of_memory(int32_t device, tarn_out_of_memory *report)
   *report = (tarn_out_of_memory){.struct_size = sizeof *report};
   const tarn_status status = tarn__torch_check_device(device);
   if (status != TARN_OK) return status;
-  const tarn__torch_device *self = &tarn__torch_devices[device];
   tarn__torch_lock();
-  const bool has_report = self->has_report;
-  if (has_report) *report = self->report;
+  const bool has_report = reports[device].struct_size != 0;
+  if (has_report) *report = reports[device];
   tarn__torch_unlock();
   return has_report ? TARN_OK
                     : tarn_fail(TARN_NOT_FOUND, "CUDA device %d never lacked memory", (int)device);

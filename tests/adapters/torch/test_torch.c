@@ -90,6 +90,30 @@ static void a_stream_that_only_records_is_met_at_the_free(void **state) {
   torch_drop_stream(&s), torch_drop_stream(&t);
 }
 
+/* More than there are buckets, so some share one. The one block that the limit leaves room for goes
+ * round; a race, or work in the order of another stream than its own, ends the program. */
+static void many_streams_are_not_mistaken_for_each_other(void **state) {
+  (void)state;
+  enum { STREAMS = 130 };
+  torch_limit(2 * MIB);
+  torch_stream streams[STREAMS];
+  for (int i = 0; i < STREAMS; i++) {
+    streams[i] = torch_make_stream();
+    void *block = torch_take(2 * MIB, &streams[i]);
+    torch_fill(block, (uint8_t)i, SIZE_BYTES, &streams[i]);
+    torch_give(block, &streams[i]);
+  }
+  assert_int_equal(torch_stats().stream_count, STREAMS);
+  for (int i = 0; i < STREAMS; i++) {
+    void *block = torch_take(2 * MIB, &streams[i]);
+    torch_fill(block, (uint8_t)i, SIZE_BYTES, &streams[i]);
+    torch_give(block, &streams[i]);
+  }
+  assert_int_equal(torch_stats().stream_count, STREAMS);
+  for (int i = 0; i < STREAMS; i++) torch_drop_stream(&streams[i]);
+  assert_int_equal(torch_stats().stream_count, 0);
+}
+
 /* Ends with the stream destroyed; the simulator gives the next one the same handle. */
 static void forget_a_stream_at_work(const torch_stream *t) {
   torch_stream s = torch_make_stream();
@@ -361,6 +385,7 @@ int run_torch_tests(void) {
       CASE(a_block_goes_to_another_stream_behind_the_work_of_the_first),
       CASE(what_is_enqueued_after_record_stream_and_before_the_free_counts),
       CASE(a_stream_that_only_records_is_met_at_the_free),
+      CASE(many_streams_are_not_mistaken_for_each_other),
       CASE(a_forgotten_stream_is_new_when_its_handle_comes_back),
       CASE(without_memory_the_answer_is_null_and_the_report_stays),
       CASE(a_memory_fraction_is_the_pools_limit),
