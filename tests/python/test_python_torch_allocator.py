@@ -4,6 +4,7 @@
 # path and two names) and keeps what the setters are given. The real one is met on a GPU's machine:
 # tests/gpu/torch_model.py.
 import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import types
 import unittest
+import weakref
 
 import tarn
 
@@ -94,6 +96,12 @@ class Torch(unittest.TestCase):
         report = tarn.torch.out_of_memory(0)
         self.assertEqual((report["asked_bytes"], report["pool"]), (8 * MIB, "torch cuda:0"))
         self.assertEqual(tarn.torch.stats()["failed_count"], 1)
+
+    def test_a_pool_of_pytorchs_need_not_keep_what_its_segments_come_from(self):
+        native = weakref.ref(tarn.torch.segments().allocator())  # as torch.cuda.MemPool does
+        gc.collect()
+        self.assertIsNotNone(native())
+        self.assertIs(tarn.torch.segments().allocator(), native())
 
     def test_tensors_of_tarns_lie_in_the_same_memory(self):
         native = tarn.torch.use(memory="blocks").native

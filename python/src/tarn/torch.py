@@ -11,6 +11,9 @@ Where there is no memory PyTorch raises a RuntimeError that begins with 'CUDA ou
 is no torch.OutOfMemoryError; why there was none: tarn.torch.out_of_memory(). A device is None for
 PyTorch's current one, a number, or a torch.device. alloc/adapters/torch/tarn_torch.h says more.
 """
+import ctypes
+import functools
+
 from tarn import _tarn
 
 __all__ = [
@@ -42,14 +45,18 @@ def allocator():
     return made
 
 
+@functools.cache
 def segments():
-    """An allocator for torch.cuda.MemPool(segments().allocator()): whole segments, under PyTorch's
+    """The allocator for torch.cuda.MemPool(segments().allocator()): whole segments, under PyTorch's
     own caching, which raises torch.OutOfMemoryError itself."""
     import torch
 
     path = _tarn._torch_hooks()[0]
-    return torch.cuda.memory.CUDAPluggableAllocator(
+    made = torch.cuda.memory.CUDAPluggableAllocator(
         path, "tarn_torch_malloc_or_null", "tarn_torch_free")
+    # A MemPool keeps its bare address (ATen/cuda/MemPool.cpp), and may be gone later than modules.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
+    return made
 
 
 def use(**options):
