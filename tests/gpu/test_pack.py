@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -169,6 +170,44 @@ class Pack(unittest.TestCase):
         if "no torch" not in output and "sees no GPU" not in output:
             self.skipTest("this Python has a PyTorch with a GPU")
         self.assertIn("expandable -", output)
+
+
+class Peers(unittest.TestCase):
+    def install(self, folder):
+        """A PyTorch whose allocator can be compiled against; its extensions find no toolkit, as
+        where CUDA comes by wheels alone."""
+        shutil.copytree(os.path.join(HERE, "fake_torch"), folder, dirs_exist_ok=True)
+        home = os.path.join(folder, "torch")
+        for name in ("utils", "lib", "include/c10/cuda"):
+            os.makedirs(os.path.join(home, name))
+        os.rename(os.path.join(folder, "torch.py"), os.path.join(home, "__init__.py"))
+        with open(os.path.join(home, "utils", "cpp_extension.py"), "w", encoding="ascii") as file:
+            file.write("def include_paths(kind):\n    raise OSError('CUDA_HOME is not set')\n")
+        with open(os.path.join(home, "include/c10/cuda/CUDACachingAllocator.h"), "w",
+                  encoding="ascii") as file:
+            file.write("#include <cstdlib>\n#include <wheels.h>\n"
+                       "namespace c10::cuda::CUDACachingAllocator {\n"
+                       "inline void *raw_alloc(size_t bytes) { return std::malloc(bytes); }\n"
+                       "inline void raw_delete(void *address) { std::free(address); }\n}\n")
+        wheel = os.path.join(folder, "nvidia", "cu13", "include")
+        os.makedirs(wheel)
+        with open(os.path.join(wheel, "wheels.h"), "w", encoding="ascii"):
+            pass
+        for name in ("c10", "c10_cuda"):
+            subprocess.run(["g++", "-shared", "-o", f"{home}/lib/lib{name}.so", "-xc++", os.devnull],
+                           check=True)
+
+    def test_pairs_are_c_plus_pluss_without_a_toolkit(self):
+        if shutil.which("g++") is None:
+            self.skipTest("no g++")
+        with tempfile.TemporaryDirectory() as folder:
+            self.install(folder)
+            done = subprocess.run(
+                [sys.executable, "-B", os.path.join(HERE, "torch_peers.py"), "alloc"],
+                capture_output=True, text=True, timeout=60, env=dict(os.environ, PYTHONPATH=folder))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        told = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual({row["how"] for row in told["results"]}, {"C++"})
 
 
 class Model(unittest.TestCase):

@@ -5,6 +5,7 @@
 # Runs in a process of its own, so that PYTORCH_CUDA_ALLOC_CONF holds and no pool of another's is in
 # the way. Exit status 77 where there is no PyTorch with a GPU, with the reason on the last line.
 import ctypes
+import glob
 import gzip
 import json
 import os
@@ -43,21 +44,21 @@ def row(name, unit, samples, **more):
 
 # --- pairs ---
 
+def include_folders(torch):
+    """PyTorch's headers, and CUDA's: of a toolkit, or of the wheels that PyTorch came with."""
+    home = os.path.dirname(torch.__file__)
+    toolkits = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    wheels = sorted(glob.glob(os.path.join(os.path.dirname(home), "nvidia", "*")))
+    return [os.path.join(folder, "include") for folder in [home, *toolkits, *wheels] if folder]
+
+
 def build_pairs(torch):
     """PyTorch's allocator called in a loop of C++; or None, and why that cannot be built."""
-    try:
-        from torch.utils import cpp_extension
-    except ImportError as error:
-        return None, str(error)
     library = os.path.join(tempfile.mkdtemp(), "torch_pairs.so")
     torch_libraries = os.path.join(os.path.dirname(torch.__file__), "lib")
     command = ["g++", "-O2", "-std=c++20", "-fPIC", "-shared",
-               f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"]
-    try:
-        folders = cpp_extension.include_paths("cuda")
-    except TypeError:  # up to 2.5 it takes a flag
-        folders = cpp_extension.include_paths(True)
-    for folder in [*folders, "/usr/local/cuda/include"]:
+               f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"]
+    for folder in include_folders(torch):
         command += ["-isystem", folder]
     command += [os.path.join(HERE, "torch_pairs.cpp"), "-o", library, f"-L{torch_libraries}",
                 "-lc10_cuda", "-lc10", f"-Wl,-rpath,{torch_libraries}"]

@@ -6,6 +6,10 @@ IS_EXPANDABLE = "expandable_segments:True" in os.environ.get("PYTORCH_ALLOC_CONF
 __version__ = "0-fake"
 
 
+def compiled_with_cxx11_abi():
+    return True
+
+
 def zeros(count, device):
     assert (count, device) == (1, "cuda")
 
