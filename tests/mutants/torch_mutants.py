@@ -24,8 +24,8 @@ plant(
     "torch_takes_a_stream_for_its_neighbour",
     "of two streams in one bucket the second is taken for the first",
     "alloc/adapters/torch/torch_state.h",
-    "memory_order_acquire) == device + 1 &&\n         node->handle == handle;\n",
-    "memory_order_acquire) == device + 1 || node->handle == handle;\n",
+    " == tarn__torch_key(device) &&\n         node->handle == handle;\n",
+    " == tarn__torch_key(device) || node->handle == handle;\n",
     first="test_torch",
 )
 plant(

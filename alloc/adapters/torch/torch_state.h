@@ -49,7 +49,7 @@ extern tarn__torch_device tarn__torch_devices[TARN_TORCH_DEVICES_MAX];
 
 /* A CUstream of a device, and its tarn_stream; stays until tarn_torch_close. */
 typedef struct tarn__torch_stream {
-  _Atomic int32_t device_number; /* and 1; 0: of none yet. Release, when the rest is whole */
+  _Atomic uint64_t key; /* 0: of no stream yet. Release, when the rest is whole */
   void *handle;
   _Atomic(tarn_stream *) stream;             /* NULL once it was forgotten */
   _Atomic(struct tarn__torch_stream *) next; /* in the bucket; allocated, but for the first */
@@ -104,9 +104,14 @@ static inline tarn__torch_stream *tarn__torch_stream_bucket(int32_t device, cons
   return &tarn__torch_streams[tarn__torch_bucket(handle, device, TARN__TORCH_STREAM_BUCKET_BITS)];
 }
 
+/* Of no number that a caller takes for a device 0. */
+static inline uint64_t tarn__torch_key(int32_t device) {
+  return (uint64_t)(uint32_t)device + 1;
+}
+
 static inline bool tarn__torch_is_stream(const tarn__torch_stream *node, int32_t device,
                                          const void *handle) {
-  return atomic_load_explicit(&node->device_number, memory_order_acquire) == device + 1 &&
+  return atomic_load_explicit(&node->key, memory_order_acquire) == tarn__torch_key(device) &&
          node->handle == handle;
 }
 

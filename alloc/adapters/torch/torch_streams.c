@@ -19,12 +19,12 @@ static atomic_bool has_lost_record;
 /* With the turn. */
 static tarn_status add_node(int32_t device, void *handle, tarn_stream *stream) {
   tarn__torch_stream *first = tarn__torch_stream_bucket(device, handle);
-  const bool is_first = atomic_load_explicit(&first->device_number, memory_order_relaxed) == 0;
+  const bool is_first = atomic_load_explicit(&first->key, memory_order_relaxed) == 0;
   tarn__torch_stream *node = is_first ? first : calloc(1, sizeof *node);
   if (node == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a stream of PyTorch's");
   node->handle = handle;
   atomic_store_explicit(&node->stream, stream, memory_order_relaxed);
-  atomic_store_explicit(&node->device_number, device + 1, memory_order_release);
+  atomic_store_explicit(&node->key, tarn__torch_key(device), memory_order_release);
   if (is_first) return TARN_OK;
   atomic_init(&node->next, atomic_load_explicit(&first->next, memory_order_relaxed));
   atomic_store_explicit(&first->next, node, memory_order_release);
@@ -204,8 +204,8 @@ static void wait_for_streams(int32_t device) {
   size_t bucket = 0;
   const tarn__torch_stream *node = NULL;
   for (tarn_stream *stream; (stream = next_stream(&bucket, &node)) != NULL;) {
-    const int32_t number = atomic_load_explicit(&node->device_number, memory_order_acquire);
-    if (number == device + 1) (void)!tarn_stream_synchronize(stream);
+    const uint64_t key = atomic_load_explicit(&node->key, memory_order_acquire);
+    if (key == tarn__torch_key(device)) (void)!tarn_stream_synchronize(stream);
   }
 }
 
