@@ -45,6 +45,14 @@ plant(
     first="test_torch",
 )
 plant(
+    "torch_frees_a_segment_under_way",
+    "a segment that a launched graph uses is lent out at once",
+    "alloc/adapters/torch/torch_hooks.c",
+    "  if (status == TARN_OK) status = tarn_cuda_synchronize(tarn__torch_cuda(), device);\n",
+    "",
+    first="test_torch",
+)
+plant(
     "torch_releases_graphs_under_way",
     "a released graph's memory goes to others while it still runs",
     "alloc/adapters/torch/torch_graphs.c",

@@ -32,7 +32,12 @@
  *    capture that failed in the middle leaves its pool begun, as with PyTorch's own allocator.
  * 5. After Python has ended, PyTorch frees what is left: that works as ever, on any thread. The
  *    pools are never taken down by themselves, and the library stays mapped.
- * 6. In a child of fork tarn_torch_malloc fails with TARN_UNAVAILABLE, as CUDA itself does there;
+ * 6. Whatever a pluggable allocator does, PyTorch (2.6 to 2.10) refuses with it what asks for its
+ *    own: torch.cuda.memory_stats and all that reads or resets those, memory snapshots and
+ *    histories, convolutions under torch.backends.cudnn.benchmark = True (cuDNN's search asks for
+ *    the largest block), tensors shared between processes, torch.compile(mode="reduce-overhead"),
+ *    which sets pools back to checkpoints, and a torch.cuda.MemPool beside it.
+ * 7. In a child of fork tarn_torch_malloc fails with TARN_UNAVAILABLE, as CUDA itself does there;
  *    freeing works.
  *
  * From the environment, read when a pool is made, where tarn_torch_set_options says nothing:
@@ -67,12 +72,19 @@ typedef struct tarn_torch_pool_id {
 /* Memory of a device for work on `stream`; of 0 bytes NULL. Throws, see sentence 3, and returns
  * NULL only in a process without libstdc++: for PyTorch, and no program in C. */
 TARN_API void *tarn_torch_malloc(size_t size_bytes, int device, void *stream);
-/* The same, but NULL where there is no memory: for torch.cuda.MemPool, over which PyTorch's own
- * allocator collects segments and knows what to do then. tarn_last_error says why. */
+/* The same, but NULL where there is no memory. tarn_last_error says why. */
 TARN_API void *tarn_torch_malloc_or_null(size_t size_bytes, int device, void *stream);
 /* The size is not looked at. What the pool did not lend out is left alone and counted
  * (tarn_torch_stats); tarn_last_error says what was wrong with it. */
 TARN_API void tarn_torch_free(void *address, size_t size_bytes, int device, void *stream);
+
+/* These two for torch.cuda.MemPool: PyTorch's own allocator collects segments over them, tells of
+ * no capture, and expects of them what cudaMalloc and cudaFree do, in no stream's order: nobody
+ * uses a segment when it comes, and freeing it waits for the device, so also for graphs that were
+ * launched on any stream. NULL where there is no memory; a segment that cannot be waited for, as
+ * in a capture, stays lent out and is counted as refused. */
+TARN_API void *tarn_torch_segment_alloc(size_t size_bytes, int device, void *stream);
+TARN_API void tarn_torch_segment_free(void *address, size_t size_bytes, int device, void *stream);
 
 /* set_init_fn. Does nothing: a device is opened at its first use. */
 TARN_API void tarn_torch_init(int device_count);

@@ -36,17 +36,24 @@ static __attribute__((noinline)) tarn_status take_anywhere(request *asked) {
   return tarn_pool_alloc(pool, asked->size_bytes, stream, &asked->address);
 }
 
-/* What a released graph kept may be what is missing. */
+/* What a released graph kept may be what is missing: true where asking again may help. */
+static bool may_ask_again(int32_t device, tarn_status status) {
+  if (status != TARN_OUT_OF_MEMORY) return false;
+  const tarn_error before = *tarn_last_error();
+  if (tarn__torch_reap(device)) return true;
+  (void)!tarn_fail_again(&before);
+  return false;
+}
+
+static void count_failure(int32_t device, tarn_status status) {
+  if ((uint32_t)device >= TARN_TORCH_DEVICES_MAX || status == TARN_OK) return;
+  if (status == TARN_OUT_OF_MEMORY) tarn__torch_keep_report(device);
+  atomic_fetch_add_explicit(&tarn__torch_devices[device].failed_count, 1, memory_order_relaxed);
+}
+
 static __attribute__((noinline)) tarn_status take_after(request *asked, tarn_status status) {
-  if ((uint32_t)asked->device >= TARN_TORCH_DEVICES_MAX) return status;
-  tarn__torch_device *self = &tarn__torch_devices[asked->device];
-  if (status == TARN_OUT_OF_MEMORY) {
-    const tarn_error before = *tarn_last_error();
-    const bool has_reaped = tarn__torch_reap(asked->device);
-    status = has_reaped ? take_anywhere(asked) : tarn_fail_again(&before);
-  }
-  if (status == TARN_OUT_OF_MEMORY) tarn__torch_keep_report(asked->device);
-  if (status != TARN_OK) atomic_fetch_add_explicit(&self->failed_count, 1, memory_order_relaxed);
+  if (may_ask_again(asked->device, status)) status = take_anywhere(asked);
+  count_failure(asked->device, status);
   return status;
 }
 
@@ -93,6 +100,23 @@ void *tarn_torch_malloc_or_null(size_t size_bytes, int device, void *stream) {
   return asked.address;
 }
 
+void *tarn_torch_segment_alloc(size_t size_bytes, int device, void *stream) {
+  (void)stream;
+  tarn_pool *pool;
+  void *address = NULL;
+  tarn_status status = tarn__torch_pool_of(device, &pool);
+  if (status == TARN_OK) {
+    status = tarn_pool_alloc(pool, size_bytes, /*stream=*/NULL, &address);
+    if (may_ask_again(device, status)) {
+      status = tarn_pool_alloc(pool, size_bytes, /*stream=*/NULL, &address);
+    }
+  }
+  count_failure(device, status);
+  return address;
+}
+
+/* --- freeing --- */
+
 static __attribute__((noinline)) void count_refused(int32_t device) {
   if (tarn__torch_check_device(device) != TARN_OK) device = 0;
   atomic_fetch_add_explicit(&tarn__torch_devices[device].refused_free_count, 1,
@@ -100,13 +124,18 @@ static __attribute__((noinline)) void count_refused(int32_t device) {
 }
 
 /* Without the device's pool, or the driver, nothing was lent out. */
-static tarn_status free_in_order(void *address, int32_t device, void *handle) {
+static tarn_status used_pool_of(int32_t device, tarn_pool **pool) {
   const tarn_status status = tarn__torch_check_device(device);
   if (status != TARN_OK) return status;
-  tarn_pool *pool = atomic_load_explicit(&tarn__torch_devices[device].pool, memory_order_acquire);
-  if (pool == NULL) {
-    return tarn_fail(TARN_NOT_FOUND, "CUDA device %d has lent nothing out", (int)device);
-  }
+  *pool = atomic_load_explicit(&tarn__torch_devices[device].pool, memory_order_acquire);
+  if (*pool != NULL) return TARN_OK;
+  return tarn_fail(TARN_NOT_FOUND, "CUDA device %d has lent nothing out", (int)device);
+}
+
+static tarn_status free_in_order(void *address, int32_t device, void *handle) {
+  tarn_pool *pool;
+  const tarn_status status = used_pool_of(device, &pool);
+  if (status != TARN_OK) return status;
   tarn_stream *stream = NULL;
   /* All work of a stream that was forgotten is done: in nobody's order. */
   if (!tarn__torch_find_stream(device, handle, &stream)) {
@@ -138,6 +167,19 @@ void tarn_torch_free(void *address, size_t size_bytes, int device, void *stream)
   tarn_stream *known = atomic_load_explicit(&node->stream, memory_order_acquire);
   const tarn_status status = tarn_pool_free(pool, address, known);
   if (!tarn__torch_is_common(status == TARN_OK)) count_refused(device);
+}
+
+void tarn_torch_segment_free(void *address, size_t size_bytes, int device, void *stream) {
+  (void)size_bytes, (void)stream;
+  if (address == NULL) return;
+  tarn_pool *pool = NULL;
+  tarn_status status = used_pool_of(device, &pool);
+  if (status == TARN_OK) status = tarn_cuda_synchronize(tarn__torch_cuda(), device);
+  /* Unavailable in a child of fork, which has no work there. */
+  if (status == TARN_OK || (pool != NULL && status == TARN_UNAVAILABLE)) {
+    status = tarn_pool_free(pool, address, /*stream=*/NULL);
+  }
+  if (status != TARN_OK) count_refused(device);
 }
 
 void tarn_torch_record_stream(void *address, void *stream) {

@@ -53,7 +53,7 @@ def segments():
 
     path = _tarn._torch_hooks()[0]
     made = torch.cuda.memory.CUDAPluggableAllocator(
-        path, "tarn_torch_malloc_or_null", "tarn_torch_free")
+        path, "tarn_torch_segment_alloc", "tarn_torch_segment_free")
     # A MemPool keeps its bare address (ATen/cuda/MemPool.cpp), and may be gone later than modules.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
     return made

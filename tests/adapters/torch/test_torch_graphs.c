@@ -284,6 +284,53 @@ static void memory_of_a_released_graph_is_not_missed(void **state) {
   fixture_free(&out);
 }
 
+/* Of a MemPool with a graph: PyTorch's own allocator asks for segments on a stream that it
+ * captures, and tells of no pool. All that is idle was used by another stream. */
+static void a_segment_comes_in_a_capture_that_nobody_tells_of(void **state) {
+  (void)state;
+  torch_limit(8 * MIB);
+  graph self = {.stream = torch_make_stream()};
+  torch_stream other = torch_make_stream();
+  void *block = torch_take(8 * MIB, &other);
+  torch_fill(block, 1, SIZE_BYTES, &other);
+  torch_give(block, &other);
+  CU(driver.begin(self.stream.handle, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  void *segment = tarn_torch_segment_alloc(6 * MIB, 0, self.stream.handle);
+  assert_non_null(segment);
+  torch_fill(segment, 2, SIZE_BYTES, &self.stream);
+  assert_null(tarn_torch_segment_alloc(6 * MIB, 0, self.stream.handle));
+  CUgraph made = NULL;
+  CU(driver.end(self.stream.handle, &made));
+  CU(driver.instantiate(&self.executable, made, 0));
+  CU(driver.destroy_graph(made));
+  CU(driver.launch(self.executable, other.handle)); /* where nobody knows of the segment */
+  CU(driver.destroy_executable(self.executable));
+  tarn_torch_segment_free(segment, 0, 0, self.stream.handle);
+  block = torch_take(8 * MIB, &self.stream);
+  torch_fill(block, 3, SIZE_BYTES, &self.stream);
+  torch_give(block, &self.stream);
+  assert_int_equal(torch_stats().refused_free_count, 0);
+  assert_int_equal(torch_stats().failed_count, 1);
+  torch_drop_stream(&other), torch_drop_stream(&self.stream);
+}
+
+static void a_segment_that_cannot_be_waited_for_stays(void **state) {
+  (void)state;
+  graph self = {.stream = torch_make_stream()};
+  tarn_torch_segment_free(NULL, 0, 0, NULL);
+  void *segment = tarn_torch_segment_alloc(SIZE_BYTES, 0, NULL);
+  CU(driver.begin(self.stream.handle, CU_STREAM_CAPTURE_MODE_GLOBAL));
+  tarn_torch_segment_free(segment, 0, 0, NULL);
+  assert_int_equal(torch_stats().refused_free_count, 1);
+  CUgraph made = NULL;
+  (void)driver.end(self.stream.handle, &made); /* whether waiting broke it is the driver's */
+  if (made != NULL) CU(driver.destroy_graph(made));
+  tarn_torch_segment_free(segment, 0, 0, NULL);
+  assert_int_equal(torch_stats().refused_free_count, 1);
+  assert_int_equal(torch_stats().pool.allocated_bytes, 0);
+  torch_drop_stream(&self.stream);
+}
+
 int run_torch_graph_tests(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, enter_setup, leave_teardown)
   const struct CMUnitTest tests[] = {
@@ -295,6 +342,8 @@ int run_torch_graph_tests(void) {
       CASE(a_pool_without_a_capture_is_apart_too),
       CASE(ends_and_releases_without_a_beginning_do_nothing),
       CASE(memory_of_a_released_graph_is_not_missed),
+      CASE(a_segment_comes_in_a_capture_that_nobody_tells_of),
+      CASE(a_segment_that_cannot_be_waited_for_stays),
   };
   return cmocka_run_group_tests(tests, torch_group_setup, fixture_teardown);
 }

@@ -129,10 +129,12 @@ static void a_stream_is_forgotten_while_others_wait_for_it(void **state) {
   torch_drop_stream(&other.stream);
 }
 
-static int child_frees_and_gets_nothing(void *block, void *handle) {
+static int child_frees_and_gets_nothing(void *block, void *segment, void *handle) {
+  CHECK(tarn_torch_segment_alloc(SIZE_BYTES, 0, handle) == NULL);
   CHECK(tarn_torch_malloc_or_null(SIZE_BYTES, 0, handle) == NULL);
   CHECK(tarn_last_error()->status == TARN_UNAVAILABLE);
   tarn_torch_free(block, SIZE_BYTES, 0, handle);
+  tarn_torch_segment_free(segment, SIZE_BYTES, 0, handle);
   tarn_torch_stats stats = {.struct_size = sizeof stats};
   CHECK(tarn_torch_stats_of(0, &stats) == TARN_OK);
   CHECK(stats.refused_free_count == 0 && stats.pool.allocated_bytes == 0);
@@ -146,13 +148,15 @@ static void a_child_of_fork_frees_and_gets_nothing(void **state) {
   torch_give(torch_take(SIZE_BYTES, &t), &t);
   void *block = torch_take(SIZE_BYTES, &s);
   tarn_torch_record_stream(block, t.handle);
+  void *segment = tarn_torch_segment_alloc(SIZE_BYTES, 0, s.handle);
   const pid_t child = fork();
   if (child == 0) {
     alarm(CHILD_SECONDS);
-    _exit(child_frees_and_gets_nothing(block, s.handle));
+    _exit(child_frees_and_gets_nothing(block, segment, s.handle));
   }
   assert_int_equal(exit_code_of(child), 0);
   torch_give(block, &s);
+  tarn_torch_segment_free(segment, SIZE_BYTES, 0, s.handle);
   torch_drop_stream(&s), torch_drop_stream(&t);
 }
 
