@@ -260,20 +260,26 @@ class Session:
             raise SystemExit(f"record_stream: {answers}, not {expected}")
         return answers, took_ms
 
+    def refused(self, size_bytes, allocator):
+        """What is said where so much is not to be had."""
+        try:
+            self.torch.empty(size_bytes, dtype=self.torch.uint8, device="cuda")
+        except RuntimeError as error:
+            if allocator.check_out_of_memory(error):
+                return str(error)[:300]
+            raise SystemExit(f"out of memory is told as {type(error).__name__}: {error}") from error
+        raise SystemExit(f"{size_bytes} bytes were to be had")
+
     def out_of_memory(self, allocator):
         torch = self.torch
         free_bytes, total_bytes = torch.cuda.mem_get_info()
-        try:
-            torch.empty(2 * total_bytes, dtype=torch.uint8, device="cuda")
-        except RuntimeError as error:
-            said = str(error)
-            if not allocator.check_out_of_memory(error):
-                raise SystemExit(f"out of memory is told as {type(error).__name__}: {said}")
-        else:
-            raise SystemExit("twice the device's memory was to be had")
+        said = self.refused(2 * total_bytes, allocator)
+        torch.cuda.set_per_process_memory_fraction(0.05)
+        self.refused(total_bytes // 10, allocator)
+        torch.cuda.set_per_process_memory_fraction(1.0)
         assert torch.ones(1000, device="cuda").sum().item() == 1000
         torch.cuda.empty_cache()
-        return {"said": said[:300], "free_bytes": free_bytes,
+        return {"said": said, "free_bytes": free_bytes,
                 "free_bytes_after": torch.cuda.mem_get_info()[0]}
 
 
