@@ -6,7 +6,6 @@
 
 #include "alloc/tarn_mapping.h"
 
-/* By the thread that asks: of a process whose first thread has ended /proc/self/maps is empty. */
 static const char MAPS[] = "/proc/thread-self/maps";
 
 /* Reads the maps, whose lines begin "7f00-7f80 rw-p" and rise, byte by byte: a line may begin in

@@ -286,7 +286,7 @@ static tarn_status pages_alloc(void *context, size_t size_bytes, void **address)
 /* Whether the mapping at `address` is one of the file; where the kernel does not tell, it is. */
 static bool is_of_file(const pages *self, const void *address) {
   struct stat file;
-  FILE *maps = fopen("/proc/self/maps", "re");
+  FILE *maps = fopen("/proc/thread-self/maps", "re");
   if (maps == NULL || fstat(self->file, &file) != 0) {
     if (maps != NULL) fclose(maps);
     return true;
@@ -323,17 +323,23 @@ static tarn_status open_file(pages *self) {
   const unsigned huge = self->page_bytes != 0
                             ? MFD_HUGETLB | (unsigned)tarn__huge_pages_size_bits(self->page_bytes)
                             : 0;
+  const char *call = "memfd_create";
   self->file = memfd_create("tarn", MFD_CLOEXEC | MFD_ALLOW_SEALING | huge);
-  /* Nobody who gets the descriptor can cut the file short, which would be a SIGBUS here. */
-  if (self->file >= 0 && ftruncate(self->file, SHARED_FILE_BYTES) == 0 &&
-      fcntl(self->file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
-    return TARN_OK;
+  bool is_made = self->file >= 0;
+  if (is_made) {
+    call = "ftruncate";
+    is_made = ftruncate(self->file, SHARED_FILE_BYTES) == 0;
   }
-  return tarn_fail_native(errno == EMFILE || errno == ENFILE || errno == ENOMEM
-                              ? TARN_OUT_OF_MEMORY
-                              : TARN_NOT_SUPPORTED,
-                          self->file < 0 ? "memfd_create" : "ftruncate", errno,
-                          "pages: no memory file to share: %s", strerror(errno));
+  if (is_made) {
+    /* Nobody who gets the descriptor can cut the file short, which would be a SIGBUS here. */
+    call = "fcntl";
+    is_made = fcntl(self->file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0;
+  }
+  if (is_made) return TARN_OK;
+  return tarn_fail_native(
+      errno == EMFILE || errno == ENFILE || errno == ENOMEM ? TARN_OUT_OF_MEMORY
+                                                            : TARN_NOT_SUPPORTED,
+      call, errno, "pages: no memory file to share: %s: %s", call, strerror(errno));
 }
 
 /* --- creation --- */
@@ -348,7 +354,7 @@ static bool is_overcommit_forbidden(void) {
 
 static tarn_status check_options(const tarn_pages_options *options, size_t granularity) {
   const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-  const uint32_t known =
+  const uint32_t known_flags =
       TARN_PAGES_POPULATE | TARN_PAGES_LOCK | TARN_PAGES_NORESERVE | TARN_PAGES_SHARED;
   if (options->struct_size != sizeof *options) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_pages_options has %zu bytes here, %zu were given",
@@ -357,8 +363,9 @@ static tarn_status check_options(const tarn_pages_options *options, size_t granu
   if ((unsigned)options->huge > TARN_PAGES_HUGE_ADVISE) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "tarn_pages_huge has no value %d", (int)options->huge);
   }
-  if ((options->flags & ~known) != 0) {
-    return tarn_fail(TARN_INVALID_ARGUMENT, "pages: unknown flags 0x%x", options->flags & ~known);
+  if ((options->flags & ~known_flags) != 0) {
+    return tarn_fail(TARN_INVALID_ARGUMENT, "pages: unknown flags 0x%x",
+                     options->flags & ~known_flags);
   }
   if (!tarn_is_power_of_two(granularity) || granularity < page_bytes ||
       granularity < options->page_bytes) {
@@ -367,7 +374,9 @@ static tarn_status check_options(const tarn_pages_options *options, size_t granu
                      granularity,
                      options->page_bytes > page_bytes ? options->page_bytes : page_bytes);
   }
-  if (options->page_bytes == 0) return TARN_OK;
+  char nowhere;
+  const tarn_status status = tarn_touch(&nowhere, /*size_bytes=*/0, options->touch);
+  if (status != TARN_OK || options->page_bytes == 0) return status;
   if (!tarn_is_power_of_two(options->page_bytes) || options->page_bytes <= page_bytes) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
                      "pages: explicit pages of %zu bytes; 0 means base pages of %zu",
@@ -388,10 +397,7 @@ static void pages_destroy(void *context) {
 
 static tarn_status make_pages(const tarn_pages_options *options, size_t granularity, pages **made) {
   const tarn_touch_options *touch_options = options->touch;
-  const size_t cpu_count =
-      touch_options != NULL && touch_options->cpu_count > 0 && touch_options->cpus != NULL
-          ? (size_t)touch_options->cpu_count
-          : 0;
+  const size_t cpu_count = touch_options != NULL ? (size_t)touch_options->cpu_count : 0;
   pages *self = calloc(1, sizeof *self + cpu_count * sizeof self->cpus[0]);
   if (self == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for a pages provider");
   *self = (pages){
@@ -413,8 +419,8 @@ static tarn_status make_pages(const tarn_pages_options *options, size_t granular
   }
   self->touch.page_bytes = options->page_bytes;
   *made = self;
-  tarn_status status = tarn_touch(self, 0, &self->touch); /* its options, and no byte */
-  if (status == TARN_OK && is_shared(self)) {
+  tarn_status status = TARN_OK;
+  if (is_shared(self)) {
     if (is_overcommit_forbidden()) self->flags |= TARN_PAGES_POPULATE;
     status = open_file(self);
   }

@@ -47,7 +47,7 @@ typedef struct page_sums {
 
 /* False where the kernel cannot. */
 static bool scan_pages(uintptr_t start, uintptr_t end, page_sums *sums) {
-  const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  const int pagemap = open("/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC);
   if (pagemap < 0) return false;
   page_sums found = {0};
   uintptr_t at = start;
@@ -79,8 +79,8 @@ static bool scan_pages(uintptr_t start, uintptr_t end, page_sums *sums) {
 }
 
 /* Counts a page that was only read as well: it shows the kernel's page of zeros. What is not mapped
- * fails the call for all of its pages, which are then asked one by one. */
-static void count_in_core(uintptr_t start, uintptr_t end, size_t page_bytes, page_sums *sums) {
+ * fails the call for all of its pages, which are then asked one by one. 0, or the errno. */
+static int count_in_core(uintptr_t start, uintptr_t end, size_t page_bytes, page_sums *sums) {
   size_t pages_at_once = MINCORE_PAGES;
   uintptr_t singly_until = start;
   while (start < end) {
@@ -89,6 +89,7 @@ static void count_in_core(uintptr_t start, uintptr_t end, size_t page_bytes, pag
     const size_t left = (end - start) / page_bytes;
     const size_t count = left < pages_at_once ? left : pages_at_once;
     const bool is_mapped = mincore((void *)start, count * page_bytes, residents) == 0;
+    if (!is_mapped && errno != ENOMEM) return errno;
     if (!is_mapped && count > 1) {
       singly_until = start + count * page_bytes;
       pages_at_once = 1;
@@ -99,6 +100,7 @@ static void count_in_core(uintptr_t start, uintptr_t end, size_t page_bytes, pag
     }
     start += count * page_bytes;
   }
+  return 0;
 }
 
 static tarn_status whole_pages(const void *address, size_t size_bytes, uintptr_t *start,
@@ -114,28 +116,32 @@ static tarn_status whole_pages(const void *address, size_t size_bytes, uintptr_t
   return TARN_OK;
 }
 
-/* True where huge_bytes is told. */
-static bool sum_pages(uintptr_t start, uintptr_t end, page_sums *sums) {
-  if (start == end || scan_pages(start, end, sums)) return true;
-  count_in_core(start, end, (size_t)sysconf(_SC_PAGESIZE), sums);
-  return false;
+/* is_huge_told: whether of what is in memory sums->huge_bytes is huge. */
+static tarn_status sum_pages(uintptr_t start, uintptr_t end, page_sums *sums, bool *is_huge_told) {
+  *is_huge_told = start == end || scan_pages(start, end, sums);
+  if (*is_huge_told) return TARN_OK;
+  const int error = count_in_core(start, end, (size_t)sysconf(_SC_PAGESIZE), sums);
+  if (error == 0) return TARN_OK;
+  return tarn_fail_native(TARN_NOT_SUPPORTED, "mincore", error,
+                          "the kernel does not tell which of %zu bytes at %p are in memory: %s",
+                          end - start, (void *)start, strerror(error));
 }
 
 tarn_status tarn_pages_resident(const void *address, size_t size_bytes, size_t *resident_bytes) {
   if (resident_bytes == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "resident_bytes is NULL");
   *resident_bytes = 0;
   uintptr_t start = 0, end = 0;
-  const tarn_status status = whole_pages(address, size_bytes, &start, &end);
-  if (status != TARN_OK) return status;
+  tarn_status status = whole_pages(address, size_bytes, &start, &end);
   page_sums sums = {0};
-  (void)sum_pages(start, end, &sums);
-  *resident_bytes = sums.resident_bytes;
-  return TARN_OK;
+  bool is_huge_told;
+  if (status == TARN_OK) status = sum_pages(start, end, &sums, &is_huge_told);
+  if (status == TARN_OK) *resident_bytes = sums.resident_bytes;
+  return status;
 }
 
 /* --- mappings --- */
 
-/* One entry of /proc/self/smaps. */
+/* One entry of the kernel's smaps. */
 typedef struct mapping {
   uintptr_t start;
   uintptr_t end;
@@ -182,7 +188,8 @@ static void add_mapping(const mapping *current, uintptr_t start, uintptr_t end,
   size_t huge_bytes = current->huge_bytes;
   if (current->is_explicit) {
     page_sums sums = {0};
-    (void)sum_pages(first, last, &sums);
+    bool is_huge_told;
+    (void)!sum_pages(first, last, &sums, &is_huge_told); /* it did for the whole range */
     huge_bytes = sums.resident_bytes;
   }
   state->huge_bytes += huge_bytes < bytes ? huge_bytes : bytes;
@@ -190,7 +197,7 @@ static void add_mapping(const mapping *current, uintptr_t start, uintptr_t end,
 
 static tarn_status read_mappings(uintptr_t start, uintptr_t end, tarn_pages_state *state,
                                  size_t *mapped_bytes, bool *is_part) {
-  FILE *file = fopen("/proc/self/smaps", "re");
+  FILE *file = fopen("/proc/thread-self/smaps", "re");
   if (file == NULL) {
     return tarn_fail_native(TARN_NOT_SUPPORTED, "fopen", errno,
                             "what the kernel made of memory is not to be read: %s",
@@ -233,10 +240,10 @@ tarn_status tarn_pages_inspect(const void *address, size_t size_bytes, tarn_page
   *state = (tarn_pages_state){.struct_size = sizeof *state};
   uintptr_t start = 0, end = 0;
   tarn_status status = whole_pages(address, size_bytes, &start, &end);
-  if (status != TARN_OK) return status;
   tarn_pages_state found = *state;
   page_sums sums = {0};
-  found.is_exact = sum_pages(start, end, &sums);
+  if (status == TARN_OK) status = sum_pages(start, end, &sums, &found.is_exact);
+  if (status != TARN_OK) return status;
   found.resident_bytes = sums.resident_bytes;
   found.huge_bytes = sums.huge_bytes;
   size_t mapped_bytes = 0;

@@ -13,8 +13,8 @@ static const char KIND[] = "file";
 
 /* The same file, opened so that nobody maps it for writing. Takes the descriptor. */
 static tarn_status reopen_for_reading(int *descriptor) {
-  char path[32];
-  snprintf(path, sizeof path, "/proc/self/fd/%d", *descriptor);
+  char path[40];
+  snprintf(path, sizeof path, "/proc/thread-self/fd/%d", *descriptor);
   const int reopened = open(path, O_RDONLY | O_CLOEXEC);
   const int error = errno;
   close(*descriptor);

@@ -159,7 +159,7 @@ static tarn_status fail_touch(const touch *self) {
   unsigned char resident;
   /* mincore tells what is not mapped from what has no page. */
   for (uintptr_t page = at; page < at + size_bytes; page += self->base_page_bytes) {
-    if (mincore((void *)page, self->base_page_bytes, &resident) == 0) continue;
+    if (mincore((void *)page, self->base_page_bytes, &resident) == 0 || errno != ENOMEM) continue;
     return tarn_fail_native(TARN_INVALID_ARGUMENT, "mincore", errno,
                             "touching %zu bytes at %p: %p is not mapped", self->end - self->first,
                             (void *)self->first, (void *)page);

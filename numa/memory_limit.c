@@ -34,7 +34,7 @@ static bool has_word(const char *list, const char *word) {
 
 /* "4:memory:/path" of version 1, "0::/path" of version 2. */
 static bool read_group(bool is_version_1, char *path) {
-  FILE *file = tarn__kernel_open("/proc/self/cgroup");
+  FILE *file = tarn__kernel_open("/proc/thread-self/cgroup");
   if (file == NULL) return false;
   char line[PATH_BYTES];
   bool is_found = false;
@@ -69,7 +69,7 @@ static void unescape(char *text) {
 /* Where the controller is mounted, and which group is that folder: the fourth and fifth word of
  * "36 35 98:0 /group /folder options ... - cgroup2 source superoptions". */
 static bool read_mount(bool is_version_1, char *group, char *folder) {
-  FILE *file = tarn__kernel_open("/proc/self/mountinfo");
+  FILE *file = tarn__kernel_open("/proc/thread-self/mountinfo");
   if (file == NULL) return false;
   char line[2 * PATH_BYTES];
   bool is_found = false;

@@ -4,8 +4,16 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "numa/kernel.h"
+
+/* Without sysfs hwloc's part for Linux finds nothing, and says so on standard error where no
+ * setting but the environment's keeps it from that. Both places, as it looks at them. */
+static bool has_sysfs(void) {
+  return access("/sys/devices/system/cpu", R_OK | X_OK) == 0 ||
+         access("/sys/bus/cpu/devices", R_OK | X_OK) == 0;
+}
 
 static tarn_status load(const tarn_topology_options *options, tarn_topology *topology) {
   if (hwloc_topology_init(&topology->hwloc) != 0) {
@@ -23,6 +31,10 @@ static tarn_status load(const tarn_topology_options *options, tarn_topology *top
     return tarn_fail_native(
         errno == ENOENT ? TARN_NOT_FOUND : TARN_BAD_FORMAT, "hwloc_topology_set_xml", errno,
         "hwloc cannot read a topology from %s: %s", options->xml_path, strerror(errno));
+  }
+  if (!has_sysfs()) {
+    (void)hwloc_topology_set_components(topology->hwloc, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST,
+                                        "linux");
   }
   /* PCI devices that matter: without them no GPU has a nearest node. */
   hwloc_topology_set_io_types_filter(topology->hwloc, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);

@@ -75,8 +75,8 @@ tarn_status tarn__topology_read_nodes(tarn_topology *topology) {
   }
   /* hwloc finds the cpuset where it finds the control group's files; the kernel always knows. */
   tarn__node_set allowed;
-  const bool is_limited =
-      topology->is_this_machine && read_list("/proc/self/status", "Mems_allowed_list:", &allowed);
+  const bool is_limited = topology->is_this_machine &&
+                          read_list("/proc/thread-self/status", "Mems_allowed_list:", &allowed);
   for (int i = 0; i < count; ++i) {
     hwloc_obj_t object = hwloc_get_obj_by_type(topology->hwloc, HWLOC_OBJ_NUMANODE, (unsigned)i);
     const int32_t node = (int32_t)object->os_index;

@@ -260,7 +260,7 @@ CUresult cuMemFreeHost(void *address) {
 
 /* Whether the process itself may read, or write, every page of [start, end). */
 static bool may_touch(uintptr_t start, uintptr_t end, bool is_written) {
-  FILE *maps = fopen("/proc/self/maps", "re");
+  FILE *maps = fopen("/proc/thread-self/maps", "re");
   if (maps == NULL) return true; /* nobody to ask */
   char line[512];
   uintptr_t known_end = start;

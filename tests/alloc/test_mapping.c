@@ -3,15 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "alloc/tarn_caching_pool.h"
@@ -522,35 +519,6 @@ static void an_extent_is_checked_to_its_last_page(void **state) {
   munmap(pages, 5 * page);
 }
 
-/* Where the kernel tells of a process what it tells of its first thread, it has no memory now. */
-static void *check_alone(void *own) {
-  char byte;
-  int maps;
-  for (ssize_t count = 1; count != 0; close(maps)) { /* until the first thread is gone */
-    sched_yield();
-    maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    count = read(maps, &byte, 1);
-  }
-  const bool is_found = tarn_extent_check(own, 1, /*is_written=*/true) == TARN_OK;
-  _exit(is_found && tarn_extent_check(NULL, 1, /*is_written=*/false) == TARN_NOT_FOUND ? 0 : 1);
-}
-
-static void an_extent_is_found_once_the_first_thread_has_ended(void **state) {
-  (void)state;
-  static char own;
-  pthread_t second;
-  const pid_t child = fork();
-  assert_true(child >= 0);
-  if (child == 0) {
-    if (pthread_create(&second, NULL, check_alone, &own) != 0) _exit(2);
-    pthread_exit(NULL);
-  }
-  int ended = -1;
-  assert_int_equal(waitpid(child, &ended, 0), child);
-  assert_true(WIFEXITED(ended));
-  assert_int_equal(WEXITSTATUS(ended), 0);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_descriptor_is_mapped_whole_and_ended_once),
@@ -573,7 +541,6 @@ int main(void) {
       cmocka_unit_test(memory_that_is_no_file_has_no_descriptor),
       cmocka_unit_test(a_descriptor_comes_behind_the_streams_work),
       cmocka_unit_test(an_extent_is_checked_to_its_last_page),
-      cmocka_unit_test(an_extent_is_found_once_the_first_thread_has_ended),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

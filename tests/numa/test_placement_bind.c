@@ -349,8 +349,8 @@ static void a_strict_bind_over_the_control_groups_limit_is_refused(void **state)
   const size_t free_bytes[] = {GIB, GIB};
   recorded_set_room(2, free_bytes);
   for (int i = 0; i < 8; ++i) recorded.page_nodes[i] = -ENOENT;
-  recorded_set_file("/proc/self/cgroup", "0::/\n");
-  recorded_set_file("/proc/self/mountinfo", "30 23 0:26 / /c rw - cgroup2 cgroup2 rw\n");
+  recorded_set_file("/proc/thread-self/cgroup", "0::/\n");
+  recorded_set_file("/proc/thread-self/mountinfo", "30 23 0:26 / /c rw - cgroup2 cgroup2 rw\n");
   recorded_set_file("/c/memory.max", "16777216\n");
   recorded_set_file("/c/memory.current", "8388608\n");
   tarn_placement_granted granted;

@@ -157,8 +157,8 @@ static void a_control_groups_limit_counts_all_nodes(void **state) {
   giver b = make_on(2);
   char *range = map(200 * mib);
   set_room(1000, 1000);
-  recorded_set_file("/proc/self/cgroup", "0::/here\n");
-  recorded_set_file("/proc/self/mountinfo",
+  recorded_set_file("/proc/thread-self/cgroup", "0::/here\n");
+  recorded_set_file("/proc/thread-self/mountinfo",
                     "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n");
   recorded_set_file("/sys/fs/cgroup/here/memory.max", "104857600\n");
   recorded_set_file("/sys/fs/cgroup/here/memory.current", "10485760\n");

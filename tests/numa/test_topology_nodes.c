@@ -76,7 +76,7 @@ static void nodes_that_the_cpuset_forbids_are_not_there(void **state) {
 
 static void nodes_that_the_kernel_forbids_are_not_there(void **state) {
   (void)state;
-  recorded_set_file("/proc/self/status",
+  recorded_set_file("/proc/thread-self/status",
                     "Name:\ttest\nMems_allowed:\tff\n"
                     "Mems_allowed_list:\t2,5-6\nThreads:\t1\n");
   tarn_topology *topology = describe("eight_nodes.xml");
@@ -88,7 +88,7 @@ static void nodes_that_the_kernel_forbids_are_not_there(void **state) {
   assert_int_equal(tarn_topology_distance(topology, 5, 6, &distance), TARN_OK);
   assert_int_equal(distance, 12);
   tarn_topology_release(topology);
-  recorded_set_file("/proc/self/status", "Mems_allowed_list:\t11\n");
+  recorded_set_file("/proc/thread-self/status", "Mems_allowed_list:\t11\n");
   const tarn_topology_options options = {.struct_size = sizeof options,
                                          .synthetic = "numa:2 core:1 pu:1"};
   assert_int_equal(tarn_topology_create(&options, &topology), TARN_UNAVAILABLE);

@@ -86,8 +86,8 @@ static void a_limit_makes_the_room_smaller_than_what_is_free(void **state) {
   tarn_topology *topology = describe("two_gpus.xml");
   const size_t free_bytes[] = {(size_t)1 << 30, (size_t)2 << 30};
   recorded_set_room(2, free_bytes);
-  recorded_set_file("/proc/self/cgroup", "0::/job\n");
-  recorded_set_file("/proc/self/mountinfo",
+  recorded_set_file("/proc/thread-self/cgroup", "0::/job\n");
+  recorded_set_file("/proc/thread-self/mountinfo",
                     "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
   recorded_set_file("/sys/fs/cgroup/job/memory.max", "1610612736\n"); /* 1.5 GiB */
   recorded_set_file("/sys/fs/cgroup/job/memory.current", "536870912\n");
@@ -109,8 +109,8 @@ static void expect_limit(size_t limit_bytes, size_t used_bytes) {
 
 static void the_tightest_group_of_all_above_counts(void **state) {
   (void)state;
-  recorded_set_file("/proc/self/cgroup", "0::/a/b c/d\n");
-  recorded_set_file("/proc/self/mountinfo",
+  recorded_set_file("/proc/thread-self/cgroup", "0::/a/b c/d\n");
+  recorded_set_file("/proc/thread-self/mountinfo",
                     "22 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
                     "30 23 0:26 / /cgroup\\0402 rw,nosuid shared:4 - cgroup2 cgroup2 rw\n");
   recorded_set_file("/cgroup 2/a/b c/d/memory.max", "max\n");
@@ -131,8 +131,8 @@ static void the_tightest_group_of_all_above_counts(void **state) {
 
 static void file_pages_do_not_count_as_used(void **state) {
   (void)state;
-  recorded_set_file("/proc/self/cgroup", "0::/a\n");
-  recorded_set_file("/proc/self/mountinfo", "30 23 0:26 / /c rw - cgroup2 cgroup2 rw\n");
+  recorded_set_file("/proc/thread-self/cgroup", "0::/a\n");
+  recorded_set_file("/proc/thread-self/mountinfo", "30 23 0:26 / /c rw - cgroup2 cgroup2 rw\n");
   recorded_set_file("/c/a/memory.max", "9000\n");
   recorded_set_file("/c/a/memory.current", "8000\n");
   recorded_set_file("/c/a/memory.stat",
@@ -143,10 +143,10 @@ static void file_pages_do_not_count_as_used(void **state) {
 
 static void version_one_counts_where_it_has_the_memory_controller(void **state) {
   (void)state;
-  recorded_set_file("/proc/self/cgroup",
+  recorded_set_file("/proc/thread-self/cgroup",
                     "9:name=systemd:/\n5:cpu,cpuacct:/x\n"
                     "4:hugetlb,memory:/outer/inner\n0::/unified\n");
-  recorded_set_file("/proc/self/mountinfo",
+  recorded_set_file("/proc/thread-self/mountinfo",
                     "34 31 0:31 / /cg/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
                     "35 31 0:32 / /cg/memory rw - cgroup cgroup rw,hugetlb,memory\n"
                     "41 31 0:38 / /cg/unified rw - cgroup2 cgroup2 rw\n");
@@ -164,25 +164,27 @@ static void version_one_counts_where_it_has_the_memory_controller(void **state) 
 
 static void a_container_sees_its_own_group_as_the_top(void **state) {
   (void)state;
-  recorded_set_file("/proc/self/cgroup", "0::/docker/4711\n");
-  recorded_set_file("/proc/self/mountinfo", "30 23 0:26 /docker/4711 /c ro - cgroup2 cgroup2 rw\n");
+  recorded_set_file("/proc/thread-self/cgroup", "0::/docker/4711\n");
+  recorded_set_file("/proc/thread-self/mountinfo",
+                    "30 23 0:26 /docker/4711 /c ro - cgroup2 cgroup2 rw\n");
   recorded_set_file("/c/memory.max", "9000\n");
   recorded_set_file("/c/memory.current", "10\n");
   expect_limit(9000, 10);
-  recorded_set_file("/proc/self/cgroup", "0::/\n"); /* with a namespace of its own */
+  recorded_set_file("/proc/thread-self/cgroup", "0::/\n"); /* with a namespace of its own */
   expect_limit(9000, 10);
-  recorded_set_file("/proc/self/cgroup", "0::/../other\n"); /* a group that cannot be seen */
+  recorded_set_file("/proc/thread-self/cgroup", "0::/../other\n"); /* a group that cannot be seen */
   expect_limit(9000, 10);
-  recorded_set_file("/proc/self/cgroup", "0::/docker/47112\n"); /* not below what is mounted */
+  recorded_set_file("/proc/thread-self/cgroup",
+                    "0::/docker/47112\n"); /* not below what is mounted */
   expect_limit(9000, 10);
 }
 
 static void what_cannot_be_understood_is_no_limit(void **state) {
   (void)state;
   expect_limit(SIZE_MAX, 0); /* no files at all */
-  recorded_set_file("/proc/self/cgroup", "no colons\n0::/a\n");
+  recorded_set_file("/proc/thread-self/cgroup", "no colons\n0::/a\n");
   expect_limit(SIZE_MAX, 0);
-  recorded_set_file("/proc/self/mountinfo",
+  recorded_set_file("/proc/thread-self/mountinfo",
                     "\n30 23 - cgroup2\n30 23 0:26 / /c rw - cgroup2 x y\n");
   expect_limit(SIZE_MAX, 0);
   recorded_set_file("/c/a/memory.max", "lots\n");

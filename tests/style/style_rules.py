@@ -229,6 +229,16 @@ def library_keeps_to_itself(tree):
                 yield f"{path}:{line}: a library does not call {name}"
 
 
+def threads_ask_for_themselves(tree):
+    """/proc/self has no memory and no files once the process's first thread has ended."""
+    for path, text in tree.items():
+        if not is_c(path) or path.split("/")[0] not in LIBRARY_FOLDERS:
+            continue
+        code = without_comments(text, strings_too=False)
+        for match in re.finditer("/proc/self/", code):
+            yield f"{path}:{line_of(code, match.start())}: /proc/thread-self is the caller's own"
+
+
 def public_headers_are_public(tree):
     for path, text in tree.items():
         if not is_public_header(path) and not is_public_cxx_header(path):
@@ -327,6 +337,7 @@ RULES = (
     lines_are_plain,
     files_are_short,
     library_keeps_to_itself,
+    threads_ask_for_themselves,
     public_headers_are_public,
     public_functions_exist_and_are_tested,
     custom_commands_are_quoted,

@@ -115,6 +115,10 @@ BROKEN = {
         (c("numa/a.c", "void f(void) { assert(1); }"), "call assert"),
         (c("alloc/adapters/cxx/tarn.hpp", "void f() { exit(1); }"), "call exit"),
     ],
+    rules.threads_ask_for_themselves: [
+        (c("alloc/a.c", 'const char maps[] = "/proc/self/maps";'), "/proc/thread-self"),
+        (c("cuda/sim/a.c", 'const char files[] = "/proc/self/fd/%d";'), "/proc/thread-self"),
+    ],
     rules.public_headers_are_public: [
         (header("void tarn__thing_do(void);"), "is private"),
         (header("#define THING 1"), "macro THING"),
