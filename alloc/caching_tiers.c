@@ -35,8 +35,10 @@ enum { LOOK_DOUBLINGS_MAX = 6 };
 enum { GATHERED_PART = 16 };
 
 /* Times that one allocation begins again because pressure functions say that they gave something,
- * or because somebody else did. */
-enum { ROUNDS_MAX = 16 };
+ * and because somebody did, and another thread was faster to take it. The first may be empty words;
+ * of the second each means that somebody else went on, and on a busy machine a thread is late many
+ * times in a row. */
+enum { PROMISES_MAX = 16, LOSSES_MAX = 1000 };
 
 /* Tier 0 without the room to align that the search by size asks for. */
 static void *lend_anywhere(tarn__caching *self, const tarn__request *asked) {
@@ -274,7 +276,8 @@ static tarn_status give_up(tarn__caching *self, const tarn__request *asked) {
  * giving back, is waited for before it is called missing. */
 void *tarn__caching_lend_slowly(tarn__caching *self, const tarn__request *asked,
                                 tarn_status *status) {
-  int round_count = 0;
+  int promise_count = 0;
+  int loss_count = 0;
   for (;;) {
     const uint64_t given_count = tarn__budget_given_count(self->budget);
     void *address = alloc_once(self, asked, status);
@@ -283,10 +286,12 @@ void *tarn__caching_lend_slowly(tarn__caching *self, const tarn__request *asked,
       pthread_cond_wait(&self->settled, &self->lock);
       continue;
     }
-    if (round_count++ == ROUNDS_MAX) break;
+    if (promise_count == PROMISES_MAX || loss_count == LOSSES_MAX) break;
+    const bool is_promised = press(self, asked);
     /* A budget that refused may have room by now, and nobody anything left to give. */
-    const bool has_given = press(self, asked);
-    if (!has_given && tarn__budget_given_count(self->budget) == given_count) break;
+    const bool is_given = tarn__budget_given_count(self->budget) != given_count;
+    if (!is_promised && !is_given) break;
+    ++*(is_given ? &loss_count : &promise_count);
   }
   *status = give_up(self, asked);
   return NULL;

@@ -235,6 +235,34 @@ static void empty_promises_end(void **state) {
   tarn_pool_release(pool);
 }
 
+/* Another pool's thread that is faster than the one that asks, so many times in a row. */
+typedef struct fast_taker {
+  tarn_budget *budget;
+  int left_count;
+} fast_taker;
+
+static bool give_and_take(void *context, const tarn_pressure *pressure) {
+  (void)pressure;
+  fast_taker *self = context;
+  tarn_budget_pay_back(self->budget, 4 * MIB);
+  if (self->left_count-- > 0) assert_ok(tarn_budget_charge(self->budget, 4 * MIB));
+  return true;
+}
+
+static void who_is_late_many_times_is_not_refused(void **state) {
+  (void)state;
+  tarn_budget *budget = make_budget(4 * MIB);
+  fast_taker taker = {.budget = budget, .left_count = 100};
+  tarn_pool *pool = make_sharing(budget, 0);
+  assert_ok(tarn_budget_charge(budget, 4 * MIB));
+  assert_ok(tarn_budget_add_pressure(budget, give_and_take, &taker));
+  give(pool, take(pool, 4 * MIB, NULL), NULL);
+  assert_int_equal(stats_of(pool).out_of_memory_count, 0);
+  assert_ok(tarn_budget_remove_pressure(budget, give_and_take, &taker));
+  tarn_pool_release(pool);
+  tarn_budget_release(budget);
+}
+
 /* --- threads --- */
 
 enum { SHARING_ROUNDS = 3000 };
@@ -567,6 +595,7 @@ int main(void) {
       cmocka_unit_test(a_reserve_beyond_the_limit_fails),
       cmocka_unit_test(pressure_comes_before_failing_and_is_told_what_is_missing),
       cmocka_unit_test(empty_promises_end),
+      cmocka_unit_test(who_is_late_many_times_is_not_refused),
       cmocka_unit_test(two_pools_of_segments_never_starve_each_other),
       cmocka_unit_test(two_pools_of_ranges_never_starve_each_other),
       cmocka_unit_test(memory_on_its_way_back_is_waited_for),

@@ -85,6 +85,7 @@ PROGRAMS = """
     test_budget
     test_page_map
     test_barrier
+    test_refusals
     test_magazine
     test_magazine_aside
     test_magazine_closing

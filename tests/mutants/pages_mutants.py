@@ -54,3 +54,19 @@ plant(
     "  if (self->is_populated) drop_promise(self, address, size_bytes);\n",
     first="test_node_provider",
 )
+plant(
+    "process_asks_for_its_first_thread",
+    "a process whose first thread has ended cannot share its memory",
+    "alloc/pages.c",
+    "fopen(\"/proc/thread-self/maps\", \"re\")",
+    "fopen(\"/proc/self/maps\", \"re\")",
+    first="test_refusals",
+)
+plant(
+    "forbidden_mincore_is_no_mapping",
+    "of memory that the kernel does not tell about none is said to be there",
+    "alloc/pages_state.c",
+    "    if (!is_mapped && errno != ENOMEM) return errno;\n",
+    "",
+    first="test_refusals",
+)

@@ -448,3 +448,11 @@ plant(
     "",
     first="test_caching_corners",
 )
+plant(
+    "late_threads_are_refused",
+    "a thread that others are faster than is refused, although what is live would fit",
+    "alloc/caching_tiers.c",
+    "LOSSES_MAX = 1000 };",
+    "LOSSES_MAX = 16 };",
+    first="test_caching_budget",
+)
