@@ -38,3 +38,11 @@ plant(
     "    atomic_store_explicit(&place->key, 0, memory_order_release);\n    tidy",
     first="test_callbacks",
 )
+plant(
+    "fork_leaves_the_table_of_handles",
+    "a child of fork waits for a thread of the parent's that added a handle",
+    "alloc/adapters/callbacks/handle_table.c",
+    "  (void)pthread_atfork(hold, unhold, unhold);\n",
+    "  (void)hold, (void)unhold;\n",
+    first="test_callbacks",
+)

@@ -145,7 +145,6 @@ void tarn_callbacks_destroy(tarn_callbacks *callbacks) {
     atomic_compare_exchange_strong(&of_device[device], &expected, NULL);
   }
   forget_all(callbacks);
-  tarn__handle_table_deinit(&callbacks->handles);
   tarn_pool_release(callbacks->pool);
   if (callbacks->cuda != NULL) tarn_cuda_release(callbacks->cuda);
   free(callbacks);

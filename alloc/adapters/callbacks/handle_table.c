@@ -1,17 +1,30 @@
 /* handle_table.c: puts streams into the table of handles, and takes them out. */
 #include "alloc/adapters/callbacks/handle_table.h"
 
+#include <pthread.h>
+
+/* Of those who write, in any table, so that a fork can hold it: a leaf, and streams are seldom new.
+ * With it held no key is half in a table, and so the child's are whole. */
+static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void hold(void) {
+  pthread_mutex_lock(&table_lock);
+}
+
+static void unhold(void) {
+  pthread_mutex_unlock(&table_lock);
+}
+
+__attribute__((constructor)) static void watch_forks(void) {
+  (void)pthread_atfork(hold, unhold, unhold);
+}
+
 void tarn__handle_table_init(tarn__handle_table *table) {
-  pthread_mutex_init(&table->lock, NULL);
   atomic_init(&table->change_count, 0);
   for (size_t i = 0; i < TARN__HANDLE_PLACES; i++) {
     atomic_init(&table->places[i].key, 0);
     atomic_init(&table->places[i].stream, tarn__handle_gone());
   }
-}
-
-void tarn__handle_table_deinit(tarn__handle_table *table) {
-  pthread_mutex_destroy(&table->lock);
 }
 
 static tarn_stream *scan(const tarn__handle_table *table, uintptr_t key) {
@@ -30,9 +43,9 @@ tarn_stream *tarn__handle_table_get_behind(tarn__handle_table *table, uintptr_t 
   const size_t before = tarn__handle_table_look(table);
   tarn_stream *found = scan(table, key);
   if (tarn__handle_table_is_settled(table, before)) return found;
-  pthread_mutex_lock(&table->lock);
+  pthread_mutex_lock(&table_lock);
   found = scan(table, key);
-  pthread_mutex_unlock(&table->lock);
+  pthread_mutex_unlock(&table_lock);
   return found;
 }
 
@@ -66,7 +79,7 @@ static void put(tarn__handle_table *table, tarn__handle_place *place, uintptr_t 
 tarn_status tarn__handle_table_add(tarn__handle_table *table, uintptr_t key, tarn_stream **stream) {
   tarn_stream *given = *stream, *refused = NULL;
   tarn_status status = TARN_OK;
-  pthread_mutex_lock(&table->lock);
+  pthread_mutex_lock(&table_lock);
   tarn_stream *const known = scan(table, key);
   tarn__handle_place *place = place_for(table, key);
   if (place == NULL) {
@@ -78,7 +91,7 @@ tarn_status tarn__handle_table_add(tarn__handle_table *table, uintptr_t key, tar
   } else {
     put(table, place, key, given);
   }
-  pthread_mutex_unlock(&table->lock);
+  pthread_mutex_unlock(&table_lock);
   tarn_stream_release(refused);
   if (status == TARN_OK) return TARN_OK;
   *stream = NULL;
@@ -101,7 +114,7 @@ static void tidy_before(tarn__handle_table *table, size_t index) {
 }
 
 bool tarn__handle_table_remove(tarn__handle_table *table, uintptr_t key, tarn_stream **stream) {
-  pthread_mutex_lock(&table->lock);
+  pthread_mutex_lock(&table_lock);
   *stream = scan(table, key);
   const bool is_known = *stream != tarn__handle_gone();
   if (is_known) {
@@ -109,7 +122,7 @@ bool tarn__handle_table_remove(tarn__handle_table *table, uintptr_t key, tarn_st
     atomic_store_explicit(&place->stream, tarn__handle_gone(), memory_order_release);
     tidy_before(table, ((size_t)(place - table->places) + 1) % TARN__HANDLE_PLACES);
   }
-  pthread_mutex_unlock(&table->lock);
+  pthread_mutex_unlock(&table_lock);
   if (!is_known) *stream = NULL;
   return is_known;
 }

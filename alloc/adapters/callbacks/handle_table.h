@@ -9,7 +9,6 @@
 #ifndef TARN_CALLBACKS_HANDLE_TABLE_H
 #define TARN_CALLBACKS_HANDLE_TABLE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "alloc/tarn_stream.h"
@@ -24,7 +23,6 @@ typedef struct tarn__handle_place {
 typedef struct tarn__handle_table {
   _Atomic size_t change_count; /* odd while a key comes in */
   tarn__handle_place places[TARN__HANDLE_PLACES];
-  pthread_mutex_t lock; /* of those who write */
 } tarn__handle_table;
 
 /* No stream's address; a NULL stream is one. */
@@ -33,7 +31,6 @@ static inline tarn_stream *tarn__handle_gone(void) {
 }
 
 void tarn__handle_table_init(tarn__handle_table *table);
-void tarn__handle_table_deinit(tarn__handle_table *table);
 
 static inline size_t tarn__handle_place_of(uintptr_t key) {
   return (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - TARN__HANDLE_PLACE_BITS));

@@ -364,6 +364,68 @@ static void a_client_may_free_at_exit(void **state) {
   drop_client(&late);
 }
 
+/* --- forks --- */
+
+enum { FORKS = 200, SHIFTED_HANDLES = 100 };
+
+static atomic_bool is_forking;
+
+/* Adds handles and takes them out again, so that a fork meets the table in every state. */
+static void *shift_handles(void *argument) {
+  tarn_callbacks *callbacks = argument;
+  while (atomic_load(&is_forking)) {
+    for (uintptr_t i = 1; i <= SHIFTED_HANDLES; i++) {
+      tarn_stream *stream;
+      struct CUstream_st *native = (struct CUstream_st *)(i << 8);
+      if (tarn_callbacks_stream(callbacks, native, &stream) != TARN_OK) return argument;
+      if (tarn_callbacks_forget(callbacks, native) != TARN_OK) return argument;
+    }
+  }
+  return NULL;
+}
+
+static tarn_status wrap_nothing(void *context, void *native, tarn_stream **stream) {
+  (void)context, (void)native;
+  *stream = NULL;
+  return TARN_OK;
+}
+
+static int use_in_child(tarn_callbacks *callbacks) {
+  tarn_stream *stream;
+  for (uintptr_t i = 1; i <= SHIFTED_HANDLES; i++) {
+    CHECK(tarn_callbacks_stream(callbacks, (struct CUstream_st *)(i << 8), &stream) == TARN_OK);
+  }
+  return 0;
+}
+
+static void a_child_of_fork_adds_handles_whatever_other_threads_did(void **state) {
+  (void)state;
+  client one;
+  make_client(&one, 0);
+  const tarn_callbacks_options options = {.struct_size = sizeof options, .wrap = wrap_nothing};
+  tarn_callbacks *callbacks;
+  assert_ok(tarn_callbacks_create(one.pool, &options, &callbacks));
+  pthread_t thread;
+  void *complaint;
+  atomic_store(&is_forking, true);
+  assert_int_equal(pthread_create(&thread, NULL, shift_handles, callbacks), 0);
+  int code = 0;
+  for (int i = 0; i < FORKS && code == 0; i++) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(CHILD_SECONDS / 12);
+      _exit(use_in_child(callbacks));
+    }
+    code = exit_code_of(child);
+  }
+  atomic_store(&is_forking, false);
+  pthread_join(thread, &complaint);
+  assert_int_equal(code, 0);
+  assert_null(complaint);
+  tarn_callbacks_destroy(callbacks);
+  drop_client(&one);
+}
+
 /* --- threads --- */
 
 enum { THREADS = 4, ROUNDS = 400, HANDLES = 3 };
@@ -435,6 +497,7 @@ int run_callbacks_tests(void) {
       cmocka_unit_test(options_that_make_no_sense_are_refused),
       cmocka_unit_test(memory_outlives_the_pools_handle_and_the_callbacks),
       cmocka_unit_test(a_client_may_free_at_exit),
+      cmocka_unit_test(a_child_of_fork_adds_handles_whatever_other_threads_did),
       cmocka_unit_test(threads_free_what_others_allocated),
   };
   return cmocka_run_group_tests_name("callbacks", tests, NULL, NULL);

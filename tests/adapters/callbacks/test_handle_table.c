@@ -15,7 +15,6 @@ static tarn__handle_table *make_table(void) {
 }
 
 static void drop_table(tarn__handle_table *table) {
-  tarn__handle_table_deinit(table);
   free(table);
 }
 
