@@ -352,7 +352,14 @@ static bool is_overcommit_forbidden(void) {
   return is_forbidden;
 }
 
-static tarn_status check_options(const tarn_pages_options *options, size_t granularity) {
+static size_t granularity_of(const tarn_pages_options *options) {
+  if (options->granularity_bytes != 0) return options->granularity_bytes;
+  const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+  if (options->page_bytes > DEFAULT_GRANULARITY_BYTES) return options->page_bytes;
+  return page_bytes > DEFAULT_GRANULARITY_BYTES ? page_bytes : (size_t)DEFAULT_GRANULARITY_BYTES;
+}
+
+static tarn_status check_options(const tarn_pages_options *options) {
   const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
   const uint32_t known_flags =
       TARN_PAGES_POPULATE | TARN_PAGES_LOCK | TARN_PAGES_NORESERVE | TARN_PAGES_SHARED;
@@ -367,6 +374,7 @@ static tarn_status check_options(const tarn_pages_options *options, size_t granu
     return tarn_fail(TARN_INVALID_ARGUMENT, "pages: unknown flags 0x%x",
                      options->flags & ~known_flags);
   }
+  const size_t granularity = granularity_of(options);
   if (!tarn_is_power_of_two(granularity) || granularity < page_bytes ||
       granularity < options->page_bytes) {
     return tarn_fail(TARN_INVALID_ARGUMENT,
@@ -428,24 +436,16 @@ static tarn_status make_pages(const tarn_pages_options *options, size_t granular
   return status;
 }
 
-static size_t default_granularity(const tarn_pages_options *options) {
-  const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-  if (options->page_bytes > DEFAULT_GRANULARITY_BYTES) return options->page_bytes;
-  return page_bytes > DEFAULT_GRANULARITY_BYTES ? page_bytes : (size_t)DEFAULT_GRANULARITY_BYTES;
-}
-
 tarn_status tarn_pages_provider_create(const tarn_pages_options *options,
                                        tarn_provider **provider) {
   if (provider == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "provider is NULL");
   *provider = NULL;
   const tarn_pages_options defaults = {.struct_size = sizeof defaults};
   if (options == NULL) options = &defaults;
-  const size_t granularity =
-      options->granularity_bytes != 0 ? options->granularity_bytes : default_granularity(options);
-  tarn_status status = check_options(options, granularity);
+  tarn_status status = check_options(options);
   if (status != TARN_OK) return status;
   pages *self = NULL;
-  status = make_pages(options, granularity, &self);
+  status = make_pages(options, granularity_of(options), &self);
   if (status == TARN_OK) {
     const tarn_provider_ops ops = {.struct_size = sizeof ops,
                                    .name = "pages",

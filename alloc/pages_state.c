@@ -103,6 +103,24 @@ static int count_in_core(uintptr_t start, uintptr_t end, size_t page_bytes, page
   return 0;
 }
 
+/* Only what is mapped is asked, where that is told: a range may be far larger. 0, or the errno. */
+static int count_mapped_in_core(uintptr_t start, uintptr_t end, page_sums *sums) {
+  const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+  FILE *maps = fopen("/proc/thread-self/maps", "re");
+  if (maps == NULL) return count_in_core(start, end, page_bytes, sums);
+  int error = 0;
+  char line[512];
+  while (error == 0 && fgets(line, sizeof line, maps) != NULL) {
+    unsigned long first, last;
+    if (sscanf(line, "%lx-%lx ", &first, &last) != 2) continue;
+    if (first < start) first = start;
+    if (last > end) last = end;
+    if (first < last) error = count_in_core(first, last, page_bytes, sums);
+  }
+  fclose(maps);
+  return error;
+}
+
 static tarn_status whole_pages(const void *address, size_t size_bytes, uintptr_t *start,
                                uintptr_t *end) {
   const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
@@ -120,7 +138,7 @@ static tarn_status whole_pages(const void *address, size_t size_bytes, uintptr_t
 static tarn_status sum_pages(uintptr_t start, uintptr_t end, page_sums *sums, bool *is_huge_told) {
   *is_huge_told = start == end || scan_pages(start, end, sums);
   if (*is_huge_told) return TARN_OK;
-  const int error = count_in_core(start, end, (size_t)sysconf(_SC_PAGESIZE), sums);
+  const int error = count_mapped_in_core(start, end, sums);
   if (error == 0) return TARN_OK;
   return tarn_fail_native(TARN_NOT_SUPPORTED, "mincore", error,
                           "the kernel does not tell which of %zu bytes at %p are in memory: %s",

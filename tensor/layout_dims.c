@@ -122,11 +122,11 @@ tarn_status tarn_layout_flip(tarn_layout *layout, int32_t dim_count, const int32
 __attribute__((noinline, cold)) static tarn_status fail_expand(const tarn_layout *layout,
                                                                int32_t rank, const int64_t *shape) {
   char text[TARN__NUMBERS_BYTES];
-  const int32_t new_count = rank - layout->rank;
   if (rank < layout->rank || rank > TARN_RANK_MAX) {
     return tarn_fail(TARN_INVALID_ARGUMENT, "a layout of rank %d cannot be broadcast to rank %d",
                      layout->rank, rank);
   }
+  const int32_t new_count = rank - layout->rank;
   if (shape == NULL) return tarn_fail(TARN_INVALID_ARGUMENT, "rank %d without a shape", rank);
   for (int32_t d = 0; d < rank; d++) {
     const bool is_new = d < new_count;
@@ -166,11 +166,11 @@ static inline __attribute__((always_inline)) bool expand_fast(tarn_layout *layou
 /* Any ranks and sizes, and every refusal. */
 static __attribute__((noinline)) tarn_status expand_any(tarn_layout *layout, int32_t rank,
                                                         const int64_t *shape) {
-  const int32_t new_count = rank - layout->rank;
   int64_t sizes[TARN_RANK_MAX], strides[TARN_RANK_MAX], product = 1;
-  if (new_count < 0 || rank > TARN_RANK_MAX || (rank > 0 && shape == NULL)) {
+  if (rank < layout->rank || rank > TARN_RANK_MAX || (rank > 0 && shape == NULL)) {
     return fail_expand(layout, rank, shape);
   }
+  const int32_t new_count = rank - layout->rank;
   for (int32_t d = 0; d < rank; d++) {
     const bool is_new = d < new_count;
     const int64_t old_size = is_new ? 1 : layout->shape[d - new_count];

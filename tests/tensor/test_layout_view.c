@@ -230,6 +230,7 @@ static void a_refused_view_leaves_the_layout_as_it_was(void **state) {
   REFUSED(tarn_layout_transpose(&layout, 0, 3));
   REFUSED(tarn_layout_transpose(&layout, -4, 0));
   REFUSED(tarn_layout_expand(&layout, SHAPE(3, 1)));
+  REFUSED(tarn_layout_expand(&layout, INT32_MIN, (int64_t[]){1}));
   REFUSED(tarn_layout_expand(&layout, SHAPE(-1, 2, 3, 1)));
   REFUSED(tarn_layout_expand(&layout, SHAPE(2, 4, 1)));
   REFUSED(tarn_layout_expand(&layout, SHAPE(2, 3, -2)));

@@ -27,6 +27,8 @@ class numpy_allocator:
 
     The pool has memory of the CPU, page-locked or not: ArgumentError else. Where it has none left,
     NumPy raises MemoryError, as ever. A pinned pool may wait for streams then, with the GIL held.
+    np.zeros writes every byte, for a pool's memory may have been used before: of large arrays that
+    are touched here and there only NumPy's own has the kernel's zeros for nothing.
     What is made is an array like any other: tarn.from_numpy() shares it, and copies nothing.
     """
 
