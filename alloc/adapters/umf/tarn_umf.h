@@ -70,8 +70,9 @@ enum {
 typedef struct tarn_umf_provider_options {
   size_t struct_size;
   const char *name;         /* copied; NULL: what UMF calls the provider */
-  tarn_device device;       /* where its memory lies; zero: the CPU, which a provider that is called
-                               CUDA or LEVEL_ZERO is not taken for */
+  tarn_device device;       /* where its memory lies; zero: what tarn_umf_provider_ops were given
+                               for one of those, else the CPU, which a provider that is called CUDA
+                               or LEVEL_ZERO is not taken for */
   size_t granularity_bytes; /* power of two: what is asked for is a multiple; 0: 64 KiB, or the
                                provider's smallest page where that is larger */
   uint32_t flags;           /* TARN_UMF_* */

@@ -1,4 +1,6 @@
 /* umf_provider.c: a provider of tarn's as a UMF provider. */
+#include "alloc/adapters/umf/umf_provider.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +23,39 @@ typedef struct downstream {
   given *givens;
   size_t allocated_bytes; /* as UMF asked */
   size_t peak_bytes;
+  struct downstream *next; /* of the list of all, and under its lock */
+  struct downstream *previous;
   char name[TARN__UMF_NAME_BYTES];
 } downstream;
 
 static const char DEFAULT_NAME[] = "tarn";
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static downstream *all;
+
+static void join_list(downstream *self) {
+  pthread_mutex_lock(&list_lock);
+  self->next = all;
+  if (all != NULL) all->previous = self;
+  all = self;
+  pthread_mutex_unlock(&list_lock);
+}
+
+static void leave_list(downstream *self) {
+  pthread_mutex_lock(&list_lock);
+  if (self->next != NULL) self->next->previous = self->previous;
+  *(self->previous != NULL ? &self->previous->next : &all) = self->next;
+  pthread_mutex_unlock(&list_lock);
+}
+
+bool tarn__umf_provider_device(const char *name, tarn_device *device) {
+  pthread_mutex_lock(&list_lock);
+  const downstream *found = all;
+  while (found != NULL && (found->name != name || found->provider == NULL)) found = found->next;
+  if (found != NULL) *device = tarn_provider_attributes_of(found->provider)->device;
+  pthread_mutex_unlock(&list_lock);
+  return found != NULL;
+}
 
 static tarn__umf_result downstream_initialize(const void *params, void **provider) {
   const tarn_umf_provider_params none = {.struct_size = sizeof none};
@@ -43,6 +74,7 @@ static tarn__umf_result downstream_initialize(const void *params, void **provide
   pthread_mutex_init(&self->lock, NULL);
   self->provider = asked->provider;
   if (self->provider != NULL) tarn_provider_retain(self->provider);
+  join_list(self);
   *provider = self;
   return TARN__UMF_SUCCESS;
 }
@@ -50,6 +82,7 @@ static tarn__umf_result downstream_initialize(const void *params, void **provide
 /* What nobody gave back goes now: nobody can any more. */
 static tarn__umf_result downstream_finalize(void *provider) {
   downstream *self = provider;
+  leave_list(self);
   tarn_status status = TARN_OK;
   for (tarn__umf_block *block = NULL; (block = tarn__umf_blocks_pop(&self->lent)) != NULL;) {
     const tarn_status freed = tarn_provider_free(self->provider, block->base, block->base_bytes);

@@ -9,6 +9,7 @@
 
 #include "alloc/adapters/umf/umf_abi.h"
 #include "alloc/adapters/umf/umf_blocks.h"
+#include "alloc/adapters/umf/umf_provider.h"
 #include "alloc/tarn_poison.h"
 
 static const size_t DEFAULT_GRANULARITY_BYTES = (size_t)64 << 10;
@@ -255,7 +256,7 @@ static tarn_status choose_device(upstream *self, const tarn_umf_provider_options
   if (self->umf.name(self->handle, &told) != TARN__UMF_SUCCESS || told == NULL) told = "umf";
   *name = options->name != NULL ? options->name : told;
   self->device = options->device;
-  if (options->device.type != 0) return TARN_OK;
+  if (options->device.type != 0 || tarn__umf_provider_device(told, &self->device)) return TARN_OK;
   self->device = tarn_device_make(TARN_DEVICE_CPU, 0);
   if (strcmp(told, "CUDA") != 0 && strcmp(told, "LEVEL_ZERO") != 0) return TARN_OK;
   return tarn_fail(TARN_INVALID_ARGUMENT,
