@@ -98,6 +98,7 @@ PROGRAMS = """
     test_maintenance
     test_fallback
     test_umf_ops
+    test_umf_cuda
     test_ort_allocator
     test_ort_value
     test_caching_explain

@@ -37,3 +37,12 @@ plant(
     "  if ((is_same || true) && S_ISREG(file->st_mode) &&",
     first="test_umf_ops",
 )
+plant(
+    "umf_forgets_the_device",
+    "a GPU's memory that comes back through UMF is taken for the CPU's",
+    "alloc/adapters/umf/umf_upstream.c",
+    "  if (options->device.type != 0 || tarn__umf_provider_device(told, &self->device)) "
+    "return TARN_OK;\n",
+    "  if (options->device.type != 0) return TARN_OK;\n",
+    first="test_umf_cuda",
+)

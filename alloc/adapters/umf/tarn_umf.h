@@ -116,8 +116,8 @@ typedef struct tarn_umf_provider_params {
  * INVALID_ARGUMENT and changes nothing. Destroying the UMF provider gives back whatever was not
  * freed. Where the tarn provider shares (tarn_provider_share) UMF's inter-process handles work:
  * another process of the same user, in the same PID namespace, opens the file through /proc, which
- * needs no right to trace, as long as the first thread of the exporter has not ended. Neither split, merge nor purge is supported. By CTL:
- * stats.allocated_memory and stats.peak_memory.
+ * needs no right to trace, as long as the first thread of the exporter has not ended. Neither
+ * split, merge nor purge is supported. By CTL: stats.allocated_memory and stats.peak_memory.
  *
  * Calls take a lock of the UMF provider's that fork does not know: a child of fork should leave it
  * alone, as all of UMF. */
