@@ -15,7 +15,8 @@
 #include "alloc/status.h"
 #include "alloc/storage.h"
 
-enum { ROUNDS_MAX = 4 }; /* of asking others to give memory back */
+/* Of asking others to give memory back, as caching_tiers.c does. */
+enum { PROMISES_MAX = 4, LOSSES_MAX = 1000 };
 
 typedef struct reservation {
   tarn_provider *provider; /* retained */
@@ -58,17 +59,27 @@ static bool press(const reservation *self, size_t size_bytes) {
   return tarn_budget_press(self->budget, size_bytes, size_bytes, /*except=*/NULL);
 }
 
+static uint64_t given_count(const reservation *self) {
+  return self->budget != NULL ? tarn__budget_given_count(self->budget) : 0;
+}
+
 static tarn_status commit(reservation *self, size_t committed_bytes) {
   const size_t from_bytes = atomic_load_explicit(&self->committed_bytes, memory_order_relaxed);
   if (committed_bytes <= from_bytes) return TARN_OK;
   const size_t size_bytes = committed_bytes - from_bytes;
-  tarn_status status = commit_once(self, from_bytes, size_bytes);
-  for (int round = 0; status == TARN_OUT_OF_MEMORY && round < ROUNDS_MAX; round++) {
-    const tarn_error refusal = *tarn_last_error();
-    const bool has_given = press(self, size_bytes);
-    tarn__error_restore(&refusal);
-    if (!has_given) break;
+  tarn_status status = TARN_OK;
+  for (int promise_count = 0, loss_count = 0;;) {
+    const uint64_t before = given_count(self);
     status = commit_once(self, from_bytes, size_bytes);
+    if (status != TARN_OUT_OF_MEMORY || promise_count == PROMISES_MAX || loss_count == LOSSES_MAX) {
+      break;
+    }
+    const tarn_error refusal = *tarn_last_error();
+    const bool is_promised = press(self, size_bytes);
+    tarn__error_restore(&refusal);
+    const bool is_given = given_count(self) != before;
+    if (!is_promised && !is_given) break;
+    ++*(is_given ? &loss_count : &promise_count);
   }
   if (status != TARN_OK) return status;
   atomic_store_explicit(&self->committed_bytes, committed_bytes, memory_order_relaxed);

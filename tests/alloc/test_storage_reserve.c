@@ -433,6 +433,34 @@ static void a_growing_storage_gets_what_a_pool_keeps_idle(void **state) {
   tarn_budget_release(budget);
 }
 
+/* Another thread that is faster than the storage, so many times in a row. */
+typedef struct fast_taker {
+  tarn_budget *budget;
+  int left_count;
+} fast_taker;
+
+static bool give_and_take(void *context, const tarn_pressure *pressure) {
+  (void)pressure;
+  fast_taker *self = context;
+  tarn_budget_pay_back(self->budget, 2 * GRANULE);
+  if (self->left_count-- > 0) assert_ok(tarn_budget_charge(self->budget, 2 * GRANULE));
+  return true;
+}
+
+static void a_storage_that_is_late_many_times_grows(void **state) {
+  (void)state;
+  const tarn_budget_options options = {.struct_size = sizeof options, .limit_bytes = 2 * GRANULE};
+  fast_taker taker = {.left_count = 100};
+  assert_ok(tarn_budget_create(&options, &taker.budget));
+  tarn_storage *storage = reserve_told(0, taker.budget);
+  assert_ok(tarn_budget_charge(taker.budget, 2 * GRANULE));
+  assert_ok(tarn_budget_add_pressure(taker.budget, give_and_take, &taker));
+  assert_ok(tarn_storage_resize(storage, 2 * GRANULE));
+  assert_ok(tarn_budget_remove_pressure(taker.budget, give_and_take, &taker));
+  tarn_storage_release(storage);
+  tarn_budget_release(taker.budget);
+}
+
 /* --- threads --- */
 
 static tarn_storage *shared;
@@ -485,6 +513,7 @@ int main(void) {
       cmocka_unit_test(one_change_at_a_time),
       cmocka_unit_test(what_is_committed_is_charged_and_paid_back),
       cmocka_unit_test(a_growing_storage_gets_what_a_pool_keeps_idle),
+      cmocka_unit_test(a_storage_that_is_late_many_times_grows),
       cmocka_unit_test(others_read_while_it_grows),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
