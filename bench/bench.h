@@ -17,7 +17,8 @@ typedef struct bench_run {
   bool is_downgraded; /* it is, and figures are wanted all the same */
 } bench_run;
 
-/* Whether the filter lets a case of that name through; counts and prints nothing. */
+/* Whether the filter lets a case of that name through: it contains one of the filter's words, which
+ * commas divide. Counts and prints nothing. */
 bool bench_filter_fits(const bench_run *bench, const char *name);
 
 /* Names a case. True where it is to be run; --list prints it instead, --filter may drop it. */

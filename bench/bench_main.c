@@ -40,12 +40,12 @@ const char bench_help[] =
     "\n"
     "               (default: host; transfer: cuda:0 where there is a GPU; order: sim). view and\n"
     "               copy use memory of the CPU: with a device, the pinned memory beside it\n"
-    "  --filter S   only cases whose name contains S\n"
+    "  --filter S,..  only cases whose name contains one of S\n"
     "  --list       name the cases and measure nothing\n"
     "  --explain    copy: say how each case would be copied and measure nothing: by the CPU, and\n"
     "               with a device, by which table of costs\n"
     "  --measure-table\n"
-    "               copy: measure that table on the device, and print it to be set\n"
+    "               copy: measure that table, and print the macro of tarn_copy_costs.h\n"
     "  --json FILE  also write the figures as JSON\n"
     "  --html FILE  also write them as one page that needs nothing else: curves, tables, machine\n"
     "  --quick      transfer: few sizes, small buffers, no more samples than the least: to try it\n"
@@ -86,7 +86,13 @@ static const bench_row *find_bench(const char *name) {
 }
 
 bool bench_filter_fits(const bench_run *bench, const char *name) {
-  return bench->options->filter == NULL || strstr(name, bench->options->filter) != NULL;
+  for (const char *word = bench->options->filter; word != NULL;) {
+    const size_t length = strcspn(word, ",");
+    if (memmem(name, strlen(name), word, length) != NULL) return true;
+    if (word[length] == '\0') return false;
+    word += length + 1;
+  }
+  return true;
 }
 
 bool bench_wants(bench_run *bench, const char *name) {
@@ -192,6 +198,7 @@ static int run_all(const command_options *options, machine_info *machine, report
     return run_error("bench", "%s", tarn_last_error()->message);
   }
   machine_read(machine);
+  report->machine = machine;
   char cause[TARN_ERROR_MESSAGE_BYTES] = "";
   tarn_status status = TARN_OK;
   for (int i = 0; status == TARN_OK && i < options->operand_count; i++) {
@@ -202,7 +209,7 @@ static int run_all(const command_options *options, machine_info *machine, report
     snprintf(report->refusal, sizeof report->refusal, "%.*s", (int)sizeof report->refusal - 1,
              cause);
   }
-  tarn_status written = report_write_json(report, machine);
+  tarn_status written = report_write_json(report);
   if (written == TARN_OK) written = html_write(report, machine, options->html);
   if (status == TARN_OK && written != TARN_OK) {
     memcpy(cause, tarn_last_error()->message, sizeof cause);

@@ -254,6 +254,12 @@ typedef struct lock_run {
   size_t size_bytes;
 } lock_run;
 
+typedef struct rate_case {
+  size_t size_bytes, chunk_bytes;
+  uint32_t flags; /* TARN_PAGES_* */
+  int samples;    /* 0: as many as usual */
+} rate_case;
+
 /* Obtained, locked, and given back. */
 static tarn_status run_lock(void *context, uint64_t iterations) {
   const lock_run *run = context;
@@ -266,14 +272,16 @@ static tarn_status run_lock(void *context, uint64_t iterations) {
   return TARN_OK;
 }
 
-static tarn_status bench_rate(bench_run *bench, const char *name, size_t chunk_bytes) {
+static tarn_status bench_rate(bench_run *bench, const char *name, const rate_case *what) {
   enum { SUBJECTS = 2 };
   if (where_is_host(&bench->where) || !bench_wants(bench, name)) return TARN_OK;
   tarn_provider *pages = NULL;
-  lock_run runs[SUBJECTS] = {{.size_bytes = 64 * MIB}, {.size_bytes = 64 * MIB}};
-  tarn_status status = tarn_pages_provider_create(NULL, &pages);
+  lock_run runs[SUBJECTS] = {{.size_bytes = what->size_bytes}, {.size_bytes = what->size_bytes}};
+  const tarn_pages_options touched = {
+      .struct_size = sizeof touched, .granularity_bytes = 2 * MIB, .flags = what->flags};
+  tarn_status status = tarn_pages_provider_create(&touched, &pages);
   const tarn_cuda_pinned_options options = {
-      .struct_size = sizeof options, .host = pages, .chunk_bytes = chunk_bytes};
+      .struct_size = sizeof options, .host = pages, .chunk_bytes = what->chunk_bytes};
   if (status == TARN_OK) {
     status = tarn_cuda_pinned_provider_create(bench->where.cuda, &options, &runs[0].provider);
   }
@@ -282,7 +290,7 @@ static tarn_status bench_rate(bench_run *bench, const char *name, size_t chunk_b
   }
   const measure_subject subjects[SUBJECTS] = {{"tarn", run_lock, &runs[0]},
                                               {"cuMemHostAlloc", run_lock, &runs[1]}};
-  const measure_options measured = {.bytes = 64 * MIB};
+  const measure_options measured = {.bytes = what->size_bytes, .samples = what->samples};
   if (status == TARN_OK) {
     status = bench_measure(bench, name, "GB/s", subjects, SUBJECTS, &measured);
   }
@@ -296,7 +304,15 @@ tarn_status bench_pin(bench_run *bench) {
   for (size_t i = 0; status == TARN_OK && i < sizeof walks / sizeof walks[0]; i++) {
     status = bench_walk(bench, &walks[i]);
   }
-  if (status == TARN_OK) status = bench_rate(bench, "pin.rate.whole", /*chunk_bytes=*/0);
-  if (status == TARN_OK) status = bench_rate(bench, "pin.rate.2MiB", 2 * MIB);
-  return status;
+  rate_case what = {.size_bytes = 64 * MIB};
+  if (status == TARN_OK) status = bench_rate(bench, "pin.rate.whole", &what);
+  what.chunk_bytes = 2 * MIB;
+  if (status == TARN_OK) status = bench_rate(bench, "pin.rate.2MiB", &what);
+  /* As one starts a ring of buffers: its pages made by several threads, then locked. A sample takes
+   * seconds. */
+  const bool is_large = !bench->where.is_simulated;
+  what = (rate_case){is_large ? 8 * GIB : 64 * MIB, 0, TARN_PAGES_POPULATE, is_large ? 3 : 0};
+  char name[40];
+  snprintf(name, sizeof name, "pin.rate.%s", bench_size_name(what.size_bytes).text);
+  return status == TARN_OK ? bench_rate(bench, name, &what) : status;
 }

@@ -75,8 +75,9 @@ typedef struct subject {
   tarn_stream *stream;
   tarn_storage *near, *far, *further; /* pinned, and two of the device */
   void *pageable;
-  int64_t edge;      /* of a square of float32 that fills each of them */
-  size_t size_bytes; /* of each */
+  int64_t edge;                  /* of a square of float32 that fills each of them */
+  size_t size_bytes;             /* of each */
+  double costs[TARN_COPY_COSTS]; /* in their units; 0: not measured */
 } subject;
 
 /* What is enqueued once, and how often in a sample. */
@@ -199,13 +200,11 @@ static tarn_status time_step(const subject *self, step what, double *ns) {
   return TARN_OK;
 }
 
-static void print_cost(tarn_copy_cost cost, double value) {
-  if (value < 1) value = 1; /* 0 would mean the built-in value */
-  printf("  tarn_copy_cost_set(TARN_COPY_COST_%s, %.0f); /* %s; now %" PRIu64 " */\n",
-         tarn_copy_cost_name(cost), value, tarn_copy_cost_unit(cost), tarn_copy_cost_get(cost));
+static void keep_cost(subject *self, tarn_copy_cost cost, double value) {
+  self->costs[cost] = value < 1 ? 1 : value; /* 0 would mean the built-in value */
 }
 
-static tarn_status measure_calls(const subject *self) {
+static tarn_status measure_calls(subject *self) {
   double call, rows, two, many;
   tarn_status status = time_step(self, (step){one_small, SMALL_CALLS}, &call);
   if (status == TARN_OK) status = time_step(self, (step){many_rows, 4}, &rows);
@@ -213,37 +212,36 @@ static tarn_status measure_calls(const subject *self) {
   if (status == TARN_OK) status = time_step(self, (step){large_batch, 8}, &many);
   if (status != TARN_OK) return status;
   const double each = (many - two) / (SPAN_COUNT - 2);
-  print_cost(TARN_COPY_COST_ROW_CALL, call);
-  print_cost(TARN_COPY_COST_ROW, (rows - call) / ROW_COUNT);
-  print_cost(TARN_COPY_COST_BATCH_CALL, two - 2 * each);
-  print_cost(TARN_COPY_COST_BATCH_SPAN, each);
+  keep_cost(self, TARN_COPY_COST_ROW_CALL, call);
+  keep_cost(self, TARN_COPY_COST_ROW, (rows - call) / ROW_COUNT);
+  keep_cost(self, TARN_COPY_COST_BATCH_CALL, two - 2 * each);
+  keep_cost(self, TARN_COPY_COST_BATCH_SPAN, each);
   return TARN_OK;
 }
 
-static tarn_status measure_rate(const subject *self, step what, tarn_copy_cost cost,
-                                double start_ns) {
+static tarn_status measure_rate(subject *self, step what, tarn_copy_cost cost, double start_ns) {
   double ns;
   const tarn_status status = time_step(self, what, &ns);
   if (status != TARN_OK) return status;
-  print_cost(cost, (double)self->size_bytes * 1000 / (ns > start_ns ? ns - start_ns : ns));
+  keep_cost(self, cost, (double)self->size_bytes * 1000 / (ns > start_ns ? ns - start_ns : ns));
   return TARN_OK;
 }
 
-static tarn_status measure_kernels(const subject *self) {
+static tarn_status measure_kernels(subject *self) {
   double call = 0;
   tarn_status status = time_step(self, (step){small_turn, SMALL_CALLS}, &call);
   if (status == TARN_NOT_SUPPORTED) {
-    printf("  /* no kernels: %s */\n", tarn_last_error()->message);
+    fprintf(stderr, "no kernels: %s\n", tarn_last_error()->message);
     return TARN_OK;
   }
   if (status != TARN_OK) return status;
-  print_cost(TARN_COPY_COST_KERNEL_CALL, call);
+  keep_cost(self, TARN_COPY_COST_KERNEL_CALL, call);
   status = measure_rate(self, (step){large_turn, 4}, TARN_COPY_COST_KERNEL_RATE, call);
   if (status != TARN_OK) return status;
   return measure_rate(self, (step){large_turn_of_near, 4}, TARN_COPY_COST_KERNEL_BUS_RATE, call);
 }
 
-static tarn_status measure_rates(const subject *self) {
+static tarn_status measure_rates(subject *self) {
   tarn_status status = measure_rate(self, (step){across_device, 4}, TARN_COPY_COST_DEVICE_RATE, 0);
   if (status == TARN_OK) {
     status = measure_rate(self, (step){across_bus, 4}, TARN_COPY_COST_BUS_RATE, 0);
@@ -275,6 +273,30 @@ static tarn_status make_subject(const where_place *where, subject *self) {
   return status;
 }
 
+/* The macro of tarn_copy_costs.h, with what was measured in place of what is built in. */
+static tarn_status print_macro(const where_place *where, const subject *self) {
+  tarn_cuda_device_info info = {.struct_size = sizeof info};
+  const tarn_status status = tarn_cuda_device_info_of(where->cuda, where->index, &info);
+  if (status != TARN_OK) return status;
+  const int version = tarn_cuda_driver_version(where->cuda);
+  puts("#define TARN_COPY_COST_TABLE(X) \\");
+  for (int i = 0; i < TARN_COPY_COSTS; i++) {
+    const tarn_copy_cost cost = (tarn_copy_cost)i;
+    const bool is_measured = self->costs[i] > 0;
+    printf("  X(%s, %.0f, \"%s\", \"%s\", \\\n    ", tarn_copy_cost_name(cost),
+           is_measured ? self->costs[i] : (double)tarn_copy_cost_get(cost),
+           tarn_copy_cost_unit(cost), tarn_copy_cost_text(cost));
+    if (is_measured) {
+      printf("\"%s: %s, CUDA %d.%d\")", where->is_simulated ? "simulated" : "measured", info.name,
+             version / 1000, version % 1000 / 10);
+    } else {
+      printf("\"%s\")", tarn_copy_cost_origin(cost));
+    }
+    puts(i + 1 < TARN_COPY_COSTS ? " \\" : "");
+  }
+  return TARN_OK;
+}
+
 tarn_status copy_table_measure(const where_place *where) {
   if (!where_is_device(where)) {
     return tarn_fail(TARN_NOT_SUPPORTED, "--measure-table wants a device: --on cuda:N");
@@ -282,15 +304,14 @@ tarn_status copy_table_measure(const where_place *where) {
   subject self = {.stream = NULL};
   tarn_status status = make_subject(where, &self);
   if (status == TARN_OK) {
-    printf("costs of copies on %s%s\n", where->name,
+    printf("/* costs of copies on %s%s; in place of the macro in tarn_copy_costs.h: */\n",
+           where->name,
            where->is_simulated ? " (simulated: no figure here is a GPU's)" : ", measured");
     status = measure_calls(&self);
   }
   if (status == TARN_OK) status = measure_kernels(&self);
   if (status == TARN_OK) status = measure_rates(&self);
-  if (status == TARN_OK) {
-    puts("  /* WAIT is no matter of the machine alone: what the stream does not do meanwhile */");
-  }
+  if (status == TARN_OK) status = print_macro(where, &self);
   tarn_storage_release(self.near);
   tarn_storage_release(self.far);
   tarn_storage_release(self.further);

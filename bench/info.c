@@ -158,10 +158,11 @@ int info_main(int argc, char **argv) {
   machine_info *machine = malloc(sizeof *machine);
   if (machine == NULL) return run_error("info", "no memory");
   machine_read(machine);
+  report.machine = machine;
   char *sim_path = where_find_sim();
   machine_try_capabilities(machine, sim_path);
   print_machine(machine);
-  const tarn_status status = report_write_json(&report, machine);
+  const tarn_status status = report_write_json(&report);
   free(sim_path);
   free(machine);
   report_deinit(&report);

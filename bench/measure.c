@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SAMPLES_DEFAULT = 11 };
+enum { SAMPLES_DEFAULT = 11, LONG_SAMPLES = 100 };
 static const uint64_t sample_ns_default = 2 * 1000 * 1000;
 static const uint64_t iterations_max = UINT64_C(1) << 32;
 
@@ -48,7 +48,7 @@ static tarn_status calibrate(const measure_subject *subject, uint64_t sample_ns_
   *iterations = 1;
   uint64_t ns = 0;
   tarn_status status = time_body(subject, *iterations, &ns);
-  if (status != TARN_OK) return status;
+  if (status != TARN_OK || ns >= LONG_SAMPLES * sample_ns_min) return status;
   for (;;) {
     status = time_body(subject, *iterations, &ns);
     if (status != TARN_OK) return status;

@@ -197,16 +197,15 @@ static tarn_status replay_inputs(const trace_input *inputs, const command_option
   return TARN_OK;
 }
 
-static tarn_status write_json(const report_table *report, const where_place *where) {
+static tarn_status read_machine(const where_place *where, machine_info *machine,
+                                report_table *report) {
   if (report->json_path == NULL) return TARN_OK;
-  machine_info *machine = malloc(sizeof *machine);
   if (machine == NULL) return tarn_fail(TARN_OUT_OF_MEMORY, "no memory for the JSON");
   machine_read(machine);
   machine->is_simulated = where->is_simulated;
   snprintf(machine->on, sizeof machine->on, "%s", where->name);
-  const tarn_status status = report_write_json(report, machine);
-  free(machine);
-  return status;
+  report->machine = machine;
+  return TARN_OK;
 }
 
 /* All files are read before the first is replayed: damage is told early. */
@@ -224,14 +223,18 @@ static int run_replay(const command_options *options, where_place *where, trace_
   report_table report = {.rows = NULL};
   uint64_t mismatch_count = 0;
   char cause[TARN_ERROR_MESSAGE_BYTES] = "";
+  machine_info *machine = malloc(sizeof *machine);
   tarn_status status = read_inputs(options, inputs);
   if (status == TARN_OK) status = report_init(&report, options->json);
   if (status == TARN_OK) status = where_open(where);
   if (status == TARN_OK) {
-    status = replay_inputs(inputs, options, where, &report, &mismatch_count);
+    status = read_machine(where, machine, &report);
+    if (status == TARN_OK) {
+      status = replay_inputs(inputs, options, where, &report, &mismatch_count);
+    }
     /* What was measured before a failure is worth keeping; the first cause is the one to tell. */
     memcpy(cause, tarn_last_error()->message, sizeof cause);
-    const tarn_status written = write_json(&report, where);
+    const tarn_status written = report_write_json(&report);
     if (status == TARN_OK && written != TARN_OK) {
       status = written;
       memcpy(cause, tarn_last_error()->message, sizeof cause);
@@ -241,6 +244,7 @@ static int run_replay(const command_options *options, where_place *where, trace_
     memcpy(cause, tarn_last_error()->message, sizeof cause);
   }
   report_deinit(&report);
+  free(machine);
   if (status != TARN_OK) return run_error("replay", "%s", cause);
   return mismatch_count == 0 ? EXIT_FINE : EXIT_FAILED;
 }

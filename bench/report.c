@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "bench/json.h"
 
@@ -23,7 +24,11 @@ tarn_status report_try_path(const char *path) {
 tarn_status report_init(report_table *report, const char *json_path) {
   memset(report, 0, sizeof *report);
   report->json_path = json_path;
-  return report_try_path(json_path);
+  const tarn_status status = report_try_path(json_path);
+  struct stat found;
+  report->is_json_file =
+      json_path != NULL && stat(json_path, &found) == 0 && S_ISREG(found.st_mode);
+  return status;
 }
 
 void report_deinit(report_table *report) {
@@ -41,7 +46,7 @@ tarn_status report_add(report_table *report, const report_row *row) {
   }
   report->rows[report->row_count] = *row;
   report->rows[report->row_count++].is_simulated = report->is_simulated;
-  return TARN_OK;
+  return report->is_json_file ? report_write_json(report) : TARN_OK;
 }
 
 tarn_status report_add_value(report_table *report, const char *name, const char *unit,
@@ -217,12 +222,12 @@ static void write_facts(FILE *file, const report_table *report) {
   fputs("}", file);
 }
 
-tarn_status report_write_json(const report_table *report, const machine_info *machine) {
-  if (report->json_path == NULL) return TARN_OK;
+tarn_status report_write_json(const report_table *report) {
+  if (report->json_path == NULL || report->machine == NULL) return TARN_OK;
   FILE *file = fopen(report->json_path, "wb");
   if (file != NULL) {
     fputs("{\n  \"machine\": ", file);
-    machine_write_json(machine, file);
+    machine_write_json(report->machine, file);
     if (report->fact_count > 0) write_facts(file, report);
     if (report->refusal[0] != '\0') {
       fputs(",\n  \"refused\": ", file);

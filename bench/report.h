@@ -53,8 +53,11 @@ typedef struct report_table {
   report_row *rows;
   int row_count;
   int row_capacity;
-  const char *json_path; /* NULL: no JSON */
-  bool is_simulated;     /* of the rows that are added from now on */
+  const char *json_path;       /* NULL: no JSON */
+  const machine_info *machine; /* borrowed; from then on the JSON is written after each row, too,
+                                  where it is a file: whoever ends this program has them */
+  bool is_json_file;
+  bool is_simulated; /* of the rows that are added from now on */
   report_fact facts[REPORT_FACTS_MAX];
   int fact_count;
   char refusal[256]; /* why no figure is given; "" where they are */
@@ -82,11 +85,10 @@ void report_print_facts(const report_table *report);
 void report_print(const report_table *report, int first_row);
 /* Three digits, more before the point. */
 void report_format(char *text, size_t text_bytes, double value);
-/* {"machine": {...}, "facts": {...}, "results": [...]}; nothing where there is no json_path. A
+/* {"machine": {...}, "facts": {...}, "results": [...]}; nothing without json_path or machine. A
  * row's "ratio" is its median divided by the first baseline's. A row with detail has in addition
  * "clock", "interval" [low, high], "cv", "of_peak", "stop", "size_bytes", "placed" and "note", its
  * baselines "interval" and "ratio_interval"; a simulated one has "simulated": true. */
-TARN_NODISCARD tarn_status report_write_json(const report_table *report,
-                                             const machine_info *machine);
+TARN_NODISCARD tarn_status report_write_json(const report_table *report);
 
 #endif

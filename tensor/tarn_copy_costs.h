@@ -3,7 +3,8 @@
  * A copy in which a device's memory takes part may go several ways, and which is the fastest
  * depends on the machine. One small table says what their steps cost; a copy goes the way for which
  * the sum is smallest. The values that are built in are guesses, each with its origin, until the
- * machine at hand was measured: `tarn bench copy --measure-table` prints values to set.
+ * machine at hand was measured: `tarn bench copy --measure-table` prints the macro below anew, but
+ * for WAIT: what a stream does not do meanwhile is no matter of the machine alone.
  */
 #ifndef TARN_COPY_COSTS_H
 #define TARN_COPY_COSTS_H

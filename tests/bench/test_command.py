@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import unittest
 
 COMMAND = ""
 TRACES = ""
+COSTS = pathlib.Path(__file__).parents[2] / "tensor" / "tarn_copy_costs.h"
 
 SMALL = "op,id,bytes\na,1,4096\na,2,1000000\na,3,1\nf,1,4096\na,4,0\na,5,700\nf,3,1\nf,2,1000000\n"
 SMALL_PEAK_LIVE = 4096 + 1000000 + 1
@@ -389,14 +391,41 @@ class CommandTest(unittest.TestCase):
         self.assertRegex(done.stdout, r"on a device +\w+ +\| rows [\d.]+ us, calls: 1 \| kernel .*")
         self.assertRegex(done.stdout, r"pageable to device +ring .*: the ring, whatever the sums")
 
+    def test_what_was_measured_is_written_before_the_end(self):
+        report = self.folder / "bench.json"
+        words = [COMMAND, "bench", "alloc", "--json", report]
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL) as bench:
+            text = ""
+            while '"median"' not in text and bench.poll() is None:
+                text = report.read_text(encoding="utf-8") if report.exists() else ""
+            self.assertIsNone(bench.poll())
+            bench.kill()
+        rows = json.loads(report.read_text(encoding="utf-8"))["results"]
+        self.assertGreater(rows[0]["median"], 0)
+
+    def test_a_filter_of_several_words_lets_through_what_contains_one(self):
+        done = run("bench", "copy", "--list", "--filter", "copy.rows,columns_step2")
+        self.expect_fine(done)
+        self.assertEqual(done.stdout.split()[:2], ["copy.rows", "copy.columns_step2"])
+        self.assertTrue(all("rows" in name or "step2" in name for name in done.stdout.split()))
+
     def test_the_table_of_costs_is_measured_on_a_device(self):
         done = run("bench", "copy", "--measure-table", "--on", "sim")
         if "no simulated driver" in done.stderr or "without CUDA" in done.stderr:
             self.skipTest("no simulated driver in this build")
         self.expect_fine(done)
-        self.assertIn("simulated", done.stdout.split("\n")[0])
-        for cost in ("ROW_CALL", "BATCH_SPAN", "DEVICE_RATE", "PAGEABLE_RATE"):
-            self.assertRegex(done.stdout, rf"cost_set\(TARN_COPY_COST_{cost}, [1-9]\d*\);")
+        comment, macro = done.stdout.split("\n", 1)
+        self.assertIn("simulated", comment)
+        # As the header has it, but for numbers and where they are from.
+        row = r'X\((\w+), ([1-9]\d*), ("[^"]*"), ("[^"]*"),\s*(?:\\\n)?\s*"([^"]*)"\)'
+        with open(COSTS, encoding="utf-8") as file:
+            built_in = re.findall(row, file.read())
+        printed = re.findall(row, macro)
+        self.assertEqual([(row[0], *row[2:4]) for row in printed],
+                         [(row[0], *row[2:4]) for row in built_in])
+        self.assertEqual(macro.count("\n"), 1 + 2 * len(printed))
+        kept = {row[0] for row in printed if not row[4].startswith("simulated: simulated GPU 0, ")}
+        self.assertEqual(kept, {"WAIT"})
         self.expect_error(run("bench", "copy", "--measure-table"), 1, "wants a device")
         self.expect_error(run("bench", "view", "--measure-table"), 2, "is for copy")
 
