@@ -4,8 +4,9 @@
 #
 #     OUT/run.sh      the one thing to start there, and the Python scripts that it starts
 #     OUT/tarn        the command
-#     OUT/tests.tar.xz  the test programs, stripped; run.sh unpacks them. Each has all of the
-#                       library in it, so that together they take a tenth of what they take apart
+#     OUT/tests.tar.xz  the test programs; run.sh unpacks them. Each has all of the library in it,
+#                       so that together they take a tenth of what they take apart. Their symbols
+#                       stay, for where one crashes or hangs
 #     OUT/suite.json  the tests, as ctest would run them
 #     OUT/lib/        libtarn.so and the shared libraries that such a machine may lack
 #     OUT/sim/        the simulated driver, where no search path finds it by accident
@@ -41,7 +42,7 @@ def copy(source, target, strip=False):
     os.makedirs(os.path.dirname(target), exist_ok=True)
     shutil.copy2(source, target)
     if strip:
-        subprocess.run(["strip", "--strip-unneeded", target], check=True)
+        subprocess.run(["strip", "--strip-debug", target], check=True)
 
 
 def is_inside(path, folder):

@@ -1,6 +1,7 @@
 # test_pack.py: what is packed for a machine with a GPU runs there: tried out on the simulator.
 #
 # usage: test_pack.py BUILD
+import argparse
 import ctypes
 import gzip
 import json
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 import figures
 import torch_model
@@ -104,20 +106,65 @@ class Pack(unittest.TestCase):
         planted = json.loads(text)
         planted["tests"] += [
             {"name": "test_cuda_fails", "limit_s": 9, "environment": {}, "command": ["false"]},
-            {"name": "test_cuda_hangs", "limit_s": 1, "environment": {},
-             "command": ["sleep", "1000"]},
+            {"name": "test_cuda_hangs", "limit_s": 1, "command": ["./tarn", "info"],
+             "environment": {"BROKEN_CALL": "cuInit", "BROKEN_ANSWER": "hang"}},
+            {"name": "test_cuda_crashes", "limit_s": 9, "command": ["./tarn", "info"],
+             "environment": {"BROKEN_CALL": "cuInit", "BROKEN_ANSWER": "crash"}},
         ]
         with open(suite, "w", encoding="utf-8") as file:
             json.dump(planted, file)
-        done = start(self.folder, "--allow-sim", "--only", "device,host", out=self.out)
+        self.break_driver()
+        done = start(self.folder, "--allow-sim", "--only", "device=test_cuda,host", out=self.out)
         with open(suite, "w", encoding="utf-8") as file:
             file.write(text)
         self.assertEqual(done.returncode, 1, done.stdout)
         self.assertEqual(self.verdicts(), {"device": "failed", "host": "passed"})
-        self.assertIn("FAILED test_cuda_fails", done.stdout)
-        self.assertIn("FAILED test_cuda_hangs", done.stdout)
+        told = self.report()
+        for name in ("fails", "hangs", "crashes"):
+            self.assertIn("FAILED test_cuda_" + name, done.stdout)
+            self.assertIn(f"- test_cuda_{name}: failed: exit status ", told)
+        if shutil.which("gdb"):
+            stacks = done.stdout.split("where it was:")[1:]
+            self.assertEqual(sum("call_that_hangs" in stack for stack in stacks), 1)
+            self.assertTrue(all("tarn_cuda_open" in stack for stack in stacks), stacks)
         late = start(self.folder, "--allow-sim", "--only", "host", "--budget", "0", out=self.out)
         self.assertEqual((late.returncode, self.verdicts()), (0, {"host": "skipped"}))
+
+    def break_driver(self):
+        """Until the test's end one call of the simulated driver does as the environment says."""
+        driver = os.path.join(self.folder, "sim", "libcuda.so.1")
+        kept = driver + ".kept"
+        os.rename(driver, kept)
+        self.addCleanup(os.replace, kept, driver)
+        shutil.copy2(os.path.join(BUILD, "tests", "broken", "libcuda.so.1"), driver)
+
+    def report(self):
+        with open(os.path.join(self.out, "report.md"), encoding="utf-8") as file:
+            return file.read()
+
+    def test_the_drivers_own_words_are_in_the_report_and_later_stages_run(self):
+        self.break_driver()
+        done = start(self.folder, "--allow-sim", "--only", "info,costs,host", out=self.out,
+                     BROKEN_CALL="cuInit", BROKEN_ANSWER="999")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertEqual(self.verdicts(), {"info": "failed", "costs": "failed", "host": "passed"})
+        for stage in ("info", "costs"):
+            self.assertRegex(self.report(), rf"\| {stage} \| failed \| [\d.]+ \| .*cuInit: "
+                             r"CUDA_ERROR_UNKNOWN \(999\): unknown error")
+
+    def test_what_fails_beside_others_alone_has_not_failed(self):
+        suite = os.path.join(self.folder, "suite.json")
+        shutil.copy2(suite, suite + ".kept")
+        self.addCleanup(os.replace, suite + ".kept", suite)
+        mark = os.path.join(self.work.name, "mark")
+        once = f"test -e {mark} || {{ touch {mark}; exit 1; }}"
+        planted = {"tests": [{"name": "test_cuda_once", "limit_s": 9, "environment": {},
+                              "command": ["sh", "-c", once]}]}
+        with open(suite, "w", encoding="utf-8") as file:
+            json.dump(planted, file)
+        done = start(self.folder, "--allow-sim", "--only", "device", out=self.out)
+        self.assertEqual(done.returncode, 1 if os.cpu_count() == 1 else 0, done.stdout)
+        self.assertIn("passed alone", self.results()["tests"][0]["verdict"])
 
     def test_a_benchmark_that_has_no_time_is_skipped_and_has_not_failed(self):
         done = start(self.folder, "--allow-sim", "--only", "bench", "--budget", "2", out=self.out)
@@ -208,6 +255,63 @@ class Peers(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         told = json.loads(done.stdout.splitlines()[-1])
         self.assertEqual({row["how"] for row in told["results"]}, {"C++"})
+STAND_IN = """#!/bin/sh
+# As much of tarn bench as is asked here: three cases, of which the second crashes.
+case "$*" in *--list*) echo a.1 a.2 a.3; exit ;; esac
+case "$*" in *--strict*) case "$*" in *--allow-downgraded*) ;; *) exit 3 ;; esac ;; esac
+row() { printf '{"name": "%s", "unit": "ns", "median": 1}' "$1"; }
+for last; do :; done
+tell() { echo "{\\"machine\\": {}, \\"results\\": [$1]}" >"$last"; }
+case "$*" in
+  *a.1*) tell "$(row a.1)" ;;
+  *a.2*) kill -SEGV $$ ;;
+  *a.3*) tell "$(row a.3)" ;;
+  *) tell "$(row a.1)"; kill -SEGV $$ ;;
+esac
+"""
+class Measuring(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        os.mkdir(os.path.join(self.folder.name, "traces"))
+        path = os.path.join(self.folder.name, "tarn")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(STAND_IN)
+        os.chmod(path, 0o755)
+    def measure(self, *arguments):
+        data = figures.Measured()
+        with unittest.mock.patch.object(figures, "HERE", self.folder.name):
+            runner = figures.Runner(argparse.Namespace(on="sim", seconds=60), data, [])
+            runner.run_tarn(["bench", "copy", *arguments])
+        return data
+    def test_a_case_that_crashes_takes_neither_those_before_nor_those_behind_it_along(self):
+        data = self.measure("--filter", "a.")
+        self.assertEqual(data.names("a.*"), ["a.1", "a.3"])
+        self.assertEqual(len(data.rows["tarn", "a.1"]), 1)
+        self.assertEqual(len(data.failures), 2)  # the whole, and the case
+        self.assertTrue(data.failures[1].startswith("a.2: exit status -11"), data.failures)
+    def test_figures_of_a_link_that_is_downgraded_are_marked_and_not_withheld(self):
+        data = self.measure("--filter", "a.1", "--strict")
+        self.assertEqual((data.names("a.*"), data.failures), (["a.1"], []))
+        self.assertIn("marked", data.late[0])
+    def test_a_pytorch_that_fails_at_one_thing_is_asked_the_next(self):
+        trace = os.path.join(self.folder.name, "traces", "tiny.csv.gz")
+        with gzip.open(trace, "wt", encoding="ascii") as file:
+            file.write(TRACE)
+        fake = {"PYTHONPATH": os.path.join(HERE, "fake_torch")}
+        with unittest.mock.patch.dict(os.environ, fake):
+            peer = figures.Peer(configuration=None)
+        self.addCleanup(peer.stop)
+        data = figures.Measured()
+        with unittest.mock.patch.object(figures, "HERE", self.folder.name):
+            runner = figures.Runner(argparse.Namespace(on="sim", seconds=60), data, [])
+        runner.peers["torch"] = peer
+        for words in (["copies"], ["replay", "{traces}"]):
+            with unittest.mock.patch.dict(os.environ, fake):
+                runner.ask_torch("torch", words)
+        self.assertEqual(len(data.failures), 1)
+        self.assertIn("copies: AttributeError", data.failures[0])
+        self.assertEqual(data.value("replay.tiny.peak_reserved_bytes", "torch"), 6 << 20)
 
 
 class Model(unittest.TestCase):

@@ -303,14 +303,23 @@ def work(which, library):
     allocator = Native(torch) if which != "tarn" else Tarn(torch, library)
     session = (Session(torch, "cpu", steps=2, width=16) if which == "dry"
                else Session(torch, "cuda", steps=30, width=256))
-    told = {"torch": torch.__version__, "allocator": which, "ms": {}, "answers": {}, "peaks": {}}
+    told = {"torch": torch.__version__, "allocator": which, "ms": {}, "answers": {}, "peaks": {},
+            "errors": {}}
     for name in SAME[:3] if which == "dry" else SAME:
-        answers, took_ms = getattr(session, name)()
+        print(f"{which}: {name}", file=sys.stderr, flush=True)  # where it ends, if it does
+        try:
+            answers, took_ms = getattr(session, name)()
+        except (Exception, SystemExit) as error:  # the next ones may do, and say more
+            told["errors"][name] = f"{type(error).__name__}: {error}"
+            continue
         told["answers"][name], told["ms"][name] = answers, took_ms
         if which != "dry":
             told["peaks"][name] = allocator.peaks()
     if which != "dry":
-        told["out_of_memory"] = session.out_of_memory(allocator)
+        try:
+            told["out_of_memory"] = session.out_of_memory(allocator)
+        except (Exception, SystemExit) as error:
+            told["errors"]["out_of_memory"] = f"{type(error).__name__}: {error}"
         told["counters"] = allocator.counters()
         told["missing_hooks"] = getattr(allocator, "missing", [])
         work.left_behind = torch.ones(1 << 20, device="cuda")  # freed after Python's end
@@ -325,11 +334,16 @@ def compare(native, tarn):
     for name in SAME:
         ours, theirs = tarn["answers"].get(name), native["answers"].get(name)
         if not ours or not theirs:
-            found.append(f"{name}: no answers")
+            errors = {told.get("allocator"): told.get("errors", {}).get(name)
+                      for told in (native, tarn)}
+            found.append(f"{name}: no answers ({errors})")
         elif ours != theirs:
             at = next((i for i, pair in enumerate(zip(ours, theirs)) if pair[0] != pair[1]),
                       min(len(ours), len(theirs)))
             found.append(f"{name}: differs from step {at} on")
+    for told in (native, tarn):
+        if "out_of_memory" in told.get("errors", {}):
+            found.append(f"{told['allocator']}: {told['errors']['out_of_memory']}")
     return found
 
 
@@ -342,8 +356,10 @@ def start(which, library):
         leave_out(lines[-1])
     if done.returncode != 0:
         print(f"{which}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
-        sys.exit(1)
-    return json.loads(lines[-1])
+    try:
+        return json.loads(lines[-1]), done.returncode == 0
+    except ValueError:
+        return None, False
 
 
 def print_table(native, tarn):
@@ -358,6 +374,12 @@ def print_table(native, tarn):
             print(f"  {name:14} {unit:22} {sides[0] / scale:10.2f} | {sides[1] / scale:10.2f}")
 
 
+def write(path, told):
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(told, file, indent=1)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--library", default="libtarn.so")
@@ -367,17 +389,21 @@ def main():
     if arguments.only:
         work(arguments.only, arguments.library)
         return 0
-    native, tarn = (start(which, arguments.library) for which in ("native", "tarn"))
-    differences = compare(native, tarn)
-    print_table(native, tarn)
-    for line in differences:
+    told, have_ended = {}, True
+    for which in ("native", "tarn"):
+        told[which], has_ended = start(which, arguments.library)
+        have_ended = have_ended and has_ended
+        write(arguments.out, told)
+    if None in told.values():
+        return 1
+    told["differences"] = compare(told["native"], told["tarn"])
+    write(arguments.out, told)
+    print_table(told["native"], told["tarn"])
+    for line in told["differences"]:
         print(f"DIFFERS {line}")
-    if not differences:
+    if not told["differences"]:
         print("all answers are the same, bit for bit")
-    if arguments.out:
-        with open(arguments.out, "w", encoding="utf-8") as file:
-            json.dump({"native": native, "tarn": tarn, "differences": differences}, file, indent=1)
-    return 1 if differences else 0
+    return 1 if told["differences"] or not have_ended else 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 # torch_peers.py: what PyTorch needs for the same work, as JSON on the last line of its output.
 #
 # usage: torch_peers.py alloc|replay|copies|pageable [TRACE...]
+#        torch_peers.py serve      what to measure comes line by line, as JSON lists of words
+#        torch_peers.py prepare    builds what alloc needs
 #
 # Runs in a process of its own, so that PYTORCH_CUDA_ALLOC_CONF holds and no pool of another's is in
-# the way. Exit status 77 where there is no PyTorch with a GPU, with the reason on the last line.
+# the way. An answer is a line of JSON: its rows, or what went wrong. Exit status 77 where there is
+# no PyTorch with a GPU, with the reason on the last line.
 import ctypes
 import glob
 import gzip
@@ -12,13 +15,13 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 SAMPLES = 11
 SAMPLE_S = 0.002
 MIB = 1 << 20
 HERE = os.path.dirname(os.path.abspath(__file__))
+PAIRS = os.path.join(HERE, "torch_pairs.so")
 
 
 def find_torch():
@@ -59,16 +62,34 @@ def build_pairs(torch):
     command = ["g++", "-O2", "-std=c++20", "-fPIC", "-shared",
                f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"]
     for folder in include_folders(torch):
+    """Why PyTorch's allocator, called in a loop of C++, cannot be built; or None."""
+    if not hasattr(torch, "_C"):
+        return "no PyTorch that C++ can be built with"
+    package = os.path.dirname(torch.__file__)
+    libraries = os.path.join(package, "lib")
+               f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"]
+    # CUDA's headers come with the toolkit, or with PyTorch's own packages.
+    for folder in [os.path.join(package, "include"), "/usr/local/cuda/include",
+                   *glob.glob(os.path.join(package, "..", "nvidia", "cu*", "include"))]:
         command += ["-isystem", folder]
-    command += [os.path.join(HERE, "torch_pairs.cpp"), "-o", library, f"-L{torch_libraries}",
-                "-lc10_cuda", "-lc10", f"-Wl,-rpath,{torch_libraries}"]
+    command += [os.path.join(HERE, "torch_pairs.cpp"), "-o", PAIRS + ".new", f"-L{libraries}",
+                "-lc10_cuda", "-lc10", f"-Wl,-rpath,{libraries}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return None, str(error)
+        return str(error)
     if done.returncode != 0:
-        return None, done.stderr.strip()[-400:]
-    function = ctypes.CDLL(library).torch_pairs_ns
+        return done.stderr.strip()[-400:]
+    os.replace(PAIRS + ".new", PAIRS)
+    return None
+
+
+def load_pairs(torch):
+    """The loop; or None, and why there is none."""
+    why = None if os.path.exists(PAIRS) else build_pairs(torch)
+    if why is not None:
+        return None, why
+    function = ctypes.CDLL(PAIRS).torch_pairs_ns
     function.restype, function.argtypes = ctypes.c_double, [ctypes.c_size_t, ctypes.c_uint64]
     return function, None
 
@@ -86,7 +107,7 @@ def pairs_in_python(torch):
 def measure_alloc(torch):
     torch.cuda.init()
     torch.zeros(1, device="cuda")
-    pairs, why = build_pairs(torch)
+    pairs, why = load_pairs(torch)
     how = "C++" if pairs is not None else f"Python, its calls included ({why})"
     pairs = pairs or pairs_in_python(torch)
     rows = []
@@ -206,20 +227,39 @@ def measure_pageable(torch):
     return rows
 
 
+SUBJECTS = {"alloc": measure_alloc, "replay": measure_replay, "copies": measure_copies,
+            "pageable": measure_pageable}
+
+
+def answer(torch, subject, paths):
+    rows = SUBJECTS[subject](torch, *([paths] if subject == "replay" else []))
+    torch.cuda.empty_cache()
+    print(json.dumps({"torch": torch.__version__, "results": rows}), flush=True)
+
+
+def serve(torch):
+    for line in sys.stdin:
+        subject, *paths = json.loads(line)
+        try:
+            answer(torch, subject, paths)
+        except Exception as error:  # to whoever asked; who asks again asks another process
+            print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
+
+
 def main():
     subject, paths = sys.argv[1], sys.argv[2:]
-    torch = find_torch()
-    if subject == "alloc":
-        rows = measure_alloc(torch)
-    elif subject == "replay":
-        rows = measure_replay(torch, paths)
-    elif subject == "copies":
-        rows = measure_copies(torch)
-    elif subject == "pageable":
-        rows = measure_pageable(torch)
-    else:
+    if subject == "prepare":
+        import torch
+
+        print(build_pairs(torch) or f"built {PAIRS} for PyTorch {torch.__version__}")
+        return
+    if subject != "serve" and subject not in SUBJECTS:
         raise SystemExit(f"torch_peers.py: unknown subject {subject}")
-    print(json.dumps({"torch": torch.__version__, "results": rows}))
+    torch = find_torch()
+    if subject == "serve":
+        serve(torch)
+    else:
+        answer(torch, subject, paths)
 
 
 main()
