@@ -61,11 +61,11 @@ class Pack(unittest.TestCase):
 
     def test_tests_run_over_the_driver_and_beside_it(self):
         done = start(self.folder, "--allow-sim", "--only", "info,fidelity,device,host,simulator,"
-                     "sanitizer,torch", out=self.out)
+                     "ptx,sanitizer,torch", out=self.out)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual(self.verdicts(), {
             "info": "passed", "fidelity": "passed", "device": "passed", "host": "passed",
-            "simulator": "passed", "sanitizer": "skipped", "torch": "skipped",
+            "simulator": "passed", "ptx": "skipped", "sanitizer": "skipped", "torch": "skipped",
         })
         tests = {test["name"]: test["verdict"] for test in self.results()["tests"]}
         self.assertEqual(tests, dict.fromkeys(PACKED, "passed"))
@@ -367,7 +367,7 @@ class Rows(unittest.TestCase):
                         self.assertEqual(list(told), names)
 
     def test_a_rival_is_found_by_its_name_wherever_it_stands(self):
-        pins = self.told(figures.judge_pins, ["transfer.pin.4KiB.1threads"])
+        pins = self.told(figures.judge_pins, ["pin.rate.8GiB"])
         self.assertEqual(list(pins.values()), ["cuMemHostAlloc 2 GB/s"])
         small = self.told(figures.judge_scattered, ["transfer.h2d.small.10000x4-32KiB"])
         self.assertEqual(list(small.values()), ["loop 1 GB/s, batch API 3 GB/s"])
