@@ -219,6 +219,79 @@ class Pack(unittest.TestCase):
         self.assertIn("expandable -", output)
 
 
+STAND_IN = """#!/bin/sh
+# As much of tarn bench as is asked here: three cases, of which the second crashes.
+case "$*" in *--list*) echo a.1 a.2 a.3; exit ;; esac
+case "$*" in *--strict*) case "$*" in *--allow-downgraded*) ;; *) exit 3 ;; esac ;; esac
+row() { printf '{"name": "%s", "unit": "ns", "median": 1}' "$1"; }
+for last; do :; done
+tell() { echo "{\\"machine\\": {}, \\"results\\": [$1]}" >"$last"; }
+case "$*" in
+  *--filter\\ a.1*) tell "$(row a.1)" ;;
+  *--filter\\ a.2*) kill -SEGV $$ ;;
+  *--filter\\ a.3*) tell "$(row a.3)" ;;
+  *--hang*) tell "$(row a.1)"; exec sleep 1000 ;;
+  *) tell "$(row a.1)"; kill -SEGV $$ ;;
+esac
+"""
+
+
+class Measuring(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        os.mkdir(os.path.join(self.folder.name, "traces"))
+        path = os.path.join(self.folder.name, "tarn")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(STAND_IN)
+        os.chmod(path, 0o755)
+
+    def measure(self, *arguments):
+        data = figures.Measured()
+        with unittest.mock.patch.object(figures, "HERE", self.folder.name):
+            runner = figures.Runner(argparse.Namespace(on="sim", seconds=60), data, [])
+            runner.run_tarn(["bench", "copy", *arguments])
+        return data
+
+    def test_a_case_that_crashes_takes_neither_those_before_nor_those_behind_it_along(self):
+        data = self.measure("--filter", "a.")
+        self.assertEqual(data.names("a.*"), ["a.1", "a.3"])
+        self.assertEqual(len(data.rows["tarn", "a.1"]), 1)
+        self.assertEqual(len(data.failures), 2)  # the whole, and the case
+        self.assertTrue(data.failures[1].startswith("a.2: exit status -11"), data.failures)
+
+    def test_a_case_that_hangs_is_not_tried_again(self):
+        with unittest.mock.patch.object(figures, "COMMAND_LIMIT_S", 1):
+            data = self.measure("--filter", "a.", "--hang")
+        self.assertEqual(data.names("a.*"), ["a.1", "a.3"])
+        self.assertEqual(len(data.failures), 1)
+        self.assertIn("ended after 1 s", data.failures[0])
+
+    def test_figures_of_a_link_that_is_downgraded_are_marked_and_not_withheld(self):
+        data = self.measure("--filter", "a.1", "--strict")
+        self.assertEqual((data.names("a.*"), data.failures), (["a.1"], []))
+        self.assertIn("marked", data.late[0])
+
+    def test_a_pytorch_that_fails_at_one_thing_is_asked_the_next(self):
+        trace = os.path.join(self.folder.name, "traces", "tiny.csv.gz")
+        with gzip.open(trace, "wt", encoding="ascii") as file:
+            file.write(TRACE)
+        fake = {"PYTHONPATH": os.path.join(HERE, "fake_torch")}
+        with unittest.mock.patch.dict(os.environ, fake):
+            peer = figures.Peer(configuration=None)
+        self.addCleanup(peer.stop)
+        data = figures.Measured()
+        with unittest.mock.patch.object(figures, "HERE", self.folder.name):
+            runner = figures.Runner(argparse.Namespace(on="sim", seconds=60), data, [])
+        runner.peers["torch"] = peer
+        for words in (["copies"], ["replay", "{traces}"]):
+            with unittest.mock.patch.dict(os.environ, fake):
+                runner.ask_torch("torch", words)
+        self.assertEqual(len(data.failures), 1)
+        self.assertIn("copies: AttributeError", data.failures[0])
+        self.assertEqual(data.value("replay.tiny.peak_reserved_bytes", "torch"), 6 << 20)
+
+
 class Peers(unittest.TestCase):
     def install(self, folder):
         """A PyTorch whose allocator can be compiled against; its extensions find no toolkit, as
@@ -241,8 +314,6 @@ class Peers(unittest.TestCase):
         with open(os.path.join(wheel, "wheels.h"), "w", encoding="ascii"):
             pass
         for name in ("c10", "c10_cuda"):
-            library = os.path.join(home, "lib", f"lib{name}.so")
-            subprocess.run(["g++", "-shared", "-o", library, "-xc++", os.devnull], check=True)
             subprocess.run(
                 ["g++", "-shared", "-o", f"{home}/lib/lib{name}.so", "-xc++", os.devnull], check=True)
 
@@ -251,69 +322,17 @@ class Peers(unittest.TestCase):
             self.skipTest("no g++")
         with tempfile.TemporaryDirectory() as folder:
             self.install(folder)
-            done = subprocess.run(
-                [sys.executable, "-B", os.path.join(HERE, "torch_peers.py"), "alloc"],
-                capture_output=True, text=True, timeout=60, env=dict(os.environ, PYTHONPATH=folder))
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            for name in ("torch_peers.py", "torch_pairs.cpp"):  # what is built lies beside them
+                shutil.copy2(os.path.join(HERE, name), folder)
+            for subject in ("prepare", "alloc"):
+                done = subprocess.run(
+                    [sys.executable, "-B", os.path.join(folder, "torch_peers.py"), subject],
+                    capture_output=True, text=True, timeout=60,
+                    env=dict(os.environ, PYTHONPATH=folder))
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                self.assertTrue(os.path.exists(os.path.join(folder, "torch_pairs.so")))
         told = json.loads(done.stdout.splitlines()[-1])
         self.assertEqual({row["how"] for row in told["results"]}, {"C++"})
-STAND_IN = """#!/bin/sh
-# As much of tarn bench as is asked here: three cases, of which the second crashes.
-case "$*" in *--list*) echo a.1 a.2 a.3; exit ;; esac
-case "$*" in *--strict*) case "$*" in *--allow-downgraded*) ;; *) exit 3 ;; esac ;; esac
-row() { printf '{"name": "%s", "unit": "ns", "median": 1}' "$1"; }
-for last; do :; done
-tell() { echo "{\\"machine\\": {}, \\"results\\": [$1]}" >"$last"; }
-case "$*" in
-  *a.1*) tell "$(row a.1)" ;;
-  *a.2*) kill -SEGV $$ ;;
-  *a.3*) tell "$(row a.3)" ;;
-  *) tell "$(row a.1)"; kill -SEGV $$ ;;
-esac
-"""
-class Measuring(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self.folder.cleanup)
-        os.mkdir(os.path.join(self.folder.name, "traces"))
-        path = os.path.join(self.folder.name, "tarn")
-        with open(path, "w", encoding="ascii") as file:
-            file.write(STAND_IN)
-        os.chmod(path, 0o755)
-    def measure(self, *arguments):
-        data = figures.Measured()
-        with unittest.mock.patch.object(figures, "HERE", self.folder.name):
-            runner = figures.Runner(argparse.Namespace(on="sim", seconds=60), data, [])
-            runner.run_tarn(["bench", "copy", *arguments])
-        return data
-    def test_a_case_that_crashes_takes_neither_those_before_nor_those_behind_it_along(self):
-        data = self.measure("--filter", "a.")
-        self.assertEqual(data.names("a.*"), ["a.1", "a.3"])
-        self.assertEqual(len(data.rows["tarn", "a.1"]), 1)
-        self.assertEqual(len(data.failures), 2)  # the whole, and the case
-        self.assertTrue(data.failures[1].startswith("a.2: exit status -11"), data.failures)
-    def test_figures_of_a_link_that_is_downgraded_are_marked_and_not_withheld(self):
-        data = self.measure("--filter", "a.1", "--strict")
-        self.assertEqual((data.names("a.*"), data.failures), (["a.1"], []))
-        self.assertIn("marked", data.late[0])
-    def test_a_pytorch_that_fails_at_one_thing_is_asked_the_next(self):
-        trace = os.path.join(self.folder.name, "traces", "tiny.csv.gz")
-        with gzip.open(trace, "wt", encoding="ascii") as file:
-            file.write(TRACE)
-        fake = {"PYTHONPATH": os.path.join(HERE, "fake_torch")}
-        with unittest.mock.patch.dict(os.environ, fake):
-            peer = figures.Peer(configuration=None)
-        self.addCleanup(peer.stop)
-        data = figures.Measured()
-        with unittest.mock.patch.object(figures, "HERE", self.folder.name):
-            runner = figures.Runner(argparse.Namespace(on="sim", seconds=60), data, [])
-        runner.peers["torch"] = peer
-        for words in (["copies"], ["replay", "{traces}"]):
-            with unittest.mock.patch.dict(os.environ, fake):
-                runner.ask_torch("torch", words)
-        self.assertEqual(len(data.failures), 1)
-        self.assertIn("copies: AttributeError", data.failures[0])
-        self.assertEqual(data.value("replay.tiny.peak_reserved_bytes", "torch"), 6 << 20)
 
 
 class Model(unittest.TestCase):

@@ -56,21 +56,11 @@ def include_folders(torch):
 
 
 def build_pairs(torch):
-    """PyTorch's allocator called in a loop of C++; or None, and why that cannot be built."""
-    library = os.path.join(tempfile.mkdtemp(), "torch_pairs.so")
-    torch_libraries = os.path.join(os.path.dirname(torch.__file__), "lib")
+    """Why PyTorch's allocator, called in a loop of C++, cannot be built; or None."""
+    libraries = os.path.join(os.path.dirname(torch.__file__), "lib")
     command = ["g++", "-O2", "-std=c++20", "-fPIC", "-shared",
                f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"]
     for folder in include_folders(torch):
-    """Why PyTorch's allocator, called in a loop of C++, cannot be built; or None."""
-    if not hasattr(torch, "_C"):
-        return "no PyTorch that C++ can be built with"
-    package = os.path.dirname(torch.__file__)
-    libraries = os.path.join(package, "lib")
-               f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"]
-    # CUDA's headers come with the toolkit, or with PyTorch's own packages.
-    for folder in [os.path.join(package, "include"), "/usr/local/cuda/include",
-                   *glob.glob(os.path.join(package, "..", "nvidia", "cu*", "include"))]:
         command += ["-isystem", folder]
     command += [os.path.join(HERE, "torch_pairs.cpp"), "-o", PAIRS + ".new", f"-L{libraries}",
                 "-lc10_cuda", "-lc10", f"-Wl,-rpath,{libraries}"]
