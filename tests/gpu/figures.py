@@ -283,7 +283,7 @@ class Runner:
             else:
                 yield word.format(on=self.on)
 
-    def start_tarn(self, arguments, limit_s=COMMAND_LIMIT_S):
+    def start_tarn(self, arguments, limit_s):
         """Status, last line and the rows that it has measured. No status: it had no time."""
         limit_s = min(limit_s, self.left_s())
         if limit_s < 1:
@@ -313,11 +313,11 @@ class Runner:
 
     def run_tarn(self, arguments):
         arguments = list(self.words(arguments))
-        status, reason, names = self.start_tarn(arguments)
+        status, reason, names = self.start_tarn(arguments, COMMAND_LIMIT_S)
         if status == REFUSED:
             self.data.late.append(f"marked, not refused: {reason}")
             arguments.append("--allow-downgraded")
-            status, reason, names = self.start_tarn(arguments)
+            status, reason, names = self.start_tarn(arguments, COMMAND_LIMIT_S)
         if status == 0 or "no case's name contains" in reason:  # another build has it
             return
         complaints = self.data.late if self.left_s() < 1 else self.data.failures
