@@ -7,6 +7,7 @@
 # run until the first that fails: by a failed test, a broken belief of the library (TARN_DEBUG), a
 # crash, or by taking ten times as long as without the mutant. A mutant that every program passes
 # has survived, and a test is missing. NAME runs only the mutants that have it in their name.
+# Most of the time goes to compilers, so they optimise little and write nothing for a debugger.
 import collections
 import concurrent.futures
 import glob
@@ -148,29 +149,44 @@ class Build:
         ]
 
 
-def compile_mutant(build, mutant, folder):
-    """Answers a dict from the build's objects to the changed ones."""
-    changed = os.path.join(folder, mutant.file)
-    os.makedirs(os.path.dirname(changed), exist_ok=True)
-    with open(changed, "w", encoding="utf-8") as file:
-        file.write(apply(mutant))
-    replaced = {}
-    for index, name in enumerate(build.objects_of(mutant.file)):
-        words = list(build.compiles[name])
-        own = os.path.join(folder, f"{index}.o")
+class Planted:
+    """One mutant's objects, each compiled when the first program asks for it: few programs have
+    all that read a header."""
+
+    def __init__(self, build, mutant, folder):
+        self.build = build
+        self.mutant = mutant
+        self.folder = folder
+        self.source = os.path.join(folder, mutant.file)
+        self.changed = set(build.objects_of(mutant.file))
+        self.made = {}  # the build's object -> ours
+        os.makedirs(os.path.dirname(self.source), exist_ok=True)
+        with open(self.source, "w", encoding="utf-8") as file:
+            file.write(apply(mutant))
+
+    def object(self, name):
+        """What stands for `name`, a word of a link, in this mutant's programs."""
+        if name not in self.changed:
+            return name
+        if name not in self.made:
+            own = os.path.join(self.folder, f"{len(self.made)}.o")
+            self.compile(name, own)
+            self.made[name] = own
+        return self.made[name]
+
+    def compile(self, name, own):
+        words = list(self.build.compiles[name])
         words[words.index("-o") + 1] = own
-        source = words.index("-c") + 1
-        if not mutant.file.endswith((".h", ".hpp")):
-            words[source] = changed
+        if not self.mutant.file.endswith((".h", ".hpp")):
+            words[words.index("-c") + 1] = self.source
         # A defect may leave something unused: no warning stops it.
         # The changed header is found before the real one.
         first = next(at for at, word in enumerate(words) if word.startswith("-"))
-        words[first:first] = ["-w", "-I", folder]
-        made = subprocess.run(words, cwd=build.folder, capture_output=True, text=True)
+        words[first:first] = ["-w", "-I", self.folder]
+        words += ["-O1", "-g0"]
+        made = subprocess.run(words, cwd=self.build.folder, capture_output=True, text=True)
         if made.returncode != 0:
-            raise TableError(f"{mutant.name} does not compile:\n{made.stderr}")
-        replaced[name] = own
-    return replaced
+            raise TableError(f"{self.mutant.name} does not compile:\n{made.stderr}")
 
 
 def make_folder(build, folder):
@@ -182,10 +198,11 @@ def make_folder(build, folder):
             os.symlink(path, os.path.join(folder, os.path.relpath(path, build.folder)))
 
 
-def link_program(build, program, replaced, folder):
-    words = [replaced.get(word, word) for word in build.links[program]]
+def link_program(build, program, planted, folder):
+    words = [planted.object(word) for word in build.links[program]]
     path = os.path.join(folder, "tests", program)
     words[words.index("-o") + 1] = path
+    words.append("-Wl,--strip-debug")
     made = subprocess.run(words, cwd=build.folder, capture_output=True, text=True)
     if made.returncode != 0:
         raise TableError(f"{program} does not link; is the build finished?\n{made.stderr[:2000]}")
@@ -195,10 +212,10 @@ def link_program(build, program, replaced, folder):
 # --- all together ---
 
 
-def try_piece(build, mutant, programs, replaced, folder):
+def try_piece(build, mutant, programs, planted, folder):
     """The museum's piece with this defect has to see it by itself."""
     for program in filter(programs.get, mutants.MUSEUM):
-        path = link_program(build, program, replaced, folder)
+        path = link_program(build, program, planted, folder)
         code, output = run_program([path, mutant.piece], folder, programs[program].seconds_max)
         os.remove(path)
         if f"[ RUN      ] {mutant.piece}\n" in output:
@@ -206,9 +223,9 @@ def try_piece(build, mutant, programs, replaced, folder):
     raise TableError(f"{mutant.name}: the museum has no piece {mutant.piece}")
 
 
-def try_programs(build, mutant, programs, replaced, folder):
+def try_programs(build, mutant, programs, planted, folder):
     for program in sorted(programs, key=lambda name: name not in mutant.first):
-        path = link_program(build, program, replaced, folder)
+        path = link_program(build, program, planted, folder)
         code, output = run_program(
             [path, *programs[program].arguments], folder, programs[program].seconds_max
         )
@@ -222,9 +239,9 @@ def try_programs(build, mutant, programs, replaced, folder):
 def try_mutant(build, mutant, programs, folder):
     """Plants the mutant and runs `programs` (name -> Program) until one sees it."""
     make_folder(build, folder)
-    replaced = compile_mutant(build, mutant, folder)
+    planted = Planted(build, mutant, folder)
     attempt = try_piece if mutant.piece else try_programs
-    verdict = attempt(build, mutant, programs, replaced, folder)
+    verdict = attempt(build, mutant, programs, planted, folder)
     shutil.rmtree(folder, ignore_errors=True)
     return verdict
 
@@ -233,13 +250,13 @@ Program = collections.namedtuple("Program", "arguments seconds_max")
 
 
 def measure(build, lines, folder):
-    """Runs the programs without a mutant, linked as with one: none may fail. Answers a dict from
-    their names to how each is run."""
+    """Runs the build's programs, without a mutant: none may fail. Answers a dict from their names
+    to how each is run."""
     make_folder(build, folder)
 
     def measure_one(line):
         name, *arguments = line
-        path = link_program(build, name, {}, folder)
+        path = os.path.join(build.folder, "tests", name)
         start = time.monotonic()
         code, output = run_program([path, *arguments], folder, 600)
         verdict = judge(name, code, output)
