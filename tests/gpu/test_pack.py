@@ -314,8 +314,8 @@ class Peers(unittest.TestCase):
         with open(os.path.join(wheel, "wheels.h"), "w", encoding="ascii"):
             pass
         for name in ("c10", "c10_cuda"):
-            subprocess.run(
-                ["g++", "-shared", "-o", f"{home}/lib/lib{name}.so", "-xc++", os.devnull], check=True)
+            library = os.path.join(home, "lib", f"lib{name}.so")
+            subprocess.run(["g++", "-shared", "-o", library, "-xc++", os.devnull], check=True)
 
     def test_pairs_are_c_plus_pluss_without_a_toolkit(self):
         if shutil.which("g++") is None:
