@@ -402,6 +402,8 @@ class CommandTest(unittest.TestCase):
             bench.kill()
         rows = json.loads(report.read_text(encoding="utf-8"))["results"]
         self.assertGreater(rows[0]["median"], 0)
+        case_count = len(run("bench", "alloc", "--list").stdout.split())
+        self.assertLess(len(rows), case_count / 2)  # and not only at the end
 
     def test_a_filter_of_several_words_lets_through_what_contains_one(self):
         done = run("bench", "copy", "--list", "--filter", "copy.rows,columns_step2")
