@@ -37,7 +37,7 @@ extern tarn_pause_report report; /* the last call's */
 int make_pools(void **state);
 /* All blocks are back: nothing is left over. */
 int drop_pools(void **state);
-#define IN_POOLS(test) cmocka_unit_test_setup_teardown(test, make_pools, drop_pools)
+#define TEST_IN_POOLS(name) TEST_WITH(name, make_pools, drop_pools)
 
 void *take_tagged(const char *tag, size_t size_bytes);
 /* With one tag, or NULL for all blocks. */

@@ -13,8 +13,7 @@
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_storage.h"
 
-static void sizes_that_do_not_fit_are_told(void **state) {
-  (void)state;
+TEST(sizes_that_do_not_fit_are_told) {
   size_t size = 0;
   assert_true(tarn_size_add(SIZE_MAX - 1, 1, &size));
   assert_true(size == SIZE_MAX);
@@ -30,8 +29,7 @@ static void sizes_that_do_not_fit_are_told(void **state) {
   assert_true(count == -INT64_MAX);
 }
 
-static void rounding_up_reaches_the_last_multiple_and_no_further(void **state) {
-  (void)state;
+TEST(rounding_up_reaches_the_last_multiple_and_no_further) {
   size_t size = 1;
   assert_true(tarn_size_round_up(0, 256, &size));
   assert_true(size == 0);
@@ -42,8 +40,7 @@ static void rounding_up_reaches_the_last_multiple_and_no_further(void **state) {
   assert_false(tarn_size_round_up(SIZE_MAX - 254, 256, &size));
 }
 
-static void powers_of_two_are_told_from_the_rest(void **state) {
-  (void)state;
+TEST(powers_of_two_are_told_from_the_rest) {
   assert_false(tarn_is_power_of_two(0));
   assert_true(tarn_is_power_of_two(1));
   assert_false(tarn_is_power_of_two(3));
@@ -51,8 +48,7 @@ static void powers_of_two_are_told_from_the_rest(void **state) {
   assert_false(tarn_is_power_of_two(SIZE_MAX));
 }
 
-static void devices_are_equal_by_type_and_index(void **state) {
-  (void)state;
+TEST(devices_are_equal_by_type_and_index) {
   const tarn_device gpu = tarn_device_make(TARN_DEVICE_CUDA, 1);
   assert_true(tarn_device_equal(gpu, tarn_device_make(TARN_DEVICE_CUDA, 1)));
   assert_false(tarn_device_equal(gpu, tarn_device_make(TARN_DEVICE_CUDA, 0)));
@@ -63,8 +59,7 @@ static void devices_are_equal_by_type_and_index(void **state) {
   assert_true(tarn_device_is_host(tarn_device_make(TARN_DEVICE_CUDA_MANAGED, 0)));
 }
 
-static void a_broken_belief_names_its_place_and_ends_the_process(void **state) {
-  (void)state;
+TEST(a_broken_belief_names_its_place_and_ends_the_process) {
   int ends[2];
   assert_int_equal(pipe(ends), 0);
   const pid_t child = fork();
@@ -88,8 +83,7 @@ static void a_broken_belief_names_its_place_and_ends_the_process(void **state) {
   assert_int_equal(WTERMSIG(status), SIGABRT);
 }
 
-static void release_and_destroy_take_null(void **state) {
-  (void)state;
+TEST(release_and_destroy_take_null) {
   tarn_provider_release(NULL);
   tarn_pool_release(NULL);
   tarn_budget_release(NULL);
@@ -101,8 +95,7 @@ static void release_and_destroy_take_null(void **state) {
 }
 
 /* One call of each header: what has a status to say so with, refuses what is not there. */
-static void calls_with_a_status_refuse_null(void **state) {
-  (void)state;
+TEST(calls_with_a_status_refuse_null) {
   void *block = NULL;
   tarn_storage *storage = NULL;
   tarn_capture *capture = NULL;
@@ -120,8 +113,7 @@ static void calls_with_a_status_refuse_null(void **state) {
 }
 
 /* For streams NULL is one of them: now, on the CPU. */
-static void null_is_a_stream(void **state) {
-  (void)state;
+TEST(null_is_a_stream) {
   tarn_stream_retain(NULL);
   tarn_stream_release(NULL);
   assert_string_equal(tarn_stream_name(NULL), "now");
@@ -132,15 +124,5 @@ static void null_is_a_stream(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sizes_that_do_not_fit_are_told),
-      cmocka_unit_test(rounding_up_reaches_the_last_multiple_and_no_further),
-      cmocka_unit_test(powers_of_two_are_told_from_the_rest),
-      cmocka_unit_test(devices_are_equal_by_type_and_index),
-      cmocka_unit_test(release_and_destroy_take_null),
-      cmocka_unit_test(calls_with_a_status_refuse_null),
-      cmocka_unit_test(null_is_a_stream),
-      cmocka_unit_test(a_broken_belief_names_its_place_and_ends_the_process),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

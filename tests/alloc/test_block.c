@@ -23,8 +23,7 @@ static tarn__block *slow_at_least(tarn__block **nodes, size_t key, const char *a
   return best;
 }
 
-static void trees_answer_as_a_search_of_all_nodes_does(void **state) {
-  (void)state;
+TEST(trees_answer_as_a_search_of_all_nodes_does) {
   tarn__block *nodes[NODE_COUNT];
   tarn__block *root = NULL;
   uint64_t random = 7;
@@ -54,8 +53,7 @@ static void trees_answer_as_a_search_of_all_nodes_does(void **state) {
   assert_null(root);
 }
 
-static void a_cut_copies_the_stamps_and_a_join_collects_them(void **state) {
-  (void)state;
+TEST(a_cut_copies_the_stamps_and_a_join_collects_them) {
   tarn_stream *a = NULL;
   tarn_stream *b = NULL;
   assert_ok(manual_stream_create(&a));
@@ -88,9 +86,5 @@ static void a_cut_copies_the_stamps_and_a_join_collects_them(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(trees_answer_as_a_search_of_all_nodes_does),
-      cmocka_unit_test(a_cut_copies_the_stamps_and_a_join_collects_them),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

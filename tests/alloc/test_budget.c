@@ -20,8 +20,7 @@ static tarn_budget_stats stats_of(const tarn_budget *budget) {
   return stats;
 }
 
-static void a_charge_fits_all_levels_or_none(void **state) {
-  (void)state;
+TEST(a_charge_fits_all_levels_or_none) {
   tarn_budget *root = make_budget("root", 100, NULL);
   tarn_budget *left = make_budget("left", 80, root);
   tarn_budget *right = make_budget("right", 0, root);
@@ -57,8 +56,7 @@ static void a_charge_fits_all_levels_or_none(void **state) {
   tarn_budget_release(right);
 }
 
-static void a_limit_may_move_at_any_time(void **state) {
-  (void)state;
+TEST(a_limit_may_move_at_any_time) {
   tarn_budget *budget = make_budget(NULL, 10, NULL);
   assert_string_equal(tarn_budget_name(budget), "budget");
   assert_ok(tarn_budget_charge(budget, 10));
@@ -77,8 +75,7 @@ static void a_limit_may_move_at_any_time(void **state) {
   tarn_budget_release(budget);
 }
 
-static void bad_arguments_are_refused(void **state) {
-  (void)state;
+TEST(bad_arguments_are_refused) {
   tarn_budget_options options = {.struct_size = 1};
   tarn_budget *budget = (tarn_budget *)&options;
   assert_status(tarn_budget_create(&options, &budget), TARN_INVALID_ARGUMENT);
@@ -112,8 +109,7 @@ static bool watch(void *context, const tarn_pressure *pressure) {
   return self->gives;
 }
 
-static void pressure_reaches_the_budget_that_refused_and_below(void **state) {
-  (void)state;
+TEST(pressure_reaches_the_budget_that_refused_and_below) {
   tarn_budget *root = make_budget("root", 0, NULL);
   tarn_budget *middle = make_budget("middle", 0, root);
   tarn_budget *leaf = make_budget("leaf", 0, middle);
@@ -154,8 +150,7 @@ static void pressure_reaches_the_budget_that_refused_and_below(void **state) {
   tarn_budget_release(other);
 }
 
-static void a_pool_of_ones_own_finds_who_refuses_and_presses_there(void **state) {
-  (void)state;
+TEST(a_pool_of_ones_own_finds_who_refuses_and_presses_there) {
   tarn_budget *root = make_budget("root", 100, NULL);
   tarn_budget *leaf = make_budget("leaf", 0, root);
   witness at_root = {.gives = true}, at_leaf = {.gives = true};
@@ -185,8 +180,7 @@ static bool press_again(void *context, const tarn_pressure *pressure) {
   return tarn__budget_press(pressure->budget, pressure, NULL);
 }
 
-static void pressure_is_not_answered_by_pressure(void **state) {
-  (void)state;
+TEST(pressure_is_not_answered_by_pressure) {
   tarn_budget *budget = make_budget("one", 0, NULL);
   witness seen = {0};
   assert_ok(tarn_budget_add_pressure(budget, press_again, &seen));
@@ -221,8 +215,7 @@ static void *charge_and_press(void *argument) {
   return NULL;
 }
 
-static void threads_charge_one_budget(void **state) {
-  (void)state;
+TEST(threads_charge_one_budget) {
   tarn_budget *root = make_budget("root", 7, NULL);
   pthread_t threads[THREAD_COUNT];
   for (int index = 0; index < THREAD_COUNT; index++) {
@@ -239,14 +232,5 @@ static void threads_charge_one_budget(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_charge_fits_all_levels_or_none),
-      cmocka_unit_test(a_limit_may_move_at_any_time),
-      cmocka_unit_test(bad_arguments_are_refused),
-      cmocka_unit_test(pressure_reaches_the_budget_that_refused_and_below),
-      cmocka_unit_test(a_pool_of_ones_own_finds_who_refuses_and_presses_there),
-      cmocka_unit_test(pressure_is_not_answered_by_pressure),
-      cmocka_unit_test(threads_charge_one_budget),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -12,8 +12,7 @@
 
 /* --- statistics --- */
 
-static void one_byte_counts_one_granule_and_its_free_takes_it_back(void **state) {
-  (void)state;
+TEST(one_byte_counts_one_granule_and_its_free_takes_it_back) {
   tarn_pool *pool = make_segment_pool(0);
   void *kept = take(pool, 5000, NULL);
   const tarn_pool_stats before = stats_of(pool);
@@ -32,8 +31,7 @@ static void one_byte_counts_one_granule_and_its_free_takes_it_back(void **state)
   tarn_pool_release(pool);
 }
 
-static void a_freed_block_is_active_until_its_stream_has_passed(void **state) {
-  (void)state;
+TEST(a_freed_block_is_active_until_its_stream_has_passed) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   void *block = take(pool, 1000, stream);
@@ -48,8 +46,7 @@ static void a_freed_block_is_active_until_its_stream_has_passed(void **state) {
   tarn_pool_release(pool);
 }
 
-static void peaks_begin_again_at_what_is_there(void **state) {
-  (void)state;
+TEST(peaks_begin_again_at_what_is_there) {
   tarn_pool *pool = make_segment_pool(0);
   void *small = take(pool, 1000, NULL);
   void *large = take(pool, 9 * MIB, NULL);
@@ -83,8 +80,7 @@ typedef struct segment_row {
 
 /* The table that the header states, each row with both neighbours of its boundaries. The granules
  * of the provider are 2 MiB. */
-static void segments_are_as_large_as_the_table_says(void **state) {
-  (void)state;
+TEST(segments_are_as_large_as_the_table_says) {
   static const segment_row rows[] = {
       {0, 1, 2 * MIB},
       {0, 2 * MIB - 1, 2 * MIB},
@@ -123,8 +119,7 @@ static void segments_are_as_large_as_the_table_says(void **state) {
   }
 }
 
-static void trim_frees_whole_segments_only_and_a_live_piece_keeps_its_own(void **state) {
-  (void)state;
+TEST(trim_frees_whole_segments_only_and_a_live_piece_keeps_its_own) {
   tarn_pool *pool = make_segment_pool(0);
   void *first = take(pool, 2 * MIB, NULL);
   void *piece = take(pool, 4096, NULL);
@@ -153,8 +148,7 @@ static tarn_status keep_last_line(void *context, const char *text, size_t text_b
   return TARN_OK;
 }
 
-static void the_last_events_after_a_free_and_a_trim_are_those_two(void **state) {
-  (void)state;
+TEST(the_last_events_after_a_free_and_a_trim_are_those_two) {
   tarn_pool *pool = make_segment_pool(0);
   assert_ok(tarn_pool_trace_start(pool, 2));
   give(pool, take(pool, 100, NULL), NULL);
@@ -175,8 +169,7 @@ static void the_last_events_after_a_free_and_a_trim_are_those_two(void **state) 
 
 /* While the side stream still runs, another stream gets other memory where there is some; and its
  * own again, behind a wait, where there is not. */
-static void a_block_used_aside_is_not_lent_before_that_use(void **state) {
-  (void)state;
+TEST(a_block_used_aside_is_not_lent_before_that_use) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream();
   tarn_stream *side = make_stream();
@@ -206,8 +199,7 @@ static void a_block_used_aside_is_not_lent_before_that_use(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_block_used_aside_is_lent_once_that_use_was_seen(void **state) {
-  (void)state;
+TEST(a_block_used_aside_is_lent_once_that_use_was_seen) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   tarn_stream *side = make_stream();
@@ -253,8 +245,7 @@ static void *churn(void *argument) {
   return status == TARN_OK ? NULL : pool;
 }
 
-static void eight_threads_on_their_own_streams_leave_nothing_behind(void **state) {
-  (void)state;
+TEST(eight_threads_on_their_own_streams_leave_nothing_behind) {
   tarn_pool *pool = make_range_pool(0);
   pthread_t threads[THREAD_COUNT];
   for (int index = 0; index < THREAD_COUNT; index++) {
@@ -274,16 +265,5 @@ static void eight_threads_on_their_own_streams_leave_nothing_behind(void **state
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(one_byte_counts_one_granule_and_its_free_takes_it_back),
-      cmocka_unit_test(a_freed_block_is_active_until_its_stream_has_passed),
-      cmocka_unit_test(peaks_begin_again_at_what_is_there),
-      cmocka_unit_test(segments_are_as_large_as_the_table_says),
-      cmocka_unit_test(trim_frees_whole_segments_only_and_a_live_piece_keeps_its_own),
-      cmocka_unit_test(the_last_events_after_a_free_and_a_trim_are_those_two),
-      cmocka_unit_test(a_block_used_aside_is_not_lent_before_that_use),
-      cmocka_unit_test(a_block_used_aside_is_lent_once_that_use_was_seen),
-      cmocka_unit_test(eight_threads_on_their_own_streams_leave_nothing_behind),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -30,8 +30,7 @@ static tarn_pool *make_sharing(tarn_budget *budget, size_t floor_bytes) {
   return make_pool_with(&options);
 }
 
-static void what_is_reserved_is_charged_and_paid_back(void **state) {
-  (void)state;
+TEST(what_is_reserved_is_charged_and_paid_back) {
   tarn_budget *budget = make_budget(0);
   tarn_pool *pool = make_sharing(budget, 0);
   void *block = take(pool, 5 * MIB, NULL);
@@ -55,8 +54,7 @@ static void what_is_reserved_is_charged_and_paid_back(void **state) {
   tarn_budget_release(budget);
 }
 
-static void a_range_charges_as_it_grows(void **state) {
-  (void)state;
+TEST(a_range_charges_as_it_grows) {
   tarn_pool *pool = make_range_pool(0);
   tarn_budget *budget = tarn_caching_pool_budget(pool);
   void *first = take(pool, 3 * MIB, NULL);
@@ -71,8 +69,7 @@ static void a_range_charges_as_it_grows(void **state) {
   tarn_pool_release(pool);
 }
 
-static void the_limit_of_a_pool_may_move(void **state) {
-  (void)state;
+TEST(the_limit_of_a_pool_may_move) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_budget *budget = tarn_caching_pool_budget(pool);
   void *first = take(pool, 4 * MIB, NULL);
@@ -88,8 +85,7 @@ static void the_limit_of_a_pool_may_move(void **state) {
   tarn_pool_release(pool);
 }
 
-static void idle_memory_of_one_pool_serves_another(void **state) {
-  (void)state;
+TEST(idle_memory_of_one_pool_serves_another) {
   tarn_budget *budget = make_budget(8 * MIB);
   provided = (counting_provider){0};
   tarn_pool *first = make_sharing(budget, 0);
@@ -112,8 +108,7 @@ static void idle_memory_of_one_pool_serves_another(void **state) {
   tarn_budget_release(budget);
 }
 
-static void the_floor_is_kept_by_trim_and_by_neighbours(void **state) {
-  (void)state;
+TEST(the_floor_is_kept_by_trim_and_by_neighbours) {
   tarn_budget *budget = make_budget(8 * MIB);
   provided = (counting_provider){0};
   tarn_pool *first = make_sharing(budget, 4 * MIB);
@@ -134,8 +129,7 @@ static void the_floor_is_kept_by_trim_and_by_neighbours(void **state) {
 
 /* --- reserve --- */
 
-static void what_was_reserved_up_front_is_lent_without_the_provider(void **state) {
-  (void)state;
+TEST(what_was_reserved_up_front_is_lent_without_the_provider) {
   tarn_pool *pools[] = {make_segment_pool(0), make_range_pool(0)};
   for (size_t index = 0; index < COUNT_OF(pools); index++) {
     tarn_pool *pool = pools[index];
@@ -153,8 +147,7 @@ static void what_was_reserved_up_front_is_lent_without_the_provider(void **state
   }
 }
 
-static void a_reserve_beyond_the_limit_fails(void **state) {
-  (void)state;
+TEST(a_reserve_beyond_the_limit_fails) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   assert_status(tarn_caching_pool_reserve(pool, 6 * MIB), TARN_OUT_OF_MEMORY);
   assert_non_null(strstr(tarn_last_error()->message, "limit of 4194304"));
@@ -186,8 +179,7 @@ static bool give_block(void *context, const tarn_pressure *pressure) {
   return true;
 }
 
-static void pressure_comes_before_failing_and_is_told_what_is_missing(void **state) {
-  (void)state;
+TEST(pressure_comes_before_failing_and_is_told_what_is_missing) {
   tarn_pool *pool = make_segment_pool(8 * MIB);
   tarn_budget *budget = tarn_caching_pool_budget(pool);
   giver cache = {.pool = pool, .block = take(pool, 4 * MIB, NULL)};
@@ -216,8 +208,7 @@ static bool promise(void *context, const tarn_pressure *pressure) {
   return true;
 }
 
-static void empty_promises_end(void **state) {
-  (void)state;
+TEST(empty_promises_end) {
   tarn_pool *pool = make_segment_pool(2 * MIB);
   tarn_budget *budget = tarn_caching_pool_budget(pool);
   int call_count = 0;
@@ -249,8 +240,7 @@ static bool give_and_take(void *context, const tarn_pressure *pressure) {
   return true;
 }
 
-static void who_is_late_many_times_is_not_refused(void **state) {
-  (void)state;
+TEST(who_is_late_many_times_is_not_refused) {
   tarn_budget *budget = make_budget(4 * MIB);
   fast_taker taker = {.budget = budget, .left_count = 100};
   tarn_pool *pool = make_sharing(budget, 0);
@@ -309,8 +299,7 @@ static void share_a_budget(tarn_provider **providers) {
   tarn_budget_release(budget);
 }
 
-static void two_pools_of_segments_never_starve_each_other(void **state) {
-  (void)state;
+TEST(two_pools_of_segments_never_starve_each_other) {
   static _Alignas(2 * MIB) char memory[2][16 * MIB];
   const tarn_fixed_options options = {.struct_size = sizeof options, .granularity_bytes = 2 * MIB};
   tarn_provider *providers[2];
@@ -321,8 +310,7 @@ static void two_pools_of_segments_never_starve_each_other(void **state) {
   share_a_budget(providers);
 }
 
-static void two_pools_of_ranges_never_starve_each_other(void **state) {
-  (void)state;
+TEST(two_pools_of_ranges_never_starve_each_other) {
   tarn_provider *providers[2];
   for (int index = 0; index < 2; index++) {
     assert_ok(tarn_pages_provider_create(NULL, &providers[index]));
@@ -387,8 +375,7 @@ static tarn_status slow_give_back(void *context, void *address, size_t size_byte
   return TARN_OK;
 }
 
-static void memory_on_its_way_back_is_waited_for(void **state) {
-  (void)state;
+TEST(memory_on_its_way_back_is_waited_for) {
   static const tarn_provider_ops ops = {.struct_size = sizeof ops,
                                         .name = "slow",
                                         .attributes = slow_attributes,
@@ -445,8 +432,7 @@ static void release_all(tarn_stream **streams) {
 }
 
 /* The memory is full and pending: a request of one block's size waits for one stream. */
-static void reclaim_of_one_block_waits_for_one_stream(void **state) {
-  (void)state;
+TEST(reclaim_of_one_block_waits_for_one_stream) {
   tarn_pool *pool = make_segment_pool(STREAM_COUNT * 2 * MIB);
   tarn_stream *streams[STREAM_COUNT];
   fill_with_pending(pool, streams);
@@ -458,8 +444,7 @@ static void reclaim_of_one_block_waits_for_one_stream(void **state) {
 }
 
 /* A larger one needs two segments given back: two streams, and no segment more. */
-static void reclaim_gives_back_and_waits_for_no_more_than_it_needs(void **state) {
-  (void)state;
+TEST(reclaim_gives_back_and_waits_for_no_more_than_it_needs) {
   tarn_pool *pool = make_segment_pool(STREAM_COUNT * 2 * MIB);
   tarn_stream *streams[STREAM_COUNT];
   fill_with_pending(pool, streams);
@@ -473,8 +458,7 @@ static void reclaim_gives_back_and_waits_for_no_more_than_it_needs(void **state)
 }
 
 /* Of two runs of neighbours that would do, the one that one stream used is joined. */
-static void the_run_that_needs_fewer_fences_is_joined(void **state) {
-  (void)state;
+TEST(the_run_that_needs_fewer_fences_is_joined) {
   const tarn_caching_options options = {
       .struct_size = sizeof options, .limit_bytes = 8 * MIB, .segment_bytes = 8 * MIB};
   tarn_pool *pool = make_pool_with(&options);
@@ -502,8 +486,7 @@ static void the_run_that_needs_fewer_fences_is_joined(void **state) {
 
 /* --- growth without a limit --- */
 
-static void once_there_is_enough_streams_share_instead_of_growing(void **state) {
-  (void)state;
+TEST(once_there_is_enough_streams_share_instead_of_growing) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *streams[STREAM_COUNT];
   for (int index = 0; index < STREAM_COUNT; index++) streams[index] = make_stream();
@@ -520,8 +503,7 @@ static void once_there_is_enough_streams_share_instead_of_growing(void **state) 
   tarn_pool_release(pool);
 }
 
-static void the_cpu_gets_fresh_memory_rather_than_wait(void **state) {
-  (void)state;
+TEST(the_cpu_gets_fresh_memory_rather_than_wait) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   assert_ok(tarn_caching_pool_reserve(pool, 96 * MIB)); /* enough */
@@ -539,8 +521,7 @@ static void the_cpu_gets_fresh_memory_rather_than_wait(void **state) {
   tarn_pool_release(pool);
 }
 
-static void looks_that_find_nothing_are_put_off_longer_and_longer(void **state) {
-  (void)state;
+TEST(looks_that_find_nothing_are_put_off_longer_and_longer) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *busy = make_stream();
   tarn_stream *stream = make_stream();
@@ -565,8 +546,7 @@ static void looks_that_find_nothing_are_put_off_longer_and_longer(void **state) 
   tarn_pool_release(pool);
 }
 
-static void what_is_enough_is_no_matter_of_statistics(void **state) {
-  (void)state;
+TEST(what_is_enough_is_no_matter_of_statistics) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *first = make_stream();
   tarn_stream *second = make_stream();
@@ -585,27 +565,5 @@ static void what_is_enough_is_no_matter_of_statistics(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_is_reserved_is_charged_and_paid_back),
-      cmocka_unit_test(a_range_charges_as_it_grows),
-      cmocka_unit_test(the_limit_of_a_pool_may_move),
-      cmocka_unit_test(idle_memory_of_one_pool_serves_another),
-      cmocka_unit_test(the_floor_is_kept_by_trim_and_by_neighbours),
-      cmocka_unit_test(what_was_reserved_up_front_is_lent_without_the_provider),
-      cmocka_unit_test(a_reserve_beyond_the_limit_fails),
-      cmocka_unit_test(pressure_comes_before_failing_and_is_told_what_is_missing),
-      cmocka_unit_test(empty_promises_end),
-      cmocka_unit_test(who_is_late_many_times_is_not_refused),
-      cmocka_unit_test(two_pools_of_segments_never_starve_each_other),
-      cmocka_unit_test(two_pools_of_ranges_never_starve_each_other),
-      cmocka_unit_test(memory_on_its_way_back_is_waited_for),
-      cmocka_unit_test(reclaim_of_one_block_waits_for_one_stream),
-      cmocka_unit_test(reclaim_gives_back_and_waits_for_no_more_than_it_needs),
-      cmocka_unit_test(the_run_that_needs_fewer_fences_is_joined),
-      cmocka_unit_test(once_there_is_enough_streams_share_instead_of_growing),
-      cmocka_unit_test(the_cpu_gets_fresh_memory_rather_than_wait),
-      cmocka_unit_test(looks_that_find_nothing_are_put_off_longer_and_longer),
-      cmocka_unit_test(what_is_enough_is_no_matter_of_statistics),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

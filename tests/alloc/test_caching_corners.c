@@ -31,8 +31,7 @@ static void grow_at_the_same_time(void) {
   asleep_wait(&other_state);
 }
 
-static void threads_that_grow_at_once_respect_the_limit(void **state) {
-  (void)state;
+TEST(threads_that_grow_at_once_respect_the_limit) {
   shared_pool = make_segment_pool(2 * MIB);
   other_state = (asleep_thread){0};
   provided.interlude = grow_at_the_same_time;
@@ -44,8 +43,7 @@ static void threads_that_grow_at_once_respect_the_limit(void **state) {
   tarn_pool_release(shared_pool);
 }
 
-static void an_aligned_block_is_not_lent_before_its_users_are_done(void **state) {
-  (void)state;
+TEST(an_aligned_block_is_not_lent_before_its_users_are_done) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *a = make_stream();
   void *block = take(pool, 4 * MIB, a);
@@ -65,8 +63,7 @@ static void an_aligned_block_is_not_lent_before_its_users_are_done(void **state)
 
 /* --- life and figures --- */
 
-static void a_pool_waits_for_its_users_before_it_goes(void **state) {
-  (void)state;
+TEST(a_pool_waits_for_its_users_before_it_goes) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *a = make_stream();
   void *block = take(pool, 2 * MIB, a);
@@ -78,8 +75,7 @@ static void a_pool_waits_for_its_users_before_it_goes(void **state) {
   tarn_stream_release(a);
 }
 
-static void peaks_stay_when_the_memory_goes(void **state) {
-  (void)state;
+TEST(peaks_stay_when_the_memory_goes) {
   tarn_pool *pool = make_segment_pool(0);
   void *large = take(pool, 6 * MIB - 100, NULL);
   give(pool, large, NULL);
@@ -98,8 +94,7 @@ static void peaks_stay_when_the_memory_goes(void **state) {
 }
 
 /* Two blocks of one thread, of which one is at home whenever anybody looks. */
-static void a_peak_between_two_looks_is_seen(void **state) {
-  (void)state;
+TEST(a_peak_between_two_looks_is_seen) {
   tarn_pool *pool = make_range_pool(0);
   void *large = take(pool, 2 * MIB, NULL); /* lets the thread keep more than one block */
   void *first = take(pool, 4096, NULL);
@@ -117,8 +112,7 @@ static void a_peak_between_two_looks_is_seen(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_kept_block_carries_the_tag_of_its_next_owner(void **state) {
-  (void)state;
+TEST(a_kept_block_carries_the_tag_of_its_next_owner) {
   tarn_pool *pool = make_range_pool(0);
   void *block = NULL;
   for (int index = 0; index < 4; index++) {
@@ -140,8 +134,7 @@ static void a_kept_block_carries_the_tag_of_its_next_owner(void **state) {
 
 /* --- growing and reclaiming --- */
 
-static void a_range_grows_behind_memory_that_is_still_in_use(void **state) {
-  (void)state;
+TEST(a_range_grows_behind_memory_that_is_still_in_use) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
@@ -164,8 +157,7 @@ static void a_range_grows_behind_memory_that_is_still_in_use(void **state) {
 
 /* Three segments, of which two together would do: one stream used the first two, two others share
  * the third. */
-static void reclaim_waits_for_the_fewest_streams(void **state) {
-  (void)state;
+TEST(reclaim_waits_for_the_fewest_streams) {
   tarn_pool *pool = make_segment_pool(6 * MIB);
   tarn_stream *one = make_stream();
   tarn_stream *shared[] = {make_stream(), make_stream()};
@@ -196,8 +188,7 @@ static void reclaim_waits_for_the_fewest_streams(void **state) {
 
 /* Idle memory elsewhere goes back before a pool grows beyond what it has needed at once, but not
  * what was reserved up front. */
-static void what_was_reserved_up_front_is_not_recycled(void **state) {
-  (void)state;
+TEST(what_was_reserved_up_front_is_not_recycled) {
   for (int is_reserved = 0; is_reserved < 2; is_reserved++) {
     tarn_pool *pool = make_range_pool(0);
     if (is_reserved) assert_ok(tarn_caching_pool_reserve(pool, 16 * MIB));
@@ -295,8 +286,7 @@ static void work_through_all_tiers(void) {
   tarn_stream_release(b);
 }
 
-static void no_provider_and_no_stream_is_called_under_a_lock(void **state) {
-  (void)state;
+TEST(no_provider_and_no_stream_is_called_under_a_lock) {
   alarm(60); /* where it would hang, it ends */
   shared_pool = make_segment_pool(4 * MIB);
   probe_count = 0;
@@ -332,8 +322,7 @@ static void no_provider_and_no_stream_is_called_under_a_lock(void **state) {
 }
 
 /* Room to align is address space, which costs nothing: neither of the limit nor of the machine. */
-static void a_limit_is_no_limit_to_the_room_for_aligning(void **state) {
-  (void)state;
+TEST(a_limit_is_no_limit_to_the_room_for_aligning) {
   tarn_pool *pool = make_range_pool(4 * MIB);
   void *block = NULL;
   for (int round = 0; round < 3; round++) {
@@ -350,8 +339,7 @@ static void a_limit_is_no_limit_to_the_room_for_aligning(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_reserve_beyond_any_machine_is_refused(void **state) {
-  (void)state;
+TEST(a_reserve_beyond_any_machine_is_refused) {
   tarn_pool *pool = make_range_pool(0);
   assert_status(tarn_caching_pool_reserve(pool, SIZE_MAX), TARN_TOO_LARGE);
   assert_int_equal(stats_of(pool).reserved_bytes, 0);
@@ -359,19 +347,5 @@ static void a_reserve_beyond_any_machine_is_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(threads_that_grow_at_once_respect_the_limit),
-      cmocka_unit_test(an_aligned_block_is_not_lent_before_its_users_are_done),
-      cmocka_unit_test(a_pool_waits_for_its_users_before_it_goes),
-      cmocka_unit_test(peaks_stay_when_the_memory_goes),
-      cmocka_unit_test(a_peak_between_two_looks_is_seen),
-      cmocka_unit_test(a_kept_block_carries_the_tag_of_its_next_owner),
-      cmocka_unit_test(a_range_grows_behind_memory_that_is_still_in_use),
-      cmocka_unit_test(reclaim_waits_for_the_fewest_streams),
-      cmocka_unit_test(what_was_reserved_up_front_is_not_recycled),
-      cmocka_unit_test(no_provider_and_no_stream_is_called_under_a_lock),
-      cmocka_unit_test(a_limit_is_no_limit_to_the_room_for_aligning),
-      cmocka_unit_test(a_reserve_beyond_any_machine_is_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -25,8 +25,7 @@ static size_t decay(tarn_pool *pool, uint64_t now_ns) {
   return released;
 }
 
-static void what_no_window_needed_goes_in_steps(void **state) {
-  (void)state;
+TEST(what_no_window_needed_goes_in_steps) {
   tarn_pool *pool = make_decaying(0);
   assert_int_equal(decay(pool, 5000), 0); /* the clock starts */
   burst(pool, 8, NULL);
@@ -46,8 +45,7 @@ static void what_no_window_needed_goes_in_steps(void **state) {
   tarn_pool_release(pool);
 }
 
-static void what_comes_back_once_in_a_window_stays(void **state) {
-  (void)state;
+TEST(what_comes_back_once_in_a_window_stays) {
   tarn_pool *pool = make_decaying(0);
   decay(pool, 0);
   for (int slice = 1; slice < 60; slice++) {
@@ -58,8 +56,7 @@ static void what_comes_back_once_in_a_window_stays(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_window_without_any_call_gives_all_of_it_back(void **state) {
-  (void)state;
+TEST(a_window_without_any_call_gives_all_of_it_back) {
   tarn_pool *pool = make_decaying(0);
   void *kept = take(pool, 2 * MIB, NULL);
   burst(pool, 7, NULL);
@@ -70,8 +67,7 @@ static void a_window_without_any_call_gives_all_of_it_back(void **state) {
   tarn_pool_release(pool);
 }
 
-static void decay_keeps_the_floor(void **state) {
-  (void)state;
+TEST(decay_keeps_the_floor) {
   tarn_pool *pool = make_decaying(7 * MIB);
   burst(pool, 8, NULL);
   decay(pool, 0);
@@ -80,8 +76,7 @@ static void decay_keeps_the_floor(void **state) {
   tarn_pool_release(pool);
 }
 
-static void decay_leaves_what_a_stream_may_use(void **state) {
-  (void)state;
+TEST(decay_leaves_what_a_stream_may_use) {
   tarn_pool *pool = make_decaying(0);
   tarn_stream *stream = make_stream();
   decay(pool, 0);
@@ -98,8 +93,7 @@ static void decay_leaves_what_a_stream_may_use(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_clock_that_goes_back_changes_nothing(void **state) {
-  (void)state;
+TEST(a_clock_that_goes_back_changes_nothing) {
   tarn_pool *pool = make_decaying(0);
   burst(pool, 4, NULL);
   decay(pool, 10 * WINDOW);
@@ -110,8 +104,7 @@ static void a_clock_that_goes_back_changes_nothing(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_range_gives_single_granules_back(void **state) {
-  (void)state;
+TEST(a_range_gives_single_granules_back) {
   tarn_pool *pool = make_range_pool(0); /* with the window that is the default */
   void *block = take(pool, 64 * MIB, NULL);
   give(pool, block, NULL);
@@ -127,8 +120,7 @@ static void a_range_gives_single_granules_back(void **state) {
 }
 
 /* Each block alone is all that the lock has seen; together they were out without it. */
-static void decay_forgets_no_peak_of_calls_without_the_lock(void **state) {
-  (void)state;
+TEST(decay_forgets_no_peak_of_calls_without_the_lock) {
   tarn_pool *pool = make_range_pool(0);
   size_t released = 0;
   assert_ok(tarn_pool_decay(pool, 0, &released));
@@ -145,15 +137,5 @@ static void decay_forgets_no_peak_of_calls_without_the_lock(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(decay_forgets_no_peak_of_calls_without_the_lock),
-      cmocka_unit_test(what_no_window_needed_goes_in_steps),
-      cmocka_unit_test(what_comes_back_once_in_a_window_stays),
-      cmocka_unit_test(a_window_without_any_call_gives_all_of_it_back),
-      cmocka_unit_test(decay_keeps_the_floor),
-      cmocka_unit_test(decay_leaves_what_a_stream_may_use),
-      cmocka_unit_test(a_clock_that_goes_back_changes_nothing),
-      cmocka_unit_test(a_range_gives_single_granules_back),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

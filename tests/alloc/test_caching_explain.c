@@ -23,13 +23,11 @@ static void *take_tagged(tarn_pool *pool, size_t size_bytes, const char *tag) {
   return block;
 }
 
-static void before_any_failure_there_is_no_report(void **state) {
-  (void)state;
+TEST(before_any_failure_there_is_no_report) {
   assert_null(tarn_last_out_of_memory()); /* the first test of its thread */
 }
 
-static void a_full_pool_says_who_asked_who_holds_and_which_limit_refused(void **state) {
-  (void)state;
+TEST(a_full_pool_says_who_asked_who_holds_and_which_limit_refused) {
   const tarn_caching_options options = {
       .struct_size = sizeof options, .name = "small", .limit_bytes = 8 * MIB};
   tarn_pool *pool = make_pool_with(&options);
@@ -70,8 +68,7 @@ static void a_full_pool_says_who_asked_who_holds_and_which_limit_refused(void **
   tarn_pool_release(pool);
 }
 
-static void the_message_says_it_in_words(void **state) {
-  (void)state;
+TEST(the_message_says_it_in_words) {
   const tarn_caching_options options = {
       .struct_size = sizeof options, .name = "small", .limit_bytes = 4 * MIB};
   tarn_pool *pool = make_pool_with(&options);
@@ -93,8 +90,7 @@ static void the_message_says_it_in_words(void **state) {
 }
 
 /* Streams that cannot be waited for leave their blocks pending. */
-static void pending_bytes_are_told_by_stream_and_what_a_wait_would_give(void **state) {
-  (void)state;
+TEST(pending_bytes_are_told_by_stream_and_what_a_wait_would_give) {
   tarn_pool *pool = make_segment_pool(10 * MIB);
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
@@ -135,8 +131,7 @@ static void pending_bytes_are_told_by_stream_and_what_a_wait_would_give(void **s
   tarn_pool_release(pool);
 }
 
-static void what_a_trim_would_give_is_what_it_gives(void **state) {
-  (void)state;
+TEST(what_a_trim_would_give_is_what_it_gives) {
   const tarn_caching_options options = {.struct_size = sizeof options, .floor_bytes = 4 * MIB};
   tarn_pool *pool = make_pool_with(&options);
   void *block = take(pool, 2 * MIB, NULL);
@@ -168,8 +163,7 @@ static void what_a_trim_would_give_is_what_it_gives(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_provider_that_refuses_is_quoted(void **state) {
-  (void)state;
+TEST(a_provider_that_refuses_is_quoted) {
   tarn_pool *pool = make_segment_pool(0);
   provided.fail_allocs = 1000;
   const tarn_out_of_memory *report = run_out(pool, 1 * MIB, NULL);
@@ -180,8 +174,7 @@ static void a_provider_that_refuses_is_quoted(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_parent_that_refuses_is_named(void **state) {
-  (void)state;
+TEST(a_parent_that_refuses_is_named) {
   const tarn_budget_options limit = {
       .struct_size = sizeof limit, .name = "process", .limit_bytes = 4 * MIB};
   tarn_budget *budget = NULL;
@@ -219,8 +212,7 @@ static void observe(void *context, const tarn_out_of_memory *report) {
   assert_status(tarn_pool_free(self->pool, self, NULL), TARN_NOT_FOUND);
 }
 
-static void an_observer_is_called_once_per_failure_without_the_lock(void **state) {
-  (void)state;
+TEST(an_observer_is_called_once_per_failure_without_the_lock) {
   observer seen = {.call_count = 0};
   const tarn_caching_options options = {.struct_size = sizeof options,
                                         .limit_bytes = 4 * MIB,
@@ -243,8 +235,7 @@ static void an_observer_is_called_once_per_failure_without_the_lock(void **state
 
 /* --- holders --- */
 
-static void holders_are_summed_by_tag_most_bytes_first(void **state) {
-  (void)state;
+TEST(holders_are_summed_by_tag_most_bytes_first) {
   tarn_pool *pool = make_segment_pool(0);
   static const char *const names[] = {"a", "b", "c", "b"};
   void *blocks[4];
@@ -275,16 +266,5 @@ static void holders_are_summed_by_tag_most_bytes_first(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(before_any_failure_there_is_no_report),
-      cmocka_unit_test(a_full_pool_says_who_asked_who_holds_and_which_limit_refused),
-      cmocka_unit_test(the_message_says_it_in_words),
-      cmocka_unit_test(pending_bytes_are_told_by_stream_and_what_a_wait_would_give),
-      cmocka_unit_test(what_a_trim_would_give_is_what_it_gives),
-      cmocka_unit_test(a_provider_that_refuses_is_quoted),
-      cmocka_unit_test(a_parent_that_refuses_is_named),
-      cmocka_unit_test(an_observer_is_called_once_per_failure_without_the_lock),
-      cmocka_unit_test(holders_are_summed_by_tag_most_bytes_first),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -195,8 +195,7 @@ static void finish(idle_scene *self, tarn_stream *stream) {
   assert_int_equal(machine.prepared_bytes, 0);
 }
 
-static void beyond_the_mark_idle_memory_moves_and_no_more_than_is_needed(void **state) {
-  (void)state;
+TEST(beyond_the_mark_idle_memory_moves_and_no_more_than_is_needed) {
   reset(/*moves=*/true, /*has_pieces=*/false);
   idle_scene self = begin_idle(pool_with_limit(0), NULL);
   const uint64_t calls = stats_of(self.pool).provider_calls;
@@ -211,8 +210,7 @@ static void beyond_the_mark_idle_memory_moves_and_no_more_than_is_needed(void **
   finish(&self, NULL);
 }
 
-static void below_the_mark_nothing_moves(void **state) {
-  (void)state;
+TEST(below_the_mark_nothing_moves) {
   reset(/*moves=*/true, /*has_pieces=*/false);
   idle_scene self = begin_idle(pool_with_limit(0), NULL);
   void *held[2];
@@ -224,8 +222,7 @@ static void below_the_mark_nothing_moves(void **state) {
   finish(&self, NULL);
 }
 
-static void at_the_limit_idle_memory_moves(void **state) {
-  (void)state;
+TEST(at_the_limit_idle_memory_moves) {
   reset(/*moves=*/true, /*has_pieces=*/false);
   idle_scene self = begin_idle(pool_with_limit(36 * MIB), NULL);
   void *large = take(self.pool, 32 * MIB, NULL);
@@ -241,8 +238,7 @@ static void at_the_limit_idle_memory_moves(void **state) {
   finish(&self, NULL);
 }
 
-static void on_a_full_machine_idle_memory_moves(void **state) {
-  (void)state;
+TEST(on_a_full_machine_idle_memory_moves) {
   reset(/*moves=*/true, /*has_pieces=*/false);
   idle_scene self = begin_idle(pool_with_limit(0), NULL);
   machine.capacity_bytes = 36 * MIB;
@@ -279,8 +275,7 @@ static idle_scene begin_busy(tarn_pool *pool, tarn_stream *stream) {
   return made;
 }
 
-static void memory_that_a_stream_still_uses_does_not_move(void **state) {
-  (void)state;
+TEST(memory_that_a_stream_still_uses_does_not_move) {
   reset(/*moves=*/true, /*has_pieces=*/false);
   tarn_stream *busy = make_stream();
   machine.before_move = must_not_be_busy;
@@ -299,8 +294,7 @@ static void memory_that_a_stream_still_uses_does_not_move(void **state) {
   tarn_stream_release(busy);
 }
 
-static void at_the_limit_its_last_user_is_waited_for_before_it_moves(void **state) {
-  (void)state;
+TEST(at_the_limit_its_last_user_is_waited_for_before_it_moves) {
   reset(/*moves=*/true, /*has_pieces=*/false);
   tarn_stream *busy = make_stream();
   machine.before_move = must_not_be_busy;
@@ -312,8 +306,7 @@ static void at_the_limit_its_last_user_is_waited_for_before_it_moves(void **stat
   tarn_stream_release(busy);
 }
 
-static void where_nothing_is_taken_away_the_pool_grows_all_the_same(void **state) {
-  (void)state;
+TEST(where_nothing_is_taken_away_the_pool_grows_all_the_same) {
   reset(/*moves=*/true, /*has_pieces=*/false);
   idle_scene self = begin_idle(pool_with_limit(0), NULL);
   machine.refuses_to_take = true;
@@ -328,8 +321,7 @@ static void where_nothing_is_taken_away_the_pool_grows_all_the_same(void **state
   finish(&self, NULL);
 }
 
-static void a_move_that_finds_no_memory_leaves_exact_figures(void **state) {
-  (void)state;
+TEST(a_move_that_finds_no_memory_leaves_exact_figures) {
   reset(/*moves=*/true, /*has_pieces=*/false);
   idle_scene self = begin_idle(pool_with_limit(36 * MIB), NULL);
   machine.refused_moves = 1; /* all that was to move is gone, and is had anew */
@@ -345,8 +337,7 @@ static void a_move_that_finds_no_memory_leaves_exact_figures(void **state) {
 }
 
 /* More stretches than one call takes. */
-static void what_lies_scattered_moves_as_well(void **state) {
-  (void)state;
+TEST(what_lies_scattered_moves_as_well) {
   enum { COUNT = 300 };
   reset(/*moves=*/true, /*has_pieces=*/false);
   tarn_pool *pool = pool_with_limit((size_t)2 * COUNT * GRANULE);
@@ -365,8 +356,7 @@ static void what_lies_scattered_moves_as_well(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_piece_goes_whole_or_not_at_all(void **state) {
-  (void)state;
+TEST(a_piece_goes_whole_or_not_at_all) {
   reset(/*moves=*/true, /*has_pieces=*/true);
   tarn_pool *pool = pool_with_limit(0);
   void *large = take(pool, 16 * MIB, NULL); /* two pieces */
@@ -427,8 +417,7 @@ static void run_random(bool moves, bool has_pieces, size_t limit_bytes, uint64_t
   tarn_pool_release(pool);
 }
 
-static void random_programs_keep_the_books_right(void **state) {
-  (void)state;
+TEST(random_programs_keep_the_books_right) {
   int move_count = 0, piece_move_count = 0;
   for (uint64_t seed = 1; seed <= 6; seed++) {
     run_random(/*moves=*/true, /*has_pieces=*/false, 0, seed);
@@ -443,8 +432,7 @@ static void random_programs_keep_the_books_right(void **state) {
   assert_true(move_count > 10 && piece_move_count > 10);
 }
 
-static void memory_is_made_ahead_within_the_limits_and_given_back(void **state) {
-  (void)state;
+TEST(memory_is_made_ahead_within_the_limits_and_given_back) {
   reset(/*moves=*/true, /*has_pieces=*/false);
   const tarn_caching_options options = {
       .struct_size = sizeof options, .limit_bytes = 40 * MIB, .prepare_bytes = 16 * MIB};
@@ -469,19 +457,5 @@ static void memory_is_made_ahead_within_the_limits_and_given_back(void **state) 
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(beyond_the_mark_idle_memory_moves_and_no_more_than_is_needed),
-      cmocka_unit_test(below_the_mark_nothing_moves),
-      cmocka_unit_test(at_the_limit_idle_memory_moves),
-      cmocka_unit_test(on_a_full_machine_idle_memory_moves),
-      cmocka_unit_test(memory_that_a_stream_still_uses_does_not_move),
-      cmocka_unit_test(at_the_limit_its_last_user_is_waited_for_before_it_moves),
-      cmocka_unit_test(where_nothing_is_taken_away_the_pool_grows_all_the_same),
-      cmocka_unit_test(a_move_that_finds_no_memory_leaves_exact_figures),
-      cmocka_unit_test(what_lies_scattered_moves_as_well),
-      cmocka_unit_test(a_piece_goes_whole_or_not_at_all),
-      cmocka_unit_test(random_programs_keep_the_books_right),
-      cmocka_unit_test(memory_is_made_ahead_within_the_limits_and_given_back),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -43,8 +43,7 @@ static void read_later(void *argument) {
   self->found_bytes = touchable_bytes(self->address, self->size_bytes);
 }
 
-static void a_block_is_touchable_to_its_last_byte(void **state) {
-  (void)state;
+TEST_WITH(a_block_is_touchable_to_its_last_byte, make_pool, drop_pool) {
   SKIP_UNWATCHED();
   static const size_t sizes[] = {1, 7, 8, 255, 256, 257, 1000, 70001, 3 * MIB + 5};
   for (size_t i = 0; i < COUNT_OF(sizes); i++) {
@@ -54,16 +53,14 @@ static void a_block_is_touchable_to_its_last_byte(void **state) {
   }
 }
 
-static void what_was_never_lent_is_poisoned(void **state) {
-  (void)state;
+TEST_WITH(what_was_never_lent_is_poisoned, make_pool, drop_pool) {
   SKIP_UNWATCHED();
   char *block = take(pool, GRANULE_BYTES, NULL);
   assert_true(is_all_poisoned(block + GRANULE_BYTES, MIB));
   give(pool, block, NULL);
 }
 
-static void a_freed_block_is_poisoned_at_once(void **state) {
-  (void)state;
+TEST_WITH(a_freed_block_is_poisoned_at_once, make_pool, drop_pool) {
   SKIP_UNWATCHED();
   static const size_t sizes[] = {100, 5000, 200000, 3 * MIB};
   for (size_t i = 0; i < COUNT_OF(sizes); i++) {
@@ -77,8 +74,7 @@ static void a_freed_block_is_poisoned_at_once(void **state) {
   }
 }
 
-static void a_shorter_block_in_the_same_place_ends_earlier(void **state) {
-  (void)state;
+TEST_WITH(a_shorter_block_in_the_same_place_ends_earlier, make_pool, drop_pool) {
   SKIP_UNWATCHED();
   char *block = take(pool, 1000, NULL);
   give(pool, block, NULL);
@@ -87,8 +83,7 @@ static void a_shorter_block_in_the_same_place_ends_earlier(void **state) {
   give(pool, block, NULL);
 }
 
-static void a_second_free_is_refused_and_leaves_it_poisoned(void **state) {
-  (void)state;
+TEST_WITH(a_second_free_is_refused_and_leaves_it_poisoned, make_pool, drop_pool) {
   char *block = take(pool, 100, NULL);
   give(pool, block, NULL);
   assert_status(tarn_pool_free(pool, block, NULL), TARN_NOT_FOUND);
@@ -96,8 +91,7 @@ static void a_second_free_is_refused_and_leaves_it_poisoned(void **state) {
   assert_true(is_all_poisoned(block, 100));
 }
 
-static void work_that_was_enqueued_before_the_free_may_read(void **state) {
-  (void)state;
+TEST_WITH(work_that_was_enqueued_before_the_free_may_read, make_pool, drop_pool) {
   SKIP_UNWATCHED();
   tarn_stream *stream = make_host_stream();
   reader late = {.size_bytes = 1000};
@@ -113,8 +107,7 @@ static void work_that_was_enqueued_before_the_free_may_read(void **state) {
 }
 
 /* The earlier work reads all of its block, though the next one in that place is shorter. */
-static void work_before_the_next_block_in_that_place_may_read(void **state) {
-  (void)state;
+TEST_WITH(work_before_the_next_block_in_that_place_may_read, make_pool, drop_pool) {
   SKIP_UNWATCHED();
   tarn_stream *stream = make_host_stream();
   reader late = {.size_bytes = 1000};
@@ -129,8 +122,7 @@ static void work_before_the_next_block_in_that_place_may_read(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_block_of_a_stream_is_poisoned_once_the_stream_is_past_it(void **state) {
-  (void)state;
+TEST_WITH(a_block_of_a_stream_is_poisoned_once_the_stream_is_past_it, make_pool, drop_pool) {
   SKIP_UNWATCHED();
   static const size_t sizes[] = {100, 40000, 3 * MIB}; /* kept by the thread, and not */
   tarn_stream *stream = make_host_stream();
@@ -146,8 +138,7 @@ static void a_block_of_a_stream_is_poisoned_once_the_stream_is_past_it(void **st
   tarn_stream_release(stream);
 }
 
-static void another_streams_use_keeps_a_block_touchable(void **state) {
-  (void)state;
+TEST_WITH(another_streams_use_keeps_a_block_touchable, make_pool, drop_pool) {
   SKIP_UNWATCHED();
   tarn_stream *stream = make_host_stream();
   char *block = take(pool, 100, NULL);
@@ -162,8 +153,7 @@ static void another_streams_use_keeps_a_block_touchable(void **state) {
   tarn_stream_release(stream);
 }
 
-static void trimmed_memory_bears_no_marks(void **state) {
-  (void)state;
+TEST_WITH(trimmed_memory_bears_no_marks, make_pool, drop_pool) {
   SKIP_UNWATCHED();
   char *block = take(pool, 3 * MIB, NULL);
   give(pool, block, NULL);
@@ -176,8 +166,7 @@ static void trimmed_memory_bears_no_marks(void **state) {
   give(pool, block, NULL);
 }
 
-static void the_range_of_a_pool_that_is_gone_bears_no_marks(void **state) {
-  (void)state;
+TEST(the_range_of_a_pool_that_is_gone_bears_no_marks) {
   SKIP_UNWATCHED();
   static _Alignas(4096) char range[64 << 10];
   tarn_provider *provider = NULL;
@@ -192,8 +181,7 @@ static void the_range_of_a_pool_that_is_gone_bears_no_marks(void **state) {
   assert_int_equal(touchable_bytes(range, sizeof range), sizeof range);
 }
 
-static void a_pool_over_a_pool_draws_its_own_lines(void **state) {
-  (void)state;
+TEST_WITH(a_pool_over_a_pool_draws_its_own_lines, make_pool, drop_pool) {
   SKIP_UNWATCHED();
   tarn_provider *provider = NULL;
   tarn_pool *upper = NULL;
@@ -211,8 +199,7 @@ static void a_pool_over_a_pool_draws_its_own_lines(void **state) {
   give(pool, block, NULL);
 }
 
-static void memory_of_a_device_is_never_marked(void **state) {
-  (void)state;
+TEST(memory_of_a_device_is_never_marked) {
   SKIP_UNWATCHED();
   tarn_pool *device = make_segment_pool(/*limit_bytes=*/0);
   char *block = take(device, 1000, NULL);
@@ -222,23 +209,6 @@ static void memory_of_a_device_is_never_marked(void **state) {
   tarn_pool_release(device);
 }
 
-#define POOL_TEST(name) cmocka_unit_test_setup_teardown(name, make_pool, drop_pool)
-
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      POOL_TEST(a_block_is_touchable_to_its_last_byte),
-      POOL_TEST(what_was_never_lent_is_poisoned),
-      POOL_TEST(a_freed_block_is_poisoned_at_once),
-      POOL_TEST(a_shorter_block_in_the_same_place_ends_earlier),
-      POOL_TEST(a_second_free_is_refused_and_leaves_it_poisoned),
-      POOL_TEST(work_that_was_enqueued_before_the_free_may_read),
-      POOL_TEST(work_before_the_next_block_in_that_place_may_read),
-      POOL_TEST(a_block_of_a_stream_is_poisoned_once_the_stream_is_past_it),
-      POOL_TEST(another_streams_use_keeps_a_block_touchable),
-      POOL_TEST(trimmed_memory_bears_no_marks),
-      cmocka_unit_test(the_range_of_a_pool_that_is_gone_bears_no_marks),
-      POOL_TEST(a_pool_over_a_pool_draws_its_own_lines),
-      cmocka_unit_test(memory_of_a_device_is_never_marked),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

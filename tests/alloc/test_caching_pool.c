@@ -12,8 +12,7 @@
 
 /* --- tier 0 --- */
 
-static void a_freed_block_is_reused_on_its_stream_without_a_call(void **state) {
-  (void)state;
+TEST(a_freed_block_is_reused_on_its_stream_without_a_call) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   manual_called = (manual_calls){0};
@@ -31,8 +30,7 @@ static void a_freed_block_is_reused_on_its_stream_without_a_call(void **state) {
   assert_int_equal(provided.live_bytes, 0);
 }
 
-static void the_best_fit_is_taken_and_the_rest_stays_free(void **state) {
-  (void)state;
+TEST(the_best_fit_is_taken_and_the_rest_stays_free) {
   tarn_pool *pool = make_range_pool(0);
   void *small = take(pool, 64 * 1024, NULL);
   void *wall = take(pool, 256, NULL);
@@ -57,8 +55,7 @@ static void the_best_fit_is_taken_and_the_rest_stays_free(void **state) {
 
 /* --- tier 1 --- */
 
-static void a_block_whose_fence_has_passed_is_reused_across_streams(void **state) {
-  (void)state;
+TEST(a_block_whose_fence_has_passed_is_reused_across_streams) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
@@ -77,8 +74,7 @@ static void a_block_whose_fence_has_passed_is_reused_across_streams(void **state
   tarn_pool_release(pool);
 }
 
-static void an_edge_lets_another_stream_reuse_at_once(void **state) {
-  (void)state;
+TEST(an_edge_lets_another_stream_reuse_at_once) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
@@ -97,8 +93,7 @@ static void an_edge_lets_another_stream_reuse_at_once(void **state) {
 
 /* --- tiers 2 and 3 --- */
 
-static void at_the_limit_a_stream_is_ordered_behind_the_last_user(void **state) {
-  (void)state;
+TEST(at_the_limit_a_stream_is_ordered_behind_the_last_user) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
@@ -118,8 +113,7 @@ static void at_the_limit_a_stream_is_ordered_behind_the_last_user(void **state) 
   tarn_pool_release(pool);
 }
 
-static void at_the_limit_the_host_waits_for_the_last_user(void **state) {
-  (void)state;
+TEST(at_the_limit_the_host_waits_for_the_last_user) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *a = make_stream();
   void *block = take(pool, 4 * MIB, a);
@@ -132,8 +126,7 @@ static void at_the_limit_the_host_waits_for_the_last_user(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_noted_stream_is_waited_for_too(void **state) {
-  (void)state;
+TEST(a_noted_stream_is_waited_for_too) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *a = make_stream();
   tarn_stream *side = make_stream();
@@ -151,8 +144,7 @@ static void a_noted_stream_is_waited_for_too(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_wait_that_fails_leaves_the_block_where_it_was(void **state) {
-  (void)state;
+TEST(a_wait_that_fails_leaves_the_block_where_it_was) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
@@ -174,8 +166,7 @@ static void a_wait_that_fails_leaves_the_block_where_it_was(void **state) {
   tarn_pool_release(pool);
 }
 
-static void without_a_fence_the_host_waits(void **state) {
-  (void)state;
+TEST(without_a_fence_the_host_waits) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
@@ -193,8 +184,7 @@ static void without_a_fence_the_host_waits(void **state) {
 }
 
 /* Lent behind another stream's work and never used: the work is still there when it comes back. */
-static void a_block_lent_by_order_keeps_the_stamps_of_who_wrote_it(void **state) {
-  (void)state;
+TEST(a_block_lent_by_order_keeps_the_stamps_of_who_wrote_it) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *writer = make_stream();
   tarn_stream *next = make_stream();
@@ -216,8 +206,7 @@ static void a_block_lent_by_order_keeps_the_stamps_of_who_wrote_it(void **state)
 
 /* --- tier 4 --- */
 
-static void neighbours_of_different_streams_are_joined_when_needed(void **state) {
-  (void)state;
+TEST(neighbours_of_different_streams_are_joined_when_needed) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
@@ -250,8 +239,7 @@ static void neighbours_of_different_streams_are_joined_when_needed(void **state)
 
 /* --- tier 5 --- */
 
-static void idle_segments_are_given_back_for_one_that_fits(void **state) {
-  (void)state;
+TEST(idle_segments_are_given_back_for_one_that_fits) {
   tarn_pool *pool = make_segment_pool(8 * MIB);
   void *blocks[4];
   for (int index = 0; index < 4; index++) blocks[index] = take(pool, 2 * MIB, NULL);
@@ -264,8 +252,7 @@ static void idle_segments_are_given_back_for_one_that_fits(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_provider_out_of_memory_is_asked_again_after_reclaim(void **state) {
-  (void)state;
+TEST(a_provider_out_of_memory_is_asked_again_after_reclaim) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   void *block = take(pool, 2 * MIB, stream);
@@ -280,8 +267,7 @@ static void a_provider_out_of_memory_is_asked_again_after_reclaim(void **state) 
   tarn_pool_release(pool);
 }
 
-static void half_the_memory_twice_fails_and_works_once_one_is_free(void **state) {
-  (void)state;
+TEST(half_the_memory_twice_fails_and_works_once_one_is_free) {
   tarn_pool *pool = make_segment_pool(16 * MIB);
   void *first = take(pool, 10 * MIB, NULL);
   void *second = &second;
@@ -296,8 +282,7 @@ static void half_the_memory_twice_fails_and_works_once_one_is_free(void **state)
   tarn_pool_release(pool);
 }
 
-static void a_hundred_pending_blocks_are_reclaimed_in_one_call(void **state) {
-  (void)state;
+TEST(a_hundred_pending_blocks_are_reclaimed_in_one_call) {
   enum { COUNT = 100 };
   tarn_pool *pool = make_segment_pool((size_t)COUNT * 2 * MIB);
   tarn_stream *side = make_stream();
@@ -319,8 +304,7 @@ static void a_hundred_pending_blocks_are_reclaimed_in_one_call(void **state) {
 
 /* --- growing in place --- */
 
-static void a_range_grows_in_place_and_holes_are_committed_again(void **state) {
-  (void)state;
+TEST(a_range_grows_in_place_and_holes_are_committed_again) {
   tarn_pool *pool = make_range_pool(0);
   char *first = take(pool, 1 * MIB, NULL);
   char *second = take(pool, 3 * MIB, NULL); /* 1 MiB is left over: 2 MiB more will do */
@@ -343,8 +327,7 @@ static void a_range_grows_in_place_and_holes_are_committed_again(void **state) {
   tarn_pool_release(pool);
 }
 
-static void trim_keeps_what_it_is_told_and_what_is_pending(void **state) {
-  (void)state;
+TEST(trim_keeps_what_it_is_told_and_what_is_pending) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   void *blocks[4];
@@ -366,8 +349,7 @@ static void trim_keeps_what_it_is_told_and_what_is_pending(void **state) {
   tarn_pool_release(pool);
 }
 
-static void trim_leaves_idle_memory_clean(void **state) {
-  (void)state;
+TEST(trim_leaves_idle_memory_clean) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   void *whole = take(pool, 8 * MIB, NULL);
@@ -383,8 +365,7 @@ static void trim_leaves_idle_memory_clean(void **state) {
   tarn_pool_release(pool);
 }
 
-static void trim_asks_the_streams_first(void **state) {
-  (void)state;
+TEST(trim_asks_the_streams_first) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   void *block = take(pool, 2 * MIB, stream);
@@ -402,8 +383,7 @@ static void trim_asks_the_streams_first(void **state) {
 }
 
 /* A provider with less left than the pool would like still serves what is needed. */
-static void a_small_provider_is_used_to_its_end(void **state) {
-  (void)state;
+TEST(a_small_provider_is_used_to_its_end) {
   enum { RANGE = 1 << 20 };
   static _Alignas(RANGE) char range[RANGE];
   tarn_provider *provider = NULL;
@@ -422,8 +402,7 @@ static void a_small_provider_is_used_to_its_end(void **state) {
   tarn_provider_release(provider);
 }
 
-static void growth_that_fits_the_limit_is_found(void **state) {
-  (void)state;
+TEST(growth_that_fits_the_limit_is_found) {
   tarn_pool *pool = make_range_pool(12 * MIB);
   char *blocks[5];
   for (int index = 0; index < 5; index++) blocks[index] = take(pool, 2 * MIB, NULL);
@@ -444,8 +423,7 @@ static void growth_that_fits_the_limit_is_found(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_success_leaves_the_last_error_alone(void **state) {
-  (void)state;
+TEST(a_success_leaves_the_last_error_alone) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
@@ -466,8 +444,7 @@ static void a_success_leaves_the_last_error_alone(void **state) {
   tarn_pool_release(pool);
 }
 
-static void bad_options_are_refused(void **state) {
-  (void)state;
+TEST(bad_options_are_refused) {
   tarn_provider *provider = NULL;
   tarn_pool *pool = NULL;
   assert_ok(tarn_pages_provider_create(NULL, &provider));
@@ -496,8 +473,7 @@ static void bad_options_are_refused(void **state) {
   tarn_provider_release(provider);
 }
 
-static void a_block_freed_on_a_closed_stream_waits_for_its_last_work(void **state) {
-  (void)state;
+TEST(a_block_freed_on_a_closed_stream_waits_for_its_last_work) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *closed = make_stream(), *other = make_stream();
   void *block = take(pool, 4 * MIB, closed), *none = NULL;
@@ -516,8 +492,7 @@ static void a_block_freed_on_a_closed_stream_waits_for_its_last_work(void **stat
   tarn_pool_release(pool);
 }
 
-static void a_block_freed_on_a_closed_stream_waits_for_others_in_its_place(void **state) {
-  (void)state;
+TEST(a_block_freed_on_a_closed_stream_waits_for_others_in_its_place) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *closed = make_stream();
   tarn_stream *keeper = make_stream();
@@ -541,8 +516,7 @@ static void a_block_freed_on_a_closed_stream_waits_for_others_in_its_place(void 
 }
 
 /* The host has seen all of the closed stream's own work, so only the other's stamp is left. */
-static void a_block_freed_on_a_seen_stream_still_waits_for_another(void **state) {
-  (void)state;
+TEST(a_block_freed_on_a_seen_stream_still_waits_for_another) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *closed = make_stream(), *other = make_stream();
   void *block = take(pool, 4096, closed);
@@ -560,8 +534,7 @@ static void a_block_freed_on_a_seen_stream_still_waits_for_another(void **state)
   tarn_pool_release(pool);
 }
 
-static void a_closed_stream_is_refused_memory_that_its_thread_keeps(void **state) {
-  (void)state;
+TEST(a_closed_stream_is_refused_memory_that_its_thread_keeps) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *closed = make_stream();
   give(pool, take(pool, 4096, closed), closed);
@@ -574,34 +547,5 @@ static void a_closed_stream_is_refused_memory_that_its_thread_keeps(void **state
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_freed_block_is_reused_on_its_stream_without_a_call),
-      cmocka_unit_test(the_best_fit_is_taken_and_the_rest_stays_free),
-      cmocka_unit_test(a_block_whose_fence_has_passed_is_reused_across_streams),
-      cmocka_unit_test(an_edge_lets_another_stream_reuse_at_once),
-      cmocka_unit_test(at_the_limit_a_stream_is_ordered_behind_the_last_user),
-      cmocka_unit_test(at_the_limit_the_host_waits_for_the_last_user),
-      cmocka_unit_test(a_noted_stream_is_waited_for_too),
-      cmocka_unit_test(a_wait_that_fails_leaves_the_block_where_it_was),
-      cmocka_unit_test(without_a_fence_the_host_waits),
-      cmocka_unit_test(a_block_lent_by_order_keeps_the_stamps_of_who_wrote_it),
-      cmocka_unit_test(neighbours_of_different_streams_are_joined_when_needed),
-      cmocka_unit_test(idle_segments_are_given_back_for_one_that_fits),
-      cmocka_unit_test(a_provider_out_of_memory_is_asked_again_after_reclaim),
-      cmocka_unit_test(half_the_memory_twice_fails_and_works_once_one_is_free),
-      cmocka_unit_test(a_hundred_pending_blocks_are_reclaimed_in_one_call),
-      cmocka_unit_test(a_range_grows_in_place_and_holes_are_committed_again),
-      cmocka_unit_test(trim_keeps_what_it_is_told_and_what_is_pending),
-      cmocka_unit_test(trim_leaves_idle_memory_clean),
-      cmocka_unit_test(trim_asks_the_streams_first),
-      cmocka_unit_test(a_small_provider_is_used_to_its_end),
-      cmocka_unit_test(growth_that_fits_the_limit_is_found),
-      cmocka_unit_test(a_success_leaves_the_last_error_alone),
-      cmocka_unit_test(bad_options_are_refused),
-      cmocka_unit_test(a_block_freed_on_a_closed_stream_waits_for_its_last_work),
-      cmocka_unit_test(a_block_freed_on_a_closed_stream_waits_for_others_in_its_place),
-      cmocka_unit_test(a_block_freed_on_a_seen_stream_still_waits_for_another),
-      cmocka_unit_test(a_closed_stream_is_refused_memory_that_its_thread_keeps),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

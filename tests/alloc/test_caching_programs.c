@@ -92,8 +92,7 @@ static void run_program(tarn_pool *pool, uint64_t seed) {
   assert_int_equal(stats_of(pool).requested_bytes, 0);
 }
 
-static void random_programs_never_see_a_foreign_tag(void **state) {
-  (void)state;
+TEST(random_programs_never_see_a_foreign_tag) {
   static const size_t limits[] = {0, 24 * MIB, 6 * MIB, 4 * MIB};
   wrong_tag_count = 0;
   for (uint64_t seed = 1; seed <= 24; seed++) {
@@ -105,8 +104,5 @@ static void random_programs_never_see_a_foreign_tag(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(random_programs_never_see_a_foreign_tag),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

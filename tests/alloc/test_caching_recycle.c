@@ -94,8 +94,7 @@ static void finish(idle_scene *self, tarn_stream *stream) {
   assert_int_equal(pages.below == NULL, true);
 }
 
-static void idle_memory_goes_back_before_the_pool_grows(void **state) {
-  (void)state;
+TEST(idle_memory_goes_back_before_the_pool_grows) {
   idle_scene self = begin_idle(make_pool(2 * MIB, NULL), NULL);
   void *large = take(self.pool, 24 * MIB, NULL); /* fits nowhere */
   const tarn_pool_stats stats = stats_of(self.pool);
@@ -111,8 +110,7 @@ static void idle_memory_goes_back_before_the_pool_grows(void **state) {
   finish(&self, NULL);
 }
 
-static void no_more_goes_back_than_is_to_come(void **state) {
-  (void)state;
+TEST(no_more_goes_back_than_is_to_come) {
   idle_scene self = begin_idle(make_pool(2 * MIB, NULL), NULL);
   void *block = take(self.pool, 18 * MIB, NULL);
   /* 18 more are too many by 16: half of what is idle stays. */
@@ -126,8 +124,7 @@ static void no_more_goes_back_than_is_to_come(void **state) {
   finish(&self, NULL);
 }
 
-static void below_the_mark_nothing_is_given_back(void **state) {
-  (void)state;
+TEST(below_the_mark_nothing_is_given_back) {
   idle_scene self = begin_idle(make_pool(2 * MIB, NULL), NULL);
   void *held[16];
   for (int i = 0; i < 16; i++) held[i] = take(self.pool, 2 * MIB, NULL); /* in what is idle */
@@ -140,8 +137,7 @@ static void below_the_mark_nothing_is_given_back(void **state) {
   finish(&self, NULL);
 }
 
-static void memory_that_a_stream_still_uses_stays_and_is_not_waited_for(void **state) {
-  (void)state;
+TEST(memory_that_a_stream_still_uses_stays_and_is_not_waited_for) {
   tarn_stream *stream = NULL;
   assert_ok(manual_stream_create(&stream));
   idle_scene self = begin_idle(make_pool(2 * MIB, NULL), stream);
@@ -165,8 +161,7 @@ static void memory_that_a_stream_still_uses_stays_and_is_not_waited_for(void **s
   tarn_stream_release(stream);
 }
 
-static void neighbours_that_turn_out_to_be_idle_serve_before_fresh_memory(void **state) {
-  (void)state;
+TEST(neighbours_that_turn_out_to_be_idle_serve_before_fresh_memory) {
   tarn_stream *first = NULL;
   tarn_stream *second = NULL;
   assert_ok(manual_stream_create(&first));
@@ -185,8 +180,7 @@ static void neighbours_that_turn_out_to_be_idle_serve_before_fresh_memory(void *
   tarn_stream_release(second);
 }
 
-static void memory_reserved_ahead_and_the_floor_are_kept(void **state) {
-  (void)state;
+TEST(memory_reserved_ahead_and_the_floor_are_kept) {
   tarn_pool *pool = make_pool(2 * MIB, NULL);
   void *block = take(pool, 2 * MIB, NULL);
   assert_ok(tarn_caching_pool_reserve(pool, 40 * MIB));
@@ -205,8 +199,7 @@ static void memory_reserved_ahead_and_the_floor_are_kept(void **state) {
   finish(&self, NULL);
 }
 
-static void a_provider_that_takes_nothing_back_does_not_stop_growth(void **state) {
-  (void)state;
+TEST(a_provider_that_takes_nothing_back_does_not_stop_growth) {
   idle_scene self = begin_idle(make_pool(2 * MIB, NULL), NULL);
   pages.refuses_decommit = true;
   void *large = take(self.pool, 24 * MIB, NULL);
@@ -218,8 +211,7 @@ static void a_provider_that_takes_nothing_back_does_not_stop_growth(void **state
 
 /* A small block moves into the middle of where a large one was, over and over: without a bound the
  * large one's memory would move each time. */
-static void recycling_is_rare_among_allocations(void **state) {
-  (void)state;
+TEST(recycling_is_rare_among_allocations) {
   enum { ROUNDS = 1000 };
   tarn_pool *pool = make_pool(2 * MIB, NULL);
   void *wall = NULL;
@@ -238,8 +230,7 @@ static void recycling_is_rare_among_allocations(void **state) {
   tarn_pool_release(pool);
 }
 
-static void small_granules_come_in_huge_pages_where_there_is_room(void **state) {
-  (void)state;
+TEST(small_granules_come_in_huge_pages_where_there_is_room) {
   tarn_pool *pool = make_pool(64 << 10, NULL);
   void *small = take(pool, 1000, NULL);
   assert_int_equal(stats_of(pool).reserved_bytes, 2 * MIB);
@@ -299,8 +290,7 @@ static gap_scene begin_two_holes(void) {
   return made;
 }
 
-static void a_gap_of_several_holes_is_filled(void **state) {
-  (void)state;
+TEST(a_gap_of_several_holes_is_filled) {
   gap_scene self = begin_two_holes();
   void *block = take(self.pool, 12 * MIB, NULL);
   assert_ptr_equal(block, self.parts[0]);
@@ -309,8 +299,7 @@ static void a_gap_of_several_holes_is_filled(void **state) {
   finish_gap(&self, block);
 }
 
-static void what_half_a_growth_got_stays_free(void **state) {
-  (void)state;
+TEST(what_half_a_growth_got_stays_free) {
   gap_scene self = begin_two_holes();
   pages.refused_commit = 2;
   void *block = take(self.pool, 12 * MIB, NULL);
@@ -320,8 +309,7 @@ static void what_half_a_growth_got_stays_free(void **state) {
   finish_gap(&self, block);
 }
 
-static void a_request_lies_at_that_end_of_a_gap_where_it_takes_less_memory(void **state) {
-  (void)state;
+TEST(a_request_lies_at_that_end_of_a_gap_where_it_takes_less_memory) {
   gap_scene self = begin_gap(4 * MIB, MIB, MIB);
   give(self.pool, self.parts[0], NULL);
   give_back(&self);
@@ -333,8 +321,7 @@ static void a_request_lies_at_that_end_of_a_gap_where_it_takes_less_memory(void 
   finish_gap(&self, block);
 }
 
-static void what_a_growth_leaves_of_a_free_block_goes_back_for_it(void **state) {
-  (void)state;
+TEST(what_a_growth_leaves_of_a_free_block_goes_back_for_it) {
   gap_scene self = begin_gap(6 * MIB, 2 * MIB, 6 * MIB);
   give(self.pool, self.parts[1], NULL);
   give_back(&self);
@@ -350,20 +337,5 @@ static void what_a_growth_leaves_of_a_free_block_goes_back_for_it(void **state) 
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(idle_memory_goes_back_before_the_pool_grows),
-      cmocka_unit_test(no_more_goes_back_than_is_to_come),
-      cmocka_unit_test(below_the_mark_nothing_is_given_back),
-      cmocka_unit_test(memory_that_a_stream_still_uses_stays_and_is_not_waited_for),
-      cmocka_unit_test(neighbours_that_turn_out_to_be_idle_serve_before_fresh_memory),
-      cmocka_unit_test(memory_reserved_ahead_and_the_floor_are_kept),
-      cmocka_unit_test(a_provider_that_takes_nothing_back_does_not_stop_growth),
-      cmocka_unit_test(recycling_is_rare_among_allocations),
-      cmocka_unit_test(small_granules_come_in_huge_pages_where_there_is_room),
-      cmocka_unit_test(a_gap_of_several_holes_is_filled),
-      cmocka_unit_test(what_half_a_growth_got_stays_free),
-      cmocka_unit_test(a_request_lies_at_that_end_of_a_gap_where_it_takes_less_memory),
-      cmocka_unit_test(what_a_growth_leaves_of_a_free_block_goes_back_for_it),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

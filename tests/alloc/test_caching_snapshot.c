@@ -37,8 +37,7 @@ static const char *snapshot_of(tarn_pool *pool) {
   return out.text;
 }
 
-static void an_empty_pool_is_an_object_too(void **state) {
-  (void)state;
+TEST(an_empty_pool_is_an_object_too) {
   tarn_pool *pool = make_segment_pool(64 * MIB);
   const char *text = snapshot_of(pool);
   assert_non_null(strstr(text, "\"limit_bytes\":67108864,\"floor_bytes\":0"));
@@ -47,8 +46,7 @@ static void an_empty_pool_is_an_object_too(void **state) {
   tarn_pool_release(pool);
 }
 
-static void live_blocks_say_what_was_asked_and_by_whom(void **state) {
-  (void)state;
+TEST(live_blocks_say_what_was_asked_and_by_whom) {
   const tarn_caching_options options = {.struct_size = sizeof options, .name = "a \"b\"\\\n"};
   tarn_pool *pool = make_pool_with(&options);
   assert_ok(tarn_tag_push("kv \"cache\""));
@@ -66,8 +64,7 @@ static void live_blocks_say_what_was_asked_and_by_whom(void **state) {
   tarn_pool_release(pool);
 }
 
-static void pending_blocks_say_who_may_still_use_them(void **state) {
-  (void)state;
+TEST(pending_blocks_say_who_may_still_use_them) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   void *block = take(pool, 2 * MIB, stream);
@@ -83,8 +80,7 @@ static void pending_blocks_say_who_may_still_use_them(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_writer_that_fails_ends_the_call(void **state) {
-  (void)state;
+TEST(a_writer_that_fails_ends_the_call) {
   tarn_pool *pool = make_segment_pool(0);
   void *blocks[200];
   for (size_t index = 0; index < COUNT_OF(blocks); index++) blocks[index] = take(pool, 300, NULL);
@@ -113,8 +109,7 @@ static void *churn(void *argument) {
   return NULL;
 }
 
-static void snapshots_are_taken_while_threads_allocate(void **state) {
-  (void)state;
+TEST(snapshots_are_taken_while_threads_allocate) {
   tarn_pool *pool = make_segment_pool(0);
   pthread_t threads[3];
   for (size_t index = 0; index < COUNT_OF(threads); index++) {
@@ -195,12 +190,5 @@ static int save_lives(const char *folder) {
 
 int main(int argc, char **argv) {
   if (argc > 1) return save_lives(argv[1]);
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(an_empty_pool_is_an_object_too),
-      cmocka_unit_test(live_blocks_say_what_was_asked_and_by_whom),
-      cmocka_unit_test(pending_blocks_say_who_may_still_use_them),
-      cmocka_unit_test(a_writer_that_fails_ends_the_call),
-      cmocka_unit_test(snapshots_are_taken_while_threads_allocate),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -24,8 +24,7 @@ static void assert_nobody_was_asked(void) {
 
 /* --- what a capture keeps --- */
 
-static void a_block_freed_in_a_capture_is_lent_in_it_and_to_nobody_else(void **state) {
-  (void)state;
+TEST(a_block_freed_in_a_capture_is_lent_in_it_and_to_nobody_else) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream(), *other = make_stream();
   tarn_capture *capture = begin(stream);
@@ -62,8 +61,7 @@ static void a_block_freed_in_a_capture_is_lent_in_it_and_to_nobody_else(void **s
   assert_int_equal(provided.live_bytes, 0);
 }
 
-static void a_block_lent_in_a_capture_stays_with_it_whoever_frees_it(void **state) {
-  (void)state;
+TEST(a_block_lent_in_a_capture_stays_with_it_whoever_frees_it) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream();
   tarn_capture *capture = begin(stream);
@@ -83,8 +81,7 @@ static void a_block_lent_in_a_capture_stays_with_it_whoever_frees_it(void **stat
   tarn_pool_release(pool);
 }
 
-static void a_block_still_lent_when_the_capture_goes_is_like_any_other(void **state) {
-  (void)state;
+TEST(a_block_still_lent_when_the_capture_goes_is_like_any_other) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream();
   tarn_capture *capture = begin(stream);
@@ -99,8 +96,7 @@ static void a_block_still_lent_when_the_capture_goes_is_like_any_other(void **st
   tarn_pool_release(pool);
 }
 
-static void a_block_from_before_that_is_freed_in_a_capture_is_nobodys(void **state) {
-  (void)state;
+TEST(a_block_from_before_that_is_freed_in_a_capture_is_nobodys) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream(), *other = make_stream();
   void *block = take(pool, 4 * MIB, stream);
@@ -124,8 +120,7 @@ static void a_block_from_before_that_is_freed_in_a_capture_is_nobodys(void **sta
   tarn_pool_release(pool);
 }
 
-static void a_use_noted_in_a_capture_keeps_the_block(void **state) {
-  (void)state;
+TEST(a_use_noted_in_a_capture_keeps_the_block) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream(), *other = make_stream();
   void *block = take(pool, 4 * MIB, other);
@@ -147,8 +142,7 @@ static void count_one(void *count) {
   ++*(int *)count;
 }
 
-static void a_blob_used_in_a_capture_does_not_wait_for_the_graph(void **state) {
-  (void)state;
+TEST(a_blob_used_in_a_capture_does_not_wait_for_the_graph) {
   int deleted_count = 0;
   char bytes[8];
   const tarn_blob blob = {.struct_size = sizeof blob,
@@ -169,8 +163,7 @@ static void a_blob_used_in_a_capture_does_not_wait_for_the_graph(void **state) {
   tarn_stream_release(stream);
 }
 
-static void recapturing_does_not_grow_the_pool(void **state) {
-  (void)state;
+TEST(recapturing_does_not_grow_the_pool) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   size_t reserved_bytes = 0;
@@ -193,8 +186,7 @@ static void recapturing_does_not_grow_the_pool(void **state) {
 
 /* --- what a capture takes --- */
 
-static void a_capture_takes_only_what_the_host_has_seen(void **state) {
-  (void)state;
+TEST(a_capture_takes_only_what_the_host_has_seen) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream(), *known = make_stream();
   void *pending = take(pool, 3 * MIB, stream), *behind = take(pool, 3 * MIB, known);
@@ -217,8 +209,7 @@ static void a_capture_takes_only_what_the_host_has_seen(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_capture_asks_nobody_and_waits_for_nobody(void **state) {
-  (void)state;
+TEST(a_capture_asks_nobody_and_waits_for_nobody) {
   tarn_pool *pool = make_segment_pool(8 * MIB);
   tarn_stream *stream = make_stream(), *other = make_stream();
   void *pending = take(pool, 4 * MIB, other);
@@ -246,8 +237,7 @@ static void a_capture_asks_nobody_and_waits_for_nobody(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_capture_joins_idle_neighbours_before_it_grows(void **state) {
-  (void)state;
+TEST(a_capture_joins_idle_neighbours_before_it_grows) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *a = make_stream(), *b = make_stream();
   char *first = take(pool, 1 * MIB, a);
@@ -269,8 +259,7 @@ static void a_capture_joins_idle_neighbours_before_it_grows(void **state) {
 
 /* --- others meanwhile --- */
 
-static void other_streams_pass_over_what_a_capture_keeps(void **state) {
-  (void)state;
+TEST(other_streams_pass_over_what_a_capture_keeps) {
   tarn_pool *pool = make_segment_pool(12 * MIB);
   tarn_stream *stream = make_stream(), *user = make_stream(), *other = make_stream();
   /* The captured block is the best fit, the other one is pending. */
@@ -291,8 +280,7 @@ static void other_streams_pass_over_what_a_capture_keeps(void **state) {
   tarn_pool_release(pool);
 }
 
-static void others_get_behind_a_captured_streams_earlier_work(void **state) {
-  (void)state;
+TEST(others_get_behind_a_captured_streams_earlier_work) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream(), *other = make_stream();
   void *block = take(pool, 4 * MIB, stream);
@@ -310,8 +298,7 @@ static void others_get_behind_a_captured_streams_earlier_work(void **state) {
   tarn_pool_release(pool);
 }
 
-static void told_after_the_driver_nothing_is_recorded_before_the_end(void **state) {
-  (void)state;
+TEST(told_after_the_driver_nothing_is_recorded_before_the_end) {
   tarn_pool *pool = make_segment_pool(8 * MIB);
   tarn_stream *stream = make_stream(), *other = make_stream();
   void *block = take(pool, 4 * MIB, stream), *second = take(pool, 4 * MIB, other), *none = NULL;
@@ -340,8 +327,7 @@ static void told_after_the_driver_nothing_is_recorded_before_the_end(void **stat
   tarn_pool_release(pool);
 }
 
-static void free_neighbours_of_a_capture_stay_apart_from_it(void **state) {
-  (void)state;
+TEST(free_neighbours_of_a_capture_stay_apart_from_it) {
   tarn_pool *pool = make_segment_pool(2 * MIB);
   tarn_stream *stream = make_stream();
   char *first = take(pool, 512 * 1024, NULL), *second = take(pool, 512 * 1024, NULL);
@@ -373,8 +359,7 @@ static tarn_fence *record_on(tarn_stream *stream) {
   return fence;
 }
 
-static void a_captured_fence_draws_the_waiting_stream_in(void **state) {
-  (void)state;
+TEST(a_captured_fence_draws_the_waiting_stream_in) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *origin = make_stream(), *fork = make_stream();
   tarn_capture *capture = begin(origin);
@@ -403,8 +388,7 @@ static void a_captured_fence_draws_the_waiting_stream_in(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_block_moves_along_the_edges_of_a_capture(void **state) {
-  (void)state;
+TEST(a_block_moves_along_the_edges_of_a_capture) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *a = make_stream(), *b = make_stream();
   tarn_capture *capture = begin(a);
@@ -423,8 +407,7 @@ static void a_block_moves_along_the_edges_of_a_capture(void **state) {
   tarn_pool_release(pool);
 }
 
-static void nothing_is_known_across_a_captures_boundary(void **state) {
-  (void)state;
+TEST(nothing_is_known_across_a_captures_boundary) {
   tarn_pool *pool = make_segment_pool(8 * MIB);
   tarn_stream *inside = make_stream(), *outside = make_stream();
   void *before = take(pool, 4 * MIB, outside), *none = NULL;
@@ -447,8 +430,7 @@ static void nothing_is_known_across_a_captures_boundary(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_join_whose_wait_fails_is_undone(void **state) {
-  (void)state;
+TEST(a_join_whose_wait_fails_is_undone) {
   tarn_stream *origin = make_stream(), *fork = make_stream();
   tarn_capture *capture = begin(origin);
   tarn_fence *forked = record_on(origin);
@@ -469,8 +451,7 @@ static void a_join_whose_wait_fails_is_undone(void **state) {
 
 /* --- what is refused --- */
 
-static void captured_streams_and_fences_refuse_what_would_spoil_the_capture(void **state) {
-  (void)state;
+TEST(captured_streams_and_fences_refuse_what_would_spoil_the_capture) {
   tarn_stream *stream = make_stream(), *other = make_stream(), *worker = NULL;
   assert_ok(tarn_worker_stream_create(&worker));
   tarn_fence *outside = record_on(other), *foreign = record_on(worker), *unused = NULL;
@@ -513,8 +494,7 @@ static void captured_streams_and_fences_refuse_what_would_spoil_the_capture(void
   for (size_t index = 0; index < COUNT_OF(streams); index++) tarn_stream_release(streams[index]);
 }
 
-static void a_passed_fence_from_outside_needs_no_wait(void **state) {
-  (void)state;
+TEST(a_passed_fence_from_outside_needs_no_wait) {
   tarn_stream *stream = make_stream(), *other = make_stream();
   tarn_fence *outside = record_on(other);
   assert_ok(tarn_fence_synchronize(outside));
@@ -528,8 +508,7 @@ static void a_passed_fence_from_outside_needs_no_wait(void **state) {
   tarn_stream_release(other);
 }
 
-static void wrong_calls_are_answered_and_change_nothing(void **state) {
-  (void)state;
+TEST(wrong_calls_are_answered_and_change_nothing) {
   tarn_stream *stream = make_stream(), *host = NULL;
   assert_ok(tarn_host_stream_create(&host));
   tarn_capture *capture = NULL, *second = NULL;
@@ -558,8 +537,7 @@ static void wrong_calls_are_answered_and_change_nothing(void **state) {
 
 /* --- life --- */
 
-static void destroying_waits_for_the_launches_that_were_noted(void **state) {
-  (void)state;
+TEST(destroying_waits_for_the_launches_that_were_noted) {
   tarn_stream *stream = make_stream(), *launcher = make_stream();
   tarn_capture *capture = begin(stream);
   assert_ok(tarn_capture_end(capture));
@@ -580,8 +558,7 @@ static void destroying_waits_for_the_launches_that_were_noted(void **state) {
 }
 
 /* That a lost stream cannot be waited for is nobody's failure. */
-static void destroying_after_a_lost_launch_leaves_the_last_error_alone(void **state) {
-  (void)state;
+TEST(destroying_after_a_lost_launch_leaves_the_last_error_alone) {
   tarn_stream *stream = make_stream();
   tarn_capture *capture = begin(stream);
   assert_ok(tarn_capture_end(capture));
@@ -595,8 +572,7 @@ static void destroying_after_a_lost_launch_leaves_the_last_error_alone(void **st
   tarn_stream_release(stream);
 }
 
-static void a_capture_keeps_its_streams_until_it_ends(void **state) {
-  (void)state;
+TEST(a_capture_keeps_its_streams_until_it_ends) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream();
   tarn_capture *capture = begin(stream);
@@ -610,8 +586,7 @@ static void a_capture_keeps_its_streams_until_it_ends(void **state) {
   tarn_pool_release(pool);
 }
 
-static void captures_and_streams_share_their_most(void **state) {
-  (void)state;
+TEST(captures_and_streams_share_their_most) {
   static tarn_stream *streams[TARN_STREAMS_MAX];
   static tarn_capture *captures[TARN_STREAMS_MAX];
   int count = 0;
@@ -643,8 +618,7 @@ static void captures_and_streams_share_their_most(void **state) {
   tarn_stream_release(again);
 }
 
-static void a_captured_stream_gets_behind_nothing_outside(void **state) {
-  (void)state;
+TEST(a_captured_stream_gets_behind_nothing_outside) {
   tarn_stream *inside = make_stream(), *outside = make_stream();
   work(outside);
   const tarn__stamp before = tarn__order_stamp(outside);
@@ -668,33 +642,5 @@ static void a_captured_stream_gets_behind_nothing_outside(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_block_freed_in_a_capture_is_lent_in_it_and_to_nobody_else),
-      cmocka_unit_test(a_block_lent_in_a_capture_stays_with_it_whoever_frees_it),
-      cmocka_unit_test(a_block_still_lent_when_the_capture_goes_is_like_any_other),
-      cmocka_unit_test(a_block_from_before_that_is_freed_in_a_capture_is_nobodys),
-      cmocka_unit_test(a_use_noted_in_a_capture_keeps_the_block),
-      cmocka_unit_test(a_blob_used_in_a_capture_does_not_wait_for_the_graph),
-      cmocka_unit_test(recapturing_does_not_grow_the_pool),
-      cmocka_unit_test(a_capture_takes_only_what_the_host_has_seen),
-      cmocka_unit_test(a_capture_asks_nobody_and_waits_for_nobody),
-      cmocka_unit_test(a_capture_joins_idle_neighbours_before_it_grows),
-      cmocka_unit_test(other_streams_pass_over_what_a_capture_keeps),
-      cmocka_unit_test(others_get_behind_a_captured_streams_earlier_work),
-      cmocka_unit_test(told_after_the_driver_nothing_is_recorded_before_the_end),
-      cmocka_unit_test(free_neighbours_of_a_capture_stay_apart_from_it),
-      cmocka_unit_test(a_captured_fence_draws_the_waiting_stream_in),
-      cmocka_unit_test(a_block_moves_along_the_edges_of_a_capture),
-      cmocka_unit_test(nothing_is_known_across_a_captures_boundary),
-      cmocka_unit_test(a_join_whose_wait_fails_is_undone),
-      cmocka_unit_test(captured_streams_and_fences_refuse_what_would_spoil_the_capture),
-      cmocka_unit_test(a_passed_fence_from_outside_needs_no_wait),
-      cmocka_unit_test(wrong_calls_are_answered_and_change_nothing),
-      cmocka_unit_test(destroying_waits_for_the_launches_that_were_noted),
-      cmocka_unit_test(destroying_after_a_lost_launch_leaves_the_last_error_alone),
-      cmocka_unit_test(a_capture_keeps_its_streams_until_it_ends),
-      cmocka_unit_test(a_captured_stream_gets_behind_nothing_outside),
-      cmocka_unit_test(captures_and_streams_share_their_most),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

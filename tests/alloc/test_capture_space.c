@@ -56,8 +56,7 @@ static void end_all(tarn_capture **captures, size_t count) {
 
 /* --- how much --- */
 
-static void what_a_capture_keeps_is_counted_once_however_it_is_used(void **state) {
-  (void)state;
+TEST(what_a_capture_keeps_is_counted_once_however_it_is_used) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream(), *other = make_stream();
   void *noted = take(pool, 1 * MIB, other), *freed = take(pool, 2 * MIB, other);
@@ -93,8 +92,7 @@ static void what_a_capture_keeps_is_counted_once_however_it_is_used(void **state
   tarn_pool_release(pool);
 }
 
-static void what_a_block_grows_by_in_a_capture_is_counted_and_forgotten(void **state) {
-  (void)state;
+TEST(what_a_block_grows_by_in_a_capture_is_counted_and_forgotten) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *stream = make_stream();
   tarn_capture *first = begin(stream);
@@ -117,8 +115,7 @@ static void what_a_block_grows_by_in_a_capture_is_counted_and_forgotten(void **s
   tarn_stream_release(stream);
 }
 
-static void captures_count_over_all_pools_and_forget_those_that_go(void **state) {
-  (void)state;
+TEST(captures_count_over_all_pools_and_forget_those_that_go) {
   tarn_pool *pools[] = {make_segment_pool(0), make_range_pool(0)};
   tarn_stream *stream = make_stream(), *other = make_stream();
   tarn_capture *captures[] = {begin(stream), begin(other)};
@@ -143,8 +140,7 @@ static void captures_count_over_all_pools_and_forget_those_that_go(void **state)
   tarn_pool_release(pools[1]);
 }
 
-static void a_snapshot_names_the_capture_of_each_block(void **state) {
-  (void)state;
+TEST(a_snapshot_names_the_capture_of_each_block) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   tarn_capture *capture = begin(stream);
@@ -168,8 +164,7 @@ static void a_snapshot_names_the_capture_of_each_block(void **state) {
   tarn_pool_release(pool);
 }
 
-static void out_of_memory_says_what_captures_keep(void **state) {
-  (void)state;
+TEST(out_of_memory_says_what_captures_keep) {
   tarn_pool *pool = make_segment_pool(6 * MIB);
   tarn_stream *stream = make_stream();
   tarn_capture *capture = begin(stream);
@@ -189,8 +184,7 @@ static void out_of_memory_says_what_captures_keep(void **state) {
 
 /* --- captures in a row --- */
 
-static void a_later_capture_takes_what_the_earlier_one_freed_and_nothing_else(void **state) {
-  (void)state;
+TEST(a_later_capture_takes_what_the_earlier_one_freed_and_nothing_else) {
   tarn_pool *pool = make_segment_pool(8 * MIB);
   tarn_stream *stream = make_stream(), *other = make_stream();
   tarn_capture *first = begin(stream);
@@ -218,8 +212,7 @@ static void a_later_capture_takes_what_the_earlier_one_freed_and_nothing_else(vo
   tarn_pool_release(pool);
 }
 
-static void a_shared_block_goes_when_the_last_of_its_captures_does(void **state) {
-  (void)state;
+TEST(a_shared_block_goes_when_the_last_of_its_captures_does) {
   for (int order = 0; order < 6; order++) {
     static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
                                      {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
@@ -246,8 +239,7 @@ static void a_shared_block_goes_when_the_last_of_its_captures_does(void **state)
   }
 }
 
-static void what_an_earlier_graph_left_may_be_freed_and_used_again_in_a_later_one(void **state) {
-  (void)state;
+TEST(what_an_earlier_graph_left_may_be_freed_and_used_again_in_a_later_one) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream();
   tarn_capture *first = begin(stream);
@@ -265,8 +257,7 @@ static void what_an_earlier_graph_left_may_be_freed_and_used_again_in_a_later_on
   tarn_pool_release(pool);
 }
 
-static void what_was_used_before_the_first_capture_stays_nobodys_in_the_later_ones(void **state) {
-  (void)state;
+TEST(what_was_used_before_the_first_capture_stays_nobodys_in_the_later_ones) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream();
   void *before = take(pool, 4 * MIB, stream), *none = NULL;
@@ -282,8 +273,7 @@ static void what_was_used_before_the_first_capture_stays_nobodys_in_the_later_on
   tarn_pool_release(pool);
 }
 
-static void work_outside_on_what_the_earlier_one_left_is_respected(void **state) {
-  (void)state;
+TEST(work_outside_on_what_the_earlier_one_left_is_respected) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream(), *reader = make_stream();
   tarn_capture *first = begin(stream);
@@ -303,8 +293,7 @@ static void work_outside_on_what_the_earlier_one_left_is_respected(void **state)
   tarn_pool_release(pool);
 }
 
-static void an_earlier_capture_that_is_gone_leaves_nothing_to_continue(void **state) {
-  (void)state;
+TEST(an_earlier_capture_that_is_gone_leaves_nothing_to_continue) {
   tarn_pool *pool = make_segment_pool(4 * MIB);
   tarn_stream *stream = make_stream(), *fork = make_stream(), *third = make_stream();
   tarn_capture *first = begin(stream);
@@ -324,8 +313,7 @@ static void an_earlier_capture_that_is_gone_leaves_nothing_to_continue(void **st
   tarn_pool_release(pool);
 }
 
-static void all_streams_of_a_later_capture_continue_all_of_the_earlier_one(void **state) {
-  (void)state;
+TEST(all_streams_of_a_later_capture_continue_all_of_the_earlier_one) {
   tarn_pool *pool = make_segment_pool(8 * MIB);
   tarn_stream *stream = make_stream(), *fork = make_stream();
   tarn_capture *first = begin(stream);
@@ -348,8 +336,7 @@ static void all_streams_of_a_later_capture_continue_all_of_the_earlier_one(void 
   tarn_pool_release(pool);
 }
 
-static void recapturing_in_a_row_keeps_no_more_than_the_largest_needs(void **state) {
-  (void)state;
+TEST(recapturing_in_a_row_keeps_no_more_than_the_largest_needs) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   tarn_capture *captures[20];
@@ -368,8 +355,7 @@ static void recapturing_in_a_row_keeps_no_more_than_the_largest_needs(void **sta
   tarn_pool_release(pool);
 }
 
-static void a_pool_of_ones_own_counts_and_asks_by_number(void **state) {
-  (void)state;
+TEST(a_pool_of_ones_own_counts_and_asks_by_number) {
   tarn_stream *stream = make_stream();
   assert_int_equal(tarn_stream_capture(stream), 0);
   assert_int_equal(tarn_stream_capture(NULL), 0);
@@ -395,8 +381,7 @@ static void a_pool_of_ones_own_counts_and_asks_by_number(void **state) {
   tarn_stream_release(stream);
 }
 
-static void wrong_calls_are_answered_and_change_nothing(void **state) {
-  (void)state;
+TEST(wrong_calls_are_answered_and_change_nothing) {
   tarn_stream *stream = make_stream();
   tarn_capture *capture = begin(stream), *later = (tarn_capture *)&later;
   tarn_capture_stats stats = {.struct_size = 1};
@@ -417,22 +402,5 @@ static void wrong_calls_are_answered_and_change_nothing(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_a_capture_keeps_is_counted_once_however_it_is_used),
-      cmocka_unit_test(what_a_block_grows_by_in_a_capture_is_counted_and_forgotten),
-      cmocka_unit_test(captures_count_over_all_pools_and_forget_those_that_go),
-      cmocka_unit_test(a_snapshot_names_the_capture_of_each_block),
-      cmocka_unit_test(out_of_memory_says_what_captures_keep),
-      cmocka_unit_test(a_later_capture_takes_what_the_earlier_one_freed_and_nothing_else),
-      cmocka_unit_test(a_shared_block_goes_when_the_last_of_its_captures_does),
-      cmocka_unit_test(what_an_earlier_graph_left_may_be_freed_and_used_again_in_a_later_one),
-      cmocka_unit_test(what_was_used_before_the_first_capture_stays_nobodys_in_the_later_ones),
-      cmocka_unit_test(work_outside_on_what_the_earlier_one_left_is_respected),
-      cmocka_unit_test(an_earlier_capture_that_is_gone_leaves_nothing_to_continue),
-      cmocka_unit_test(all_streams_of_a_later_capture_continue_all_of_the_earlier_one),
-      cmocka_unit_test(recapturing_in_a_row_keeps_no_more_than_the_largest_needs),
-      cmocka_unit_test(a_pool_of_ones_own_counts_and_asks_by_number),
-      cmocka_unit_test(wrong_calls_are_answered_and_change_nothing),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -41,8 +41,7 @@ static int tear_down(void **state) {
   return 0;
 }
 
-static void the_first_choice_is_taken_while_it_has_memory(void **state) {
-  (void)state;
+TEST_WITH(the_first_choice_is_taken_while_it_has_memory, set_up, tear_down) {
   tarn_fallback_grant grant = {.struct_size = sizeof grant};
   assert_ok(tarn_fallback_alloc(self.fallback, MIB, NULL, &grant));
   assert_int_equal(grant.choice, 0);
@@ -58,8 +57,7 @@ static void the_first_choice_is_taken_while_it_has_memory(void **state) {
   assert_ok(tarn_fallback_free(&grant, NULL)); /* nothing any more */
 }
 
-static void who_is_passed_over_is_named_with_the_reason(void **state) {
-  (void)state;
+TEST_WITH(who_is_passed_over_is_named_with_the_reason, set_up, tear_down) {
   void *filling = take(self.device, 2 * MIB, NULL);
   (void)!tarn_fail(TARN_BUSY, "before");
   tarn_fallback_grant grant = {.struct_size = sizeof grant};
@@ -79,8 +77,7 @@ static void who_is_passed_over_is_named_with_the_reason(void **state) {
   give(self.device, filling, NULL);
 }
 
-static void where_all_refuse_each_one_is_heard(void **state) {
-  (void)state;
+TEST_WITH(where_all_refuse_each_one_is_heard, set_up, tear_down) {
   const tarn_fallback_choice choices[] = {
       choice_of("device", self.device),
       {.struct_size = sizeof *choices, .name = "pinned", .status = TARN_NOT_SUPPORTED},
@@ -103,8 +100,7 @@ static void where_all_refuse_each_one_is_heard(void **state) {
   tarn_fallback_release(fallback);
 }
 
-static void a_storage_lies_where_the_grant_says_and_gives_itself_back(void **state) {
-  (void)state;
+TEST_WITH(a_storage_lies_where_the_grant_says_and_gives_itself_back, set_up, tear_down) {
   void *filling = take(self.device, 2 * MIB, NULL);
   tarn_storage *storage = NULL;
   tarn_fallback_grant grant = {.struct_size = sizeof grant};
@@ -121,16 +117,14 @@ static void a_storage_lies_where_the_grant_says_and_gives_itself_back(void **sta
   tarn_storage_release(storage);
 }
 
-static void no_bytes_are_granted_by_the_first_pool(void **state) {
-  (void)state;
+TEST_WITH(no_bytes_are_granted_by_the_first_pool, set_up, tear_down) {
   tarn_fallback_grant grant = {.struct_size = sizeof grant};
   assert_ok(tarn_fallback_alloc(self.fallback, 0, NULL, &grant));
   assert_null(grant.address);
   assert_int_equal(grant.choice, 0);
 }
 
-static void a_grant_outlives_the_fallback_and_the_pools_handle(void **state) {
-  (void)state;
+TEST_WITH(a_grant_outlives_the_fallback_and_the_pools_handle, set_up, tear_down) {
   tarn_pool *pool = make_range_pool(0);
   const tarn_fallback_choice only = choice_of("only", pool);
   tarn_fallback *fallback = NULL;
@@ -145,8 +139,7 @@ static void a_grant_outlives_the_fallback_and_the_pools_handle(void **state) {
   assert_ok(tarn_fallback_free(&grant, NULL));
 }
 
-static void what_is_wrong_is_refused(void **state) {
-  (void)state;
+TEST_WITH(what_is_wrong_is_refused, set_up, tear_down) {
   tarn_fallback *none = self.fallback;
   tarn_fallback_choice wrong = choice_of("both", self.pages);
   wrong.status = TARN_BUSY;
@@ -178,18 +171,5 @@ static void what_is_wrong_is_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(the_first_choice_is_taken_while_it_has_memory, set_up,
-                                      tear_down),
-      cmocka_unit_test_setup_teardown(who_is_passed_over_is_named_with_the_reason, set_up,
-                                      tear_down),
-      cmocka_unit_test_setup_teardown(where_all_refuse_each_one_is_heard, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(a_storage_lies_where_the_grant_says_and_gives_itself_back,
-                                      set_up, tear_down),
-      cmocka_unit_test_setup_teardown(no_bytes_are_granted_by_the_first_pool, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(a_grant_outlives_the_fallback_and_the_pools_handle, set_up,
-                                      tear_down),
-      cmocka_unit_test_setup_teardown(what_is_wrong_is_refused, set_up, tear_down),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

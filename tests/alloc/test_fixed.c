@@ -2,8 +2,7 @@
 #include "alloc/tarn_fixed.h"
 #include "tests/support/touchable.h"
 
-static void the_range_is_used_up_and_comes_back_whole(void **state) {
-  (void)state;
+TEST(the_range_is_used_up_and_comes_back_whole) {
   /* Addresses only: never followed. */
   char *const base = (char *)(uintptr_t)0x10000000;
   tarn_provider *provider = NULL;
@@ -26,8 +25,7 @@ static void the_range_is_used_up_and_comes_back_whole(void **state) {
   tarn_provider_release(provider);
 }
 
-static void ends_are_trimmed_to_the_granularity(void **state) {
-  (void)state;
+TEST(ends_are_trimmed_to_the_granularity) {
   const tarn_fixed_options options = {
       .struct_size = sizeof options, .device = {TARN_DEVICE_CUDA, 1}, .granularity_bytes = 1024};
   tarn_provider *provider = NULL;
@@ -45,8 +43,7 @@ static void ends_are_trimmed_to_the_granularity(void **state) {
   assert_status(tarn_fixed_provider_create(NULL, 4096, NULL, &provider), TARN_INVALID_ARGUMENT);
 }
 
-static void a_range_beyond_the_address_space_is_refused(void **state) {
-  (void)state;
+TEST(a_range_beyond_the_address_space_is_refused) {
   tarn_provider *provider = NULL;
   void *last = (void *)(uintptr_t)-8192;
   assert_status(tarn_fixed_provider_create(last, 3 * 4096, NULL, &provider), TARN_TOO_LARGE);
@@ -54,8 +51,7 @@ static void a_range_beyond_the_address_space_is_refused(void **state) {
   assert_null(provider);
 }
 
-static void what_was_not_lent_is_not_taken_back(void **state) {
-  (void)state;
+TEST(what_was_not_lent_is_not_taken_back) {
   char *const base = (char *)(uintptr_t)0x10000000;
   tarn_provider *provider = NULL;
   void *block = NULL;
@@ -69,8 +65,7 @@ static void what_was_not_lent_is_not_taken_back(void **state) {
   tarn_provider_release(provider);
 }
 
-static void what_is_not_lent_out_is_not_to_be_touched(void **state) {
-  (void)state;
+TEST(what_is_not_lent_out_is_not_to_be_touched) {
   SKIP_UNWATCHED();
   static _Alignas(4096) char range[4 * 4096];
   tarn_provider *provider = NULL;
@@ -86,12 +81,5 @@ static void what_is_not_lent_out_is_not_to_be_touched(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_range_is_used_up_and_comes_back_whole),
-      cmocka_unit_test(ends_are_trimmed_to_the_granularity),
-      cmocka_unit_test(a_range_beyond_the_address_space_is_refused),
-      cmocka_unit_test(what_was_not_lent_is_not_taken_back),
-      cmocka_unit_test(what_is_not_lent_out_is_not_to_be_touched),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -52,8 +52,7 @@ static int lend_what_was_kept(tarn_pool *pool) {
   return 0;
 }
 
-static void what_a_thread_kept_is_the_childs_to_lend(void **state) {
-  (void)state;
+TEST(what_a_thread_kept_is_the_childs_to_lend) {
   step = 0;
   const tarn_caching_options options = {.struct_size = sizeof options};
   tarn_pool *pool = NULL;
@@ -161,8 +160,7 @@ static void fork_inside(tarn_pool *pool, void *(*function)(void *)) {
   pthread_join(thread, NULL);
 }
 
-static void a_child_pays_for_nothing_that_never_arrives(void **state) {
-  (void)state;
+TEST(a_child_pays_for_nothing_that_never_arrives) {
   step = 0;
   slow.holds_release = false;
   slow.holds_alloc = true;
@@ -172,8 +170,7 @@ static void a_child_pays_for_nothing_that_never_arrives(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_child_lends_nothing_that_was_going(void **state) {
-  (void)state;
+TEST(a_child_lends_nothing_that_was_going) {
   step = 0;
   slow.holds_alloc = slow.holds_release = false;
   tarn_pool *pool = make_slow();
@@ -214,8 +211,7 @@ static int find_all_passed(tarn_stream *stream, tarn_fence *fence, tarn_pool *po
   return 0;
 }
 
-static void a_childs_streams_have_nothing_to_do_and_work(void **state) {
-  (void)state;
+TEST(a_childs_streams_have_nothing_to_do_and_work) {
   step = 0;
   int count = 0;
   tarn_stream *stream = NULL;
@@ -266,8 +262,7 @@ static int look_at_places(void) {
   return 0;
 }
 
-static void a_child_takes_no_object_that_a_thread_may_have_been_linking(void **state) {
-  (void)state;
+TEST(a_child_takes_no_object_that_a_thread_may_have_been_linking) {
   step = 0;
   pthread_t thread;
   assert_int_equal(pthread_create(&thread, NULL, use_slab, NULL), 0);
@@ -297,8 +292,7 @@ static int find_device_memory_gone(tarn_pool *pool, void *block, tarn_stream *st
   return 0;
 }
 
-static void a_child_gets_no_memory_of_a_device(void **state) {
-  (void)state;
+TEST(a_child_gets_no_memory_of_a_device) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   give(pool, take(pool, MIB, NULL), NULL); /* at hand, and all the same not for the child */
@@ -325,8 +319,7 @@ static int find_shared_memory_gone(tarn_pool *pool, tarn_pool *upper, void *bloc
 }
 
 /* Both processes would write the same bytes. */
-static void a_child_gets_no_memory_that_it_shares(void **state) {
-  (void)state;
+TEST(a_child_gets_no_memory_that_it_shares) {
   const tarn_pages_options shared = {.struct_size = sizeof shared, .flags = TARN_PAGES_SHARED};
   tarn_provider *provider = NULL;
   tarn_pool *pool = NULL;
@@ -369,8 +362,7 @@ static int fork_again(tarn_pool *pool) {
   return use_in_child(pool);
 }
 
-static void a_grandchild_can_do_as_much(void **state) {
-  (void)state;
+TEST(a_grandchild_can_do_as_much) {
   step = 0;
   tarn_pool *pool = make_range_pool(0);
   pthread_t thread;
@@ -385,15 +377,5 @@ static void a_grandchild_can_do_as_much(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_a_thread_kept_is_the_childs_to_lend),
-      cmocka_unit_test(a_child_pays_for_nothing_that_never_arrives),
-      cmocka_unit_test(a_child_lends_nothing_that_was_going),
-      cmocka_unit_test(a_childs_streams_have_nothing_to_do_and_work),
-      cmocka_unit_test(a_child_takes_no_object_that_a_thread_may_have_been_linking),
-      cmocka_unit_test(a_child_gets_no_memory_of_a_device),
-      cmocka_unit_test(a_child_gets_no_memory_that_it_shares),
-      cmocka_unit_test(a_grandchild_can_do_as_much),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

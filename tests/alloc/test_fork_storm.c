@@ -238,8 +238,7 @@ static int use_all_in_child(void) {
  * parent was inside of it, the child hangs at its next malloc or free, whatever tarn does. */
 static const bool is_malloc_lost_in_children = TARN_POISON_WATCHER == TARN_POISON_ADDRESS_SANITIZER;
 
-static void children_use_what_eight_threads_were_using(void **state) {
-  (void)state;
+TEST(children_use_what_eight_threads_were_using) {
   if (is_malloc_lost_in_children) skip();
   set_up();
   pthread_t threads[THREADS];
@@ -323,8 +322,7 @@ static int hit_all(const hammered *on) {
   return 0;
 }
 
-static void a_childs_locks_are_free(void **state) {
-  (void)state;
+TEST(a_childs_locks_are_free) {
   atomic_store(&shared.is_over, false);
   hammered on = {0};
   char *range = malloc(8 * 4096);
@@ -380,8 +378,7 @@ static int use_traced(tarn_pool *pool) {
   return 0;
 }
 
-static void a_child_records_while_the_trace_is_copied(void **state) {
-  (void)state;
+TEST(a_child_records_while_the_trace_is_copied) {
   atomic_store(&shared.is_over, false);
   tarn_pool *pool = make_range_pool(0);
   assert_ok(tarn_pool_trace_start(pool, TRACED_ENTRIES));
@@ -399,10 +396,5 @@ static void a_child_records_while_the_trace_is_copied(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_childs_locks_are_free),
-      cmocka_unit_test(a_child_records_while_the_trace_is_copied),
-      cmocka_unit_test(children_use_what_eight_threads_were_using),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

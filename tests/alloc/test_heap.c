@@ -52,8 +52,7 @@ static void drop(tarn__heap *heap) {
   assert_int_equal(heap->reserved_bytes, 0);
 }
 
-static void a_stream_finds_its_own_and_the_clean_and_sees_the_rest_as_pending(void **state) {
-  (void)state;
+TEST(a_stream_finds_its_own_and_the_clean_and_sees_the_rest_as_pending) {
   static tarn__heap heap;
   assert_non_null(tarn__heap_add_segment(&heap, BASE, SEGMENT_BYTES, TARN__BLOCK_FREE));
   tarn__block *of_a = lend(&heap, 4096, a);
@@ -80,8 +79,7 @@ static void a_stream_finds_its_own_and_the_clean_and_sees_the_rest_as_pending(vo
 }
 
 /* Taken from another stream's share, memory is soon missed there. */
-static void a_stream_takes_of_its_own_before_what_it_may_take_of_others(void **state) {
-  (void)state;
+TEST(a_stream_takes_of_its_own_before_what_it_may_take_of_others) {
   static tarn__heap heap;
   assert_non_null(tarn__heap_add_segment(&heap, BASE, SEGMENT_BYTES, TARN__BLOCK_FREE));
   tarn__block *of_a = lend(&heap, 8192, a);
@@ -100,8 +98,7 @@ static void a_stream_takes_of_its_own_before_what_it_may_take_of_others(void **s
   drop(&heap);
 }
 
-static void live_blocks_are_found_by_start_and_by_inside(void **state) {
-  (void)state;
+TEST(live_blocks_are_found_by_start_and_by_inside) {
   static tarn__heap heap;
   assert_non_null(tarn__heap_add_segment(&heap, BASE, SEGMENT_BYTES, TARN__BLOCK_FREE));
   tarn__block *first = lend(&heap, 512, NULL);
@@ -119,8 +116,7 @@ static void live_blocks_are_found_by_start_and_by_inside(void **state) {
   drop(&heap);
 }
 
-static void an_aligned_block_leaves_its_lead_free(void **state) {
-  (void)state;
+TEST(an_aligned_block_leaves_its_lead_free) {
   static tarn__heap heap;
   assert_non_null(tarn__heap_add_segment(&heap, BASE + 256, SEGMENT_BYTES, TARN__BLOCK_FREE));
   tarn__block *block = tarn__heap_find(&heap, 8192, NULL, NULL);
@@ -136,8 +132,7 @@ static void an_aligned_block_leaves_its_lead_free(void **state) {
   drop(&heap);
 }
 
-static void holes_are_joined_and_not_reserved(void **state) {
-  (void)state;
+TEST(holes_are_joined_and_not_reserved) {
   static tarn__heap heap;
   tarn__block *hole = tarn__heap_add_segment(&heap, BASE, SEGMENT_BYTES, TARN__BLOCK_HOLE);
   assert_non_null(hole);
@@ -159,8 +154,7 @@ static void holes_are_joined_and_not_reserved(void **state) {
   drop(&heap);
 }
 
-static void random_use_keeps_the_sums_right(void **state) {
-  (void)state;
+TEST(random_use_keeps_the_sums_right) {
   static tarn__heap heap;
   enum { LIVE_MAX = 64 };
   tarn__block *live[LIVE_MAX] = {NULL};
@@ -192,13 +186,5 @@ static void random_use_keeps_the_sums_right(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_stream_finds_its_own_and_the_clean_and_sees_the_rest_as_pending),
-      cmocka_unit_test(a_stream_takes_of_its_own_before_what_it_may_take_of_others),
-      cmocka_unit_test(live_blocks_are_found_by_start_and_by_inside),
-      cmocka_unit_test(an_aligned_block_leaves_its_lead_free),
-      cmocka_unit_test(holes_are_joined_and_not_reserved),
-      cmocka_unit_test(random_use_keeps_the_sums_right),
-  };
-  return cmocka_run_group_tests(tests, make_streams, release_streams);
+  return run_listed_tests(make_streams, release_streams);
 }

@@ -37,8 +37,7 @@ static tarn_provider *make(uint32_t flags, long long least_count) {
   return provider;
 }
 
-static void a_size_that_no_machine_has_is_unavailable(void **state) {
-  (void)state;
+TEST(a_size_that_no_machine_has_is_unavailable) {
   tarn_pages_options options = {.struct_size = sizeof options, .page_bytes = (size_t)8 << 20};
   tarn_provider *provider = NULL;
   assert_status(tarn_pages_provider_create(&options, &provider), TARN_UNAVAILABLE);
@@ -55,8 +54,7 @@ static void a_size_that_no_machine_has_is_unavailable(void **state) {
   assert_status(tarn_pages_provider_create(&options, &provider), TARN_INVALID_ARGUMENT);
 }
 
-static void an_empty_pool_is_unavailable_and_the_file_is_named(void **state) {
-  (void)state;
+TEST(an_empty_pool_is_unavailable_and_the_file_is_named) {
   const tarn_status status = tarn__huge_pages_check(huge_bytes);
   if (status == TARN_OK) skip(); /* there is a pool */
   assert_int_equal(status, TARN_UNAVAILABLE);
@@ -66,8 +64,7 @@ static void an_empty_pool_is_unavailable_and_the_file_is_named(void **state) {
   }
 }
 
-static void committed_pages_are_huge_there_and_zeroed(void **state) {
-  (void)state;
+TEST(committed_pages_are_huge_there_and_zeroed) {
   static const uint32_t kinds[] = {0, TARN_PAGES_SHARED, TARN_PAGES_LOCK};
   for (size_t kind = 0; kind < COUNT_OF(kinds); kind++) {
     tarn_provider *provider = make(kinds[kind], 2);
@@ -102,8 +99,7 @@ static void committed_pages_are_huge_there_and_zeroed(void **state) {
 }
 
 /* Never a SIGBUS: neither a block nor a commit takes more than there is, and nothing stays. */
-static void more_than_the_pool_has_is_out_of_memory(void **state) {
-  (void)state;
+TEST(more_than_the_pool_has_is_out_of_memory) {
   static const uint32_t kinds[] = {0, TARN_PAGES_SHARED};
   for (size_t kind = 0; kind < COUNT_OF(kinds); kind++) {
     tarn_provider *provider = make(kinds[kind], 1);
@@ -127,8 +123,7 @@ static void more_than_the_pool_has_is_out_of_memory(void **state) {
 }
 
 /* The parent made the pages, so they stay its own, whatever a child does. */
-static void a_parent_can_write_while_a_child_holds_the_rest(void **state) {
-  (void)state;
+TEST(a_parent_can_write_while_a_child_holds_the_rest) {
   tarn_provider *provider = make(0, 1);
   const size_t size_bytes = (size_t)read_free_pages() * huge_bytes;
   char *block = NULL;
@@ -154,12 +149,5 @@ static void a_parent_can_write_while_a_child_holds_the_rest(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_size_that_no_machine_has_is_unavailable),
-      cmocka_unit_test(an_empty_pool_is_unavailable_and_the_file_is_named),
-      cmocka_unit_test(committed_pages_are_huge_there_and_zeroed),
-      cmocka_unit_test(more_than_the_pool_has_is_out_of_memory),
-      cmocka_unit_test(a_parent_can_write_while_a_child_holds_the_rest),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -10,8 +10,7 @@
 
 /* --- one thread --- */
 
-static void a_kept_block_comes_back_to_its_own_stream_only(void **state) {
-  (void)state;
+TEST(a_kept_block_comes_back_to_its_own_stream_only) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *first = make_stream();
   tarn_stream *second = make_stream();
@@ -32,8 +31,7 @@ static void a_kept_block_comes_back_to_its_own_stream_only(void **state) {
   assert_int_equal(provided.live_bytes, 0);
 }
 
-static void a_block_that_another_stream_used_is_not_kept(void **state) {
-  (void)state;
+TEST(a_block_that_another_stream_used_is_not_kept) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *first = make_stream();
   tarn_stream *second = make_stream();
@@ -52,8 +50,7 @@ static void a_block_that_another_stream_used_is_not_kept(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_kept_block_serves_requests_down_to_eight_ninths_of_its_size(void **state) {
-  (void)state;
+TEST(a_kept_block_serves_requests_down_to_eight_ninths_of_its_size) {
   tarn_pool *pool = make_range_pool(0);
   void *wall = take(pool, 256, NULL);
   void *block = take(pool, 90 * 1024, NULL);
@@ -71,8 +68,7 @@ static void a_kept_block_serves_requests_down_to_eight_ninths_of_its_size(void *
   tarn_pool_release(pool);
 }
 
-static void a_kept_block_is_lent_to_nobody(void **state) {
-  (void)state;
+TEST(a_kept_block_is_lent_to_nobody) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   void *block = take(pool, 4096, stream);
@@ -90,8 +86,7 @@ static void a_kept_block_is_lent_to_nobody(void **state) {
   tarn_pool_release(pool);
 }
 
-static void peaks_of_one_thread_are_exact(void **state) {
-  (void)state;
+TEST(peaks_of_one_thread_are_exact) {
   enum { COUNT = 40 };
   tarn_pool *pool = make_range_pool(0);
   void *blocks[COUNT];
@@ -119,8 +114,7 @@ static void peaks_of_one_thread_are_exact(void **state) {
   tarn_pool_release(pool);
 }
 
-static void what_is_kept_goes_back_before_the_pool_grows(void **state) {
-  (void)state;
+TEST(what_is_kept_goes_back_before_the_pool_grows) {
   tarn_pool *pool = make_segment_pool(0);
   void *halves[2] = {take(pool, MIB, NULL), take(pool, MIB, NULL)};
   give(pool, halves[0], NULL);
@@ -138,8 +132,7 @@ static void keep_neighbours(tarn_pool *pool, void *blocks[16], void **wall) {
   for (int index = 0; index < 16; index++) give(pool, blocks[index], NULL);
 }
 
-static void much_that_is_kept_stays_while_the_pool_may_grow_without_waste(void **state) {
-  (void)state;
+TEST(much_that_is_kept_stays_while_the_pool_may_grow_without_waste) {
   tarn_pool *pool = make_range_pool(0);
   void *blocks[16], *wall = NULL;
   keep_neighbours(pool, blocks, &wall);
@@ -156,8 +149,7 @@ static void much_that_is_kept_stays_while_the_pool_may_grow_without_waste(void *
   tarn_pool_release(pool);
 }
 
-static void no_more_is_gathered_than_was_wanted(void **state) {
-  (void)state;
+TEST(no_more_is_gathered_than_was_wanted) {
   tarn_pool *pool = make_range_pool(0);
   tarn__caching *self = tarn__caching_of(pool);
   void *blocks[16], *wall = NULL;
@@ -174,8 +166,7 @@ static void no_more_is_gathered_than_was_wanted(void **state) {
   tarn_pool_release(pool);
 }
 
-static void large_blocks_of_a_stream_are_joined_with_their_neighbours(void **state) {
-  (void)state;
+TEST(large_blocks_of_a_stream_are_joined_with_their_neighbours) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   void *low = take(pool, 64 * 1024, stream);
@@ -206,8 +197,7 @@ static size_t count_kept(tarn_pool *pool, size_t size_bytes) {
   return kept_bytes / size_bytes;
 }
 
-static void of_large_blocks_of_a_stream_the_last_is_kept_and_none_in_large_granules(void **state) {
-  (void)state;
+TEST(of_large_blocks_of_a_stream_the_last_is_kept_and_none_in_large_granules) {
   assert_int_equal(count_kept(make_segment_pool(0), 4 * 1024), 2);
   assert_int_equal(count_kept(make_segment_pool(0), 64 * 1024), 1);
   assert_int_equal(count_kept(make_range_pool(0), 4 * 1024), 2);
@@ -215,8 +205,7 @@ static void of_large_blocks_of_a_stream_the_last_is_kept_and_none_in_large_granu
 }
 
 /* One block, however large, comes on top, and does not lift what is kept of others. */
-static void a_thread_keeps_its_share_and_the_block_freed_last(void **state) {
-  (void)state;
+TEST(a_thread_keeps_its_share_and_the_block_freed_last) {
   enum { SMALL_BYTES = 64 * 1024, SMALL_COUNT = 256 };
   tarn_pool *pool = make_range_pool(0);
   tarn__caching *self = tarn__caching_of(pool);
@@ -236,8 +225,7 @@ static void a_thread_keeps_its_share_and_the_block_freed_last(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_pool_at_the_address_of_an_earlier_one_starts_afresh(void **state) {
-  (void)state;
+TEST(a_pool_at_the_address_of_an_earlier_one_starts_afresh) {
   for (int round = 0; round < 200; round++) {
     tarn_pool *pool = make_range_pool(0);
     void *block = take(pool, 1000, NULL);
@@ -270,8 +258,7 @@ static void *free_all(void *argument) {
   return argument;
 }
 
-static void a_thread_that_ends_hands_everything_back(void **state) {
-  (void)state;
+TEST(a_thread_that_ends_hands_everything_back) {
   tarn_pool *pool = make_segment_pool(0);
   helper other = {.pool = pool, .count = 8};
   for (int index = 0; index < 8; index++) other.blocks[index] = take(pool, 256 * 1024, NULL);
@@ -286,8 +273,7 @@ static void a_thread_that_ends_hands_everything_back(void **state) {
   tarn_pool_release(pool);
 }
 
-static void what_another_thread_keeps_is_had_before_out_of_memory(void **state) {
-  (void)state;
+TEST(what_another_thread_keeps_is_had_before_out_of_memory) {
   tarn_pool *pool = make_segment_pool(2 * MIB);
   pthread_barrier_t met;
   pthread_barrier_init(&met, NULL, 2);
@@ -304,8 +290,7 @@ static void what_another_thread_keeps_is_had_before_out_of_memory(void **state) 
   pthread_barrier_destroy(&met);
 }
 
-static void a_pool_may_go_before_the_threads_that_used_it(void **state) {
-  (void)state;
+TEST(a_pool_may_go_before_the_threads_that_used_it) {
   tarn_pool *pool = make_segment_pool(0);
   pthread_barrier_t met;
   pthread_barrier_init(&met, NULL, 2);
@@ -320,8 +305,7 @@ static void a_pool_may_go_before_the_threads_that_used_it(void **state) {
   pthread_barrier_destroy(&met);
 }
 
-static void the_last_block_freed_by_another_thread_ends_the_pool(void **state) {
-  (void)state;
+TEST(the_last_block_freed_by_another_thread_ends_the_pool) {
   tarn_pool *pool = make_segment_pool(0);
   void *warm = take(pool, 256 * 1024, NULL);
   give(pool, warm, NULL);
@@ -354,8 +338,7 @@ static void *keep_one(void *argument) {
   return argument;
 }
 
-static void every_one_of_many_threads_keeps_its_own(void **state) {
-  (void)state;
+TEST(every_one_of_many_threads_keeps_its_own) {
   enum { COUNT = 72 };
   static neighbour threads[COUNT];
   tarn_pool *pool = make_range_pool(0);
@@ -433,8 +416,7 @@ static void *run_trimmer(void *argument) {
   return argument;
 }
 
-static void threads_keep_and_exchange_blocks_while_magazines_are_emptied(void **state) {
-  (void)state;
+TEST(threads_keep_and_exchange_blocks_while_magazines_are_emptied) {
   static crowd all;
   memset(&all, 0, sizeof all);
   all.pool = make_range_pool(0);
@@ -464,25 +446,5 @@ static void threads_keep_and_exchange_blocks_while_magazines_are_emptied(void **
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_kept_block_comes_back_to_its_own_stream_only),
-      cmocka_unit_test(a_block_that_another_stream_used_is_not_kept),
-      cmocka_unit_test(a_kept_block_serves_requests_down_to_eight_ninths_of_its_size),
-      cmocka_unit_test(a_kept_block_is_lent_to_nobody),
-      cmocka_unit_test(peaks_of_one_thread_are_exact),
-      cmocka_unit_test(what_is_kept_goes_back_before_the_pool_grows),
-      cmocka_unit_test(much_that_is_kept_stays_while_the_pool_may_grow_without_waste),
-      cmocka_unit_test(no_more_is_gathered_than_was_wanted),
-      cmocka_unit_test(a_thread_keeps_its_share_and_the_block_freed_last),
-      cmocka_unit_test(large_blocks_of_a_stream_are_joined_with_their_neighbours),
-      cmocka_unit_test(of_large_blocks_of_a_stream_the_last_is_kept_and_none_in_large_granules),
-      cmocka_unit_test(a_pool_at_the_address_of_an_earlier_one_starts_afresh),
-      cmocka_unit_test(a_thread_that_ends_hands_everything_back),
-      cmocka_unit_test(what_another_thread_keeps_is_had_before_out_of_memory),
-      cmocka_unit_test(a_pool_may_go_before_the_threads_that_used_it),
-      cmocka_unit_test(the_last_block_freed_by_another_thread_ends_the_pool),
-      cmocka_unit_test(every_one_of_many_threads_keeps_its_own),
-      cmocka_unit_test(threads_keep_and_exchange_blocks_while_magazines_are_emptied),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

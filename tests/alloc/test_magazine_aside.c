@@ -26,8 +26,7 @@ static void *set_aside(tarn_pool *pool, size_t size_bytes, tarn_stream *stream) 
   return block;
 }
 
-static void a_block_set_aside_is_lent_again_to_its_stream(void **state) {
-  (void)state;
+TEST(a_block_set_aside_is_lent_again_to_its_stream) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *stream = make_stream();
   void *block = set_aside(pool, LARGE, stream);
@@ -49,8 +48,7 @@ static void a_block_set_aside_is_lent_again_to_its_stream(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_block_set_aside_is_lent_to_no_other_stream(void **state) {
-  (void)state;
+TEST(a_block_set_aside_is_lent_to_no_other_stream) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *first = make_stream();
   tarn_stream *second = make_stream();
@@ -65,8 +63,7 @@ static void a_block_set_aside_is_lent_to_no_other_stream(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_block_that_is_set_aside_is_lent_to_nobody(void **state) {
-  (void)state;
+TEST(a_block_that_is_set_aside_is_lent_to_nobody) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *stream = make_stream();
   void *block = set_aside(pool, LARGE, stream);
@@ -77,8 +74,7 @@ static void a_block_that_is_set_aside_is_lent_to_nobody(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_block_that_another_stream_used_is_not_set_aside(void **state) {
-  (void)state;
+TEST(a_block_that_another_stream_used_is_not_set_aside) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *first = make_stream();
   tarn_stream *second = make_stream();
@@ -97,8 +93,7 @@ static void a_block_that_another_stream_used_is_not_set_aside(void **state) {
 }
 
 /* It would be cut elsewhere if the heap were asked. */
-static void a_block_set_aside_serves_its_own_size_alone(void **state) {
-  (void)state;
+TEST(a_block_set_aside_serves_its_own_size_alone) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *stream = make_stream();
   set_aside(pool, 64 * KIB, stream);
@@ -110,8 +105,7 @@ static void a_block_set_aside_serves_its_own_size_alone(void **state) {
 }
 
 /* Else it would lie as an island in what its neighbours leave. */
-static void only_the_block_that_was_lent_last_is_set_aside(void **state) {
-  (void)state;
+TEST(only_the_block_that_was_lent_last_is_set_aside) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *stream = make_stream();
   warm(pool, stream);
@@ -126,8 +120,7 @@ static void only_the_block_that_was_lent_last_is_set_aside(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_block_set_aside_is_joined_when_its_neighbour_comes_back(void **state) {
-  (void)state;
+TEST(a_block_set_aside_is_joined_when_its_neighbour_comes_back) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *stream = make_stream();
   warm(pool, stream);
@@ -146,8 +139,7 @@ static void a_block_set_aside_is_joined_when_its_neighbour_comes_back(void **sta
   tarn_pool_release(pool);
 }
 
-static void small_blocks_are_kept_beside_a_block_set_aside(void **state) {
-  (void)state;
+TEST(small_blocks_are_kept_beside_a_block_set_aside) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *stream = make_stream();
   void *wall = take(pool, 64 * KIB, stream);
@@ -165,8 +157,7 @@ static void small_blocks_are_kept_beside_a_block_set_aside(void **state) {
   tarn_pool_release(pool);
 }
 
-static void trim_takes_what_is_set_aside(void **state) {
-  (void)state;
+TEST(trim_takes_what_is_set_aside) {
   tarn_pool *pool = make_range_pool(0);
   tarn_stream *stream = make_stream();
   set_aside(pool, LARGE, stream);
@@ -208,8 +199,7 @@ static void stop_other(other_thread *self, pthread_t thread) {
   tarn_pool_release(self->pool);
 }
 
-static void what_another_thread_has_set_aside_is_had_before_the_pool_grows(void **state) {
-  (void)state;
+TEST(what_another_thread_has_set_aside_is_had_before_the_pool_grows) {
   other_thread other;
   pthread_t thread;
   start_other(&other, &thread, 0);
@@ -220,8 +210,7 @@ static void what_another_thread_has_set_aside_is_had_before_the_pool_grows(void 
   stop_other(&other, thread);
 }
 
-static void a_thread_that_ends_hands_back_what_it_has_set_aside(void **state) {
-  (void)state;
+TEST(a_thread_that_ends_hands_back_what_it_has_set_aside) {
   other_thread other;
   pthread_t thread;
   start_other(&other, &thread, 0);
@@ -237,18 +226,5 @@ static void a_thread_that_ends_hands_back_what_it_has_set_aside(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_block_set_aside_is_lent_again_to_its_stream),
-      cmocka_unit_test(a_block_set_aside_is_lent_to_no_other_stream),
-      cmocka_unit_test(a_block_that_is_set_aside_is_lent_to_nobody),
-      cmocka_unit_test(a_block_that_another_stream_used_is_not_set_aside),
-      cmocka_unit_test(a_block_set_aside_serves_its_own_size_alone),
-      cmocka_unit_test(only_the_block_that_was_lent_last_is_set_aside),
-      cmocka_unit_test(a_block_set_aside_is_joined_when_its_neighbour_comes_back),
-      cmocka_unit_test(small_blocks_are_kept_beside_a_block_set_aside),
-      cmocka_unit_test(trim_takes_what_is_set_aside),
-      cmocka_unit_test(what_another_thread_has_set_aside_is_had_before_the_pool_grows),
-      cmocka_unit_test(a_thread_that_ends_hands_back_what_it_has_set_aside),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

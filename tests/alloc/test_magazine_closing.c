@@ -88,8 +88,7 @@ static void hold_up(int signal_number) {
   atomic_fetch_add(&gone_count, 1);
 }
 
-static void a_magazine_is_emptied_only_when_its_thread_has_left_it(void **state) {
-  (void)state;
+TEST(a_magazine_is_emptied_only_when_its_thread_has_left_it) {
   enum { ROUNDS = 1500 };
   struct sigaction action = {.sa_handler = hold_up, .sa_flags = SA_RESTART};
   struct sigaction before;
@@ -110,8 +109,7 @@ static void a_magazine_is_emptied_only_when_its_thread_has_left_it(void **state)
 
 /* --- a thread that runs beside --- */
 
-static void a_thread_that_enters_is_seen_by_whoever_closes(void **state) {
-  (void)state;
+TEST(a_thread_that_enters_is_seen_by_whoever_closes) {
   enum { ROUNDS = 5000, COLD_BYTES = 64 << 20 };
   fast_thread self = {.cold = calloc(1, COLD_BYTES), .cold_bytes = COLD_BYTES};
   assert_non_null((void *)(uintptr_t)self.cold);
@@ -128,9 +126,5 @@ static void a_thread_that_enters_is_seen_by_whoever_closes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_magazine_is_emptied_only_when_its_thread_has_left_it),
-      cmocka_unit_test(a_thread_that_enters_is_seen_by_whoever_closes),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

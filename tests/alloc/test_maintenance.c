@@ -123,10 +123,32 @@ static tarn_maintenance *make_busy(void) {
   return maintenance;
 }
 
+/* --- the end of the process --- */
+
+static told at_exit;
+
+static void check_that_nothing_is_called(void) {
+  /* Registered before the first maintenance of the process, so that it runs after its end. */
+  if (at_exit.is_holding || at_exit.decay_count == 0) _exit(9);
+}
+
+/* First: this process has had no maintenance yet. */
+TEST(exit_stops_the_thread) {
+  const pid_t child = fork();
+  if (child == 0) {
+    atexit(check_that_nothing_is_called);
+    tarn_maintenance *maintenance = make_busy();
+    tarn_pool *pool = make_told(&at_exit);
+    if (tarn_maintenance_add(maintenance, pool) != TARN_OK) _exit(8);
+    wait_for_decays(&at_exit, 1);
+    exit(7); /* with all of it still there */
+  }
+  assert_int_equal(exit_code_of(child), 7);
+}
+
 /* --- steps --- */
 
-static void a_step_gives_back_what_each_pool_has_not_needed(void **state) {
-  (void)state;
+TEST(a_step_gives_back_what_each_pool_has_not_needed) {
   const tarn_caching_options options = {.struct_size = sizeof options, .decay_ns = WINDOW};
   tarn_pool *pools[2] = {make_pool_with(&options), make_pool_with(&options)};
   tarn_maintenance *maintenance = make_manual();
@@ -147,8 +169,7 @@ static void a_step_gives_back_what_each_pool_has_not_needed(void **state) {
   tarn_pool_release(pools[1]);
 }
 
-static void a_pool_that_ends_is_not_touched_any_more(void **state) {
-  (void)state;
+TEST(a_pool_that_ends_is_not_touched_any_more) {
   told gone = {0};
   told there = {0};
   tarn_maintenance *maintenance = make_manual();
@@ -169,8 +190,7 @@ static void a_pool_that_ends_is_not_touched_any_more(void **state) {
   tarn_pool_release(second);
 }
 
-static void one_pools_failure_keeps_no_other_from_its_turn(void **state) {
-  (void)state;
+TEST(one_pools_failure_keeps_no_other_from_its_turn) {
   told failing = {.answer = TARN_DEVICE_ERROR};
   told there = {0};
   tarn_maintenance *maintenance = make_manual();
@@ -186,8 +206,7 @@ static void one_pools_failure_keeps_no_other_from_its_turn(void **state) {
   tarn_maintenance_destroy(maintenance);
 }
 
-static void what_is_wrong_is_refused(void **state) {
-  (void)state;
+TEST(what_is_wrong_is_refused) {
   told self = {0};
   tarn_pool *pool = make_told(&self);
   tarn_maintenance *maintenance = make_manual();
@@ -216,8 +235,7 @@ static void what_is_wrong_is_refused(void **state) {
 
 /* --- the thread --- */
 
-static void the_thread_calls_again_and_again(void **state) {
-  (void)state;
+TEST(the_thread_calls_again_and_again) {
   told self = {0};
   tarn_pool *pool = make_told(&self);
   tarn_maintenance *maintenance = make_busy();
@@ -243,8 +261,7 @@ static void *remove_pool(void *argument) {
   return NULL;
 }
 
-static void the_end_of_a_pool_waits_for_the_call_that_is_under_way(void **state) {
-  (void)state;
+TEST(the_end_of_a_pool_waits_for_the_call_that_is_under_way) {
   told self = {.holds = true};
   tarn_pool *pool = make_told(&self);
   tarn_maintenance *maintenance = make_busy();
@@ -258,8 +275,7 @@ static void the_end_of_a_pool_waits_for_the_call_that_is_under_way(void **state)
   tarn_maintenance_destroy(maintenance);
 }
 
-static void a_removal_waits_for_the_call_that_is_under_way(void **state) {
-  (void)state;
+TEST(a_removal_waits_for_the_call_that_is_under_way) {
   told self = {.holds = true};
   tarn_pool *pool = make_told(&self);
   tarn_maintenance *maintenance = make_busy();
@@ -285,8 +301,7 @@ static void *make_and_end_pools(void *maintenance) {
   return NULL;
 }
 
-static void pools_come_and_go_under_the_thread(void **state) {
-  (void)state;
+TEST(pools_come_and_go_under_the_thread) {
   tarn_maintenance *maintenance = make_busy();
   pthread_t threads[3];
   for (int i = 0; i < 3; i++) {
@@ -296,28 +311,7 @@ static void pools_come_and_go_under_the_thread(void **state) {
   tarn_maintenance_destroy(maintenance);
 }
 
-/* --- the end of the process, and its child --- */
-
-static told at_exit;
-
-static void check_that_nothing_is_called(void) {
-  /* Registered before the first maintenance of the process, so that it runs after its end. */
-  if (at_exit.is_holding || at_exit.decay_count == 0) _exit(9);
-}
-
-static void exit_stops_the_thread(void **state) {
-  (void)state;
-  const pid_t child = fork();
-  if (child == 0) {
-    atexit(check_that_nothing_is_called);
-    tarn_maintenance *maintenance = make_busy();
-    tarn_pool *pool = make_told(&at_exit);
-    if (tarn_maintenance_add(maintenance, pool) != TARN_OK) _exit(8);
-    wait_for_decays(&at_exit, 1);
-    exit(7); /* with all of it still there */
-  }
-  assert_int_equal(exit_code_of(child), 7);
-}
+/* --- a child of the process --- */
 
 static int use_in_child(tarn_maintenance *threaded, tarn_maintenance *manual, tarn_pool *pool,
                         told *self) {
@@ -335,8 +329,7 @@ static int use_in_child(tarn_maintenance *threaded, tarn_maintenance *manual, ta
   return 0;
 }
 
-static void a_child_has_no_such_thread_and_says_so(void **state) {
-  (void)state;
+TEST(a_child_has_no_such_thread_and_says_so) {
   told self = {.holds = true};
   tarn_pool *pool = make_told(&self);
   tarn_maintenance *threaded = make_busy();
@@ -355,17 +348,5 @@ static void a_child_has_no_such_thread_and_says_so(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(exit_stops_the_thread), /* before this process has any */
-      cmocka_unit_test(a_step_gives_back_what_each_pool_has_not_needed),
-      cmocka_unit_test(a_pool_that_ends_is_not_touched_any_more),
-      cmocka_unit_test(one_pools_failure_keeps_no_other_from_its_turn),
-      cmocka_unit_test(what_is_wrong_is_refused),
-      cmocka_unit_test(the_thread_calls_again_and_again),
-      cmocka_unit_test(the_end_of_a_pool_waits_for_the_call_that_is_under_way),
-      cmocka_unit_test(a_removal_waits_for_the_call_that_is_under_way),
-      cmocka_unit_test(pools_come_and_go_under_the_thread),
-      cmocka_unit_test(a_child_has_no_such_thread_and_says_so),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

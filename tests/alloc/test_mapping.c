@@ -61,8 +61,7 @@ static tarn_status map_part(int file, tarn_mapping_mode mode, uint64_t offset_by
 
 /* --- in --- */
 
-static void a_descriptor_is_mapped_whole_and_ended_once(void **state) {
-  (void)state;
+TEST(a_descriptor_is_mapped_whole_and_ended_once) {
   const size_t open_before = open_count();
   const int file = make_file(0);
   tarn_storage *storage;
@@ -82,8 +81,7 @@ static void a_descriptor_is_mapped_whole_and_ended_once(void **state) {
   assert_int_equal(open_count(), open_before);
 }
 
-static void any_offset_is_mapped_without_a_copy(void **state) {
-  (void)state;
+TEST(any_offset_is_mapped_without_a_copy) {
   const int file = make_file(0);
   static const size_t offsets[] = {0, 1, 4095, 4096, 4097, 8191, 12288, FILE_BYTES - 1};
   for (size_t i = 0; i < COUNT_OF(offsets); i++) {
@@ -109,8 +107,7 @@ static void any_offset_is_mapped_without_a_copy(void **state) {
   assert_int_equal(mapped_count(), 0);
 }
 
-static void a_copy_on_write_keeps_what_is_written(void **state) {
-  (void)state;
+TEST(a_copy_on_write_keeps_what_is_written) {
   const int file = make_file(0);
   tarn_storage *storage;
   unsigned char of_file;
@@ -127,8 +124,7 @@ static void a_copy_on_write_keeps_what_is_written(void **state) {
   close(file);
 }
 
-static void a_part_that_the_file_lacks_is_refused_with_its_numbers(void **state) {
-  (void)state;
+TEST(a_part_that_the_file_lacks_is_refused_with_its_numbers) {
   const int file = make_file(0);
   tarn_storage *storage;
   static const struct {
@@ -159,8 +155,7 @@ static void a_part_that_the_file_lacks_is_refused_with_its_numbers(void **state)
   assert_int_equal(mapped_count(), 0);
 }
 
-static void an_empty_part_is_a_storage_without_bytes(void **state) {
-  (void)state;
+TEST(an_empty_part_is_a_storage_without_bytes) {
   const int file = make_file(0);
   tarn_storage *storage;
   int descriptor;
@@ -174,8 +169,7 @@ static void an_empty_part_is_a_storage_without_bytes(void **state) {
   close(file);
 }
 
-static void what_is_no_file_is_refused(void **state) {
-  (void)state;
+TEST(what_is_no_file_is_refused) {
   int ends[2];
   tarn_storage *storage;
   const size_t open_before = open_count();
@@ -204,8 +198,7 @@ static void what_is_no_file_is_refused(void **state) {
   assert_int_equal(open_count(), open_before);
 }
 
-static void what_may_not_be_written_is_not_mapped_for_writing(void **state) {
-  (void)state;
+TEST(what_may_not_be_written_is_not_mapped_for_writing) {
   char path[64];
   const int file = make_file(MFD_ALLOW_SEALING);
   tarn_storage *storage;
@@ -242,8 +235,7 @@ void *__wrap_mmap(void *wanted, size_t size, int rights, int flags, int file, of
   return __real_mmap(wanted, size, rights, flags, file, offset);
 }
 
-static void what_is_sealed_against_writing_is_read_on_any_kernel(void **state) {
-  (void)state;
+TEST(what_is_sealed_against_writing_is_read_on_any_kernel) {
   const int file = make_file(MFD_ALLOW_SEALING);
   tarn_storage *storage;
   assert_int_equal(fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_WRITE), 0);
@@ -256,8 +248,7 @@ static void what_is_sealed_against_writing_is_read_on_any_kernel(void **state) {
   close(file);
 }
 
-static void a_file_that_may_shrink_is_refused_on_demand(void **state) {
-  (void)state;
+TEST(a_file_that_may_shrink_is_refused_on_demand) {
   const tarn_mapping_options options = {.struct_size = sizeof options,
                                         .flags = TARN_MAPPING_SEALED};
   const int file = make_file(MFD_ALLOW_SEALING);
@@ -272,8 +263,7 @@ static void a_file_that_may_shrink_is_refused_on_demand(void **state) {
   close(file);
 }
 
-static void options_that_nobody_knows_are_refused(void **state) {
-  (void)state;
+TEST(options_that_nobody_knows_are_refused) {
   const int file = make_file(0);
   tarn_storage *storage;
   tarn_mapping_options options = {.struct_size = sizeof options - 1};
@@ -288,8 +278,7 @@ static void options_that_nobody_knows_are_refused(void **state) {
   close(file);
 }
 
-static void shared_memory_is_found_by_its_name(void **state) {
-  (void)state;
+TEST(shared_memory_is_found_by_its_name) {
   char name[64];
   snprintf(name, sizeof name, "/tarn_mapping_%d", (int)getpid());
   const int made = shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600);
@@ -310,8 +299,7 @@ static void shared_memory_is_found_by_its_name(void **state) {
   close(made);
 }
 
-static void a_path_is_mapped_and_may_be_removed(void **state) {
-  (void)state;
+TEST(a_path_is_mapped_and_may_be_removed) {
   char path[] = "/tmp/tarn_mapping_XXXXXX";
   const int made = mkstemp(path);
   assert_int_equal(write(made, "abcdefgh", 8), 8);
@@ -324,8 +312,7 @@ static void a_path_is_mapped_and_may_be_removed(void **state) {
   assert_int_equal(mapped_count(), 0);
 }
 
-static void huge_pages_are_mapped_from_any_offset(void **state) {
-  (void)state;
+TEST(huge_pages_are_mapped_from_any_offset) {
   struct stat about = {0};
   const int file = memfd_create("tarn_mapping_huge", MFD_CLOEXEC | MFD_HUGETLB);
   if (file >= 0) assert_int_equal(fstat(file, &about), 0);
@@ -349,8 +336,7 @@ static void huge_pages_are_mapped_from_any_offset(void **state) {
   close(file);
 }
 
-static void without_descriptors_nothing_is_left_mapped(void **state) {
-  (void)state;
+TEST(without_descriptors_nothing_is_left_mapped) {
   const int file = make_file(0);
   struct rlimit limit, none;
   assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -377,8 +363,7 @@ static void read_through(int descriptor, int64_t offset, void *bytes, size_t siz
   assert_int_equal(pread(descriptor, bytes, size_bytes, (off_t)offset), size_bytes);
 }
 
-static void a_mapped_storage_knows_its_descriptor_and_offset(void **state) {
-  (void)state;
+TEST(a_mapped_storage_knows_its_descriptor_and_offset) {
   const int file = make_file(0);
   const size_t open_before = open_count();
   unsigned char bytes[10];
@@ -397,8 +382,7 @@ static void a_mapped_storage_knows_its_descriptor_and_offset(void **state) {
   close(file);
 }
 
-static void a_closed_mapping_has_no_descriptor(void **state) {
-  (void)state;
+TEST(a_closed_mapping_has_no_descriptor) {
   const tarn_mapping_options options = {.struct_size = sizeof options,
                                         .flags = TARN_MAPPING_CLOSED};
   const int file = make_file(0);
@@ -413,8 +397,7 @@ static void a_closed_mapping_has_no_descriptor(void **state) {
   close(file);
 }
 
-static void a_shared_pools_block_is_a_part_of_its_file(void **state) {
-  (void)state;
+TEST(a_shared_pools_block_is_a_part_of_its_file) {
   const tarn_pages_options pages = {.struct_size = sizeof pages, .flags = TARN_PAGES_SHARED};
   const size_t open_before = open_count();
   tarn_provider *provider;
@@ -446,8 +429,7 @@ static void a_shared_pools_block_is_a_part_of_its_file(void **state) {
   assert_int_equal(open_count(), open_before);
 }
 
-static void memory_that_is_no_file_has_no_descriptor(void **state) {
-  (void)state;
+TEST(memory_that_is_no_file_has_no_descriptor) {
   static unsigned char bytes[64];
   const tarn_blob blob = {.struct_size = sizeof blob, .address = bytes, .size_bytes = sizeof bytes};
   tarn_provider *provider;
@@ -474,8 +456,7 @@ static void write_later(void *context) {
   *(unsigned char *)context = 0x99;
 }
 
-static void a_descriptor_comes_behind_the_streams_work(void **state) {
-  (void)state;
+TEST(a_descriptor_comes_behind_the_streams_work) {
   const int file = make_file(0);
   tarn_storage *storage;
   tarn_stream *worker;
@@ -496,8 +477,7 @@ static void a_descriptor_comes_behind_the_streams_work(void **state) {
 
 /* --- what is mapped --- */
 
-static void an_extent_is_checked_to_its_last_page(void **state) {
-  (void)state;
+TEST(an_extent_is_checked_to_its_last_page) {
   const size_t page = (size_t)sysconf(_SC_PAGESIZE);
   char *pages = mmap(NULL, 6 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   assert_true(pages != MAP_FAILED);
@@ -520,27 +500,5 @@ static void an_extent_is_checked_to_its_last_page(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_descriptor_is_mapped_whole_and_ended_once),
-      cmocka_unit_test(any_offset_is_mapped_without_a_copy),
-      cmocka_unit_test(a_copy_on_write_keeps_what_is_written),
-      cmocka_unit_test(a_part_that_the_file_lacks_is_refused_with_its_numbers),
-      cmocka_unit_test(an_empty_part_is_a_storage_without_bytes),
-      cmocka_unit_test(what_is_no_file_is_refused),
-      cmocka_unit_test(what_may_not_be_written_is_not_mapped_for_writing),
-      cmocka_unit_test(what_is_sealed_against_writing_is_read_on_any_kernel),
-      cmocka_unit_test(a_file_that_may_shrink_is_refused_on_demand),
-      cmocka_unit_test(options_that_nobody_knows_are_refused),
-      cmocka_unit_test(shared_memory_is_found_by_its_name),
-      cmocka_unit_test(a_path_is_mapped_and_may_be_removed),
-      cmocka_unit_test(huge_pages_are_mapped_from_any_offset),
-      cmocka_unit_test(without_descriptors_nothing_is_left_mapped),
-      cmocka_unit_test(a_mapped_storage_knows_its_descriptor_and_offset),
-      cmocka_unit_test(a_closed_mapping_has_no_descriptor),
-      cmocka_unit_test(a_shared_pools_block_is_a_part_of_its_file),
-      cmocka_unit_test(memory_that_is_no_file_has_no_descriptor),
-      cmocka_unit_test(a_descriptor_comes_behind_the_streams_work),
-      cmocka_unit_test(an_extent_is_checked_to_its_last_page),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

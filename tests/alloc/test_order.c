@@ -20,8 +20,7 @@ static void work(tarn_stream *stream) {
   assert_ok(tarn_stream_call(stream, do_nothing, NULL));
 }
 
-static void a_stamp_is_covered_for_its_own_stream_only(void **state) {
-  (void)state;
+TEST(a_stamp_is_covered_for_its_own_stream_only) {
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
   work(a);
@@ -34,8 +33,7 @@ static void a_stamp_is_covered_for_its_own_stream_only(void **state) {
   tarn_stream_release(b);
 }
 
-static void one_fence_covers_all_earlier_stamps_and_no_later_one(void **state) {
-  (void)state;
+TEST(one_fence_covers_all_earlier_stamps_and_no_later_one) {
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
   work(a);
@@ -61,8 +59,7 @@ static void one_fence_covers_all_earlier_stamps_and_no_later_one(void **state) {
   tarn_stream_release(b);
 }
 
-static void a_wait_teaches_what_the_fence_knew_when_it_was_recorded(void **state) {
-  (void)state;
+TEST(a_wait_teaches_what_the_fence_knew_when_it_was_recorded) {
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
   tarn_stream *c = make_stream();
@@ -102,8 +99,7 @@ static void wait_for_the_bystander(void) {
   assert_ok(tarn__order_behind(busy, taken, &cost));
 }
 
-static void work_enqueued_behind_a_record_is_not_covered_by_it(void **state) {
-  (void)state;
+TEST(work_enqueued_behind_a_record_is_not_covered_by_it) {
   busy = make_stream();
   tarn_stream *b = make_stream();
   work(busy);
@@ -116,8 +112,7 @@ static void work_enqueued_behind_a_record_is_not_covered_by_it(void **state) {
   tarn_stream_release(b);
 }
 
-static void what_is_learnt_behind_a_record_is_not_in_its_snapshot(void **state) {
-  (void)state;
+TEST(what_is_learnt_behind_a_record_is_not_in_its_snapshot) {
   busy = make_stream();
   bystander = make_stream();
   tarn_stream *b = make_stream();
@@ -142,8 +137,7 @@ static void wait_in_the_middle_of_a_record(void) {
   assert_ok(tarn__order_behind(bystander, taken, &cost));
 }
 
-static void a_fence_is_waited_for_only_when_it_is_recorded(void **state) {
-  (void)state;
+TEST(a_fence_is_waited_for_only_when_it_is_recorded) {
   busy = make_stream();
   bystander = make_stream();
   tarn_stream *b = make_stream();
@@ -162,8 +156,7 @@ static void a_fence_is_waited_for_only_when_it_is_recorded(void **state) {
   tarn_stream_release(b);
 }
 
-static void old_news_takes_nothing_back(void **state) {
-  (void)state;
+TEST(old_news_takes_nothing_back) {
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
   tarn_stream *c = make_stream();
@@ -189,8 +182,7 @@ static void wait_for_the_public_fence(void) {
   assert_ok(tarn_stream_wait(bystander, public_fence));
 }
 
-static void a_public_fence_teaches_nothing_while_it_is_recorded(void **state) {
-  (void)state;
+TEST(a_public_fence_teaches_nothing_while_it_is_recorded) {
   busy = make_stream();
   bystander = make_stream();
   assert_ok(tarn_fence_create(busy, &public_fence));
@@ -208,8 +200,7 @@ static void a_public_fence_teaches_nothing_while_it_is_recorded(void **state) {
   tarn_stream_release(bystander);
 }
 
-static void a_failed_wait_teaches_nothing(void **state) {
-  (void)state;
+TEST(a_failed_wait_teaches_nothing) {
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
   work(a);
@@ -224,8 +215,7 @@ static void a_failed_wait_teaches_nothing(void **state) {
   tarn_stream_release(b);
 }
 
-static void the_host_sees_by_asking_and_by_waiting(void **state) {
-  (void)state;
+TEST(the_host_sees_by_asking_and_by_waiting) {
   tarn_stream *a = make_stream();
   tarn__order_cost cost = {0};
   work(a);
@@ -251,8 +241,7 @@ static void the_host_sees_by_asking_and_by_waiting(void **state) {
   tarn_stream_release(a);
 }
 
-static void asking_in_vain_leaves_the_last_error_alone(void **state) {
-  (void)state;
+TEST(asking_in_vain_leaves_the_last_error_alone) {
   tarn_stream *a = make_stream();
   tarn__order_cost cost = {0};
   work(a);
@@ -265,8 +254,7 @@ static void asking_in_vain_leaves_the_last_error_alone(void **state) {
   tarn_stream_release(a);
 }
 
-static void seeing_a_fence_is_seeing_all_that_it_lay_behind(void **state) {
-  (void)state;
+TEST(seeing_a_fence_is_seeing_all_that_it_lay_behind) {
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
   tarn__order_cost cost = {0};
@@ -281,8 +269,7 @@ static void seeing_a_fence_is_seeing_all_that_it_lay_behind(void **state) {
   tarn_stream_release(b);
 }
 
-static void public_fences_and_synchronize_teach_too(void **state) {
-  (void)state;
+TEST(public_fences_and_synchronize_teach_too) {
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
   tarn_fence *fence = NULL;
@@ -305,8 +292,7 @@ static void public_fences_and_synchronize_teach_too(void **state) {
   tarn_stream_release(b);
 }
 
-static void an_edge_teaches_without_a_call(void **state) {
-  (void)state;
+TEST(an_edge_teaches_without_a_call) {
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
   tarn_stream *c = make_stream();
@@ -323,8 +309,7 @@ static void an_edge_teaches_without_a_call(void **state) {
   tarn_stream_release(c);
 }
 
-static void a_failed_record_teaches_nothing(void **state) {
-  (void)state;
+TEST(a_failed_record_teaches_nothing) {
   tarn_stream *a = make_stream();
   tarn_stream *b = make_stream();
   tarn__order_cost cost = {0};
@@ -339,8 +324,7 @@ static void a_failed_record_teaches_nothing(void **state) {
   tarn_stream_release(b);
 }
 
-static void a_retired_stream_is_waited_for_by_its_final_fence(void **state) {
-  (void)state;
+TEST(a_retired_stream_is_waited_for_by_its_final_fence) {
   tarn_stream *worker = NULL;
   assert_ok(tarn_worker_stream_create(&worker));
   assert_ok(tarn_stream_call(worker, do_nothing, NULL));
@@ -352,8 +336,7 @@ static void a_retired_stream_is_waited_for_by_its_final_fence(void **state) {
   assert_int_equal(cost.fence_count, 0); /* it was recorded when the stream went */
 }
 
-static void a_stream_that_cannot_record_is_waited_for_when_it_goes(void **state) {
-  (void)state;
+TEST(a_stream_that_cannot_record_is_waited_for_when_it_goes) {
   tarn_stream *a = make_stream();
   work(a);
   const tarn__stamp stamp = tarn__order_stamp(a);
@@ -364,8 +347,7 @@ static void a_stream_that_cannot_record_is_waited_for_when_it_goes(void **state)
   assert_true(tarn__order_is_seen(stamp));
 }
 
-static void timelines_are_reused_and_stamps_never_mean_anything_else(void **state) {
-  (void)state;
+TEST(timelines_are_reused_and_stamps_never_mean_anything_else) {
   tarn_stream *a = make_stream();
   work(a);
   const tarn__stamp old = tarn__order_stamp(a);
@@ -378,8 +360,7 @@ static void timelines_are_reused_and_stamps_never_mean_anything_else(void **stat
   tarn_stream_release(b);
 }
 
-static void streams_beyond_the_most_are_refused_and_come_back(void **state) {
-  (void)state;
+TEST(streams_beyond_the_most_are_refused_and_come_back) {
   static tarn_stream *streams[TARN_STREAMS_MAX + 1];
   int made = 0;
   tarn_status status = TARN_OK;
@@ -395,8 +376,7 @@ static void streams_beyond_the_most_are_refused_and_come_back(void **state) {
   tarn_stream_release(again);
 }
 
-static void a_closed_streams_stamps_are_passed_with_its_final_fence(void **state) {
-  (void)state;
+TEST(a_closed_streams_stamps_are_passed_with_its_final_fence) {
   tarn_stream *stream = make_stream(), *other = make_stream();
   const uint32_t slot = tarn__order_slot(stream);
   work(stream);
@@ -429,8 +409,7 @@ static void a_closed_streams_stamps_are_passed_with_its_final_fence(void **state
   tarn_stream_release(other);
 }
 
-static void a_stamp_taken_late_on_a_closed_idle_stream_is_passed(void **state) {
-  (void)state;
+TEST(a_stamp_taken_late_on_a_closed_idle_stream_is_passed) {
   tarn_stream *stream = make_stream();
   assert_ok(tarn_stream_close(stream)); /* idle: the timeline is free at once */
   tarn__stamp late = tarn__order_stamp(stream);
@@ -443,28 +422,5 @@ static void a_stamp_taken_late_on_a_closed_idle_stream_is_passed(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_stamp_is_covered_for_its_own_stream_only),
-      cmocka_unit_test(one_fence_covers_all_earlier_stamps_and_no_later_one),
-      cmocka_unit_test(a_wait_teaches_what_the_fence_knew_when_it_was_recorded),
-      cmocka_unit_test(work_enqueued_behind_a_record_is_not_covered_by_it),
-      cmocka_unit_test(what_is_learnt_behind_a_record_is_not_in_its_snapshot),
-      cmocka_unit_test(a_fence_is_waited_for_only_when_it_is_recorded),
-      cmocka_unit_test(old_news_takes_nothing_back),
-      cmocka_unit_test(a_public_fence_teaches_nothing_while_it_is_recorded),
-      cmocka_unit_test(a_failed_wait_teaches_nothing),
-      cmocka_unit_test(the_host_sees_by_asking_and_by_waiting),
-      cmocka_unit_test(asking_in_vain_leaves_the_last_error_alone),
-      cmocka_unit_test(seeing_a_fence_is_seeing_all_that_it_lay_behind),
-      cmocka_unit_test(public_fences_and_synchronize_teach_too),
-      cmocka_unit_test(an_edge_teaches_without_a_call),
-      cmocka_unit_test(a_failed_record_teaches_nothing),
-      cmocka_unit_test(a_retired_stream_is_waited_for_by_its_final_fence),
-      cmocka_unit_test(a_stream_that_cannot_record_is_waited_for_when_it_goes),
-      cmocka_unit_test(timelines_are_reused_and_stamps_never_mean_anything_else),
-      cmocka_unit_test(streams_beyond_the_most_are_refused_and_come_back),
-      cmocka_unit_test(a_closed_streams_stamps_are_passed_with_its_final_fence),
-      cmocka_unit_test(a_stamp_taken_late_on_a_closed_idle_stream_is_passed),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

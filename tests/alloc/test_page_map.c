@@ -16,8 +16,7 @@ static tarn__block *start_of(tarn__page_map *map, const void *address) {
   return leaf == NULL ? NULL : tarn__page_leaf_get(leaf, address);
 }
 
-static void a_block_is_found_by_its_granule_until_it_is_cleared(void **state) {
-  (void)state;
+TEST(a_block_is_found_by_its_granule_until_it_is_cleared) {
   tarn__page_map map = {NULL};
   tarn__block block = {.address = at(0x7e8012345600)};
   assert_null(start_of(&map, block.address));
@@ -31,8 +30,7 @@ static void a_block_is_found_by_its_granule_until_it_is_cleared(void **state) {
   tarn__page_map_deinit(&map);
 }
 
-static void an_address_beyond_the_map_is_refused(void **state) {
-  (void)state;
+TEST(an_address_beyond_the_map_is_refused) {
   tarn__page_map map = {NULL};
   tarn__block block = {.address = at(UINT64_C(1) << 49)};
   assert_false(tarn__page_map_set(&map, &block));
@@ -40,8 +38,7 @@ static void an_address_beyond_the_map_is_refused(void **state) {
   tarn__page_map_deinit(&map);
 }
 
-static void a_block_that_starts_off_a_granule_is_not_found_below_its_start(void **state) {
-  (void)state;
+TEST(a_block_that_starts_off_a_granule_is_not_found_below_its_start) {
   tarn__page_map map = {NULL};
   tarn__block low = {.address = at(0x100000)};
   tarn__block high = {.address = at(0x200040)};
@@ -55,8 +52,7 @@ static void a_block_that_starts_off_a_granule_is_not_found_below_its_start(void 
 }
 
 /* Against a plain search, with starts close together, far apart, and on both sides of a leaf. */
-static void the_block_before_an_address_is_found_however_far_it_lies(void **state) {
-  (void)state;
+TEST(the_block_before_an_address_is_found_however_far_it_lies) {
   enum { COUNT = 300, PROBES = 3000 };
   static tarn__block blocks[COUNT];
   static bool is_set[COUNT];
@@ -95,11 +91,5 @@ static void the_block_before_an_address_is_found_however_far_it_lies(void **stat
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_block_is_found_by_its_granule_until_it_is_cleared),
-      cmocka_unit_test(an_address_beyond_the_map_is_refused),
-      cmocka_unit_test(a_block_that_starts_off_a_granule_is_not_found_below_its_start),
-      cmocka_unit_test(the_block_before_an_address_is_found_however_far_it_lies),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -17,8 +17,7 @@ static tarn_pages_options options_of(size_t granularity_bytes, tarn_pages_huge h
                               .granularity_bytes = granularity_bytes};
 }
 
-static void defaults_are_small_granules_where_huge_pages_can_lie(void **state) {
-  (void)state;
+TEST(defaults_are_small_granules_where_huge_pages_can_lie) {
   tarn_provider *provider = NULL;
   assert_ok(tarn_pages_provider_create(NULL, &provider));
   const tarn_provider_attributes *attributes = tarn_provider_attributes_of(provider);
@@ -38,8 +37,7 @@ static void defaults_are_small_granules_where_huge_pages_can_lie(void **state) {
   tarn_provider_release(provider);
 }
 
-static void bad_options_are_refused(void **state) {
-  (void)state;
+TEST(bad_options_are_refused) {
   tarn_provider *provider = NULL;
   tarn_pages_options options = options_of(3 << 20, TARN_PAGES_HUGE_DEFAULT);
   assert_status(tarn_pages_provider_create(&options, &provider), TARN_INVALID_ARGUMENT);
@@ -81,8 +79,7 @@ static bool mapping_has_flag(const void *address, const char *flag) {
   return is_set;
 }
 
-static void huge_page_advice_reaches_the_kernel(void **state) {
-  (void)state;
+TEST(huge_page_advice_reaches_the_kernel) {
   static const struct {
     tarn_pages_huge huge;
     const char *flag;
@@ -111,8 +108,7 @@ static bool is_readable(const void *address) {
   return readable;
 }
 
-static void only_committed_memory_can_be_touched(void **state) {
-  (void)state;
+TEST(only_committed_memory_can_be_touched) {
   const tarn_pages_options options = options_of(4096, TARN_PAGES_HUGE_NEVER);
   tarn_provider *provider = NULL;
   void *range = NULL;
@@ -129,8 +125,7 @@ static void only_committed_memory_can_be_touched(void **state) {
   tarn_provider_release(provider);
 }
 
-static void overflowing_sizes_are_too_large(void **state) {
-  (void)state;
+TEST(overflowing_sizes_are_too_large) {
   tarn_provider *provider = NULL;
   void *block = NULL;
   assert_ok(tarn_pages_provider_create(NULL, &provider));
@@ -155,8 +150,7 @@ static tarn_pages_state inspect(const void *address, size_t size_bytes) {
   return found;
 }
 
-static void populated_pages_are_there_before_they_are_touched(void **state) {
-  (void)state;
+TEST(populated_pages_are_there_before_they_are_touched) {
   static const uint32_t kinds[] = {0, TARN_PAGES_SHARED, TARN_PAGES_NORESERVE};
   const size_t size_bytes = 3 << 20;
   for (size_t kind = 0; kind < COUNT_OF(kinds); kind++) {
@@ -175,8 +169,7 @@ static void populated_pages_are_there_before_they_are_touched(void **state) {
   }
 }
 
-static void locked_pages_are_locked_until_they_are_given_back(void **state) {
-  (void)state;
+TEST(locked_pages_are_locked_until_they_are_given_back) {
   static const uint32_t kinds[] = {0, TARN_PAGES_SHARED, TARN_PAGES_POPULATE};
   const size_t size_bytes = 256 << 10;
   for (size_t kind = 0; kind < COUNT_OF(kinds); kind++) {
@@ -251,14 +244,12 @@ static int lock_without_right(void) {
   return 0;
 }
 
-static void more_than_may_be_locked_is_refused_and_the_limit_named(void **state) {
-  (void)state;
+TEST(more_than_may_be_locked_is_refused_and_the_limit_named) {
   assert_int_equal(run_with_lock_limit(1 << 20, lock_too_much), 0);
   assert_int_equal(run_with_lock_limit(0, lock_without_right), 0);
 }
 
-static void another_mapping_of_shared_memory_shows_the_same_bytes(void **state) {
-  (void)state;
+TEST(another_mapping_of_shared_memory_shows_the_same_bytes) {
   tarn_provider *provider = make(TARN_PAGES_SHARED, TARN_PAGES_HUGE_DEFAULT);
   const size_t size_bytes = 256 << 10;
   char *blocks[2] = {NULL};
@@ -297,8 +288,7 @@ static void another_mapping_of_shared_memory_shows_the_same_bytes(void **state) 
   tarn_provider_release(provider);
 }
 
-static void a_forked_child_cannot_take_its_parents_shared_pages(void **state) {
-  (void)state;
+TEST(a_forked_child_cannot_take_its_parents_shared_pages) {
   tarn_provider *provider = make(TARN_PAGES_SHARED, TARN_PAGES_HUGE_DEFAULT);
   char *block = NULL;
   assert_ok(tarn_provider_alloc(provider, 1 << 20, (void **)&block));
@@ -343,8 +333,7 @@ static tarn_status place(void *context, void *address, size_t size_bytes) {
   return TARN_OK;
 }
 
-static void memory_is_placed_before_its_first_page(void **state) {
-  (void)state;
+TEST(memory_is_placed_before_its_first_page) {
   static const uint32_t kinds[] = {0, TARN_PAGES_SHARED};
   const size_t size_bytes = 256 << 10;
   for (size_t kind = 0; kind < COUNT_OF(kinds); kind++) {
@@ -376,8 +365,7 @@ static void memory_is_placed_before_its_first_page(void **state) {
   }
 }
 
-static void a_provider_knows_its_own_kind_only(void **state) {
-  (void)state;
+TEST(a_provider_knows_its_own_kind_only) {
   tarn_provider *provider = make(0, TARN_PAGES_HUGE_DEFAULT);
   assert_null(tarn_provider_context(provider, NULL));
   assert_null(tarn_provider_context(NULL, NULL));
@@ -385,19 +373,5 @@ static void a_provider_knows_its_own_kind_only(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(defaults_are_small_granules_where_huge_pages_can_lie),
-      cmocka_unit_test(bad_options_are_refused),
-      cmocka_unit_test(huge_page_advice_reaches_the_kernel),
-      cmocka_unit_test(only_committed_memory_can_be_touched),
-      cmocka_unit_test(overflowing_sizes_are_too_large),
-      cmocka_unit_test(populated_pages_are_there_before_they_are_touched),
-      cmocka_unit_test(locked_pages_are_locked_until_they_are_given_back),
-      cmocka_unit_test(more_than_may_be_locked_is_refused_and_the_limit_named),
-      cmocka_unit_test(another_mapping_of_shared_memory_shows_the_same_bytes),
-      cmocka_unit_test(a_forked_child_cannot_take_its_parents_shared_pages),
-      cmocka_unit_test(memory_is_placed_before_its_first_page),
-      cmocka_unit_test(a_provider_knows_its_own_kind_only),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

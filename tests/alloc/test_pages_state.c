@@ -51,8 +51,7 @@ static size_t resident(const void *address, size_t size_bytes) {
   return resident_bytes;
 }
 
-static void written_pages_are_resident(void **state) {
-  (void)state;
+TEST_WITH(written_pages_are_resident, set_up, NULL) {
   enum { PAGES = 10000 }; /* more than one call of mincore */
   for (int round = 0; round < 2; round++) {
     is_old = is_old_here || round == 1;
@@ -75,8 +74,7 @@ static void written_pages_are_resident(void **state) {
   assert_status(tarn_pages_resident(&page_bytes, SIZE_MAX, &(size_t){0}), TARN_INVALID_ARGUMENT);
 }
 
-static void a_page_that_was_only_read_is_not_resident(void **state) {
-  (void)state;
+TEST_WITH(a_page_that_was_only_read_is_not_resident, set_up, NULL) {
   char *range = map(2 * page_bytes);
   volatile char seen = range[0];
   (void)seen;
@@ -87,8 +85,7 @@ static void a_page_that_was_only_read_is_not_resident(void **state) {
   munmap(range, 2 * page_bytes);
 }
 
-static void a_range_is_told_from_its_neighbours(void **state) {
-  (void)state;
+TEST_WITH(a_range_is_told_from_its_neighbours, set_up, NULL) {
   char *range = map(8 * page_bytes);
   memset(range, 1, 4 * page_bytes);
   assert_int_equal(mlock2(range + 2 * page_bytes, page_bytes, 0), 0);
@@ -115,8 +112,7 @@ static void a_range_is_told_from_its_neighbours(void **state) {
   assert_status(tarn_pages_inspect(range, 8 * page_bytes, &found), TARN_INVALID_ARGUMENT);
 }
 
-static void transparent_huge_pages_are_told(void **state) {
-  (void)state;
+TEST_WITH(transparent_huge_pages_are_told, set_up, NULL) {
   const size_t huge_bytes = (size_t)2 << 20;
   tarn_provider *provider = NULL;
   char *block = NULL;
@@ -142,11 +138,5 @@ static void transparent_huge_pages_are_told(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup(written_pages_are_resident, set_up),
-      cmocka_unit_test_setup(a_page_that_was_only_read_is_not_resident, set_up),
-      cmocka_unit_test_setup(a_range_is_told_from_its_neighbours, set_up),
-      cmocka_unit_test_setup(transparent_huge_pages_are_told, set_up),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -13,8 +13,7 @@
 
 /* --- what goes and comes --- */
 
-static void memory_goes_and_comes_back_at_the_same_address(void **state) {
-  (void)state;
+TEST_IN_POOLS(memory_goes_and_comes_back_at_the_same_address) {
   char *block = take(pool, 8 * GRANULE, NULL);
   const size_t before = machine.committed_bytes;
   assert_ok(discard(NULL));
@@ -33,8 +32,7 @@ static void memory_goes_and_comes_back_at_the_same_address(void **state) {
   give(pool, block, NULL);
 }
 
-static void kept_contents_come_back(void **state) {
-  (void)state;
+TEST_IN_POOLS(kept_contents_come_back) {
   static const size_t sizes[] = {300, 5 * GRANULE + 700, 4096, 70 << 20, GRANULE - 256, 64};
   char *blocks[COUNT_OF(sizes)];
   for (size_t i = 0; i < COUNT_OF(sizes); i++) {
@@ -52,8 +50,7 @@ static void kept_contents_come_back(void **state) {
   }
 }
 
-static void neighbouring_granules_go_in_one_call(void **state) {
-  (void)state;
+TEST_IN_POOLS(neighbouring_granules_go_in_one_call) {
   char *blocks[16];
   for (int i = 0; i < 16; i++) blocks[i] = take(pool, 3 * GRANULE, NULL);
   machine.decommit_count = 0;
@@ -65,8 +62,7 @@ static void neighbouring_granules_go_in_one_call(void **state) {
   for (int i = 0; i < 16; i++) give(pool, blocks[i], NULL);
 }
 
-static void pausing_twice_and_resuming_twice_does_nothing(void **state) {
-  (void)state;
+TEST_IN_POOLS(pausing_twice_and_resuming_twice_does_nothing) {
   char *block = take(pool, 4 * GRANULE, NULL);
   assert_ok(resume(NULL));
   assert_int_equal(report.moved_bytes, 0);
@@ -85,8 +81,7 @@ static void pausing_twice_and_resuming_twice_does_nothing(void **state) {
   give(pool, block, NULL);
 }
 
-static void a_hundred_cycles_leave_the_same_memory(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_hundred_cycles_leave_the_same_memory) {
   char *blocks[3];
   for (int i = 0; i < 3; i++) {
     blocks[i] = take(pool, (size_t)(i + 1) * GRANULE + 1000, NULL);
@@ -109,8 +104,7 @@ static void a_hundred_cycles_leave_the_same_memory(void **state) {
 
 /* --- tags, and granules that several share --- */
 
-static void only_the_tags_that_are_told_go(void **state) {
-  (void)state;
+TEST_IN_POOLS(only_the_tags_that_are_told_go) {
   char *weights = take_tagged("weights", 4 * GRANULE);
   char *cache = take_tagged("cache", 4 * GRANULE);
   char *plain = take(pool, 4 * GRANULE, NULL);
@@ -138,8 +132,7 @@ static void only_the_tags_that_are_told_go(void **state) {
   give(pool, plain, NULL);
 }
 
-static void a_granule_that_others_share_stays(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_granule_that_others_share_stays) {
   char *a = take_tagged("a", GRANULE + 1024);
   char *b = take_tagged("b", GRANULE - 1024);
   assert_int_equal(b - a, GRANULE + 1024);
@@ -163,8 +156,7 @@ static void a_granule_that_others_share_stays(void **state) {
 }
 
 /* Part of b is back with a, the rest when b is resumed. */
-static void contents_come_back_in_parts(void **state) {
-  (void)state;
+TEST_IN_POOLS(contents_come_back_in_parts) {
   char *a = take_tagged("a", GRANULE + 1024);
   char *b = take_tagged("b", 2 * GRANULE);
   fill(a, GRANULE + 1024, 1);
@@ -184,8 +176,7 @@ static void contents_come_back_in_parts(void **state) {
   give(pool, b, NULL);
 }
 
-static void a_block_of_which_nothing_goes_stays_live(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_block_of_which_nothing_goes_stays_live) {
   char *a = take_tagged("a", 1024);
   char *b = take_tagged("b", 1024);
   assert_ok(discard("a"));
@@ -197,8 +188,7 @@ static void a_block_of_which_nothing_goes_stays_live(void **state) {
   give(pool, b, NULL);
 }
 
-static void what_was_kept_is_not_discarded_by_a_neighbour(void **state) {
-  (void)state;
+TEST_IN_POOLS(what_was_kept_is_not_discarded_by_a_neighbour) {
   char *a = take_tagged("a", GRANULE + 1024);
   char *b = take_tagged("b", 3 * GRANULE - 1024);
   fill(a, GRANULE + 1024, 1);
@@ -212,8 +202,7 @@ static void what_was_kept_is_not_discarded_by_a_neighbour(void **state) {
   give(pool, b, NULL);
 }
 
-static void idle_ends_of_a_granule_go_with_it_and_come_back(void **state) {
-  (void)state;
+TEST_IN_POOLS(idle_ends_of_a_granule_go_with_it_and_come_back) {
   char *blocks[5];
   for (int i = 0; i < 5; i++) blocks[i] = take_tagged("a", GRANULE + GRANULE / 2);
   give(pool, blocks[1], NULL);
@@ -238,8 +227,7 @@ static void idle_ends_of_a_granule_go_with_it_and_come_back(void **state) {
 
 /* --- meanwhile --- */
 
-static void memory_of_a_freed_block_is_not_brought_back(void **state) {
-  (void)state;
+TEST_IN_POOLS(memory_of_a_freed_block_is_not_brought_back) {
   char *a = take(pool, 4 * GRANULE, NULL);
   char *b = take(pool, 4 * GRANULE, NULL);
   fill(b, 4 * GRANULE, 6);
@@ -256,8 +244,7 @@ static void memory_of_a_freed_block_is_not_brought_back(void **state) {
   give(pool, b, NULL);
 }
 
-static void the_last_free_drops_what_was_kept(void **state) {
-  (void)state;
+TEST_IN_POOLS(the_last_free_drops_what_was_kept) {
   char *a = take(pool, GRANULE + 512, NULL);
   char *b = take(pool, GRANULE, NULL);
   assert_ok(keep(NULL));
@@ -269,8 +256,7 @@ static void the_last_free_drops_what_was_kept(void **state) {
   assert_int_equal(report.moved_bytes, 0);
 }
 
-static void a_free_gives_its_part_of_a_shared_granule_back_at_once(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_free_gives_its_part_of_a_shared_granule_back_at_once) {
   char *a = take_tagged("a", GRANULE + GRANULE / 2);
   char *b = take_tagged("b", GRANULE / 2);
   assert_ok(discard("a"));
@@ -282,8 +268,7 @@ static void a_free_gives_its_part_of_a_shared_granule_back_at_once(void **state)
   give(pool, b, NULL);
 }
 
-static void a_paused_address_is_lent_to_nobody(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_paused_address_is_lent_to_nobody) {
   char *a = take(pool, 2 * GRANULE, NULL);
   assert_ok(discard(NULL));
   give(pool, a, NULL); /* which a thread would keep for its next call */
@@ -297,8 +282,7 @@ static void a_paused_address_is_lent_to_nobody(void **state) {
   give(pool, small, NULL);
 }
 
-static void use_of_a_paused_block_is_not_noted(void **state) {
-  (void)state;
+TEST_IN_POOLS(use_of_a_paused_block_is_not_noted) {
   tarn_stream *stream = make_stream();
   char *a = take(pool, 2 * GRANULE, NULL);
   assert_ok(discard(NULL));
@@ -317,8 +301,7 @@ static tarn_status drop_text(void *context, const char *text, size_t text_bytes)
   return TARN_OK;
 }
 
-static void trim_decay_and_snapshots_work_meanwhile(void **state) {
-  (void)state;
+TEST_IN_POOLS(trim_decay_and_snapshots_work_meanwhile) {
   char *a = take(pool, 2 * GRANULE, NULL);
   char *idle = take(pool, 6 * GRANULE, NULL);
   give(pool, idle, NULL);
@@ -337,8 +320,7 @@ static void trim_decay_and_snapshots_work_meanwhile(void **state) {
   give(pool, a, NULL);
 }
 
-static void a_released_pool_ends_with_its_last_paused_block(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_released_pool_ends_with_its_last_paused_block) {
   tarn_pool *other = make_pausable_pool(tarn_device_make(TARN_DEVICE_CPU, 0), NULL);
   char *a = take(other, 2 * GRANULE, NULL);
   const tarn_pause_options options = {.struct_size = sizeof options, .backup = backup};
@@ -352,8 +334,7 @@ static void a_released_pool_ends_with_its_last_paused_block(void **state) {
 
 /* --- order --- */
 
-static void pause_waits_for_all_that_is_enqueued(void **state) {
-  (void)state;
+TEST_IN_POOLS(pause_waits_for_all_that_is_enqueued) {
   tarn_stream *stream = make_stream();
   char *a = take(pool, 2 * GRANULE, stream);
   work(stream);
@@ -381,8 +362,7 @@ static void use_it_late(void) {
   assert_ok(tarn_pool_note_use(pool, late_block, late_stream));
 }
 
-static void what_is_used_while_pause_waits_is_waited_for_too(void **state) {
-  (void)state;
+TEST_IN_POOLS(what_is_used_while_pause_waits_is_waited_for_too) {
   late_stream = make_stream();
   late_block = take(pool, 2 * GRANULE, NULL);
   manual_interlude.after_record = use_it_late;
@@ -396,8 +376,7 @@ static void what_is_used_while_pause_waits_is_waited_for_too(void **state) {
 
 /* Two free neighbours that different streams had used are one by the time of the pause: its ends
  * go, and nobody is lent those. */
-static void free_neighbours_lose_their_ends_only(void **state) {
-  (void)state;
+TEST_IN_POOLS(free_neighbours_lose_their_ends_only) {
   tarn_stream *streams[2] = {make_stream(), make_stream()};
   char *low = take_tagged("a", GRANULE + GRANULE / 2);
   char *middle[2] = {take(pool, 2 * GRANULE, NULL), take(pool, 2 * GRANULE, NULL)};
@@ -422,8 +401,7 @@ static void free_neighbours_lose_their_ends_only(void **state) {
   for (int i = 0; i < 2; i++) tarn_stream_release(streams[i]);
 }
 
-static void no_call_of_the_provider_reaches_across_two_ranges(void **state) {
-  (void)state;
+TEST_IN_POOLS(no_call_of_the_provider_reaches_across_two_ranges) {
   tarn_pool *plain = pool;
   const tarn_caching_options options = {.struct_size = sizeof options, .range_bytes = 4 * GRANULE};
   adjoins_ranges = true;
@@ -441,8 +419,7 @@ static void no_call_of_the_provider_reaches_across_two_ranges(void **state) {
   machine.committed_bytes = 0;
 }
 
-static void a_pause_is_refused_during_a_capture(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_pause_is_refused_during_a_capture) {
   tarn_stream *stream = make_stream();
   tarn_capture *capture = NULL;
   char *a = take(pool, 2 * GRANULE, NULL);
@@ -457,8 +434,7 @@ static void a_pause_is_refused_during_a_capture(void **state) {
   tarn_stream_release(stream);
 }
 
-static void what_a_graph_keeps_stays_its_own(void **state) {
-  (void)state;
+TEST_IN_POOLS(what_a_graph_keeps_stays_its_own) {
   tarn_stream *stream = make_stream();
   tarn_capture *capture = NULL;
   char *weights = take(pool, 2 * GRANULE, NULL);
@@ -486,8 +462,7 @@ static void what_a_graph_keeps_stays_its_own(void **state) {
   tarn_stream_release(stream);
 }
 
-static void contents_of_a_device_are_copied_in_the_order_of_a_stream(void **state) {
-  (void)state;
+TEST_IN_POOLS(contents_of_a_device_are_copied_in_the_order_of_a_stream) {
   tarn_pool *host_pool = pool;
   pool = make_pausable_pool(tarn_device_make(TARN_DEVICE_CUDA, 0), NULL);
   tarn_stream *stream = make_stream();
@@ -507,8 +482,7 @@ static void contents_of_a_device_are_copied_in_the_order_of_a_stream(void **stat
   machine.committed_bytes = 0;
 }
 
-static void pools_without_addresses_of_their_own_say_so(void **state) {
-  (void)state;
+TEST_IN_POOLS(pools_without_addresses_of_their_own_say_so) {
   tarn_pool *segments = make_segment_pool(0);
   const tarn_pause_options options = {.struct_size = sizeof options,
                                       .contents = TARN_PAUSE_DISCARD};
@@ -518,8 +492,7 @@ static void pools_without_addresses_of_their_own_say_so(void **state) {
   tarn_pool_release(segments);
 }
 
-static void mistakes_are_refused(void **state) {
-  (void)state;
+TEST_IN_POOLS(mistakes_are_refused) {
   tarn_pause_options options = {.struct_size = sizeof options};
   assert_int_equal(tarn_pool_pause(NULL, &options, NULL), TARN_INVALID_ARGUMENT);
   assert_int_equal(tarn_pool_pause(pool, NULL, NULL), TARN_INVALID_ARGUMENT);
@@ -549,8 +522,7 @@ static void free_the_victim(void) {
   give(pool, victim, NULL);
 }
 
-static void a_block_may_be_freed_in_the_middle_of_a_pause(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_block_may_be_freed_in_the_middle_of_a_pause) {
   char *a = take(pool, 2 * GRANULE, NULL);
   victim = take(pool, 2 * GRANULE + 100, NULL);
   fill(a, 2 * GRANULE, 1);
@@ -575,8 +547,7 @@ static int resume_in_child(char *a) {
   return 0;
 }
 
-static void a_child_of_fork_resumes_what_its_parent_paused(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_child_of_fork_resumes_what_its_parent_paused) {
   char *a = take(pool, 2 * GRANULE, NULL);
   fill(a, 2 * GRANULE, 5);
   assert_ok(keep(NULL));
@@ -599,8 +570,7 @@ static void fork_in_the_middle(void) {
   middle_exit_code = exit_code_of(child);
 }
 
-static void a_child_of_the_middle_of_a_pause_or_resume_is_whole(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_child_of_the_middle_of_a_pause_or_resume_is_whole) {
   char *a = take(pool, 2 * GRANULE, NULL);
   fill(a, 2 * GRANULE, 5);
   victim = a;
@@ -615,37 +585,5 @@ static void a_child_of_the_middle_of_a_pause_or_resume_is_whole(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      IN_POOLS(memory_goes_and_comes_back_at_the_same_address),
-      IN_POOLS(kept_contents_come_back),
-      IN_POOLS(neighbouring_granules_go_in_one_call),
-      IN_POOLS(pausing_twice_and_resuming_twice_does_nothing),
-      IN_POOLS(a_hundred_cycles_leave_the_same_memory),
-      IN_POOLS(only_the_tags_that_are_told_go),
-      IN_POOLS(a_granule_that_others_share_stays),
-      IN_POOLS(contents_come_back_in_parts),
-      IN_POOLS(a_block_of_which_nothing_goes_stays_live),
-      IN_POOLS(what_was_kept_is_not_discarded_by_a_neighbour),
-      IN_POOLS(idle_ends_of_a_granule_go_with_it_and_come_back),
-      IN_POOLS(memory_of_a_freed_block_is_not_brought_back),
-      IN_POOLS(the_last_free_drops_what_was_kept),
-      IN_POOLS(a_free_gives_its_part_of_a_shared_granule_back_at_once),
-      IN_POOLS(a_paused_address_is_lent_to_nobody),
-      IN_POOLS(use_of_a_paused_block_is_not_noted),
-      IN_POOLS(trim_decay_and_snapshots_work_meanwhile),
-      IN_POOLS(a_released_pool_ends_with_its_last_paused_block),
-      IN_POOLS(pause_waits_for_all_that_is_enqueued),
-      IN_POOLS(what_is_used_while_pause_waits_is_waited_for_too),
-      IN_POOLS(free_neighbours_lose_their_ends_only),
-      IN_POOLS(no_call_of_the_provider_reaches_across_two_ranges),
-      IN_POOLS(a_pause_is_refused_during_a_capture),
-      IN_POOLS(what_a_graph_keeps_stays_its_own),
-      IN_POOLS(contents_of_a_device_are_copied_in_the_order_of_a_stream),
-      IN_POOLS(pools_without_addresses_of_their_own_say_so),
-      IN_POOLS(mistakes_are_refused),
-      IN_POOLS(a_block_may_be_freed_in_the_middle_of_a_pause),
-      IN_POOLS(a_child_of_fork_resumes_what_its_parent_paused),
-      IN_POOLS(a_child_of_the_middle_of_a_pause_or_resume_is_whole),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

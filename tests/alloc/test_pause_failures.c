@@ -44,8 +44,7 @@ static void assert_same(const tarn_pool_stats *a, const tarn_pool_stats *b) {
   assert_int_equal(a->active_bytes, b->active_bytes);
 }
 
-static void a_pause_that_fails_at_any_call_leaves_all_as_it_was(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_pause_that_fails_at_any_call_leaves_all_as_it_was) {
   scene all;
   set_scene(&all);
   const tarn_pool_stats before = exact_stats();
@@ -70,8 +69,7 @@ static void a_pause_that_fails_at_any_call_leaves_all_as_it_was(void **state) {
   drop_scene(&all);
 }
 
-static void a_resume_that_fails_at_any_call_leaves_all_paused(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_resume_that_fails_at_any_call_leaves_all_paused) {
   scene all;
   set_scene(&all);
   assert_ok(keep("a"));
@@ -96,8 +94,7 @@ static void a_resume_that_fails_at_any_call_leaves_all_paused(void **state) {
 }
 
 /* Everything from the n-th call on fails, the undoing too. */
-static void what_cannot_be_undone_can_be_resumed(void **state) {
-  (void)state;
+TEST_IN_POOLS(what_cannot_be_undone_can_be_resumed) {
   for (int fail_at = 1; fail_at < BLOCKS; fail_at++) {
     scene all;
     set_scene(&all);
@@ -139,8 +136,7 @@ static void what_cannot_be_undone_can_be_resumed(void **state) {
   }
 }
 
-static void a_discard_that_fails_tells_what_was_lost(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_discard_that_fails_tells_what_was_lost) {
   scene all;
   set_scene(&all);
   machine.call_count = 0;
@@ -155,8 +151,7 @@ static void a_discard_that_fails_tells_what_was_lost(void **state) {
   drop_scene(&all);
 }
 
-static void a_backup_without_room_leaves_all_as_it_was(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_backup_without_room_leaves_all_as_it_was) {
   scene all;
   set_scene(&all);
   const tarn_pool_stats before = exact_stats();
@@ -171,8 +166,7 @@ static void a_backup_without_room_leaves_all_as_it_was(void **state) {
   drop_scene(&all);
 }
 
-static void a_copy_that_fails_leaves_all_as_it_was(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_copy_that_fails_leaves_all_as_it_was) {
   tarn_pool *host_pool = pool;
   pool = make_pausable_pool(tarn_device_make(TARN_DEVICE_CUDA, 0), NULL);
   tarn_stream *stream = make_stream();
@@ -200,8 +194,7 @@ static void a_copy_that_fails_leaves_all_as_it_was(void **state) {
 }
 
 /* Contents may still be on their way: their memory stays where it is. */
-static void a_resume_that_cannot_wait_leaves_the_memory(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_resume_that_cannot_wait_leaves_the_memory) {
   tarn_pool *host_pool = pool;
   pool = make_pausable_pool(tarn_device_make(TARN_DEVICE_CUDA, 0), NULL);
   tarn_stream *stream = make_stream();
@@ -228,8 +221,7 @@ static void a_resume_that_cannot_wait_leaves_the_memory(void **state) {
   machine.committed_bytes = 0;
 }
 
-static void a_budget_without_room_keeps_all_paused_until_it_has_some(void **state) {
-  (void)state;
+TEST_IN_POOLS(a_budget_without_room_keeps_all_paused_until_it_has_some) {
   char *a = take(pool, 4 * GRANULE, NULL);
   fill(a, 4 * GRANULE, 8);
   assert_ok(keep(NULL));
@@ -249,8 +241,7 @@ static void a_budget_without_room_keeps_all_paused_until_it_has_some(void **stat
 }
 
 /* Nobody has asked its stream since. */
-static void what_streams_are_done_with_makes_room_for_a_resume(void **state) {
-  (void)state;
+TEST_IN_POOLS(what_streams_are_done_with_makes_room_for_a_resume) {
   tarn_stream *stream = make_stream();
   char *a = take(pool, 4 * GRANULE, NULL);
   assert_ok(discard(NULL));
@@ -268,16 +259,5 @@ static void what_streams_are_done_with_makes_room_for_a_resume(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      IN_POOLS(a_pause_that_fails_at_any_call_leaves_all_as_it_was),
-      IN_POOLS(a_resume_that_fails_at_any_call_leaves_all_paused),
-      IN_POOLS(what_cannot_be_undone_can_be_resumed),
-      IN_POOLS(a_discard_that_fails_tells_what_was_lost),
-      IN_POOLS(a_backup_without_room_leaves_all_as_it_was),
-      IN_POOLS(a_copy_that_fails_leaves_all_as_it_was),
-      IN_POOLS(a_resume_that_cannot_wait_leaves_the_memory),
-      IN_POOLS(a_budget_without_room_keeps_all_paused_until_it_has_some),
-      IN_POOLS(what_streams_are_done_with_makes_room_for_a_resume),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -132,8 +132,7 @@ static void run_program(uint64_t seed) {
   }
 }
 
-static void programs_never_lose_what_was_kept(void **state) {
-  (void)state;
+TEST_IN_POOLS(programs_never_lose_what_was_kept) {
   for (uint64_t seed = 1; seed <= PROGRAMS; seed++) {
     print_message("seed %u\n", (unsigned)seed);
     run_program(seed);
@@ -178,8 +177,7 @@ static void *churn(void *argument) {
   return NULL;
 }
 
-static void threads_allocate_and_free_meanwhile(void **state) {
-  (void)state;
+TEST_IN_POOLS(threads_allocate_and_free_meanwhile) {
   pthread_t threads[THREADS];
   unsigned char *weights[WEIGHTS];
   for (size_t i = 0; i < WEIGHTS; i++) {
@@ -221,8 +219,7 @@ static void *pause_and_resume(void *argument) {
   return NULL;
 }
 
-static void two_threads_pause_in_turn(void **state) {
-  (void)state;
+TEST_IN_POOLS(two_threads_pause_in_turn) {
   char *a = take_tagged("a", 3 * GRANULE + 100);
   char *b = take_tagged("b", 3 * GRANULE + 100);
   fill(a, 3 * GRANULE + 100, 1);
@@ -240,10 +237,5 @@ static void two_threads_pause_in_turn(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      IN_POOLS(programs_never_lose_what_was_kept),
-      IN_POOLS(threads_allocate_and_free_meanwhile),
-      IN_POOLS(two_threads_pause_in_turn),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

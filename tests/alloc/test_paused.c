@@ -25,8 +25,7 @@ static void deinit(tarn__paused *paused) {
   free(paused->pieces);
 }
 
-static void pieces_are_found_by_their_addresses(void **state) {
-  (void)state;
+TEST(pieces_are_found_by_their_addresses) {
   tarn__paused paused = {.count = 0};
   assert_int_equal(tarn__paused_find(&paused, at(0)), 0);
   add(&paused, piece_at(10, 2, false));
@@ -43,8 +42,7 @@ static void pieces_are_found_by_their_addresses(void **state) {
   deinit(&paused);
 }
 
-static void only_what_has_no_memory_is_missing(void **state) {
-  (void)state;
+TEST(only_what_has_no_memory_is_missing) {
   tarn__paused paused = {.count = 0};
   add(&paused, piece_at(0, 2, false));
   add(&paused, piece_at(2, 2, true));
@@ -58,8 +56,7 @@ static void only_what_has_no_memory_is_missing(void **state) {
   deinit(&paused);
 }
 
-static void a_cut_keeps_what_was_saved_with_its_bytes(void **state) {
-  (void)state;
+TEST(a_cut_keeps_what_was_saved_with_its_bytes) {
   static char kept[4 * STEP];
   tarn__backup *backup = calloc(1, sizeof *backup);
   assert_non_null(backup);
@@ -87,8 +84,7 @@ static void a_cut_keeps_what_was_saved_with_its_bytes(void **state) {
   deinit(&paused);
 }
 
-static void a_part_is_taken_out_of_the_middle(void **state) {
-  (void)state;
+TEST(a_part_is_taken_out_of_the_middle) {
   tarn__paused paused = {.count = 0};
   add(&paused, piece_at(0, 8, false));
   add(&paused, piece_at(8, 8, false));
@@ -107,11 +103,5 @@ static void a_part_is_taken_out_of_the_middle(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(pieces_are_found_by_their_addresses),
-      cmocka_unit_test(only_what_has_no_memory_is_missing),
-      cmocka_unit_test(a_cut_keeps_what_was_saved_with_its_bytes),
-      cmocka_unit_test(a_part_is_taken_out_of_the_middle),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

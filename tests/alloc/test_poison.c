@@ -10,16 +10,14 @@ static int lift_memory(void **state) {
   return 0;
 }
 
-static void marks_change_no_byte(void **state) {
-  (void)state;
+TEST_WITH(marks_change_no_byte, NULL, lift_memory) {
   for (int i = 0; i < MEMORY_BYTES; i++) memory[i] = (char)i;
   tarn_poison(memory, sizeof memory);
   tarn_poison_lift(memory, sizeof memory);
   for (int i = 0; i < MEMORY_BYTES; i++) assert_int_equal(memory[i], (char)i);
 }
 
-static void poisoned_bytes_and_no_others_are_out_of_reach(void **state) {
-  (void)state;
+TEST_WITH(poisoned_bytes_and_no_others_are_out_of_reach, NULL, lift_memory) {
   SKIP_UNWATCHED();
   tarn_poison(memory + 64, 64);
   assert_true(is_touchable(memory + 63));
@@ -27,8 +25,7 @@ static void poisoned_bytes_and_no_others_are_out_of_reach(void **state) {
   assert_true(is_touchable(memory + 128));
 }
 
-static void a_lent_block_ends_with_its_last_byte(void **state) {
-  (void)state;
+TEST_WITH(a_lent_block_ends_with_its_last_byte, NULL, lift_memory) {
   SKIP_UNWATCHED();
   for (size_t size_bytes = 1; size_bytes < 70; size_bytes++) {
     tarn_poison(memory, sizeof memory);
@@ -38,16 +35,14 @@ static void a_lent_block_ends_with_its_last_byte(void **state) {
   }
 }
 
-static void lifted_memory_is_anybodys(void **state) {
-  (void)state;
+TEST_WITH(lifted_memory_is_anybodys, NULL, lift_memory) {
   SKIP_UNWATCHED();
   tarn_poison(memory, sizeof memory);
   tarn_poison_lift(memory, 100);
   assert_int_equal(touchable_bytes(memory, sizeof memory), 100);
 }
 
-static void a_size_of_zero_marks_nothing(void **state) {
-  (void)state;
+TEST_WITH(a_size_of_zero_marks_nothing, NULL, lift_memory) {
   SKIP_UNWATCHED();
   tarn_poison(memory, 0);
   assert_true(is_touchable(memory));
@@ -58,12 +53,5 @@ static void a_size_of_zero_marks_nothing(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_teardown(marks_change_no_byte, lift_memory),
-      cmocka_unit_test_teardown(poisoned_bytes_and_no_others_are_out_of_reach, lift_memory),
-      cmocka_unit_test_teardown(a_lent_block_ends_with_its_last_byte, lift_memory),
-      cmocka_unit_test_teardown(lifted_memory_is_anybodys, lift_memory),
-      cmocka_unit_test_teardown(a_size_of_zero_marks_nothing, lift_memory),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

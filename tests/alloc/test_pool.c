@@ -63,8 +63,7 @@ static tarn_pool_ops plain_ops(void) {
                          .destroy = plain_destroy};
 }
 
-static void a_pool_of_ones_own_lives_until_its_last_block_is_back(void **state) {
-  (void)state;
+TEST(a_pool_of_ones_own_lives_until_its_last_block_is_back) {
   plain self = {0};
   const tarn_pool_ops ops = plain_ops();
   tarn_pool *pool = NULL;
@@ -89,8 +88,7 @@ static void a_pool_of_ones_own_lives_until_its_last_block_is_back(void **state) 
   tarn_pool_release(NULL);
 }
 
-static void incomplete_operations_are_refused_by_name(void **state) {
-  (void)state;
+TEST(incomplete_operations_are_refused_by_name) {
   plain self = {0};
   tarn_pool *pool = NULL;
   tarn_pool_ops ops = plain_ops();
@@ -106,8 +104,7 @@ static void incomplete_operations_are_refused_by_name(void **state) {
   assert_int_equal(self.destroyed_count, 0);
 }
 
-static void bad_arguments_are_refused(void **state) {
-  (void)state;
+TEST(bad_arguments_are_refused) {
   void *address = &address;
   assert_status(tarn_pool_alloc(NULL, 8, NULL, &address), TARN_INVALID_ARGUMENT);
   assert_null(address);
@@ -143,8 +140,7 @@ static tarn_status counted_free(void *context, void *address, tarn_stream *strea
   return status;
 }
 
-static void a_pool_that_counts_its_blocks_says_itself_when_it_ends(void **state) {
-  (void)state;
+TEST(a_pool_that_counts_its_blocks_says_itself_when_it_ends) {
   plain self = {0};
   tarn_pool_ops ops = plain_ops();
   ops.alloc = counted_alloc;
@@ -170,8 +166,7 @@ static tarn_status plain_decay(void *context, uint64_t now_ns, size_t *released_
   return TARN_OK;
 }
 
-static void decay_is_asked_of_pools_that_have_it_and_of_others_gives_nothing(void **state) {
-  (void)state;
+TEST(decay_is_asked_of_pools_that_have_it_and_of_others_gives_nothing) {
   plain self = {0};
   tarn_pool_ops ops = plain_ops();
   tarn_pool *without = NULL;
@@ -191,8 +186,7 @@ static void decay_is_asked_of_pools_that_have_it_and_of_others_gives_nothing(voi
   tarn_pool_release(with);
 }
 
-static void a_pool_that_knows_no_sizes_says_so(void **state) {
-  (void)state;
+TEST(a_pool_that_knows_no_sizes_says_so) {
   plain self = {0};
   const tarn_pool_ops ops = plain_ops();
   tarn_pool *pool = NULL;
@@ -207,13 +201,5 @@ static void a_pool_that_knows_no_sizes_says_so(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_pool_that_knows_no_sizes_says_so),
-      cmocka_unit_test(decay_is_asked_of_pools_that_have_it_and_of_others_gives_nothing),
-      cmocka_unit_test(a_pool_that_counts_its_blocks_says_itself_when_it_ends),
-      cmocka_unit_test(a_pool_of_ones_own_lives_until_its_last_block_is_back),
-      cmocka_unit_test(incomplete_operations_are_refused_by_name),
-      cmocka_unit_test(bad_arguments_are_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -28,8 +28,7 @@ static void fill(tarn_stream *stream, void *address, size_t size_bytes) {
 
 /* The lower pool makes A wait for B. The upper pool then has the rest of the fresh segment, which
  * only A is behind: C must be ordered behind A before it gets a part. */
-static void the_rest_of_a_fresh_segment_is_behind_the_stream_that_got_it(void **state) {
-  (void)state;
+TEST(the_rest_of_a_fresh_segment_is_behind_the_stream_that_got_it) {
   tarn_pool *lower = make_segment_pool(2 * MIB);
   tarn_pool *upper = make_upper(lower, 2 * MIB, 2 * MIB);
   tarn_stream *a = make_stream();
@@ -65,8 +64,7 @@ static void the_rest_of_a_fresh_segment_is_behind_the_stream_that_got_it(void **
 }
 
 /* The CPU is a timeline too: it gets a part of such a segment only once B is done. */
-static void the_host_waits_for_the_rest_of_a_fresh_segment(void **state) {
-  (void)state;
+TEST(the_host_waits_for_the_rest_of_a_fresh_segment) {
   tarn_pool *lower = make_segment_pool(2 * MIB);
   tarn_pool *upper = make_upper(lower, 2 * MIB, 2 * MIB);
   tarn_stream *a = make_stream();
@@ -86,8 +84,7 @@ static void the_host_waits_for_the_rest_of_a_fresh_segment(void **state) {
   tarn_pool_release(lower);
 }
 
-static void memory_for_the_host_is_clean_at_once(void **state) {
-  (void)state;
+TEST(memory_for_the_host_is_clean_at_once) {
   tarn_pool *lower = make_segment_pool(0);
   tarn_pool *upper = make_upper(lower, 0, 2 * MIB);
   tarn_stream *stream = make_stream();
@@ -103,8 +100,7 @@ static void memory_for_the_host_is_clean_at_once(void **state) {
   tarn_pool_release(lower);
 }
 
-static void a_segment_goes_back_only_when_every_stream_has_passed_it(void **state) {
-  (void)state;
+TEST(a_segment_goes_back_only_when_every_stream_has_passed_it) {
   tarn_pool *lower = make_segment_pool(0);
   tarn_pool *upper = make_upper(lower, 0, 2 * MIB);
   tarn_stream *stream = make_stream();
@@ -125,8 +121,7 @@ static void a_segment_goes_back_only_when_every_stream_has_passed_it(void **stat
   tarn_pool_release(lower);
 }
 
-static void the_lower_pool_lives_as_long_as_the_upper_one(void **state) {
-  (void)state;
+TEST(the_lower_pool_lives_as_long_as_the_upper_one) {
   tarn_pool *lower = make_segment_pool(0);
   tarn_pool *upper = make_upper(lower, 0, 0);
   tarn_pool_release(lower);
@@ -137,8 +132,7 @@ static void the_lower_pool_lives_as_long_as_the_upper_one(void **state) {
   assert_int_equal(provided.live_bytes, 0);
 }
 
-static void what_the_lower_pool_lacks_the_upper_one_tells(void **state) {
-  (void)state;
+TEST(what_the_lower_pool_lacks_the_upper_one_tells) {
   tarn_pool *lower = make_segment_pool(4 * MIB);
   tarn_pool *upper = make_upper(lower, 0, 0);
   void *block = &block;
@@ -158,8 +152,7 @@ static bool trim_upper(void *context, const tarn_pressure *pressure) {
 }
 
 /* What the upper pool keeps idle comes down when the lower one runs out. */
-static void the_upper_pool_can_give_back_under_the_lower_ones_pressure(void **state) {
-  (void)state;
+TEST(the_upper_pool_can_give_back_under_the_lower_ones_pressure) {
   tarn_pool *lower = make_segment_pool(4 * MIB);
   tarn_pool *upper = make_upper(lower, 0, 0);
   tarn_budget *budget = tarn_caching_pool_budget(lower);
@@ -174,8 +167,7 @@ static void the_upper_pool_can_give_back_under_the_lower_ones_pressure(void **st
   tarn_pool_release(lower);
 }
 
-static void attributes_are_the_pools(void **state) {
-  (void)state;
+TEST(attributes_are_the_pools) {
   tarn_pool *lower = make_segment_pool(0);
   const tarn_pool_provider_options options = {.struct_size = sizeof options,
                                               .name = "upper",
@@ -199,8 +191,7 @@ static void attributes_are_the_pools(void **state) {
   tarn_pool_release(lower);
 }
 
-static void bad_arguments_are_refused(void **state) {
-  (void)state;
+TEST(bad_arguments_are_refused) {
   tarn_pool *lower = make_segment_pool(0);
   tarn_provider *provider = (tarn_provider *)lower;
   assert_status(tarn_pool_provider_create(NULL, NULL, &provider), TARN_INVALID_ARGUMENT);
@@ -217,8 +208,7 @@ static void bad_arguments_are_refused(void **state) {
 
 /* What is left of a segment, and what lies in front of an aligned block, is less than a granule of
  * the heap's. */
-static void scraps_of_a_fine_granularity_stay_in_their_segment(void **state) {
-  (void)state;
+TEST(scraps_of_a_fine_granularity_stay_in_their_segment) {
   tarn_pool *lower = make_segment_pool(0);
   const tarn_pool_provider_options fine = {
       .struct_size = sizeof fine, .granularity_bytes = 64, .alignment_bytes = 64};
@@ -244,17 +234,5 @@ static void scraps_of_a_fine_granularity_stay_in_their_segment(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_rest_of_a_fresh_segment_is_behind_the_stream_that_got_it),
-      cmocka_unit_test(the_host_waits_for_the_rest_of_a_fresh_segment),
-      cmocka_unit_test(memory_for_the_host_is_clean_at_once),
-      cmocka_unit_test(a_segment_goes_back_only_when_every_stream_has_passed_it),
-      cmocka_unit_test(the_lower_pool_lives_as_long_as_the_upper_one),
-      cmocka_unit_test(what_the_lower_pool_lacks_the_upper_one_tells),
-      cmocka_unit_test(the_upper_pool_can_give_back_under_the_lower_ones_pressure),
-      cmocka_unit_test(attributes_are_the_pools),
-      cmocka_unit_test(scraps_of_a_fine_granularity_stay_in_their_segment),
-      cmocka_unit_test(bad_arguments_are_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -123,8 +123,7 @@ static tarn_status collect(void *context, const char *piece, size_t piece_bytes)
   return TARN_OK;
 }
 
-static void a_snapshot_and_its_holders_are_written_of_what_the_pool_fills_in(void **state) {
-  (void)state;
+TEST(a_snapshot_and_its_holders_are_written_of_what_the_pool_fills_in) {
   place self = {0};
   tarn_pool *pool = make_place(&self, /*tells=*/true);
   void *block = NULL;
@@ -159,8 +158,7 @@ static void a_snapshot_and_its_holders_are_written_of_what_the_pool_fills_in(voi
   tarn_pool_release(pool);
 }
 
-static void a_trace_is_what_the_pool_records_and_goes_with_it(void **state) {
-  (void)state;
+TEST(a_trace_is_what_the_pool_records_and_goes_with_it) {
   place self = {0};
   tarn_pool *pool = make_place(&self, /*tells=*/true);
   void *block = NULL;
@@ -179,8 +177,7 @@ static void a_trace_is_what_the_pool_records_and_goes_with_it(void **state) {
   tarn_pool_release(pool); /* a leak checker sees whether the ring went */
 }
 
-static void a_refusal_is_told_in_numbers_and_words(void **state) {
-  (void)state;
+TEST(a_refusal_is_told_in_numbers_and_words) {
   place self = {0};
   tarn_pool *pool = make_place(&self, /*tells=*/true);
   void *block = NULL, *none = NULL;
@@ -197,8 +194,7 @@ static void a_refusal_is_told_in_numbers_and_words(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_pool_that_tells_nothing_says_so(void **state) {
-  (void)state;
+TEST(a_pool_that_tells_nothing_says_so) {
   place self = {0};
   tarn_pool *pool = make_place(&self, /*tells=*/false);
   size_t count = 3;
@@ -215,11 +211,5 @@ static void a_pool_that_tells_nothing_says_so(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_snapshot_and_its_holders_are_written_of_what_the_pool_fills_in),
-      cmocka_unit_test(a_trace_is_what_the_pool_records_and_goes_with_it),
-      cmocka_unit_test(a_refusal_is_told_in_numbers_and_words),
-      cmocka_unit_test(a_pool_that_tells_nothing_says_so),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

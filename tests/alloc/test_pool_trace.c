@@ -60,8 +60,7 @@ static void assert_line(int index, char op, const void *address, size_t size_byt
   assert_int_equal(lines[index].stream, tarn_stream_number(stream));
 }
 
-static void every_event_is_recorded_in_order(void **state) {
-  (void)state;
+TEST(every_event_is_recorded_in_order) {
   tarn_pool *pool = make_segment_pool(0);
   tarn_stream *stream = make_stream();
   assert_ok(tarn_pool_trace_start(pool, 100));
@@ -82,8 +81,7 @@ static void every_event_is_recorded_in_order(void **state) {
 }
 
 /* 500 MiB give one segment, its release and a trim take it back. */
-static void a_large_block_is_one_segment_obtained_and_one_given_back(void **state) {
-  (void)state;
+TEST(a_large_block_is_one_segment_obtained_and_one_given_back) {
   tarn_pool *pools[] = {make_segment_pool(0), make_range_pool(0)};
   for (size_t index = 0; index < COUNT_OF(pools); index++) {
     assert_ok(tarn_pool_trace_start(pools[index], 100));
@@ -97,8 +95,7 @@ static void a_large_block_is_one_segment_obtained_and_one_given_back(void **stat
   }
 }
 
-static void a_ring_of_ten_keeps_exactly_the_last_ten(void **state) {
-  (void)state;
+TEST(a_ring_of_ten_keeps_exactly_the_last_ten) {
   tarn_pool *pool = make_segment_pool(0);
   void *first = take(pool, 256, NULL);
   assert_ok(tarn_pool_trace_start(pool, 10));
@@ -124,8 +121,7 @@ static void a_ring_of_ten_keeps_exactly_the_last_ten(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_stopped_trace_stays_and_a_start_forgets_it(void **state) {
-  (void)state;
+TEST(a_stopped_trace_stays_and_a_start_forgets_it) {
   tarn_pool *pool = make_segment_pool(0);
   assert_status(tarn_pool_trace_write(pool, 0, collect, NULL), TARN_NOT_FOUND);
   assert_ok(tarn_pool_trace_stop(pool));
@@ -139,8 +135,7 @@ static void a_stopped_trace_stays_and_a_start_forgets_it(void **state) {
   tarn_pool_release(pool);
 }
 
-static void without_a_trace_a_snapshot_is_the_same(void **state) {
-  (void)state;
+TEST(without_a_trace_a_snapshot_is_the_same) {
   tarn_pool *pool = make_segment_pool(0);
   void *block = take(pool, 1000, NULL);
   static char before[TEXT_BYTES];
@@ -155,8 +150,7 @@ static void without_a_trace_a_snapshot_is_the_same(void **state) {
   tarn_pool_release(pool);
 }
 
-static void bad_arguments_are_refused(void **state) {
-  (void)state;
+TEST(bad_arguments_are_refused) {
   tarn_pool *pool = make_segment_pool(0);
   assert_status(tarn_pool_trace_start(NULL, 10), TARN_INVALID_ARGUMENT);
   assert_status(tarn_pool_trace_start(pool, 0), TARN_INVALID_ARGUMENT);
@@ -188,8 +182,7 @@ static void *churn(void *argument) {
 }
 
 /* Whatever the threads did: in the recorded order no block is lent out twice at once. */
-static void threads_are_recorded_in_one_order(void **state) {
-  (void)state;
+TEST(threads_are_recorded_in_one_order) {
   tarn_pool *pool = make_segment_pool(0);
   assert_ok(tarn_pool_trace_start(pool, LINES_MAX));
   pthread_t threads[THREAD_COUNT];
@@ -229,14 +222,5 @@ static void threads_are_recorded_in_one_order(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_event_is_recorded_in_order),
-      cmocka_unit_test(a_large_block_is_one_segment_obtained_and_one_given_back),
-      cmocka_unit_test(a_ring_of_ten_keeps_exactly_the_last_ten),
-      cmocka_unit_test(a_stopped_trace_stays_and_a_start_forgets_it),
-      cmocka_unit_test(without_a_trace_a_snapshot_is_the_same),
-      cmocka_unit_test(bad_arguments_are_refused),
-      cmocka_unit_test(threads_are_recorded_in_one_order),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

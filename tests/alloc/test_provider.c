@@ -77,8 +77,7 @@ static tarn_provider_ops plain_ops(void) {
                              .destroy = count_destroy};
 }
 
-static void a_provider_of_ones_own_works_and_is_destroyed_once(void **state) {
-  (void)state;
+TEST(a_provider_of_ones_own_works_and_is_destroyed_once) {
   char name[] = "plain";
   tarn_provider_ops ops = plain_ops();
   ops.name = name;
@@ -105,8 +104,7 @@ static void a_provider_of_ones_own_works_and_is_destroyed_once(void **state) {
   assert_status(tarn_provider_free(NULL, &block, 4096), TARN_INVALID_ARGUMENT);
 }
 
-static void incomplete_operations_are_refused_by_name(void **state) {
-  (void)state;
+TEST(incomplete_operations_are_refused_by_name) {
   destroyed_count = 0;
   tarn_provider *provider = NULL;
   tarn_provider_ops ops = plain_ops();
@@ -207,9 +205,7 @@ static char *spot(int index) {
   return (char *)start + (size_t)index * 4096;
 }
 
-static void memory_moves_by_decommit_and_commit_where_the_provider_has_nothing_better(
-    void **state) {
-  (void)state;
+TEST(memory_moves_by_decommit_and_commit_where_the_provider_has_nothing_better) {
   tarn_provider *provider = NULL;
   tarn_provider_ops ops = noted_ops();
   const tarn_provider_span spans[] = {{spot(1), 4096}, {spot(3), 4096}};
@@ -243,8 +239,7 @@ static void memory_moves_by_decommit_and_commit_where_the_provider_has_nothing_b
   tarn_provider_release(provider);
 }
 
-static void a_provider_that_moves_is_asked_once_and_says_so(void **state) {
-  (void)state;
+TEST(a_provider_that_moves_is_asked_once_and_says_so) {
   tarn_provider *provider = NULL;
   tarn_provider_ops ops = noted_ops();
   ops.move = noted_move;
@@ -265,8 +260,7 @@ static void a_provider_that_moves_is_asked_once_and_says_so(void **state) {
   tarn_provider_release(provider);
 }
 
-static void memory_is_prepared_in_whole_granules_where_the_provider_can(void **state) {
-  (void)state;
+TEST(memory_is_prepared_in_whole_granules_where_the_provider_can) {
   tarn_provider *provider = NULL;
   tarn_provider_ops ops = noted_ops();
   size_t prepared = 1;
@@ -284,8 +278,7 @@ static void memory_is_prepared_in_whole_granules_where_the_provider_can(void **s
   assert_status(tarn_provider_prepare(NULL, 0, &prepared), TARN_INVALID_ARGUMENT);
 }
 
-static void only_an_ordered_provider_is_told_the_stream(void **state) {
-  (void)state;
+TEST(only_an_ordered_provider_is_told_the_stream) {
   tarn_stream *stream = NULL;
   tarn_provider *provider = NULL;
   void *block = NULL;
@@ -315,13 +308,5 @@ static void only_an_ordered_provider_is_told_the_stream(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_provider_of_ones_own_works_and_is_destroyed_once),
-      cmocka_unit_test(incomplete_operations_are_refused_by_name),
-      cmocka_unit_test(memory_moves_by_decommit_and_commit_where_the_provider_has_nothing_better),
-      cmocka_unit_test(a_provider_that_moves_is_asked_once_and_says_so),
-      cmocka_unit_test(memory_is_prepared_in_whole_granules_where_the_provider_can),
-      cmocka_unit_test(only_an_ordered_provider_is_told_the_stream),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

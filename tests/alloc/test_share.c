@@ -33,8 +33,7 @@ static tarn_storage *import(tarn_parcel *parcel) {
 
 /* --- two processes --- */
 
-static void another_process_sees_the_bytes_and_changes_them(void **state) {
-  (void)state;
+TEST(another_process_sees_the_bytes_and_changes_them) {
   share_side side = share_host_side();
   tarn_storage *storage;
   tarn_parcel *parcel;
@@ -54,8 +53,7 @@ static void another_process_sees_the_bytes_and_changes_them(void **state) {
   share_side_end(&side);
 }
 
-static void memory_is_kept_until_the_importer_has_released_it(void **state) {
-  (void)state;
+TEST(memory_is_kept_until_the_importer_has_released_it) {
   share_side side = share_host_side();
   tarn_storage *storage;
   tarn_parcel *parcel;
@@ -76,8 +74,7 @@ static void memory_is_kept_until_the_importer_has_released_it(void **state) {
   share_side_end(&side);
 }
 
-static void maintenance_takes_back_what_importers_released(void **state) {
-  (void)state;
+TEST(maintenance_takes_back_what_importers_released) {
   const tarn_maintenance_options options = {.struct_size = sizeof options,
                                             .flags = TARN_MAINTENANCE_MANUAL};
   share_side side = share_host_side();
@@ -105,8 +102,7 @@ static void stop(pid_t child) {
   assert_true(WIFSTOPPED(status));
 }
 
-static void an_importer_killed_at_any_step_gives_the_memory_back(void **state) {
-  (void)state;
+TEST(an_importer_killed_at_any_step_gives_the_memory_back) {
   static const char steps[] = {SHARE_IMPORT, SHARE_CHECK, SHARE_WRITE};
   for (size_t step = 0; step <= COUNT_OF(steps) + 1; step++) {
     share_side side = share_host_side();
@@ -136,8 +132,7 @@ static void an_importer_killed_at_any_step_gives_the_memory_back(void **state) {
   }
 }
 
-static void an_exporter_killed_at_any_step_takes_nothing_from_the_importer(void **state) {
-  (void)state;
+TEST(an_exporter_killed_at_any_step_takes_nothing_from_the_importer) {
   share_side side = {.pool = NULL};
   for (int step = 0; step < 3; step++) {
     tarn_parcel *parcel;
@@ -171,8 +166,7 @@ static void an_exporter_killed_at_any_step_takes_nothing_from_the_importer(void 
   }
 }
 
-static void an_exporter_that_is_gone_before_it_sends_is_told(void **state) {
-  (void)state;
+TEST(an_exporter_that_is_gone_before_it_sends_is_told) {
   tarn_parcel *parcel;
   int socket;
   const pid_t child = share_peer_start("host", &socket);
@@ -182,8 +176,7 @@ static void an_exporter_that_is_gone_before_it_sends_is_told(void **state) {
   close(socket);
 }
 
-static void a_parcel_that_nobody_reads_any_more_cannot_be_sent(void **state) {
-  (void)state;
+TEST(a_parcel_that_nobody_reads_any_more_cannot_be_sent) {
   share_side side = share_host_side();
   tarn_storage *storage;
   tarn_parcel *parcel;
@@ -199,8 +192,7 @@ static void a_parcel_that_nobody_reads_any_more_cannot_be_sent(void **state) {
   share_side_end(&side);
 }
 
-static void a_child_of_fork_keeps_nothing_of_its_parents_parcels(void **state) {
-  (void)state;
+TEST(a_child_of_fork_keeps_nothing_of_its_parents_parcels) {
   share_side side = share_host_side();
   tarn_storage *storage;
   tarn_parcel *parcel;
@@ -231,8 +223,7 @@ static void a_child_of_fork_keeps_nothing_of_its_parents_parcels(void **state) {
 
 /* --- one process, both sides --- */
 
-static void what_is_shared_keeps_its_memory_when_its_pool_is_paused(void **state) {
-  (void)state;
+TEST(what_is_shared_keeps_its_memory_when_its_pool_is_paused) {
   const tarn_pause_options options = {.struct_size = sizeof options,
                                       .contents = TARN_PAUSE_DISCARD};
   tarn_pause_report report = {.struct_size = sizeof report};
@@ -256,8 +247,7 @@ static void what_is_shared_keeps_its_memory_when_its_pool_is_paused(void **state
   share_side_end(&side);
 }
 
-static void several_importers_are_all_waited_for(void **state) {
-  (void)state;
+TEST(several_importers_are_all_waited_for) {
   share_side side = share_host_side();
   tarn_storage *storage, *first, *second;
   tarn_parcel *parcel;
@@ -277,8 +267,7 @@ static void several_importers_are_all_waited_for(void **state) {
   share_side_end(&side);
 }
 
-static void a_parcel_says_what_it_is(void **state) {
-  (void)state;
+TEST(a_parcel_says_what_it_is) {
   share_side side = share_host_side();
   tarn_storage *storage;
   tarn_parcel *parcel;
@@ -297,8 +286,7 @@ static void a_parcel_says_what_it_is(void **state) {
   share_side_end(&side);
 }
 
-static void what_is_shared_for_reading_cannot_be_written(void **state) {
-  (void)state;
+TEST(what_is_shared_for_reading_cannot_be_written) {
   share_side side = share_host_side();
   side.export_flags = TARN_SHARE_READ_ONLY;
   tarn_storage *storage, *imported;
@@ -322,8 +310,7 @@ static void what_is_shared_for_reading_cannot_be_written(void **state) {
   share_side_end(&side);
 }
 
-static void blocks_of_one_segment_are_found_at_their_places(void **state) {
-  (void)state;
+TEST(blocks_of_one_segment_are_found_at_their_places) {
   enum { COUNT = 8, BYTES = 1000 };
   share_side side = share_host_side();
   tarn_storage *storages[COUNT], *imported[COUNT];
@@ -346,8 +333,7 @@ static void blocks_of_one_segment_are_found_at_their_places(void **state) {
   share_side_end(&side);
 }
 
-static void growing_storages_and_pools_over_pools_share_too(void **state) {
-  (void)state;
+TEST(growing_storages_and_pools_over_pools_share_too) {
   const tarn_pages_options pages = {.struct_size = sizeof pages, .flags = TARN_PAGES_SHARED};
   tarn_reserve_options reserve = {
       .struct_size = sizeof reserve, .capacity_bytes = 1 << 20, .size_bytes = 5000};
@@ -377,8 +363,7 @@ static void growing_storages_and_pools_over_pools_share_too(void **state) {
   share_side_end(&side);
 }
 
-static void a_storage_that_is_exported_is_not_trimmed(void **state) {
-  (void)state;
+TEST(a_storage_that_is_exported_is_not_trimmed) {
   const tarn_pages_options pages = {.struct_size = sizeof pages, .flags = TARN_PAGES_SHARED};
   const tarn_reserve_options reserve = {
       .struct_size = sizeof reserve, .capacity_bytes = 8 << 20, .size_bytes = 8 << 20};
@@ -403,8 +388,7 @@ static void fill_late(void *argument) {
   memset(argument, 0x11, 100);
 }
 
-static void an_export_waits_for_its_stream(void **state) {
-  (void)state;
+TEST(an_export_waits_for_its_stream) {
   share_side side = share_host_side();
   tarn_stream *worker;
   tarn_storage *storage;
@@ -423,8 +407,7 @@ static void an_export_waits_for_its_stream(void **state) {
   share_side_end(&side);
 }
 
-static void a_thousand_cycles_leave_nothing_behind(void **state) {
-  (void)state;
+TEST(a_thousand_cycles_leave_nothing_behind) {
   share_side side = share_host_side();
   size_t descriptors = 0;
   size_t mappings = 0;
@@ -453,8 +436,7 @@ static void a_thousand_cycles_leave_nothing_behind(void **state) {
 
 /* --- what is refused --- */
 
-static void what_is_nobodys_to_share_is_refused(void **state) {
-  (void)state;
+TEST(what_is_nobodys_to_share_is_refused) {
   share_side side = share_host_side();
   char byte = 0;
   const tarn_blob blob = {.struct_size = sizeof blob, .address = &byte, .size_bytes = 1};
@@ -502,8 +484,7 @@ static void what_is_nobodys_to_share_is_refused(void **state) {
   share_side_end(&side);
 }
 
-static void a_parcel_is_sent_by_its_exporter_alone(void **state) {
-  (void)state;
+TEST(a_parcel_is_sent_by_its_exporter_alone) {
   share_side side = share_host_side();
   tarn_storage *storage;
   tarn_parcel *parcel;
@@ -520,8 +501,7 @@ static void a_parcel_is_sent_by_its_exporter_alone(void **state) {
   share_side_end(&side);
 }
 
-static void memory_in_many_pieces_is_described_as_it_is(void **state) {
-  (void)state;
+TEST(memory_in_many_pieces_is_described_as_it_is) {
   tarn_share_memory memory = {.pieces = NULL};
   for (uint64_t i = 0; i < 3; i++) assert_ok(tarn_share_add_piece(&memory, -1, i, 10 + i));
   assert_int_equal(tarn_share_total_bytes(&memory), 33);
@@ -532,8 +512,7 @@ static void memory_in_many_pieces_is_described_as_it_is(void **state) {
   free(memory.pieces);
 }
 
-static void what_cannot_be_described_is_refused(void **state) {
-  (void)state;
+TEST(what_cannot_be_described_is_refused) {
   share_side side = share_host_side();
   tarn_share_memory memory = {.pieces = NULL};
   tarn_provider *provider;
@@ -560,28 +539,5 @@ static int serve(void) {
 
 int main(int argument_count, char **arguments) {
   if (argument_count > 1 && strcmp(arguments[1], "host") == 0) return serve();
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(another_process_sees_the_bytes_and_changes_them),
-      cmocka_unit_test(memory_is_kept_until_the_importer_has_released_it),
-      cmocka_unit_test(maintenance_takes_back_what_importers_released),
-      cmocka_unit_test(an_importer_killed_at_any_step_gives_the_memory_back),
-      cmocka_unit_test(an_exporter_killed_at_any_step_takes_nothing_from_the_importer),
-      cmocka_unit_test(an_exporter_that_is_gone_before_it_sends_is_told),
-      cmocka_unit_test(a_parcel_that_nobody_reads_any_more_cannot_be_sent),
-      cmocka_unit_test(a_child_of_fork_keeps_nothing_of_its_parents_parcels),
-      cmocka_unit_test(what_is_shared_keeps_its_memory_when_its_pool_is_paused),
-      cmocka_unit_test(several_importers_are_all_waited_for),
-      cmocka_unit_test(a_parcel_says_what_it_is),
-      cmocka_unit_test(what_is_shared_for_reading_cannot_be_written),
-      cmocka_unit_test(blocks_of_one_segment_are_found_at_their_places),
-      cmocka_unit_test(growing_storages_and_pools_over_pools_share_too),
-      cmocka_unit_test(a_storage_that_is_exported_is_not_trimmed),
-      cmocka_unit_test(an_export_waits_for_its_stream),
-      cmocka_unit_test(a_thousand_cycles_leave_nothing_behind),
-      cmocka_unit_test(what_is_nobodys_to_share_is_refused),
-      cmocka_unit_test(a_parcel_is_sent_by_its_exporter_alone),
-      cmocka_unit_test(memory_in_many_pieces_is_described_as_it_is),
-      cmocka_unit_test(what_cannot_be_described_is_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

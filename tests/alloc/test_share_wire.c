@@ -110,8 +110,7 @@ static tarn_status offer(const raw *sent, size_t size_bytes, int count) {
   return status;
 }
 
-static void half_a_parcel_and_a_changed_one_are_refused(void **state) {
-  (void)state;
+TEST(half_a_parcel_and_a_changed_one_are_refused) {
   share_side side = share_host_side();
   tarn_storage *storage;
   tarn_parcel *parcel;
@@ -144,8 +143,7 @@ static void half_a_parcel_and_a_changed_one_are_refused(void **state) {
   share_side_end(&side);
 }
 
-static void other_descriptors_than_a_parcels_are_refused(void **state) {
-  (void)state;
+TEST(other_descriptors_than_a_parcels_are_refused) {
   share_side side = share_host_side();
   tarn_storage *storage;
   tarn_parcel *parcel;
@@ -184,8 +182,7 @@ static void other_descriptors_than_a_parcels_are_refused(void **state) {
 }
 
 /* Of huge pages that the machine does not have: their first use would be a SIGBUS. */
-static void a_file_without_its_pages_is_refused(void **state) {
-  (void)state;
+TEST(a_file_without_its_pages_is_refused) {
   enum { HUGE_BYTES = 2 << 20 };
   share_side side = share_host_side();
   tarn_storage *storage;
@@ -308,8 +305,7 @@ static tarn_provider *make_pieces(pieces *context) {
   return provider;
 }
 
-static void many_descriptors_arrive_in_their_order(void **state) {
-  (void)state;
+TEST(many_descriptors_arrive_in_their_order) {
   pieces context = {.file = -1};
   tarn_provider *provider = make_pieces(&context);
   const tarn_caching_options options = {.struct_size = sizeof options};
@@ -341,8 +337,7 @@ static void many_descriptors_arrive_in_their_order(void **state) {
   close(context.file);
 }
 
-static void a_child_that_came_up_during_an_export_keeps_nothing_of_it(void **state) {
-  (void)state;
+TEST(a_child_that_came_up_during_an_export_keeps_nothing_of_it) {
   int gate[2];
   pieces context = {.file = -1, .gate = gate};
   tarn_provider *provider = make_pieces(&context);
@@ -365,8 +360,7 @@ static void a_child_that_came_up_during_an_export_keeps_nothing_of_it(void **sta
   close(context.file);
 }
 
-static void who_may_not_have_so_many_descriptors_is_told(void **state) {
-  (void)state;
+TEST(who_may_not_have_so_many_descriptors_is_told) {
   pieces context = {.file = -1};
   tarn_provider *provider = make_pieces(&context);
   tarn_pool *pool;
@@ -396,8 +390,7 @@ static void who_may_not_have_so_many_descriptors_is_told(void **state) {
   close(context.file);
 }
 
-static void who_takes_too_long_is_not_waited_for(void **state) {
-  (void)state;
+TEST(who_takes_too_long_is_not_waited_for) {
   share_side side = share_host_side();
   tarn_storage *storage;
   tarn_parcel *parcel, *received;
@@ -429,8 +422,7 @@ static void tick(int number) {
   if (++tick_count == 1000) setitimer(ITIMER_REAL, &never, NULL);
 }
 
-static void signals_do_not_make_a_wait_longer(void **state) {
-  (void)state;
+TEST(signals_do_not_make_a_wait_longer) {
   const struct sigaction action = {.sa_handler = tick};
   const struct itimerval often = {.it_interval = {.tv_usec = 2000}, .it_value = {.tv_usec = 2000}};
   const struct itimerval never = {.it_value = {0}};
@@ -480,24 +472,12 @@ static int send_more_than_the_user_may(void) {
   return 0;
 }
 
-static void who_has_too_many_descriptors_on_their_way_is_told_in_time(void **state) {
-  (void)state;
+TEST(who_has_too_many_descriptors_on_their_way_is_told_in_time) {
   const pid_t child = fork();
   if (child == 0) _exit(send_more_than_the_user_may());
   assert_int_equal(exit_code_of(child), 0);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(half_a_parcel_and_a_changed_one_are_refused),
-      cmocka_unit_test(other_descriptors_than_a_parcels_are_refused),
-      cmocka_unit_test(a_file_without_its_pages_is_refused),
-      cmocka_unit_test(many_descriptors_arrive_in_their_order),
-      cmocka_unit_test(a_child_that_came_up_during_an_export_keeps_nothing_of_it),
-      cmocka_unit_test(who_may_not_have_so_many_descriptors_is_told),
-      cmocka_unit_test(who_takes_too_long_is_not_waited_for),
-      cmocka_unit_test(signals_do_not_make_a_wait_longer),
-      cmocka_unit_test(who_has_too_many_descriptors_on_their_way_is_told_in_time),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

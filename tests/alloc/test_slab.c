@@ -14,8 +14,7 @@ typedef struct object {
 
 static tarn__slab slab = TARN__SLAB(object);
 
-static void objects_are_distinct_aligned_and_reused(void **state) {
-  (void)state;
+TEST(objects_are_distinct_aligned_and_reused) {
   enum { COUNT = 500 };
   static object *taken[COUNT];
   for (int index = 0; index < COUNT; index++) {
@@ -39,8 +38,7 @@ typedef struct line {
   _Alignas(64) char bytes[80];
 } line;
 
-static void objects_have_the_alignment_of_their_type(void **state) {
-  (void)state;
+TEST(objects_have_the_alignment_of_their_type) {
   enum { COUNT = 200 };
   static tarn__slab lines = TARN__SLAB(line);
   line *taken[COUNT];
@@ -66,8 +64,7 @@ static void *take_and_give(void *argument) {
   return NULL;
 }
 
-static void threads_never_share_an_object(void **state) {
-  (void)state;
+TEST(threads_never_share_an_object) {
   int ids[4] = {1, 2, 3, 4};
   pthread_t threads[4];
   for (int index = 0; index < 4; index++) {
@@ -128,8 +125,7 @@ static void tell(worker *self, int order) {
 }
 
 /* More threads than places, so that two of them have the same one. */
-static void threads_of_one_place_do_not_share_its_list(void **state) {
-  (void)state;
+TEST(threads_of_one_place_do_not_share_its_list) {
   enum { COUNT = TARN__SLAB_PLACES + 1 };
   static worker workers[COUNT];
   worker *first = NULL;
@@ -164,8 +160,7 @@ static size_t count_chunks(const tarn__slab *self) {
   return count;
 }
 
-static void a_thread_that_ends_hands_its_objects_over(void **state) {
-  (void)state;
+TEST(a_thread_that_ends_hands_its_objects_over) {
   static worker self;
   assert_int_equal(sem_init(&self.told, 0, 0) | sem_init(&self.done, 0, 0), 0);
   tarn__slab_give(&shared, tarn__slab_take(&shared));
@@ -180,12 +175,5 @@ static void a_thread_that_ends_hands_its_objects_over(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(objects_are_distinct_aligned_and_reused),
-      cmocka_unit_test(objects_have_the_alignment_of_their_type),
-      cmocka_unit_test(threads_never_share_an_object),
-      cmocka_unit_test(threads_of_one_place_do_not_share_its_list),
-      cmocka_unit_test(a_thread_that_ends_hands_its_objects_over),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

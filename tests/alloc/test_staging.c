@@ -66,8 +66,7 @@ static void *use_slot(tarn_staging *ring, tarn_stream *stream, int *counter) {
 
 /* --- what a ring is --- */
 
-static void options_that_make_no_ring_are_refused(void **state) {
-  (void)state;
+TEST(options_that_make_no_ring_are_refused) {
   static _Alignas(4096) char range[RANGE_BYTES];
   tarn_provider *near, *far;
   tarn_staging *ring = (tarn_staging *)range;
@@ -93,8 +92,7 @@ static void options_that_make_no_ring_are_refused(void **state) {
   tarn_provider_release(far);
 }
 
-static void a_ring_of_default_size_has_small_slots_for_small_copies(void **state) {
-  (void)state;
+TEST(a_ring_of_default_size_has_small_slots_for_small_copies) {
   tarn_provider *provider;
   tarn_staging *ring;
   tarn_staging_slot small, whole;
@@ -120,8 +118,7 @@ static void a_ring_of_default_size_has_small_slots_for_small_copies(void **state
   tarn_provider_release(provider);
 }
 
-static void a_slot_keeps_its_ring_alive(void **state) {
-  (void)state;
+TEST(a_slot_keeps_its_ring_alive) {
   tarn_staging *ring = make_ring(1);
   tarn_staging_slot slot;
   assert_ok(tarn_staging_acquire(ring, 0, &slot));
@@ -135,8 +132,7 @@ static void a_slot_keeps_its_ring_alive(void **state) {
   tarn_staging_release(ring);
 }
 
-static void what_is_no_slot_is_refused(void **state) {
-  (void)state;
+TEST(what_is_no_slot_is_refused) {
   tarn_staging_slot slot = {0};
   tarn_staging_stats stats = {.struct_size = sizeof stats};
   tarn_staging *ring = make_ring(1);
@@ -155,8 +151,7 @@ static void what_is_no_slot_is_refused(void **state) {
 
 /* --- order --- */
 
-static void a_slot_is_not_lent_before_its_work_is_done(void **state) {
-  (void)state;
+TEST(a_slot_is_not_lent_before_its_work_is_done) {
   tarn_staging *ring = make_ring(1);
   tarn_stream *stream = make_stream();
   tarn_staging_slot slot;
@@ -173,8 +168,7 @@ static void a_slot_is_not_lent_before_its_work_is_done(void **state) {
   tarn_staging_release(ring);
 }
 
-static void a_stream_that_stands_still_gets_no_more_slots(void **state) {
-  (void)state;
+TEST(a_stream_that_stands_still_gets_no_more_slots) {
   tarn_staging *ring = make_ring(3);
   tarn_stream *stream = make_stream();
   tarn_staging_slot slot;
@@ -197,8 +191,7 @@ static void a_stream_that_stands_still_gets_no_more_slots(void **state) {
   tarn_staging_release(ring);
 }
 
-static void the_slot_given_back_first_goes_first(void **state) {
-  (void)state;
+TEST(the_slot_given_back_first_goes_first) {
   tarn_staging *ring = make_ring(4);
   tarn_stream *stream = make_stream();
   tarn_staging_slot slots[4];
@@ -221,8 +214,7 @@ static void the_slot_given_back_first_goes_first(void **state) {
   tarn_staging_release(ring);
 }
 
-static void a_stream_that_stands_still_does_not_keep_others_from_their_slots(void **state) {
-  (void)state;
+TEST(a_stream_that_stands_still_does_not_keep_others_from_their_slots) {
   tarn_staging *ring = make_ring(2);
   tarn_stream *still = make_stream(), *quick = make_stream();
   tarn_staging_slot slot;
@@ -239,8 +231,7 @@ static void a_stream_that_stands_still_does_not_keep_others_from_their_slots(voi
   tarn_staging_release(ring);
 }
 
-static void a_slot_marked_by_two_streams_waits_for_both(void **state) {
-  (void)state;
+TEST(a_slot_marked_by_two_streams_waits_for_both) {
   tarn_staging *ring = make_ring(1);
   tarn_stream *one = make_stream(), *other = make_stream();
   tarn_staging_slot slot;
@@ -260,8 +251,7 @@ static void a_slot_marked_by_two_streams_waits_for_both(void **state) {
   tarn_staging_release(ring);
 }
 
-static void a_slot_outlives_the_stream_that_used_it(void **state) {
-  (void)state;
+TEST(a_slot_outlives_the_stream_that_used_it) {
   tarn_staging *ring = make_ring(2);
   tarn_staging_slot slot;
   int done = 0;
@@ -280,8 +270,7 @@ static void a_slot_outlives_the_stream_that_used_it(void **state) {
   tarn_staging_release(ring);
 }
 
-static void the_last_release_waits_for_the_streams(void **state) {
-  (void)state;
+TEST(the_last_release_waits_for_the_streams) {
   tarn_staging *ring = make_ring(3);
   tarn_stream *stream = make_stream();
   int done = 0;
@@ -293,8 +282,7 @@ static void the_last_release_waits_for_the_streams(void **state) {
 
 /* --- failures --- */
 
-static void a_slot_without_a_fence_waits_for_its_stream(void **state) {
-  (void)state;
+TEST(a_slot_without_a_fence_waits_for_its_stream) {
   tarn_staging *ring = make_ring(1);
   tarn_stream *stream = make_stream();
   tarn_staging_slot slot;
@@ -313,8 +301,7 @@ static void a_slot_without_a_fence_waits_for_its_stream(void **state) {
   tarn_staging_release(ring);
 }
 
-static void a_slot_whose_stream_cannot_be_waited_for_stays_out_of_use(void **state) {
-  (void)state;
+TEST(a_slot_whose_stream_cannot_be_waited_for_stays_out_of_use) {
   tarn_staging *ring = make_ring(2);
   tarn_stream *stream = make_stream();
   tarn_staging_slot slot;
@@ -338,8 +325,7 @@ static void a_slot_whose_stream_cannot_be_waited_for_stays_out_of_use(void **sta
 
 /* --- captures and forks --- */
 
-static void a_slot_used_in_a_capture_stays_with_it(void **state) {
-  (void)state;
+TEST(a_slot_used_in_a_capture_stays_with_it) {
   tarn_staging *ring = make_ring(2);
   tarn_stream *stream = make_stream();
   tarn_capture *capture;
@@ -365,8 +351,7 @@ static void a_slot_used_in_a_capture_stays_with_it(void **state) {
   tarn_staging_release(ring);
 }
 
-static void a_child_of_fork_is_told_that_the_ring_is_not_its_own(void **state) {
-  (void)state;
+TEST(a_child_of_fork_is_told_that_the_ring_is_not_its_own) {
   tarn_staging *ring = make_ring(2);
   tarn_staging_slot held, slot;
   assert_ok(tarn_staging_acquire(ring, 0, &held));
@@ -432,8 +417,7 @@ static void *send_numbers(void *argument) {
   return words(wrong);
 }
 
-static void many_threads_share_few_slots(void **state) {
-  (void)state;
+TEST(many_threads_share_few_slots) {
   pthread_t threads[THREADS];
   int numbers[THREADS];
   shared_ring = make_ring(THREAD_SLOTS);
@@ -463,8 +447,7 @@ static void *take_and_give(void *argument) {
   return NULL;
 }
 
-static void threads_that_wait_for_the_only_slot_all_get_it(void **state) {
-  (void)state;
+TEST(threads_that_wait_for_the_only_slot_all_get_it) {
   pthread_t threads[THREADS];
   tarn_staging_slot slot;
   int taken = 0;
@@ -498,8 +481,7 @@ static void *wait_for_any(void *argument) {
   return NULL;
 }
 
-static void threads_that_wait_are_told_when_a_capture_has_the_last_slot(void **state) {
-  (void)state;
+TEST(threads_that_wait_are_told_when_a_capture_has_the_last_slot) {
   pthread_t threads[THREADS];
   static waiting waits[THREADS];
   tarn_staging_slot slot;
@@ -524,25 +506,5 @@ static void threads_that_wait_are_told_when_a_capture_has_the_last_slot(void **s
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(options_that_make_no_ring_are_refused),
-      cmocka_unit_test(a_ring_of_default_size_has_small_slots_for_small_copies),
-      cmocka_unit_test(a_slot_keeps_its_ring_alive),
-      cmocka_unit_test(what_is_no_slot_is_refused),
-      cmocka_unit_test(a_slot_is_not_lent_before_its_work_is_done),
-      cmocka_unit_test(a_stream_that_stands_still_gets_no_more_slots),
-      cmocka_unit_test(the_slot_given_back_first_goes_first),
-      cmocka_unit_test(a_stream_that_stands_still_does_not_keep_others_from_their_slots),
-      cmocka_unit_test(a_slot_marked_by_two_streams_waits_for_both),
-      cmocka_unit_test(a_slot_outlives_the_stream_that_used_it),
-      cmocka_unit_test(the_last_release_waits_for_the_streams),
-      cmocka_unit_test(a_slot_without_a_fence_waits_for_its_stream),
-      cmocka_unit_test(a_slot_whose_stream_cannot_be_waited_for_stays_out_of_use),
-      cmocka_unit_test(a_slot_used_in_a_capture_stays_with_it),
-      cmocka_unit_test(a_child_of_fork_is_told_that_the_ring_is_not_its_own),
-      cmocka_unit_test(many_threads_share_few_slots),
-      cmocka_unit_test(threads_that_wait_for_the_only_slot_all_get_it),
-      cmocka_unit_test(threads_that_wait_are_told_when_a_capture_has_the_last_slot),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -56,8 +56,7 @@ static uint64_t passed_bytes(void) {
   return stats.passed_bytes;
 }
 
-static void a_source_has_been_read_when_the_copy_returns(void **state) {
-  (void)state;
+TEST_WITH(a_source_has_been_read_when_the_copy_returns, start, stop) {
   const size_t size_bytes = SLOTS * SLOT_BYTES; /* fits: nothing is waited for */
   memcpy(expected, host, size_bytes);
   assert_ok(tarn_stream_copy(stream, device, far, host, near, size_bytes));
@@ -68,16 +67,14 @@ static void a_source_has_been_read_when_the_copy_returns(void **state) {
   assert_int_equal(passed_bytes(), size_bytes);
 }
 
-static void a_copy_larger_than_the_ring_waits_for_its_slots(void **state) {
-  (void)state;
+TEST_WITH(a_copy_larger_than_the_ring_waits_for_its_slots, start, stop) {
   assert_ok(tarn_stream_copy(stream, device, far, host, near, BYTES));
   assert_true(manual_stream_pending(stream) <= SLOTS);
   assert_ok(tarn_stream_synchronize(stream));
   assert_memory_equal(device, host, BYTES);
 }
 
-static void a_copy_from_the_device_is_done_on_return_and_behind_the_stream(void **state) {
-  (void)state;
+TEST_WITH(a_copy_from_the_device_is_done_on_return_and_behind_the_stream, start, stop) {
   memcpy(expected, host, BYTES);
   assert_ok(tarn_stream_copy(stream, device, far, host, near, BYTES));
   assert_ok(tarn_stream_fill(stream, device + 100, far, 9, 50));
@@ -88,8 +85,7 @@ static void a_copy_from_the_device_is_done_on_return_and_behind_the_stream(void 
 }
 
 /* Rows shorter and longer than a slot, with gaps on either side, both ways. */
-static void rows_keep_their_gaps(void **state) {
-  (void)state;
+TEST_WITH(rows_keep_their_gaps, start, stop) {
   static const size_t shapes[][4] = {/* row, rows, pitch of the device, pitch of the host */
                                      {1, 100, 3, 5},         {100, 700, 128, 101},
                                      {100, 700, 100, 180},   {4096, 20, 4097, 4096},
@@ -130,8 +126,7 @@ static void rows_keep_their_gaps(void **state) {
   }
 }
 
-static void copies_that_need_no_ring_pass_it_by(void **state) {
-  (void)state;
+TEST_WITH(copies_that_need_no_ring_pass_it_by, start, stop) {
   assert_ok(tarn_stream_copy(stream, device, far, host, pinned, 1000));
   assert_ok(tarn_stream_copy(stream, device + 5000, far, device, far, 1000));
   assert_ok(tarn_stream_copy(stream, host + 5000, pinned, host, near, 1000));
@@ -147,16 +142,14 @@ static void write_sevens(void *argument) {
   memset(argument, 7, 1000);
 }
 
-static void a_source_that_a_host_function_writes_is_read_behind_it(void **state) {
-  (void)state;
+TEST_WITH(a_source_that_a_host_function_writes_is_read_behind_it, start, stop) {
   assert_ok(tarn_stream_call(stream, write_sevens, host));
   assert_ok(tarn_stream_copy(stream, device, far, host, near, 1000));
   assert_ok(tarn_stream_synchronize(stream));
   for (int i = 0; i < 1000; i++) assert_int_equal(device[i], 7);
 }
 
-static void a_host_function_of_another_stream_is_waited_for_through_fences(void **state) {
-  (void)state;
+TEST_WITH(a_host_function_of_another_stream_is_waited_for_through_fences, start, stop) {
   tarn_stream *first, *second;
   tarn_fence *fence;
   assert_ok(manual_stream_create_on(far, &first));
@@ -175,8 +168,7 @@ static void a_host_function_of_another_stream_is_waited_for_through_fences(void 
   tarn_stream_release(second);
 }
 
-static void a_host_function_of_another_stream_is_waited_for_through_an_edge(void **state) {
-  (void)state;
+TEST_WITH(a_host_function_of_another_stream_is_waited_for_through_an_edge, start, stop) {
   tarn_stream *first;
   assert_ok(manual_stream_create_on(far, &first));
   tarn_fence *fence;
@@ -192,8 +184,7 @@ static void a_host_function_of_another_stream_is_waited_for_through_an_edge(void
   tarn_stream_release(first);
 }
 
-static void a_stream_without_host_functions_is_not_waited_for(void **state) {
-  (void)state;
+TEST_WITH(a_stream_without_host_functions_is_not_waited_for, start, stop) {
   assert_ok(tarn_stream_fill(stream, device, far, 1, 1000));
   manual_called = (manual_calls){0};
   for (int i = 0; i < 3; i++) {
@@ -205,8 +196,7 @@ static void a_stream_without_host_functions_is_not_waited_for(void **state) {
 
 /* --- refusals --- */
 
-static void streams_that_need_no_ring_get_none(void **state) {
-  (void)state;
+TEST_WITH(streams_that_need_no_ring_get_none, start, stop) {
   tarn_stream *other;
   tarn_staging *found = ring;
   assert_status(tarn_stream_set_staging(NULL, ring), TARN_NOT_SUPPORTED);
@@ -233,8 +223,7 @@ static void streams_that_need_no_ring_get_none(void **state) {
   tarn_stream_release(other);
 }
 
-static void a_captured_stream_uses_no_slot(void **state) {
-  (void)state;
+TEST_WITH(a_captured_stream_uses_no_slot, start, stop) {
   tarn_capture *capture;
   tarn_staging *found;
   assert_ok(tarn_capture_begin(stream, &capture));
@@ -248,8 +237,7 @@ static void a_captured_stream_uses_no_slot(void **state) {
   assert_int_equal(passed_bytes(), 0);
 }
 
-static void a_copy_without_fences_is_right_all_the_same(void **state) {
-  (void)state;
+TEST_WITH(a_copy_without_fences_is_right_all_the_same, start, stop) {
   manual_fail_records = 1000000;
   assert_ok(tarn_stream_copy(stream, device, far, host, near, BYTES));
   memset(expected, 0, BYTES);
@@ -258,8 +246,7 @@ static void a_copy_without_fences_is_right_all_the_same(void **state) {
   assert_memory_equal(expected, host, BYTES);
 }
 
-static void sizes_beyond_any_machine_are_refused(void **state) {
-  (void)state;
+TEST_WITH(sizes_beyond_any_machine_are_refused, start, stop) {
   const tarn_copy_rows rows = {.dst = device,
                                .src = host,
                                .dst_pitch_bytes = SIZE_MAX,
@@ -272,21 +259,5 @@ static void sizes_beyond_any_machine_are_refused(void **state) {
 }
 
 int main(void) {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
-  const struct CMUnitTest tests[] = {
-      CASE(a_source_has_been_read_when_the_copy_returns),
-      CASE(a_copy_larger_than_the_ring_waits_for_its_slots),
-      CASE(a_copy_from_the_device_is_done_on_return_and_behind_the_stream),
-      CASE(rows_keep_their_gaps),
-      CASE(copies_that_need_no_ring_pass_it_by),
-      CASE(a_source_that_a_host_function_writes_is_read_behind_it),
-      CASE(a_host_function_of_another_stream_is_waited_for_through_fences),
-      CASE(a_host_function_of_another_stream_is_waited_for_through_an_edge),
-      CASE(a_stream_without_host_functions_is_not_waited_for),
-      CASE(streams_that_need_no_ring_get_none),
-      CASE(a_captured_stream_uses_no_slot),
-      CASE(a_copy_without_fences_is_right_all_the_same),
-      CASE(sizes_beyond_any_machine_are_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

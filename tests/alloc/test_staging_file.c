@@ -56,8 +56,7 @@ static int stop(void **state) {
   return 0;
 }
 
-static void bytes_of_a_file_arrive_in_the_streams_order(void **state) {
-  (void)state;
+TEST_WITH(bytes_of_a_file_arrive_in_the_streams_order, start, stop) {
   assert_int_equal(pwrite(file, numbers, BYTES, START), BYTES);
   assert_ok(tarn_stream_fill(stream, device, far, 1, BYTES)); /* comes before */
   assert_ok(tarn_staging_load(ring, stream, file, START, device, far, BYTES - 1));
@@ -67,8 +66,7 @@ static void bytes_of_a_file_arrive_in_the_streams_order(void **state) {
   assert_int_equal(device[BYTES - 1], 1);
 }
 
-static void bytes_of_a_device_are_in_the_file_on_return(void **state) {
-  (void)state;
+TEST_WITH(bytes_of_a_device_are_in_the_file_on_return, start, stop) {
   static char seen[BYTES];
   memcpy(device, numbers, BYTES);
   assert_ok(tarn_stream_fill(stream, device + 7, far, 1, 1000)); /* comes before */
@@ -79,8 +77,7 @@ static void bytes_of_a_device_are_in_the_file_on_return(void **state) {
   assert_int_equal(lseek(file, 0, SEEK_END), START + BYTES);
 }
 
-static void slots_in_other_hands_do_not_stop_a_file(void **state) {
-  (void)state;
+TEST_WITH(slots_in_other_hands_do_not_stop_a_file, start, stop) {
   static char seen[BYTES];
   tarn_staging_slot held[SLOTS - 1];
   memcpy(device, numbers, BYTES);
@@ -95,16 +92,14 @@ static void slots_in_other_hands_do_not_stop_a_file(void **state) {
   for (int i = 0; i < SLOTS - 1; i++) tarn_staging_give_back(&held[i]);
 }
 
-static void a_file_that_ends_early_is_malformed(void **state) {
-  (void)state;
+TEST_WITH(a_file_that_ends_early_is_malformed, start, stop) {
   assert_int_equal(pwrite(file, numbers, 20000, 0), 20000);
   assert_status(tarn_staging_load(ring, stream, file, 0, device, far, BYTES), TARN_BAD_FORMAT);
   assert_non_null(strstr(tarn_last_error()->message, "20000"));
   assert_int_equal(held_count(), 0);
 }
 
-static void a_disk_that_is_full_in_the_middle_is_a_system_error(void **state) {
-  (void)state;
+TEST_WITH(a_disk_that_is_full_in_the_middle_is_a_system_error, start, stop) {
   struct rlimit old, little;
   assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
   little = (struct rlimit){.rlim_cur = 20000, .rlim_max = old.rlim_max};
@@ -118,14 +113,12 @@ static void a_disk_that_is_full_in_the_middle_is_a_system_error(void **state) {
   assert_int_equal(held_count(), 0);
 }
 
-static void what_is_no_file_is_a_system_error(void **state) {
-  (void)state;
+TEST_WITH(what_is_no_file_is_a_system_error, start, stop) {
   assert_status(tarn_staging_load(ring, stream, -1, 0, device, far, 10), TARN_SYSTEM_ERROR);
   assert_status(tarn_staging_store(ring, stream, -1, 0, device, far, 10), TARN_SYSTEM_ERROR);
 }
 
-static void mistakes_are_refused_before_a_slot_is_taken(void **state) {
-  (void)state;
+TEST_WITH(mistakes_are_refused_before_a_slot_is_taken, start, stop) {
   tarn_capture *capture;
   assert_ok(tarn_staging_load(ring, stream, -1, 0, device, far, 0)); /* nothing to do */
   assert_ok(tarn_staging_store(ring, stream, -1, 0, device, far, 0));
@@ -144,15 +137,5 @@ static void mistakes_are_refused_before_a_slot_is_taken(void **state) {
 }
 
 int main(void) {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
-  const struct CMUnitTest tests[] = {
-      CASE(bytes_of_a_file_arrive_in_the_streams_order),
-      CASE(bytes_of_a_device_are_in_the_file_on_return),
-      CASE(slots_in_other_hands_do_not_stop_a_file),
-      CASE(a_file_that_ends_early_is_malformed),
-      CASE(a_disk_that_is_full_in_the_middle_is_a_system_error),
-      CASE(what_is_no_file_is_a_system_error),
-      CASE(mistakes_are_refused_before_a_slot_is_taken),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

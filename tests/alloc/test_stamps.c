@@ -22,8 +22,7 @@ static int release_streams(void **state) {
   return 0;
 }
 
-static void one_stamp_per_timeline_and_the_later_wins(void **state) {
-  (void)state;
+TEST(one_stamp_per_timeline_and_the_later_wins) {
   tarn__stamps stamps = {.count = 0};
   const tarn__stamp early = tarn__order_close_ticket(streams[0]);
   const tarn__stamp late = tarn__order_close_ticket(streams[0]);
@@ -34,8 +33,7 @@ static void one_stamp_per_timeline_and_the_later_wins(void **state) {
   tarn__stamps_deinit(&stamps);
 }
 
-static void many_streams_fit_and_copy(void **state) {
-  (void)state;
+TEST(many_streams_fit_and_copy) {
   tarn__stamps stamps = {.count = 0};
   tarn__stamps copy = {.count = 0};
   for (int index = 0; index < STREAM_COUNT; index++) {
@@ -51,8 +49,7 @@ static void many_streams_fit_and_copy(void **state) {
   tarn__stamps_deinit(&copy);
 }
 
-static void covered_means_every_stamp(void **state) {
-  (void)state;
+TEST(covered_means_every_stamp) {
   tarn__stamps stamps = {.count = 0};
   assert_true(tarn__stamps_are_covered(&stamps, NULL));
   assert_true(tarn__stamps_add(&stamps, tarn__order_stamp(streams[0])));
@@ -65,8 +62,7 @@ static void covered_means_every_stamp(void **state) {
   tarn__stamps_deinit(&stamps);
 }
 
-static void seen_stamps_are_forgotten(void **state) {
-  (void)state;
+TEST(seen_stamps_are_forgotten) {
   tarn__stamps stamps = {.count = 0};
   const tarn__stamp seen = tarn__order_close_ticket(streams[2]);
   const tarn__stamp kept = tarn__order_stamp(streams[3]);
@@ -79,8 +75,7 @@ static void seen_stamps_are_forgotten(void **state) {
   tarn__stamps_deinit(&stamps);
 }
 
-static void a_seen_stamp_needs_no_room(void **state) {
-  (void)state;
+TEST(a_seen_stamp_needs_no_room) {
   tarn__stamps stamps = {.count = 0};
   const tarn__stamp seen = tarn__order_close_ticket(streams[4]);
   tarn__order_saw(seen);
@@ -89,12 +84,5 @@ static void a_seen_stamp_needs_no_room(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(one_stamp_per_timeline_and_the_later_wins),
-      cmocka_unit_test(many_streams_fit_and_copy),
-      cmocka_unit_test(covered_means_every_stamp),
-      cmocka_unit_test(seen_stamps_are_forgotten),
-      cmocka_unit_test(a_seen_stamp_needs_no_room),
-  };
-  return cmocka_run_group_tests(tests, make_streams, release_streams);
+  return run_listed_tests(make_streams, release_streams);
 }

@@ -4,8 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
-static void every_status_has_a_name_and_a_text(void **state) {
-  (void)state;
+TEST(every_status_has_a_name_and_a_text) {
 #define CHECK_ROW(name, number, text)                                \
   assert_int_equal(TARN_##name, number);                             \
   assert_string_equal(tarn_status_name(TARN_##name), "TARN_" #name); \
@@ -16,8 +15,7 @@ static void every_status_has_a_name_and_a_text(void **state) {
   assert_non_null(tarn_status_text((tarn_status)999));
 }
 
-static void fail_keeps_the_native_cause(void **state) {
-  (void)state;
+TEST(fail_keeps_the_native_cause) {
   assert_status(tarn_fail_native(TARN_DEVICE_ERROR, "cuFoo", 700, "at %d", 3), TARN_DEVICE_ERROR);
   const tarn_error *error = tarn_last_error();
   assert_int_equal(error->status, TARN_DEVICE_ERROR);
@@ -29,8 +27,7 @@ static void fail_keeps_the_native_cause(void **state) {
   assert_int_equal(error->native_code, 0);
 }
 
-static void an_earlier_failure_is_told_again(void **state) {
-  (void)state;
+TEST(an_earlier_failure_is_told_again) {
   assert_status(tarn_fail_native(TARN_DEVICE_ERROR, "cuFoo", 700, "at %s", "%d"),
                 TARN_DEVICE_ERROR);
   const tarn_error earlier = *tarn_last_error();
@@ -43,8 +40,7 @@ static void an_earlier_failure_is_told_again(void **state) {
   assert_string_equal(error->message, "at %d");
 }
 
-static void long_messages_are_cut_and_terminated(void **state) {
-  (void)state;
+TEST(long_messages_are_cut_and_terminated) {
   char text[2 * TARN_ERROR_MESSAGE_BYTES];
   memset(text, 'x', sizeof text - 1);
   text[sizeof text - 1] = '\0';
@@ -59,8 +55,7 @@ static void *fail_elsewhere(void *argument) {
   return NULL;
 }
 
-static void each_thread_has_its_own_last_error(void **state) {
-  (void)state;
+TEST(each_thread_has_its_own_last_error) {
   assert_status(tarn_fail(TARN_BUSY, "here"), TARN_BUSY);
   pthread_t thread;
   assert_int_equal(pthread_create(&thread, NULL, fail_elsewhere, NULL), 0);
@@ -69,12 +64,5 @@ static void each_thread_has_its_own_last_error(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_status_has_a_name_and_a_text),
-      cmocka_unit_test(fail_keeps_the_native_cause),
-      cmocka_unit_test(an_earlier_failure_is_told_again),
-      cmocka_unit_test(long_messages_are_cut_and_terminated),
-      cmocka_unit_test(each_thread_has_its_own_last_error),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -38,8 +38,7 @@ static void count_delete(void *context) {
   atomic_fetch_add((atomic_int *)context, 1);
 }
 
-static void a_storage_gives_its_block_back_with_the_last_reference(void **state) {
-  (void)state;
+TEST(a_storage_gives_its_block_back_with_the_last_reference) {
   tarn_storage *storage = NULL;
   assert_ok(tarn_storage_create(pool, 1000, NULL, &storage));
   assert_int_equal(live_bytes(), 1000);
@@ -57,8 +56,7 @@ static void a_storage_gives_its_block_back_with_the_last_reference(void **state)
   tarn_storage_release(NULL);
 }
 
-static void a_weak_reference_locks_only_while_a_strong_one_lives(void **state) {
-  (void)state;
+TEST(a_weak_reference_locks_only_while_a_strong_one_lives) {
   tarn_storage *storage = NULL;
   assert_ok(tarn_storage_create(pool, 64, NULL, &storage));
   assert_int_equal(tarn_storage_weak_count(storage), 0);
@@ -75,8 +73,7 @@ static void a_weak_reference_locks_only_while_a_strong_one_lives(void **state) {
   tarn_storage_weak_release(storage);
 }
 
-static void an_empty_storage_has_no_address(void **state) {
-  (void)state;
+TEST(an_empty_storage_has_no_address) {
   tarn_storage *storage = NULL;
   assert_ok(tarn_storage_create(pool, 0, NULL, &storage));
   assert_null(tarn_storage_data(storage));
@@ -88,8 +85,7 @@ static void an_empty_storage_has_no_address(void **state) {
   assert_null(storage);
 }
 
-static void a_blob_is_deleted_once_with_its_context(void **state) {
-  (void)state;
+TEST(a_blob_is_deleted_once_with_its_context) {
   char bytes[32];
   atomic_int deleted = 0;
   const tarn_blob blob = {.struct_size = sizeof blob,
@@ -112,8 +108,7 @@ static void a_blob_is_deleted_once_with_its_context(void **state) {
   assert_int_equal(deleted, 1);
 }
 
-static void a_read_only_blob_is_not_handed_out_for_writing(void **state) {
-  (void)state;
+TEST(a_read_only_blob_is_not_handed_out_for_writing) {
   static const char bytes[] = "constant";
   const tarn_blob blob = {.struct_size = sizeof blob,
                           .address = (void *)(uintptr_t)bytes,
@@ -130,8 +125,7 @@ static void a_read_only_blob_is_not_handed_out_for_writing(void **state) {
   tarn_storage_release(storage); /* without a deleter */
 }
 
-static void the_cpu_reaches_no_bytes_of_a_device(void **state) {
-  (void)state;
+TEST(the_cpu_reaches_no_bytes_of_a_device) {
   char bytes[8];
   const tarn_blob blob = {.struct_size = sizeof blob,
                           .address = bytes,
@@ -144,8 +138,7 @@ static void the_cpu_reaches_no_bytes_of_a_device(void **state) {
   tarn_storage_release(storage);
 }
 
-static void bad_blobs_are_refused_and_keep_their_deleter(void **state) {
-  (void)state;
+TEST(bad_blobs_are_refused_and_keep_their_deleter) {
   char bytes[8];
   atomic_int deleted = 0;
   tarn_storage *storage = NULL;
@@ -176,8 +169,7 @@ static void *release_elsewhere(void *argument) {
   return NULL;
 }
 
-static void any_thread_may_drop_the_last_reference(void **state) {
-  (void)state;
+TEST(any_thread_may_drop_the_last_reference) {
   enum { THREADS = 4 };
   char bytes[8];
   atomic_int deleted = 0;
@@ -206,8 +198,7 @@ static void forget(void *context) {
   *(int *)context = -1;
 }
 
-static void a_deleter_waits_for_the_streams_that_were_noted(void **state) {
-  (void)state;
+TEST(a_deleter_waits_for_the_streams_that_were_noted) {
   int value = 7;
   int seen = 0;
   int *pair[2] = {&value, &seen};
@@ -228,8 +219,7 @@ static void a_deleter_waits_for_the_streams_that_were_noted(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_storage_is_freed_in_the_order_of_its_stream(void **state) {
-  (void)state;
+TEST(a_storage_is_freed_in_the_order_of_its_stream) {
   tarn_stream *stream = NULL;
   tarn_storage *storage = NULL;
   assert_ok(manual_stream_create(&stream));
@@ -249,17 +239,5 @@ static void a_storage_is_freed_in_the_order_of_its_stream(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_storage_gives_its_block_back_with_the_last_reference),
-      cmocka_unit_test(a_weak_reference_locks_only_while_a_strong_one_lives),
-      cmocka_unit_test(an_empty_storage_has_no_address),
-      cmocka_unit_test(a_blob_is_deleted_once_with_its_context),
-      cmocka_unit_test(a_read_only_blob_is_not_handed_out_for_writing),
-      cmocka_unit_test(the_cpu_reaches_no_bytes_of_a_device),
-      cmocka_unit_test(bad_blobs_are_refused_and_keep_their_deleter),
-      cmocka_unit_test(any_thread_may_drop_the_last_reference),
-      cmocka_unit_test(a_deleter_waits_for_the_streams_that_were_noted),
-      cmocka_unit_test(a_storage_is_freed_in_the_order_of_its_stream),
-  };
-  return cmocka_run_group_tests(tests, make_pool, release_pool);
+  return run_listed_tests(make_pool, release_pool);
 }

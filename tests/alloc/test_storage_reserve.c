@@ -126,8 +126,7 @@ static tarn_storage *reserve_told(size_t size_bytes, tarn_budget *budget) {
 
 /* --- growing --- */
 
-static void it_grows_where_it_is_by_whole_granules(void **state) {
-  (void)state;
+TEST(it_grows_where_it_is_by_whole_granules) {
   tarn_storage *storage = reserve_pages(CAPACITY, 0, NULL);
   const void *address = tarn_storage_data(storage);
   assert_non_null(address);
@@ -152,8 +151,7 @@ static void it_grows_where_it_is_by_whole_granules(void **state) {
   tarn_storage_release(storage);
 }
 
-static void it_begins_with_the_size_that_was_asked_for(void **state) {
-  (void)state;
+TEST(it_begins_with_the_size_that_was_asked_for) {
   tarn_storage *storage = reserve_told(GRANULE + 1, NULL);
   assert_int_equal(tarn_storage_size_bytes(storage), GRANULE + 1);
   assert_int_equal(calls.committed_bytes, 2 * GRANULE);
@@ -169,8 +167,7 @@ static void it_begins_with_the_size_that_was_asked_for(void **state) {
   assert_int_equal(calls.releases, 1);
 }
 
-static void a_capacity_is_rounded_up_to_granules(void **state) {
-  (void)state;
+TEST(a_capacity_is_rounded_up_to_granules) {
   tarn_storage *storage = reserve_pages(GRANULE + 1, 0, NULL);
   assert_int_equal(tarn_storage_capacity_bytes(storage), 2 * GRANULE);
   assert_ok(tarn_storage_resize(storage, 2 * GRANULE));
@@ -187,8 +184,7 @@ static const size_t vast_bytes = (size_t)1 << 38;
 static const size_t vast_bytes = (size_t)1 << 40;
 #endif
 
-static void a_terabyte_is_reserved_without_memory(void **state) {
-  (void)state;
+TEST(a_terabyte_is_reserved_without_memory) {
   tarn_storage *storage = reserve_pages(vast_bytes, 100, NULL);
   ((char *)tarn_storage_data_mutable(storage))[99] = 1;
   assert_int_equal(tarn_storage_committed_bytes(storage), GRANULE);
@@ -197,8 +193,7 @@ static void a_terabyte_is_reserved_without_memory(void **state) {
 
 /* --- shrinking --- */
 
-static void shrinking_keeps_the_memory_until_it_is_trimmed(void **state) {
-  (void)state;
+TEST(shrinking_keeps_the_memory_until_it_is_trimmed) {
   tarn_storage *storage = reserve_pages(CAPACITY, CAPACITY, NULL);
   char *bytes = tarn_storage_data_mutable(storage);
   memset(bytes, 7, CAPACITY);
@@ -230,8 +225,7 @@ static void work_on(tarn_stream *stream, tarn_storage *storage) {
   assert_ok(tarn_storage_note_use(storage, stream));
 }
 
-static void memory_is_given_back_behind_the_streams_that_use_it(void **state) {
-  (void)state;
+TEST(memory_is_given_back_behind_the_streams_that_use_it) {
   tarn_stream *streams[3];
   tarn_storage *storage = reserve_told(CAPACITY, NULL);
   calls.pending_at_decommit = calls.pending_at_release = -1;
@@ -254,8 +248,7 @@ static void memory_is_given_back_behind_the_streams_that_use_it(void **state) {
   for (size_t i = 0; i < COUNT_OF(streams); i++) tarn_stream_release(streams[i]);
 }
 
-static void a_stream_that_cannot_be_waited_for_keeps_the_memory(void **state) {
-  (void)state;
+TEST(a_stream_that_cannot_be_waited_for_keeps_the_memory) {
   tarn_stream *stream;
   assert_ok(manual_stream_create(&stream));
   tarn_storage *storage = reserve_told(CAPACITY, NULL);
@@ -272,8 +265,7 @@ static void a_stream_that_cannot_be_waited_for_keeps_the_memory(void **state) {
   tarn_stream_release(stream);
 }
 
-static void memory_that_is_not_taken_back_stays_committed(void **state) {
-  (void)state;
+TEST(memory_that_is_not_taken_back_stays_committed) {
   tarn_budget *budget;
   assert_ok(tarn_budget_create(NULL, &budget));
   tarn_storage *storage = reserve_told(CAPACITY, budget);
@@ -289,8 +281,7 @@ static void memory_that_is_not_taken_back_stays_committed(void **state) {
 
 /* --- refusals --- */
 
-static void other_storages_do_not_grow(void **state) {
-  (void)state;
+TEST(other_storages_do_not_grow) {
   static char bytes[100];
   tarn_provider *provider;
   tarn_pool *pool;
@@ -316,8 +307,7 @@ static void other_storages_do_not_grow(void **state) {
   tarn_provider_release(provider);
 }
 
-static void wrong_options_are_refused(void **state) {
-  (void)state;
+TEST(wrong_options_are_refused) {
   static _Alignas(4096) char bytes[1 << 16];
   tarn_provider *fixed, *pages;
   tarn_storage *storage = (tarn_storage *)bytes;
@@ -343,8 +333,7 @@ static void wrong_options_are_refused(void **state) {
   tarn_provider_release(pages);
 }
 
-static void where_there_is_no_memory_nothing_changes(void **state) {
-  (void)state;
+TEST(where_there_is_no_memory_nothing_changes) {
   tarn_storage *storage = reserve_told(GRANULE, NULL);
   calls.commits_to_fail = 1;
   assert_status(tarn_storage_resize(storage, CAPACITY), TARN_OUT_OF_MEMORY);
@@ -365,8 +354,7 @@ static void where_there_is_no_memory_nothing_changes(void **state) {
   tarn_provider_release(provider);
 }
 
-static void one_change_at_a_time(void **state) {
-  (void)state;
+TEST(one_change_at_a_time) {
   tarn_storage *storage = reserve_told(0, NULL);
   calls.resized_within = storage;
   assert_ok(tarn_storage_resize(storage, GRANULE));
@@ -384,8 +372,7 @@ static size_t used_bytes(const tarn_budget *budget) {
   return stats.used_bytes;
 }
 
-static void what_is_committed_is_charged_and_paid_back(void **state) {
-  (void)state;
+TEST(what_is_committed_is_charged_and_paid_back) {
   const tarn_budget_options options = {.struct_size = sizeof options, .limit_bytes = 4 * GRANULE};
   tarn_budget *budget;
   assert_ok(tarn_budget_create(&options, &budget));
@@ -408,8 +395,7 @@ static void what_is_committed_is_charged_and_paid_back(void **state) {
 }
 
 /* A pool keeps what was freed, and gives it to a storage that grows under the same budget. */
-static void a_growing_storage_gets_what_a_pool_keeps_idle(void **state) {
-  (void)state;
+TEST(a_growing_storage_gets_what_a_pool_keeps_idle) {
   const tarn_budget_options limit = {.struct_size = sizeof limit, .limit_bytes = 32 << 20};
   tarn_budget *budget;
   tarn_provider *provider;
@@ -447,8 +433,7 @@ static bool give_and_take(void *context, const tarn_pressure *pressure) {
   return true;
 }
 
-static void a_storage_that_is_late_many_times_grows(void **state) {
-  (void)state;
+TEST(a_storage_that_is_late_many_times_grows) {
   const tarn_budget_options options = {.struct_size = sizeof options, .limit_bytes = 2 * GRANULE};
   fast_taker taker = {.left_count = 100};
   assert_ok(tarn_budget_create(&options, &taker.budget));
@@ -478,8 +463,7 @@ static void *read_behind(void *context) {
   return NULL;
 }
 
-static void others_read_while_it_grows(void **state) {
-  (void)state;
+TEST(others_read_while_it_grows) {
   enum { READERS = 3 };
   pthread_t readers[READERS];
   shared = reserve_pages(CAPACITY, 8, NULL);
@@ -498,23 +482,5 @@ static void others_read_while_it_grows(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(it_grows_where_it_is_by_whole_granules),
-      cmocka_unit_test(it_begins_with_the_size_that_was_asked_for),
-      cmocka_unit_test(a_capacity_is_rounded_up_to_granules),
-      cmocka_unit_test(a_terabyte_is_reserved_without_memory),
-      cmocka_unit_test(shrinking_keeps_the_memory_until_it_is_trimmed),
-      cmocka_unit_test(memory_is_given_back_behind_the_streams_that_use_it),
-      cmocka_unit_test(a_stream_that_cannot_be_waited_for_keeps_the_memory),
-      cmocka_unit_test(memory_that_is_not_taken_back_stays_committed),
-      cmocka_unit_test(other_storages_do_not_grow),
-      cmocka_unit_test(wrong_options_are_refused),
-      cmocka_unit_test(where_there_is_no_memory_nothing_changes),
-      cmocka_unit_test(one_change_at_a_time),
-      cmocka_unit_test(what_is_committed_is_charged_and_paid_back),
-      cmocka_unit_test(a_growing_storage_gets_what_a_pool_keeps_idle),
-      cmocka_unit_test(a_storage_that_is_late_many_times_grows),
-      cmocka_unit_test(others_read_while_it_grows),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

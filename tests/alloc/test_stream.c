@@ -28,8 +28,7 @@ static void add_one(void *count) {
   ++*(int *)count;
 }
 
-static void incomplete_operations_are_refused_by_name(void **state) {
-  (void)state;
+TEST(incomplete_operations_are_refused_by_name) {
   tarn_stream *stream = NULL;
   tarn_stream_ops ops = {.struct_size = sizeof ops,
                          .name = "some",
@@ -53,8 +52,7 @@ static void incomplete_operations_are_refused_by_name(void **state) {
   assert_null(stream);
 }
 
-static void a_stream_without_a_fill_fills_by_a_call(void **state) {
-  (void)state;
+TEST(a_stream_without_a_fill_fills_by_a_call) {
   const tarn_stream_ops ops = {.struct_size = sizeof ops,
                                .name = "some",
                                .copy = some_copy,
@@ -72,8 +70,7 @@ static void a_stream_without_a_fill_fills_by_a_call(void **state) {
   tarn_stream_release(stream);
 }
 
-static void no_stream_means_now_and_host_memory_only(void **state) {
-  (void)state;
+TEST(no_stream_means_now_and_host_memory_only) {
   const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
   const tarn_device gpu = tarn_device_make(TARN_DEVICE_CUDA, 0);
   char to[4] = "";
@@ -90,8 +87,7 @@ static void no_stream_means_now_and_host_memory_only(void **state) {
   tarn_stream_release(NULL);
 }
 
-static void a_fence_is_recorded_on_its_own_kind_only(void **state) {
-  (void)state;
+TEST(a_fence_is_recorded_on_its_own_kind_only) {
   tarn_stream *worker = NULL;
   tarn_stream *manual = NULL;
   tarn_fence *fence = NULL;
@@ -120,8 +116,7 @@ static void a_fence_is_recorded_on_its_own_kind_only(void **state) {
   tarn_stream_release(manual);
 }
 
-static void a_closed_stream_takes_nothing_more_and_is_waited_for(void **state) {
-  (void)state;
+TEST(a_closed_stream_takes_nothing_more_and_is_waited_for) {
   tarn_stream *stream = NULL, *other = NULL, *host = NULL;
   assert_ok(manual_stream_create(&stream));
   assert_ok(manual_stream_create(&other));
@@ -159,12 +154,5 @@ static void a_closed_stream_takes_nothing_more_and_is_waited_for(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(incomplete_operations_are_refused_by_name),
-      cmocka_unit_test(a_stream_without_a_fill_fills_by_a_call),
-      cmocka_unit_test(no_stream_means_now_and_host_memory_only),
-      cmocka_unit_test(a_fence_is_recorded_on_its_own_kind_only),
-      cmocka_unit_test(a_closed_stream_takes_nothing_more_and_is_waited_for),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

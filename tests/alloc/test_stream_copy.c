@@ -99,8 +99,7 @@ static tarn_copy_planes some_planes(char *dst) {
                             .plane_count = 3};
 }
 
-static void planes_go_one_by_one_where_they_cannot_go_at_once(void **state) {
-  (void)state;
+TEST(planes_go_one_by_one_where_they_cannot_go_at_once) {
   char to[13] = "";
   tarn_stream *stream = stream_on(FAR);
   tarn_copy_planes planes = some_planes(to);
@@ -124,8 +123,7 @@ static void planes_go_one_by_one_where_they_cannot_go_at_once(void **state) {
 }
 
 /* Backwards on both sides, and on the calling thread. */
-static void pitches_of_planes_may_be_negative(void **state) {
-  (void)state;
+TEST(pitches_of_planes_may_be_negative) {
   char to[13] = "";
   tarn_copy_planes planes = some_planes(to + 8);
   planes.rows.src = planes_from + 16;
@@ -136,8 +134,7 @@ static void pitches_of_planes_may_be_negative(void **state) {
   assert_string_equal(to, "aabbccddeeff");
 }
 
-static void wrong_planes_are_refused(void **state) {
-  (void)state;
+TEST(wrong_planes_are_refused) {
   char to[13] = "";
   tarn_stream *stream = stream_on(FAR);
   tarn_copy_planes planes = some_planes(to);
@@ -162,8 +159,7 @@ static void make_spans(char *to, const char *from, tarn_copy_span spans[SPANS]) 
   }
 }
 
-static void a_batch_skips_what_is_empty_and_keeps_pageable_memory_out(void **state) {
-  (void)state;
+TEST(a_batch_skips_what_is_empty_and_keeps_pageable_memory_out) {
   char to[2 * SPANS + 1] = "";
   tarn_copy_span spans[SPANS];
   tarn_stream *stream = stream_on(FAR);
@@ -179,8 +175,7 @@ static void a_batch_skips_what_is_empty_and_keeps_pageable_memory_out(void **sta
   tarn_stream_release(stream);
 }
 
-static void a_batch_goes_one_by_one_where_it_cannot_go_at_once(void **state) {
-  (void)state;
+TEST(a_batch_goes_one_by_one_where_it_cannot_go_at_once) {
   char to[2 * SPANS + 1] = "";
   tarn_copy_span spans[SPANS];
   tarn_stream *stream = stream_on(FAR);
@@ -205,8 +200,7 @@ static void a_batch_goes_one_by_one_where_it_cannot_go_at_once(void **state) {
   tarn_stream_release(host);
 }
 
-static void wrong_batches_are_refused_before_any_copy(void **state) {
-  (void)state;
+TEST(wrong_batches_are_refused_before_any_copy) {
   char to[2 * SPANS + 1] = "";
   tarn_copy_span spans[SPANS];
   tarn_stream *stream = stream_on(FAR);
@@ -242,8 +236,7 @@ static tarn_copy_grid some_grid(void *dst, const void *src) {
                           .element_bytes = 4};
 }
 
-static void a_grid_is_the_streams_or_nobodys(void **state) {
-  (void)state;
+TEST(a_grid_is_the_streams_or_nobodys) {
   char to[24], from[24] = "";
   tarn_stream *stream = stream_on(FAR), *host;
   tarn_copy_grid grid = some_grid(to, from);
@@ -265,8 +258,7 @@ static void a_grid_is_the_streams_or_nobodys(void **state) {
   tarn_stream_release(stream);
 }
 
-static void wrong_grids_are_refused(void **state) {
-  (void)state;
+TEST(wrong_grids_are_refused) {
   char to[24], from[24] = "";
   tarn_stream *stream = stream_on(FAR);
   const tarn_copy_grid right = some_grid(to, from);
@@ -288,8 +280,7 @@ static void wrong_grids_are_refused(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_stream_says_what_it_can_do(void **state) {
-  (void)state;
+TEST(a_stream_says_what_it_can_do) {
   const uint32_t all =
       TARN_STREAM_COPIES_PLANES | TARN_STREAM_COPIES_BATCHES | TARN_STREAM_COPIES_GRIDS;
   tarn_stream *stream = stream_on(FAR), *host;
@@ -302,16 +293,5 @@ static void a_stream_says_what_it_can_do(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(planes_go_one_by_one_where_they_cannot_go_at_once),
-      cmocka_unit_test(pitches_of_planes_may_be_negative),
-      cmocka_unit_test(wrong_planes_are_refused),
-      cmocka_unit_test(a_batch_skips_what_is_empty_and_keeps_pageable_memory_out),
-      cmocka_unit_test(a_batch_goes_one_by_one_where_it_cannot_go_at_once),
-      cmocka_unit_test(wrong_batches_are_refused_before_any_copy),
-      cmocka_unit_test(a_grid_is_the_streams_or_nobodys),
-      cmocka_unit_test(wrong_grids_are_refused),
-      cmocka_unit_test(a_stream_says_what_it_can_do),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

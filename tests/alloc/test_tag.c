@@ -7,8 +7,7 @@
 
 #include "alloc/tag.h"
 
-static void tags_nest_and_keep_their_numbers(void **state) {
-  (void)state;
+TEST(tags_nest_and_keep_their_numbers) {
   assert_int_equal(tarn_tag_current(), 0);
   assert_ok(tarn_tag_push("weights"));
   const uint32_t weights = tarn_tag_current();
@@ -30,8 +29,7 @@ static void tags_nest_and_keep_their_numbers(void **state) {
   assert_string_equal(tarn_tag_name(TARN_TAGS_MAX), "");
 }
 
-static void bad_names_and_too_many_pushes_are_refused(void **state) {
-  (void)state;
+TEST(bad_names_and_too_many_pushes_are_refused) {
   char longest[TARN_TAG_BYTES_MAX + 1];
   memset(longest, 'x', sizeof longest);
   longest[TARN_TAG_BYTES_MAX] = '\0';
@@ -65,8 +63,7 @@ static void *push_many(void *argument) {
   return argument;
 }
 
-static void threads_agree_on_numbers_and_have_their_own_stacks(void **state) {
-  (void)state;
+TEST(threads_agree_on_numbers_and_have_their_own_stacks) {
   static const uint32_t steps[THREAD_COUNT] = {0, 1, 3, 4}; /* prime to the count */
   uint32_t tags[THREAD_COUNT][NAME_COUNT];
   pthread_t threads[THREAD_COUNT];
@@ -86,8 +83,7 @@ static void threads_agree_on_numbers_and_have_their_own_stacks(void **state) {
 }
 
 /* Last: it uses all names up. */
-static void names_end_and_known_ones_go_on(void **state) {
-  (void)state;
+TEST(names_end_and_known_ones_go_on) {
   assert_ok(tarn_tag_push("known"));
   tarn_tag_pop();
   tarn_status status = TARN_OK;
@@ -104,11 +100,5 @@ static void names_end_and_known_ones_go_on(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(tags_nest_and_keep_their_numbers),
-      cmocka_unit_test(bad_names_and_too_many_pushes_are_refused),
-      cmocka_unit_test(threads_agree_on_numbers_and_have_their_own_stacks),
-      cmocka_unit_test(names_end_and_known_ones_go_on),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

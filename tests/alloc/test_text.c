@@ -25,8 +25,7 @@ static void assert_quoted(const char *name, const char *expected) {
   assert_string_equal(all.text, expected);
 }
 
-static void names_become_valid_json_whatever_their_bytes(void **state) {
-  (void)state;
+TEST(names_become_valid_json_whatever_their_bytes) {
   assert_quoted("plain", "\"plain\"");
   assert_quoted("a\"b\\c\n", "\"a\\\"b\\\\c\\u000a\"");
   /* Two, three and four bytes, and the lead bytes with narrower second ones. */
@@ -42,8 +41,5 @@ static void names_become_valid_json_whatever_their_bytes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(names_become_valid_json_whatever_their_bytes),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -82,8 +82,7 @@ static tarn_touch_options by(int32_t thread_count) {
 }
 
 /* Twice: as this kernel does it, and as an older one. */
-static void every_page_is_made_and_no_byte_changes(void **state) {
-  (void)state;
+TEST_WITH(every_page_is_made_and_no_byte_changes, set_up, NULL) {
   const size_t size_bytes = ((size_t)40 << 20) + 3 * page_bytes;
   for (int round = 0; round < 2; round++) {
     has_no_populate = round == 1;
@@ -101,8 +100,7 @@ static void every_page_is_made_and_no_byte_changes(void **state) {
   }
 }
 
-static void a_range_inside_of_pages_touches_those_it_meets(void **state) {
-  (void)state;
+TEST_WITH(a_range_inside_of_pages_touches_those_it_meets, set_up, NULL) {
   char *range = map(4 * page_bytes, PROT_READ | PROT_WRITE);
   madvise(range, 4 * page_bytes, MADV_NOHUGEPAGE);
   assert_ok(tarn_touch(range + 2 * page_bytes - 1, 2, NULL));
@@ -114,8 +112,7 @@ static void a_range_inside_of_pages_touches_those_it_meets(void **state) {
   munmap(range, 4 * page_bytes);
 }
 
-static void threads_are_as_many_as_asked_and_as_pay_off(void **state) {
-  (void)state;
+TEST_WITH(threads_are_as_many_as_asked_and_as_pay_off, set_up, NULL) {
   const size_t size_bytes = (size_t)64 << 20;
   char *range = map(size_bytes, PROT_READ | PROT_WRITE);
   tarn_touch_options options = by(4);
@@ -131,8 +128,7 @@ static void threads_are_as_many_as_asked_and_as_pay_off(void **state) {
   munmap(range, size_bytes);
 }
 
-static void threads_that_do_not_start_are_done_without(void **state) {
-  (void)state;
+TEST_WITH(threads_that_do_not_start_are_done_without, set_up, NULL) {
   const size_t size_bytes = (size_t)64 << 20;
   char *range = map(size_bytes, PROT_READ | PROT_WRITE);
   const int32_t cpus[] = {sched_getcpu()};
@@ -148,8 +144,7 @@ static void threads_that_do_not_start_are_done_without(void **state) {
   munmap(range, size_bytes);
 }
 
-static void threads_run_on_the_processors_that_are_named(void **state) {
-  (void)state;
+TEST_WITH(threads_run_on_the_processors_that_are_named, set_up, NULL) {
   const size_t size_bytes = (size_t)32 << 20;
   char *range = map(size_bytes, PROT_READ | PROT_WRITE);
   const int here = sched_getcpu();
@@ -171,8 +166,7 @@ static void threads_run_on_the_processors_that_are_named(void **state) {
   munmap(range, size_bytes);
 }
 
-static void what_cannot_be_had_is_a_status(void **state) {
-  (void)state;
+TEST_WITH(what_cannot_be_had_is_a_status, set_up, NULL) {
   const size_t size_bytes = (size_t)32 << 20;
   for (int round = 0; round < 2; round++) {
     has_no_populate = round == 1;
@@ -189,8 +183,7 @@ static void what_cannot_be_had_is_a_status(void **state) {
 }
 
 /* A file behind a mapping that ends before it: the touch of a program would be a SIGBUS. */
-static void what_would_be_a_signal_is_a_status(void **state) {
-  (void)state;
+TEST_WITH(what_would_be_a_signal_is_a_status, set_up, NULL) {
   const int file = memfd_create("test", MFD_CLOEXEC);
   assert_true(file >= 0);
   assert_int_equal(ftruncate(file, (off_t)page_bytes), 0);
@@ -205,8 +198,7 @@ static void what_would_be_a_signal_is_a_status(void **state) {
   close(file);
 }
 
-static void wrong_arguments_are_refused(void **state) {
-  (void)state;
+TEST_WITH(wrong_arguments_are_refused, set_up, NULL) {
   char byte = 0;
   tarn_touch_options options = by(-1);
   assert_status(tarn_touch(&byte, 1, &options), TARN_INVALID_ARGUMENT);
@@ -224,15 +216,5 @@ static void wrong_arguments_are_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup(every_page_is_made_and_no_byte_changes, set_up),
-      cmocka_unit_test_setup(a_range_inside_of_pages_touches_those_it_meets, set_up),
-      cmocka_unit_test_setup(threads_are_as_many_as_asked_and_as_pay_off, set_up),
-      cmocka_unit_test_setup(threads_that_do_not_start_are_done_without, set_up),
-      cmocka_unit_test_setup(threads_run_on_the_processors_that_are_named, set_up),
-      cmocka_unit_test_setup(what_cannot_be_had_is_a_status, set_up),
-      cmocka_unit_test_setup(what_would_be_a_signal_is_a_status, set_up),
-      cmocka_unit_test_setup(wrong_arguments_are_refused, set_up),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

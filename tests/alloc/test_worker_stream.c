@@ -36,8 +36,7 @@ static void ask_signals(void *argument) {
   *(int *)argument = sigismember(&blocked, SIGINT) == 1 && sigismember(&blocked, SIGTERM) == 1;
 }
 
-static void work_runs_on_another_thread_with_signals_blocked(void **state) {
-  (void)state;
+TEST(work_runs_on_another_thread_with_signals_blocked) {
   tarn_stream *stream = NULL;
   int are_blocked = 0;
   assert_ok(tarn_worker_stream_create(&stream));
@@ -50,8 +49,7 @@ static void work_runs_on_another_thread_with_signals_blocked(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_released_stream_finishes_its_queue(void **state) {
-  (void)state;
+TEST(a_released_stream_finishes_its_queue) {
   tarn_stream *stream = NULL;
   static gate blocked = GATE_CLOSED; /* the worker may still be leaving them when the test ends */
   static gate finished = GATE_CLOSED;
@@ -63,8 +61,7 @@ static void a_released_stream_finishes_its_queue(void **state) {
   gate_pass(&finished);
 }
 
-static void device_memory_is_out_of_reach(void **state) {
-  (void)state;
+TEST(device_memory_is_out_of_reach) {
   tarn_stream *stream = NULL;
   char bytes[8] = {0};
   const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
@@ -77,8 +74,7 @@ static void device_memory_is_out_of_reach(void **state) {
 }
 
 /* A fence recorded again, on another stream: who waited for the first mark waits for no other. */
-static void each_record_is_a_mark_of_its_own(void **state) {
-  (void)state;
+TEST(each_record_is_a_mark_of_its_own) {
   tarn_stream *slow = NULL;
   tarn_stream *quick = NULL;
   tarn_stream *waiter = NULL;
@@ -107,11 +103,5 @@ static void each_record_is_a_mark_of_its_own(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(work_runs_on_another_thread_with_signals_blocked),
-      cmocka_unit_test(a_released_stream_finishes_its_queue),
-      cmocka_unit_test(device_memory_is_out_of_reach),
-      cmocka_unit_test(each_record_is_a_mark_of_its_own),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

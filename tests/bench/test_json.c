@@ -2,14 +2,10 @@
 #include "bench/json.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 static void expect_text(const char *text, const char *json) {
   char *written = NULL;
@@ -33,8 +29,7 @@ static void expect_number(double value, const char *json) {
   free(written);
 }
 
-static void quotes_and_control_characters_are_escaped(void **state) {
-  (void)state;
+TEST(quotes_and_control_characters_are_escaped) {
   expect_text("plain", "\"plain\"");
   expect_text("", "\"\"");
   expect_text("a\"b\\c", "\"a\\\"b\\\\c\"");
@@ -42,8 +37,7 @@ static void quotes_and_control_characters_are_escaped(void **state) {
   expect_text(NULL, "null");
 }
 
-static void utf8_stays_and_other_bytes_are_replaced(void **state) {
-  (void)state;
+TEST(utf8_stays_and_other_bytes_are_replaced) {
   expect_text("B\xc3\xa4r \xe2\x82\xac \xf0\x9f\x8f\x94",
               "\"B\xc3\xa4r \xe2\x82\xac \xf0\x9f\x8f\x94\"");
   expect_text("\xff", "\"\\ufffd\"");
@@ -53,8 +47,7 @@ static void utf8_stays_and_other_bytes_are_replaced(void **state) {
   expect_text("\xf4\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\""); /* behind the last */
 }
 
-static void whole_numbers_stay_whole(void **state) {
-  (void)state;
+TEST(whole_numbers_stay_whole) {
   expect_number(0, "0");
   expect_number(1365810128, "1365810128");
   expect_number(9007199254740992.0, "9007199254740992");
@@ -62,18 +55,11 @@ static void whole_numbers_stay_whole(void **state) {
   expect_number(-2.5, "-2.5");
 }
 
-static void what_json_lacks_is_null(void **state) {
-  (void)state;
+TEST(what_json_lacks_is_null) {
   expect_number(INFINITY, "null");
   expect_number(NAN, "null");
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(quotes_and_control_characters_are_escaped),
-      cmocka_unit_test(utf8_stays_and_other_bytes_are_replaced),
-      cmocka_unit_test(whole_numbers_stay_whole),
-      cmocka_unit_test(what_json_lacks_is_null),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -1,17 +1,12 @@
 /* test_link_state.c: what NVML and the kernel's files say of a link, and what follows from it. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "bench/link_state.h"
+#include "tests/support/test.h"
 
 static const char *fake_nvml;
 static char folder[] = "/tmp/tarn_link_XXXXXX";
@@ -38,13 +33,13 @@ static void write_device(const char *speed, const char *speed_max, const char *w
   write_file("0000:3b:00.0/numa_node", "1\n");
 }
 
-static void read_state(const char *nvml, link_state *state) {
+static void read_state(const char *nvml, link_state *seen) {
   char bus_id[] = "0000:3B:00.0"; /* as CUDA writes it; the kernel writes small letters */
   const link_sources sources = {.nvml_path = nvml, .pci_folder = folder, .pci_bus_id = bus_id};
   link_reader *reader = NULL;
   assert_int_equal(link_reader_create(&sources, &reader), TARN_OK);
   memset(bus_id, 'x', sizeof bus_id - 1); /* the reader has its own */
-  link_read(reader, state);
+  link_read(reader, seen);
   link_reader_destroy(reader);
 }
 
@@ -63,90 +58,84 @@ static int clear_sources(void **state) {
   return 0;
 }
 
-static void link_at_its_own_speed_is_not_downgraded(void **unused) {
-  (void)unused;
-  link_state state;
+TEST_WITH(link_at_its_own_speed_is_not_downgraded, NULL, clear_sources) {
+  link_state seen;
   char text[LINK_TEXT_BYTES];
   write_device("32.0 GT/s PCIe\n", "32.0 GT/s PCIe\n", "16\n", "16\n");
-  read_state("/nonexistent/nvml.so", &state);
-  assert_false(link_is_downgraded(&state, text));
+  read_state("/nonexistent/nvml.so", &seen);
+  assert_false(link_is_downgraded(&seen, text));
   assert_string_equal(text, "");
-  link_describe(&state, text);
+  link_describe(&seen, text);
   assert_string_equal(text, "PCIe 5.0 x16 (of 5.0 x16)");
-  assert_string_equal(state.told_by, "sysfs");
-  assert_int_equal(state.numa_node, 1);
-  assert_int_equal(state.ecc, -1);
+  assert_string_equal(seen.told_by, "sysfs");
+  assert_int_equal(seen.numa_node, 1);
+  assert_int_equal(seen.ecc, -1);
 }
 
-static void slower_or_narrower_link_is_downgraded(void **unused) {
-  (void)unused;
-  link_state state;
+TEST_WITH(slower_or_narrower_link_is_downgraded, NULL, clear_sources) {
+  link_state seen;
   char why[LINK_TEXT_BYTES];
   write_device("8.0 GT/s PCIe\n", "32.0 GT/s PCIe\n", "16\n", "16\n");
-  read_state("/nonexistent/nvml.so", &state);
-  assert_true(link_is_downgraded(&state, why));
+  read_state("/nonexistent/nvml.so", &seen);
+  assert_true(link_is_downgraded(&seen, why));
   assert_non_null(strstr(why, "PCIe 3.0 x16 (of 5.0 x16)"));
   write_device("32.0 GT/s PCIe\n", "32.0 GT/s PCIe\n", "8\n", "16\n");
-  read_state("/nonexistent/nvml.so", &state);
-  assert_true(link_is_downgraded(&state, why));
+  read_state("/nonexistent/nvml.so", &seen);
+  assert_true(link_is_downgraded(&seen, why));
   assert_non_null(strstr(why, "PCIe 5.0 x8 (of 5.0 x16)"));
 }
 
 /* A fast card in a slow slot does what the slot can. */
-static void slot_bounds_what_is_expected(void **unused) {
-  (void)unused;
-  link_state state;
+TEST_WITH(slot_bounds_what_is_expected, NULL, clear_sources) {
+  link_state seen;
   char why[LINK_TEXT_BYTES];
   write_device("16.0 GT/s PCIe\n", "32.0 GT/s PCIe\n", "16\n", "16\n");
   write_file("max_link_speed", "16.0 GT/s PCIe\n");
-  read_state("/nonexistent/nvml.so", &state);
-  assert_int_equal(state.generation_max, 4);
-  assert_false(link_is_downgraded(&state, why));
+  read_state("/nonexistent/nvml.so", &seen);
+  assert_int_equal(seen.generation_max, 4);
+  assert_false(link_is_downgraded(&seen, why));
 }
 
-static void what_nobody_tells_is_not_downgraded(void **unused) {
-  (void)unused;
-  link_state state;
+TEST_WITH(what_nobody_tells_is_not_downgraded, NULL, clear_sources) {
+  link_state seen;
   char text[LINK_TEXT_BYTES];
-  read_state("/nonexistent/nvml.so", &state);
-  assert_false(link_is_downgraded(&state, text));
-  link_describe(&state, text);
+  read_state("/nonexistent/nvml.so", &seen);
+  assert_false(link_is_downgraded(&seen, text));
+  link_describe(&seen, text);
   assert_string_equal(text, "not told");
-  link_describe_throttle(&state, text);
+  link_describe_throttle(&seen, text);
   assert_string_equal(text, "not told");
   write_device("Unknown\n", "Unknown\n", "0\n", "255\n");
-  read_state("/nonexistent/nvml.so", &state);
-  assert_false(link_is_downgraded(&state, text));
-  assert_string_equal(state.told_by, "");
+  read_state("/nonexistent/nvml.so", &seen);
+  assert_false(link_is_downgraded(&seen, text));
+  assert_string_equal(seen.told_by, "");
 }
 
-static void nvml_tells_clocks_throttling_and_link(void **unused) {
-  (void)unused;
-  link_state state;
+TEST_WITH(nvml_tells_clocks_throttling_and_link, NULL, clear_sources) {
+  link_state seen;
   char text[LINK_TEXT_BYTES];
   setenv("FAKE_NVML_GENERATION", "4", 1);
   setenv("FAKE_NVML_GENERATION_MAX", "5", 1);
   setenv("FAKE_NVML_WIDTH", "16", 1);
   setenv("FAKE_NVML_WIDTH_MAX", "16", 1);
   setenv("FAKE_NVML_THROTTLE", "0x44", 1);
-  read_state(fake_nvml, &state);
-  assert_string_equal(state.driver, "580.00.fake");
-  assert_string_equal(state.told_by, "NVML");
-  assert_true(state.sm_mhz == 1980 && state.memory_mhz_max == 3201);
-  assert_true(state.ecc == 1 && state.persistence == 0);
-  link_describe_throttle(&state, text);
+  read_state(fake_nvml, &seen);
+  assert_string_equal(seen.driver, "580.00.fake");
+  assert_string_equal(seen.told_by, "NVML");
+  assert_true(seen.sm_mhz == 1980 && seen.memory_mhz_max == 3201);
+  assert_true(seen.ecc == 1 && seen.persistence == 0);
+  link_describe_throttle(&seen, text);
   assert_string_equal(text, "power cap, thermal, by hardware");
-  assert_true(link_is_downgraded(&state, text));
+  assert_true(link_is_downgraded(&seen, text));
   setenv("FAKE_NVML_GENERATION", "5", 1);
   setenv("FAKE_NVML_THROTTLE", "0", 1);
-  read_state(fake_nvml, &state);
-  assert_false(link_is_downgraded(&state, text));
-  link_describe_throttle(&state, text);
+  read_state(fake_nvml, &seen);
+  assert_false(link_is_downgraded(&seen, text));
+  link_describe_throttle(&seen, text);
   assert_string_equal(text, "none");
 }
 
-static void absence_of_nvml_is_told(void **unused) {
-  (void)unused;
+TEST_WITH(absence_of_nvml_is_told, NULL, clear_sources) {
   link_sources sources = {.nvml_path = "/nonexistent/nvml.so", .pci_bus_id = "0000:3b:00.0"};
   link_reader *reader = NULL;
   assert_int_equal(link_reader_create(&sources, &reader), TARN_OK);
@@ -164,20 +153,12 @@ static void absence_of_nvml_is_told(void **unused) {
 }
 
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_teardown(link_at_its_own_speed_is_not_downgraded, clear_sources),
-      cmocka_unit_test_teardown(slower_or_narrower_link_is_downgraded, clear_sources),
-      cmocka_unit_test_teardown(slot_bounds_what_is_expected, clear_sources),
-      cmocka_unit_test_teardown(what_nobody_tells_is_not_downgraded, clear_sources),
-      cmocka_unit_test_teardown(nvml_tells_clocks_throttling_and_link, clear_sources),
-      cmocka_unit_test_teardown(absence_of_nvml_is_told, clear_sources),
-  };
   char device[64];
   if (argc != 2 || mkdtemp(folder) == NULL) return 1;
   fake_nvml = argv[1];
   snprintf(device, sizeof device, "%s/0000:3b:00.0", folder);
   if (mkdir(device, 0700) != 0) return 1;
-  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  const int failed = run_listed_tests(NULL, NULL);
   rmdir(device);
   rmdir(folder);
   return failed;

@@ -1,15 +1,11 @@
 /* test_measure.c: order statistics, and the order in which rivals are sampled. */
 #include "bench/measure.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
-static void median_of_odd_and_even_counts(void **state) {
-  (void)state;
+TEST(median_of_odd_and_even_counts) {
   measure_stats stats;
   double odd[] = {9, 1, 5};
   measure_summarize(odd, 3, &stats);
@@ -22,8 +18,7 @@ static void median_of_odd_and_even_counts(void **state) {
   assert_true(stats.median == 7 && stats.min == 7 && stats.p95 == 7);
 }
 
-static void at_most_one_sample_in_twenty_is_above_p95(void **state) {
-  (void)state;
+TEST(at_most_one_sample_in_twenty_is_above_p95) {
   double samples[40];
   for (int i = 0; i < 40; i++) samples[i] = 40 - i;
   measure_stats stats;
@@ -46,8 +41,7 @@ static tarn_status record(void *context, uint64_t iterations) {
   return TARN_OK;
 }
 
-static void rivals_give_their_samples_in_turn(void **state) {
-  (void)state;
+TEST(rivals_give_their_samples_in_turn) {
   char log[256] = "";
   sample_log a = {log, 'A', 1000};
   sample_log b = {log, 'B', 2000};
@@ -79,8 +73,7 @@ static tarn_status start_slowly(void *context, uint64_t iterations) {
   return TARN_OK;
 }
 
-static void a_slow_first_run_does_not_make_samples_short(void **state) {
-  (void)state;
+TEST(a_slow_first_run_does_not_make_samples_short) {
   slow_start self = {0};
   const measure_subject subject = {"a", start_slowly, &self};
   const measure_options options = {.samples = 1, .sample_ns_min = 1000 * 1000};
@@ -95,16 +88,14 @@ static tarn_status refuse(void *context, uint64_t iterations) {
   return tarn_fail(TARN_OUT_OF_MEMORY, "not today");
 }
 
-static void failure_of_a_body_ends_the_measurement(void **state) {
-  (void)state;
+TEST(failure_of_a_body_ends_the_measurement) {
   const measure_subject subjects[] = {{"a", refuse, NULL}};
   const measure_options options = {.samples = 7};
   measure_stats stats[1];
   assert_int_equal(measure_interleaved(subjects, 1, &options, stats), TARN_OUT_OF_MEMORY);
 }
 
-static void too_many_samples_are_refused(void **state) {
-  (void)state;
+TEST(too_many_samples_are_refused) {
   const measure_subject subjects[] = {{"a", refuse, NULL}};
   const measure_options options = {.samples = MEASURE_SAMPLES_MAX + 1};
   measure_stats stats[1];
@@ -112,13 +103,5 @@ static void too_many_samples_are_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(median_of_odd_and_even_counts),
-      cmocka_unit_test(at_most_one_sample_in_twenty_is_above_p95),
-      cmocka_unit_test(rivals_give_their_samples_in_turn),
-      cmocka_unit_test(a_slow_first_run_does_not_make_samples_short),
-      cmocka_unit_test(failure_of_a_body_ends_the_measurement),
-      cmocka_unit_test(too_many_samples_are_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

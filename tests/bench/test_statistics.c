@@ -1,13 +1,8 @@
 /* test_statistics.c: medians, spreads, and how often an interval holds the true median. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include "bench/statistics.h"
+#include "tests/support/test.h"
 
 static const double pi = 3.14159265358979323846;
 
@@ -20,8 +15,7 @@ static double normal(uint64_t *state) {
   return radius * cos(2 * pi * uniform(state));
 }
 
-static void summary_tells_middle_and_spread(void **state) {
-  (void)state;
+TEST(summary_tells_middle_and_spread) {
   const double samples[] = {5, 1, 4, 2, 3};
   statistics_summary summary;
   statistics_summarize(samples, 5, 1, &summary);
@@ -34,8 +28,7 @@ static void summary_tells_middle_and_spread(void **state) {
   assert_true(summary.median == 3); /* between 2 and 4 */
 }
 
-static void samples_keep_their_order(void **state) {
-  (void)state;
+TEST(samples_keep_their_order) {
   const double before[] = {9, 7, 8};
   double samples[] = {9, 7, 8};
   statistics_summary summary;
@@ -43,8 +36,7 @@ static void samples_keep_their_order(void **state) {
   assert_memory_equal(samples, before, sizeof before);
 }
 
-static void equal_samples_have_an_interval_without_width(void **state) {
-  (void)state;
+TEST(equal_samples_have_an_interval_without_width) {
   const double samples[] = {2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2};
   statistics_summary summary;
   statistics_summarize(samples, 11, 7, &summary);
@@ -54,16 +46,14 @@ static void equal_samples_have_an_interval_without_width(void **state) {
   assert_true(ratio.low == 1 && ratio.high == 1);
 }
 
-static void one_sample_is_its_own_interval(void **state) {
-  (void)state;
+TEST(one_sample_is_its_own_interval) {
   const double sample = 3.5;
   statistics_summary summary;
   statistics_summarize(&sample, 1, 1, &summary);
   assert_true(summary.interval.low == 3.5 && summary.interval.high == 3.5 && summary.cv == 0);
 }
 
-static void same_seed_gives_the_same_interval(void **state) {
-  (void)state;
+TEST(same_seed_gives_the_same_interval) {
   double samples[40];
   uint64_t seed = 3;
   for (int i = 0; i < 40; i++) samples[i] = normal(&seed);
@@ -100,8 +90,7 @@ static double exponential(uint64_t *state) {
 
 /* Of 400, 95 % are 380; the median of few samples is a step function, so an interval covers a
  * little more or less. Below 92 % or all of them would be a wrong interval. */
-static void intervals_cover_the_true_median_as_often_as_they_say(void **state) {
-  (void)state;
+TEST(intervals_cover_the_true_median_as_often_as_they_say) {
   static const int counts[] = {11, 25, 60};
   for (int i = 0; i < 3; i++) {
     const int hits[] = {covered(normal, 0, counts[i]), covered(skewed, 1, counts[i]),
@@ -110,8 +99,7 @@ static void intervals_cover_the_true_median_as_often_as_they_say(void **state) {
   }
 }
 
-static void more_samples_make_a_narrower_interval(void **state) {
-  (void)state;
+TEST(more_samples_make_a_narrower_interval) {
   uint64_t seed = 8;
   double samples[STATISTICS_SAMPLES_MAX];
   for (int i = 0; i < STATISTICS_SAMPLES_MAX; i++) samples[i] = 100 + normal(&seed);
@@ -123,8 +111,7 @@ static void more_samples_make_a_narrower_interval(void **state) {
 }
 
 /* What slows both rivals down in a round falls out of the ratio, and stays in each interval. */
-static void ratio_of_rounds_ignores_what_disturbs_both(void **state) {
-  (void)state;
+TEST(ratio_of_rounds_ignores_what_disturbs_both) {
   uint64_t seed = 5;
   double a[60];
   double b[60];
@@ -140,8 +127,7 @@ static void ratio_of_rounds_ignores_what_disturbs_both(void **state) {
   assert_true(statistics_width(&summary) > 0.2);
 }
 
-static void median_of_nothing_is_never_precise(void **state) {
-  (void)state;
+TEST(median_of_nothing_is_never_precise) {
   const double samples[] = {0, 0, 0};
   statistics_summary summary;
   statistics_summarize(samples, 3, 1, &summary);
@@ -149,16 +135,5 @@ static void median_of_nothing_is_never_precise(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(summary_tells_middle_and_spread),
-      cmocka_unit_test(samples_keep_their_order),
-      cmocka_unit_test(equal_samples_have_an_interval_without_width),
-      cmocka_unit_test(one_sample_is_its_own_interval),
-      cmocka_unit_test(same_seed_gives_the_same_interval),
-      cmocka_unit_test(intervals_cover_the_true_median_as_often_as_they_say),
-      cmocka_unit_test(more_samples_make_a_narrower_interval),
-      cmocka_unit_test(ratio_of_rounds_ignores_what_disturbs_both),
-      cmocka_unit_test(median_of_nothing_is_never_precise),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

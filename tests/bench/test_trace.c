@@ -1,14 +1,11 @@
 /* test_trace.c: the trace parser: what it understands, and how it names what is wrong. */
 #include "bench/trace.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 /* Feeds the text in pieces of `piece_bytes`. */
 static tarn_status parse_in_pieces(const char *text, size_t text_bytes, size_t piece_bytes,
@@ -40,8 +37,7 @@ static void expect_failure(const char *text, const char *message) {
   assert_string_equal(tarn_last_error()->message, message);
 }
 
-static void events_carry_lines_slots_and_sizes(void **state) {
-  (void)state;
+TEST(events_carry_lines_slots_and_sizes) {
   recorded_trace trace;
   assert_int_equal(parse("op,id,bytes\na,7,100\na,9,50\nf,7,100\na,8,30\nf,9,\n", &trace), TARN_OK);
   assert_int_equal(trace.event_count, 5);
@@ -67,8 +63,7 @@ static void events_carry_lines_slots_and_sizes(void **state) {
   trace_deinit(&trace);
 }
 
-static void text_may_be_cut_anywhere(void **state) {
-  (void)state;
+TEST(text_may_be_cut_anywhere) {
   const char *text = "op,id,bytes\r\na,1,18\r\nf,1,18";
   for (size_t piece_bytes = 1; piece_bytes <= strlen(text); piece_bytes++) {
     recorded_trace trace;
@@ -79,8 +74,7 @@ static void text_may_be_cut_anywhere(void **state) {
   }
 }
 
-static void columns_come_in_any_order_with_a_stream(void **state) {
-  (void)state;
+TEST(columns_come_in_any_order_with_a_stream) {
   recorded_trace trace;
   assert_int_equal(parse("stream,bytes,op,id\n3,64,a,1\n5,64,f,1\n", &trace), TARN_OK);
   assert_true(trace.has_streams);
@@ -91,8 +85,7 @@ static void columns_come_in_any_order_with_a_stream(void **state) {
   trace_deinit(&trace);
 }
 
-static void freed_id_may_be_allocated_again(void **state) {
-  (void)state;
+TEST(freed_id_may_be_allocated_again) {
   recorded_trace trace;
   assert_int_equal(parse("op,id,bytes\na,1,8\nf,1,8\na,1,16\nf,1,16\n", &trace), TARN_OK);
   assert_int_equal(trace.alloc_count, 2);
@@ -102,8 +95,7 @@ static void freed_id_may_be_allocated_again(void **state) {
   trace_deinit(&trace);
 }
 
-static void many_ids_are_all_remembered(void **state) {
-  (void)state;
+TEST(many_ids_are_all_remembered) {
   enum { COUNT = 20000 };
   char *text = malloc(64 * COUNT);
   assert_non_null(text);
@@ -124,8 +116,7 @@ static void many_ids_are_all_remembered(void **state) {
   free(text);
 }
 
-static void blocks_from_before_a_trace_are_skipped_where_it_says_so(void **state) {
-  (void)state;
+TEST(blocks_from_before_a_trace_are_skipped_where_it_says_so) {
   recorded_trace trace;
   /* Two blocks from before, the first of which is used and freed, and its address comes again. */
   static const char text[] =
@@ -145,8 +136,7 @@ static void blocks_from_before_a_trace_are_skipped_where_it_says_so(void **state
   trace_deinit(&trace);
 }
 
-static void damage_is_named_with_its_line(void **state) {
-  (void)state;
+TEST(damage_is_named_with_its_line) {
   static const struct {
     const char *text;
     const char *message;
@@ -207,8 +197,7 @@ static void damage_is_named_with_its_line(void **state) {
   }
 }
 
-static void largest_numbers_are_taken(void **state) {
-  (void)state;
+TEST(largest_numbers_are_taken) {
   recorded_trace trace;
   assert_int_equal(parse("op,id,bytes\na,18446744073709551615,140737488355328\n", &trace), TARN_OK);
   assert_true(trace.events[0].id == UINT64_MAX);
@@ -216,8 +205,7 @@ static void largest_numbers_are_taken(void **state) {
   trace_deinit(&trace);
 }
 
-static void line_of_any_length_is_refused_with_its_number(void **state) {
-  (void)state;
+TEST(line_of_any_length_is_refused_with_its_number) {
   char text[3 * TRACE_LINE_BYTES_MAX];
   const int start = sprintf(text, "op,id,bytes\na,0,1\na,1,");
   memset(text + start, '0', sizeof text - (size_t)start - 1);
@@ -225,16 +213,14 @@ static void line_of_any_length_is_refused_with_its_number(void **state) {
   expect_failure(text, "t.csv:3: the line is longer than 1024 bytes");
 }
 
-static void zero_byte_in_a_line_is_no_end(void **state) {
-  (void)state;
+TEST(zero_byte_in_a_line_is_no_end) {
   static const char text[] = "op,id,bytes\na,0,5\0\nf,0,5\n";
   recorded_trace trace;
   assert_int_equal(parse_in_pieces(text, sizeof text - 1, sizeof text, &trace), TARN_BAD_FORMAT);
   assert_string_equal(tarn_last_error()->message, "t.csv:2: bytes is not a whole number: '5?'");
 }
 
-static void long_file_name_shows_its_end(void **state) {
-  (void)state;
+TEST(long_file_name_shows_its_end) {
   char name[1000];
   memset(name, 'x', sizeof name);
   strcpy(name + sizeof name - 6, "y.csv");
@@ -246,8 +232,7 @@ static void long_file_name_shows_its_end(void **state) {
   trace_parser_deinit(&parser);
 }
 
-static void uses_and_threads_are_read_and_segments_skipped(void **state) {
-  (void)state;
+TEST(uses_and_threads_are_read_and_segments_skipped) {
   recorded_trace trace;
   assert_int_equal(parse("op,id,bytes,stream,thread\ns,64,2097152,1,0\na,64,10,1,0\nu,64,10,2,3\n"
                          "f,64,10,1,2\nr,64,2097152,0,9\n",
@@ -269,19 +254,5 @@ static void uses_and_threads_are_read_and_segments_skipped(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(events_carry_lines_slots_and_sizes),
-      cmocka_unit_test(text_may_be_cut_anywhere),
-      cmocka_unit_test(columns_come_in_any_order_with_a_stream),
-      cmocka_unit_test(uses_and_threads_are_read_and_segments_skipped),
-      cmocka_unit_test(freed_id_may_be_allocated_again),
-      cmocka_unit_test(many_ids_are_all_remembered),
-      cmocka_unit_test(blocks_from_before_a_trace_are_skipped_where_it_says_so),
-      cmocka_unit_test(damage_is_named_with_its_line),
-      cmocka_unit_test(largest_numbers_are_taken),
-      cmocka_unit_test(line_of_any_length_is_refused_with_its_number),
-      cmocka_unit_test(zero_byte_in_a_line_is_no_end),
-      cmocka_unit_test(long_file_name_shows_its_end),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -1,15 +1,12 @@
 /* test_trace_file.c: traces from files: plain, gzip, cut short, damaged, and no trace at all. */
 #include "bench/trace_file.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 #include <zlib.h>
 
 enum { EVENT_PAIRS = 20000, TEXT_BYTES_MAX = EVENT_PAIRS * 40 };
@@ -81,7 +78,7 @@ static void expect_message(const fixture *f, tarn_status status, const char *mes
   assert_non_null(strstr(tarn_last_error()->message, message));
 }
 
-static void plain_and_packed_files_read_the_same(void **state) {
+TEST_WITH(plain_and_packed_files_read_the_same, set_up, tear_down) {
   fixture *f = *state;
   size_t packed_bytes = 0;
   unsigned char *bytes = packed(f, &packed_bytes);
@@ -99,7 +96,7 @@ static void plain_and_packed_files_read_the_same(void **state) {
   free(bytes);
 }
 
-static void truncated_gzip_names_the_line_it_reached(void **state) {
+TEST_WITH(truncated_gzip_names_the_line_it_reached, set_up, tear_down) {
   fixture *f = *state;
   size_t packed_bytes = 0;
   unsigned char *bytes = packed(f, &packed_bytes);
@@ -124,7 +121,7 @@ static void truncated_gzip_names_the_line_it_reached(void **state) {
   free(bytes);
 }
 
-static void damaged_gzip_is_told_from_a_short_one(void **state) {
+TEST_WITH(damaged_gzip_is_told_from_a_short_one, set_up, tear_down) {
   fixture *f = *state;
   size_t packed_bytes = 0;
   unsigned char *bytes = packed(f, &packed_bytes);
@@ -134,7 +131,7 @@ static void damaged_gzip_is_told_from_a_short_one(void **state) {
   free(bytes);
 }
 
-static void plain_text_named_gz_is_refused(void **state) {
+TEST_WITH(plain_text_named_gz_is_refused, set_up, tear_down) {
   fixture *f = *state;
   write_file(f, "plain.csv.gz", f->text, f->text_bytes);
   expect_message(f, TARN_BAD_FORMAT, "plain.csv.gz:1: not gzip data, though the name ends in .gz");
@@ -142,7 +139,7 @@ static void plain_text_named_gz_is_refused(void **state) {
   expect_message(f, TARN_BAD_FORMAT, "empty.csv.gz:1: ");
 }
 
-static void binary_and_empty_files_are_refused(void **state) {
+TEST_WITH(binary_and_empty_files_are_refused, set_up, tear_down) {
   fixture *f = *state;
   write_file(f, "binary.csv", "\x7f\x45LF\0\0\1\n", 8);
   expect_message(f, TARN_BAD_FORMAT, "binary.csv:1: no header: expected op,id,bytes and found '?E");
@@ -150,7 +147,7 @@ static void binary_and_empty_files_are_refused(void **state) {
   expect_message(f, TARN_BAD_FORMAT, "empty.csv:1: the file is empty");
 }
 
-static void missing_file_and_folder_are_named(void **state) {
+TEST_WITH(missing_file_and_folder_are_named, set_up, tear_down) {
   fixture *f = *state;
   snprintf(f->path, sizeof f->path, "%s/none.csv", f->folder);
   expect_message(f, TARN_NOT_FOUND, "none.csv: No such file");
@@ -160,13 +157,5 @@ static void missing_file_and_folder_are_named(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(plain_and_packed_files_read_the_same, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(truncated_gzip_names_the_line_it_reached, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(damaged_gzip_is_told_from_a_short_one, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(plain_text_named_gz_is_refused, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(binary_and_empty_files_are_refused, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(missing_file_and_folder_are_named, set_up, tear_down),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -1,13 +1,8 @@
 /* test_transfer_method.c: turns, latches, disturbances, and when there are samples enough. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "bench/transfer_method.h"
+#include "tests/support/test.h"
 
 static transfer_driver *driver; /* of the simulator; NULL: this build has none */
 static void *stream;
@@ -32,8 +27,7 @@ static tarn_status record(void *context, uint64_t count) {
 static const transfer_options few = {
     .samples_min = 11, .samples_max = 11, .sample_ns = 10000, .width_max = 0.01};
 
-static void rounds_take_turns_in_alternating_order(void **state) {
-  (void)state;
+TEST(rounds_take_turns_in_alternating_order) {
   char log[1024] = "";
   recorder a = {log, 'A', 200};
   recorder b = {log, 'B', 200};
@@ -53,8 +47,7 @@ static void rounds_take_turns_in_alternating_order(void **state) {
 
 /* A body whose samples are all alike in a clock's eyes is not to be had; an interval that may be as
  * wide as the median is. */
-static void measuring_ends_as_soon_as_it_is_precise(void **state) {
-  (void)state;
+TEST(measuring_ends_as_soon_as_it_is_precise) {
   char log[1024] = "";
   recorder a = {log, 'A', 20000};
   const transfer_subject subjects[] = {{"a", record, &a, false}};
@@ -89,8 +82,7 @@ static tarn_status refuse(void *context, uint64_t count) {
   return tarn_fail(TARN_OUT_OF_MEMORY, "not today");
 }
 
-static void failure_of_a_subject_ends_the_measurement(void **state) {
-  (void)state;
+TEST(failure_of_a_subject_ends_the_measurement) {
   const transfer_subject subjects[] = {{"a", refuse, NULL, false}};
   const transfer_lane lane = {.driver = NULL};
   transfer_result results[TRANSFER_RESULTS_MAX];
@@ -158,8 +150,7 @@ static void measure_fill(filler *self, const transfer_lane *lane, bool blocks,
   measure_by(fill, self, lane, blocks, results, count);
 }
 
-static void both_clocks_are_reported(void **state) {
-  (void)state;
+TEST(both_clocks_are_reported) {
   filler filled = {.stream = stream};
   transfer_result results[TRANSFER_RESULTS_MAX];
   const transfer_lane lane = device_lane();
@@ -182,8 +173,7 @@ static int measure_waiting(bool blocks, transfer_result *results) {
   return count;
 }
 
-static void what_blocks_is_timed_by_the_host_alone(void **state) {
-  (void)state;
+TEST(what_blocks_is_timed_by_the_host_alone) {
   transfer_result results[TRANSFER_RESULTS_MAX];
   if (driver == NULL) skip();
   assert_int_equal(measure_waiting(/*blocks=*/true, results), 1);
@@ -191,8 +181,7 @@ static void what_blocks_is_timed_by_the_host_alone(void **state) {
 }
 
 /* It says that it does not wait, and does: behind a closed latch, for good. */
-static void latch_that_would_never_open_is_opened_and_given_up(void **state) {
-  (void)state;
+TEST(latch_that_would_never_open_is_opened_and_given_up) {
   transfer_result results[TRANSFER_RESULTS_MAX];
   if (driver == NULL) skip();
   assert_int_equal(measure_waiting(/*blocks=*/false, results), 2);
@@ -208,8 +197,7 @@ static tarn_status fill_and_wait_late(void *context, uint64_t count) {
   return fill(context, count);
 }
 
-static void late_change_of_clock_begins_the_rounds_anew(void **state) {
-  (void)state;
+TEST(late_change_of_clock_begins_the_rounds_anew) {
   filler filled = {.stream = stream};
   transfer_result results[TRANSFER_RESULTS_MAX];
   const transfer_lane lane = device_lane();
@@ -229,8 +217,7 @@ static tarn_status fill_nothing(void *context, uint64_t count) {
 }
 
 /* More of it each time, up to a bound, and the result says that it did not help. */
-static void disturbance_that_ends_first_grows_and_is_told(void **state) {
-  (void)state;
+TEST(disturbance_that_ends_first_grows_and_is_told) {
   filler filled = {.stream = stream};
   filler other = {.stream = other_stream};
   transfer_result results[TRANSFER_RESULTS_MAX];
@@ -246,8 +233,7 @@ static void disturbance_that_ends_first_grows_and_is_told(void **state) {
   assert_true(results[0].short_disturbances > 0 && results[1].short_disturbances > 0);
 }
 
-static void latch_holds_back_until_it_is_opened(void **state) {
-  (void)state;
+TEST(latch_holds_back_until_it_is_opened) {
   void *event = NULL;
   bool is_passed = true;
   if (driver == NULL) skip();
@@ -269,8 +255,7 @@ static void latch_holds_back_until_it_is_opened(void **state) {
   transfer_event_destroy(driver, event);
 }
 
-static void answer_comes_behind_the_latch(void **state) {
-  (void)state;
+TEST(answer_comes_behind_the_latch) {
   if (driver == NULL) skip();
   transfer_latch_close(driver);
   assert_int_equal(transfer_latch_wait(driver, stream), TARN_OK);
@@ -280,24 +265,12 @@ static void answer_comes_behind_the_latch(void **state) {
 }
 
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(rounds_take_turns_in_alternating_order),
-      cmocka_unit_test(measuring_ends_as_soon_as_it_is_precise),
-      cmocka_unit_test(failure_of_a_subject_ends_the_measurement),
-      cmocka_unit_test(both_clocks_are_reported),
-      cmocka_unit_test(what_blocks_is_timed_by_the_host_alone),
-      cmocka_unit_test(latch_that_would_never_open_is_opened_and_given_up),
-      cmocka_unit_test(late_change_of_clock_begins_the_rounds_anew),
-      cmocka_unit_test(disturbance_that_ends_first_grows_and_is_told),
-      cmocka_unit_test(latch_holds_back_until_it_is_opened),
-      cmocka_unit_test(answer_comes_behind_the_latch),
-  };
   if (argc > 1) {
     if (transfer_driver_open(argv[1], 0, &driver) != TARN_OK) return 1;
     if (transfer_stream_create(driver, &stream) != TARN_OK) return 1;
     if (transfer_stream_create(driver, &other_stream) != TARN_OK) return 1;
   }
-  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  const int failed = run_listed_tests(NULL, NULL);
   if (driver != NULL) {
     transfer_stream_destroy(driver, stream);
     transfer_stream_destroy(driver, other_stream);

@@ -1,13 +1,9 @@
 /* test_turns.c: steps are played on their own threads and in their order. */
 #include "bench/turns.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 #include <pthread.h>
 
 enum { STEP_COUNT = 500, THREAD_COUNT = 4 };
@@ -46,8 +42,7 @@ static turns_list make_list(log_book *book, uint32_t thread_count) {
                       .play = play};
 }
 
-static void steps_run_in_order_each_on_its_thread(void **state) {
-  (void)state;
+TEST(steps_run_in_order_each_on_its_thread) {
   static log_book book;
   const turns_list list = make_list(&book, THREAD_COUNT);
   assert_int_equal(turns_play(&list), TARN_OK);
@@ -68,16 +63,14 @@ static void steps_run_in_order_each_on_its_thread(void **state) {
   }
 }
 
-static void one_thread_is_the_callers(void **state) {
-  (void)state;
+TEST(one_thread_is_the_callers) {
   static log_book book;
   const turns_list list = make_list(&book, 1);
   assert_int_equal(turns_play(&list), TARN_OK);
   assert_true(pthread_equal(book.players[STEP_COUNT - 1], pthread_self()));
 }
 
-static void the_first_failure_ends_it_and_is_the_callers_error(void **state) {
-  (void)state;
+TEST(the_first_failure_ends_it_and_is_the_callers_error) {
   static log_book book;
   for (uint32_t thread_count = 1; thread_count <= THREAD_COUNT; thread_count++) {
     const turns_list list = make_list(&book, thread_count);
@@ -89,8 +82,7 @@ static void the_first_failure_ends_it_and_is_the_callers_error(void **state) {
   }
 }
 
-static void no_steps_are_played_at_once(void **state) {
-  (void)state;
+TEST(no_steps_are_played_at_once) {
   static log_book book;
   turns_list list = make_list(&book, THREAD_COUNT);
   list.step_count = 0;
@@ -99,11 +91,5 @@ static void no_steps_are_played_at_once(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(steps_run_in_order_each_on_its_thread),
-      cmocka_unit_test(one_thread_is_the_callers),
-      cmocka_unit_test(the_first_failure_ends_it_and_is_the_callers_error),
-      cmocka_unit_test(no_steps_are_played_at_once),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -7,11 +7,9 @@
 #include "cuda/tarn_cuda.h"
 
 #include <semaphore.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 /* The functions of cusim.h that tests use, found in the library: the program links no driver. */
 #define FIXTURE_SIM(X)   \

@@ -149,7 +149,7 @@ static void check_lines(tarn_cuda *cuda, tarn_stream *stream, tarn_dtype dst, ta
   check_pair(cuda, stream, &askew, dst, src, random);
 }
 
-static void lines_of_every_pair_are_bit_for_bit_the_cpu_s(void **state) {
+TEST_WITH(lines_of_every_pair_are_bit_for_bit_the_cpu_s, grid_setup, grid_teardown) {
   for_each_pair(state, check_lines);
 }
 
@@ -163,11 +163,11 @@ static void check_layouts(tarn_cuda *cuda, tarn_stream *stream, tarn_dtype dst, 
   check_pair(cuda, stream, &tiles, dst, src, random);
 }
 
-static void any_layout_of_every_pair_is_bit_for_bit_the_cpu_s(void **state) {
+TEST_WITH(any_layout_of_every_pair_is_bit_for_bit_the_cpu_s, grid_setup, grid_teardown) {
   for_each_pair(state, check_layouts);
 }
 
-static void halves_become_floats_and_floats_halves_bit_for_bit(void **state) {
+TEST_WITH(halves_become_floats_and_floats_halves_bit_for_bit, grid_setup, grid_teardown) {
   tarn_stream *stream = fixture_stream(*state);
   tarn__convert convert;
   const tarn_dtype halves[] = {TARN_F16, TARN_BF16};
@@ -199,18 +199,9 @@ static void halves_become_floats_and_floats_halves_bit_for_bit(void **state) {
   tarn_stream_release(stream);
 }
 
-static const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown(lines_of_every_pair_are_bit_for_bit_the_cpu_s, grid_setup,
-                                    grid_teardown),
-    cmocka_unit_test_setup_teardown(any_layout_of_every_pair_is_bit_for_bit_the_cpu_s, grid_setup,
-                                    grid_teardown),
-    cmocka_unit_test_setup_teardown(halves_become_floats_and_floats_halves_bit_for_bit, grid_setup,
-                                    grid_teardown),
-};
-
 int main(int argument_count, char **arguments) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   fixture_choose_driver(argument_count > 1 ? arguments[1] : NULL);
   list_types();
-  return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+  return run_listed_tests(NULL, NULL) != 0;
 }

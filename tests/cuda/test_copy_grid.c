@@ -16,7 +16,7 @@ static void check_copy(tarn_cuda *cuda, tarn_stream *stream, const grid_case *ma
   OK(grid_check(cuda, stream, made, (grid_types){any, any}, NULL, move_element, &element_bytes));
 }
 
-static void random_layouts_of_any_element_size_arrive_exactly(void **state) {
+TEST_WITH(random_layouts_of_any_element_size_arrive_exactly, grid_setup, grid_teardown) {
   tarn_stream *stream = fixture_stream(*state);
   static const size_t sizes[] = {1, 2, 4, 8, 16, 3, 5, 6, 12, 24, 32, 100};
   uint64_t random = 1;
@@ -41,7 +41,7 @@ static grid_case turned(size_t bytes, int64_t planes, int64_t rows, int64_t colu
   return made;
 }
 
-static void turns_of_every_element_size_arrive_exactly(void **state) {
+TEST_WITH(turns_of_every_element_size_arrive_exactly, grid_setup, grid_teardown) {
   tarn_stream *stream = fixture_stream(*state);
   static const int64_t sizes[][3] = {{1, 256, 256}, {2, 128, 64}, {1, 129, 127}, {3, 33, 200},
                                      {1, 1040, 64}, {2, 32, 32},  {1, 100, 1001}};
@@ -56,7 +56,7 @@ static void turns_of_every_element_size_arrive_exactly(void **state) {
   tarn_stream_release(stream);
 }
 
-static void interleaved_planes_arrive_exactly(void **state) {
+TEST_WITH(interleaved_planes_arrive_exactly, grid_setup, grid_teardown) {
   tarn_stream *stream = fixture_stream(*state);
   for (size_t bytes = 1; bytes <= 8; bytes *= 2) {
     for (int64_t channels = 2; channels <= 5; channels++) {
@@ -89,7 +89,7 @@ static tarn_status copy_backwards(tarn_stream *stream, void *dst, tarn_device ds
   return tarn_stream_copy_grid(stream, &grid);
 }
 
-static void page_locked_memory_is_reached_on_both_sides(void **state) {
+TEST_WITH(page_locked_memory_is_reached_on_both_sides, grid_setup, grid_teardown) {
   tarn_stream *stream = fixture_stream(*state);
   fixture_block device = fixture_device_block(*state, 256);
   fixture_block from = fixture_pinned_block(*state, 256), to = fixture_pinned_block(*state, 256);
@@ -105,7 +105,7 @@ static void page_locked_memory_is_reached_on_both_sides(void **state) {
   tarn_stream_release(stream);
 }
 
-static void one_element_of_the_host_fills_any_layout(void **state) {
+TEST_WITH(one_element_of_the_host_fills_any_layout, grid_setup, grid_teardown) {
   tarn_stream *stream = fixture_stream(*state);
   uint64_t random = 5;
   for (int i = 0; i < 60; i++) {
@@ -143,7 +143,7 @@ static void one_element_of_the_host_fills_any_layout(void **state) {
   tarn_stream_release(stream);
 }
 
-static void memory_that_no_kernel_reaches_is_an_answer(void **state) {
+TEST_WITH(memory_that_no_kernel_reaches_is_an_answer, grid_setup, grid_teardown) {
   tarn_stream *stream = fixture_stream(*state);
   fixture_block device = fixture_device_block(*state, 256);
   static char pageable[256];
@@ -165,7 +165,7 @@ static uint64_t load_count(void) {
   return fixture_sim_control()->calls("cuModuleLoadDataEx");
 }
 
-static void code_that_the_driver_refuses_is_an_answer_that_it_keeps(void **state) {
+TEST_WITH(code_that_the_driver_refuses_is_an_answer_that_it_keeps, grid_setup, grid_teardown) {
   FIXTURE_NEEDS_SIM();
   tarn_stream *stream = fixture_stream(*state);
   fixture_block block = fixture_device_block(*state, 512);
@@ -183,7 +183,7 @@ static void code_that_the_driver_refuses_is_an_answer_that_it_keeps(void **state
   tarn_stream_release(stream);
 }
 
-static void a_device_without_memory_for_the_code_is_asked_again(void **state) {
+TEST_WITH(a_device_without_memory_for_the_code_is_asked_again, grid_setup, grid_teardown) {
   FIXTURE_NEEDS_SIM();
   tarn_stream *stream = fixture_stream(*state);
   fixture_block block = fixture_device_block(*state, 512);
@@ -201,7 +201,7 @@ static void a_device_without_memory_for_the_code_is_asked_again(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_driver_that_cannot_load_is_an_answer(void **state) {
+TEST_WITH(a_driver_that_cannot_load_is_an_answer, grid_setup, grid_teardown) {
   FIXTURE_NEEDS_SIM();
   (void)state;
   fixture_sim_control()->hide("cuModuleLoadDataEx");
@@ -217,7 +217,7 @@ static void a_driver_that_cannot_load_is_an_answer(void **state) {
   tarn_cuda_release(cuda);
 }
 
-static void a_failed_launch_is_told(void **state) {
+TEST_WITH(a_failed_launch_is_told, grid_setup, grid_teardown) {
   FIXTURE_NEEDS_SIM();
   tarn_stream *stream = fixture_stream(*state);
   fixture_block block = fixture_device_block(*state, 512);
@@ -242,8 +242,7 @@ static CUresult launch_but_once(CUfunction function, unsigned grid_x, unsigned g
 }
 
 /* More elements than one launch has, in memory that nobody has, for nothing is launched. */
-static void a_refusal_is_no_answer_once_a_part_is_under_way(void **state) {
-  (void)state;
+TEST(a_refusal_is_no_answer_once_a_part_is_under_way) {
   tarn_cuda *cuda = fixture_open();
   tarn_stream *stream = fixture_stream(cuda);
   static const int64_t shape[] = {1 << 29}, dst[] = {3}, src[] = {5};
@@ -285,7 +284,7 @@ static void *load_and_copy(void *argument) {
   return NULL;
 }
 
-static void threads_that_load_at_once_leave_one_module(void **state) {
+TEST(threads_that_load_at_once_leave_one_module) {
   enum { THREADS = 4 };
   pthread_barrier_t start;
   pthread_barrier_init(&start, NULL, THREADS);
@@ -307,7 +306,7 @@ static void threads_that_load_at_once_leave_one_module(void **state) {
   (void)state;
 }
 
-static void the_module_goes_with_the_library_s_handle(void **state) {
+TEST(the_module_goes_with_the_library_s_handle) {
   FIXTURE_NEEDS_SIM();
   (void)state;
   cusim_counts before, after;
@@ -325,7 +324,7 @@ static void the_module_goes_with_the_library_s_handle(void **state) {
 
 /* The memory and the stream are another handle's: nothing but the copy needs the one it was made
  * with. */
-static void a_copy_is_done_before_its_module_goes(void **state) {
+TEST_WITH(a_copy_is_done_before_its_module_goes, grid_setup, grid_teardown) {
   fixture_block block = fixture_device_block(*state, 512);
   tarn_stream *stream = fixture_stream(*state), *wrapped;
   void *native;
@@ -342,27 +341,8 @@ static void a_copy_is_done_before_its_module_goes(void **state) {
   fixture_free(&block);
 }
 
-#define GRID_TEST(name) cmocka_unit_test_setup_teardown(name, grid_setup, grid_teardown)
-
-static const struct CMUnitTest tests[] = {
-    GRID_TEST(random_layouts_of_any_element_size_arrive_exactly),
-    GRID_TEST(turns_of_every_element_size_arrive_exactly),
-    GRID_TEST(interleaved_planes_arrive_exactly),
-    GRID_TEST(page_locked_memory_is_reached_on_both_sides),
-    GRID_TEST(one_element_of_the_host_fills_any_layout),
-    GRID_TEST(memory_that_no_kernel_reaches_is_an_answer),
-    GRID_TEST(code_that_the_driver_refuses_is_an_answer_that_it_keeps),
-    GRID_TEST(a_device_without_memory_for_the_code_is_asked_again),
-    GRID_TEST(a_driver_that_cannot_load_is_an_answer),
-    GRID_TEST(a_failed_launch_is_told),
-    cmocka_unit_test(a_refusal_is_no_answer_once_a_part_is_under_way),
-    cmocka_unit_test(threads_that_load_at_once_leave_one_module),
-    GRID_TEST(a_copy_is_done_before_its_module_goes),
-    cmocka_unit_test(the_module_goes_with_the_library_s_handle),
-};
-
 int main(int argument_count, char **arguments) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   fixture_choose_driver(argument_count > 1 ? arguments[1] : NULL);
-  return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+  return run_listed_tests(NULL, NULL) != 0;
 }

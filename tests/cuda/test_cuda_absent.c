@@ -1,14 +1,11 @@
 /* test_cuda_absent.c: a build without CUDA answers every call, and says why it cannot. */
 #include "cuda/tarn_cuda.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
-static void every_call_says_that_cuda_was_left_out(void **state) {
-  (void)state;
+TEST(every_call_says_that_cuda_was_left_out) {
   tarn_cuda *cuda = (tarn_cuda *)&cuda;
   assert_int_equal(tarn_cuda_open(NULL, &cuda), TARN_NOT_SUPPORTED);
   assert_null(cuda);
@@ -73,8 +70,7 @@ static void every_call_says_that_cuda_was_left_out(void **state) {
   assert_int_equal(info.total_bytes, 0);
 }
 
-static void nothing_is_there_to_be_counted_or_released(void **state) {
-  (void)state;
+TEST(nothing_is_there_to_be_counted_or_released) {
   tarn_cuda_retain(NULL);
   tarn_cuda_release(NULL);
   assert_int_equal(tarn_cuda_device_count(NULL), 0);
@@ -83,9 +79,5 @@ static void nothing_is_there_to_be_counted_or_released(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_call_says_that_cuda_was_left_out),
-      cmocka_unit_test(nothing_is_there_to_be_counted_or_released),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -147,7 +147,7 @@ static void end_crowd(crowd *others) {
 
 /* --- replays --- */
 
-static void replays_are_right_while_others_use_the_pool_like_mad(void **state) {
+TEST(replays_are_right_while_others_use_the_pool_like_mad) {
   subject self = make_subject(*state, 0);
   tarn_stream *launcher = fixture_stream(self.graph.cuda);
   crowd others;
@@ -170,7 +170,7 @@ static void replays_are_right_while_others_use_the_pool_like_mad(void **state) {
   drop_subject(&self);
 }
 
-static void addresses_stay_the_captures_over_all_replays(void **state) {
+TEST(addresses_stay_the_captures_over_all_replays) {
   subject self = make_subject(*state, 0);
   begin(&self, CU_STREAM_CAPTURE_MODE_GLOBAL);
   char *block = take(&self, SIZE_BYTES, self.graph.stream);
@@ -192,7 +192,7 @@ static void addresses_stay_the_captures_over_all_replays(void **state) {
   drop_subject(&self);
 }
 
-static void a_fork_by_a_fence_is_captured_and_replayed(void **state) {
+TEST(a_fork_by_a_fence_is_captured_and_replayed) {
   subject self = make_subject(*state, 0);
   tarn_stream *fork = fixture_stream(self.graph.cuda);
   tarn_fence *forked = NULL, *joined = NULL;
@@ -230,7 +230,7 @@ static void a_fork_by_a_fence_is_captured_and_replayed(void **state) {
   drop_subject(&self);
 }
 
-static void recapturing_does_not_grow_what_is_reserved(void **state) {
+TEST(recapturing_does_not_grow_what_is_reserved) {
   subject self = make_subject(*state, 0);
   size_t reserved_bytes = 0;
   for (int round = 0; round < 100; round++) {
@@ -254,7 +254,7 @@ static CUstreamCaptureStatus status_of(const subject *self) {
   return graph_status(&self->graph);
 }
 
-static void what_tarn_refuses_leaves_the_capture_whole(void **state) {
+TEST(what_tarn_refuses_leaves_the_capture_whole) {
   subject self = make_subject(*state, 0);
   tarn_fence *fence = NULL, *outside = NULL;
   tarn_stream *other = fixture_stream(self.graph.cuda);
@@ -287,7 +287,7 @@ static void what_tarn_refuses_leaves_the_capture_whole(void **state) {
   drop_subject(&self);
 }
 
-static void an_aborted_capture_gives_everything_back(void **state) {
+TEST(an_aborted_capture_gives_everything_back) {
   subject self = make_subject(*state, 4 << 20);
   for (int round = 0; round < 3; round++) {
     CUgraph graph = NULL;
@@ -308,7 +308,7 @@ static void an_aborted_capture_gives_everything_back(void **state) {
   drop_subject(&self);
 }
 
-static void out_of_memory_in_a_capture_is_an_answer(void **state) {
+TEST(out_of_memory_in_a_capture_is_an_answer) {
   subject self = make_subject(*state, 4 << 20);
   void *pending = take(&self, 2 << 20, self.graph.stream), *none = NULL;
   fill(&self, pending, 5, 2 << 20, self.graph.stream);
@@ -331,7 +331,7 @@ static void out_of_memory_in_a_capture_is_an_answer(void **state) {
   drop_subject(&self);
 }
 
-static void the_machine_out_of_memory_is_an_answer_too(void **state) {
+TEST(the_machine_out_of_memory_is_an_answer_too) {
   FIXTURE_NEEDS_SIM();
   subject self = make_subject(*state, 0);
   cusim_counts counts;
@@ -349,7 +349,7 @@ static void the_machine_out_of_memory_is_an_answer_too(void **state) {
   drop_subject(&self);
 }
 
-static void told_after_the_driver_it_works_as_well(void **state) {
+TEST(told_after_the_driver_it_works_as_well) {
   subject self = make_subject(*state, 0);
   tarn_stream *other = fixture_stream(self.graph.cuda);
   void *before = take(&self, SIZE_BYTES, self.graph.stream);
@@ -374,7 +374,7 @@ static void told_after_the_driver_it_works_as_well(void **state) {
   drop_subject(&self);
 }
 
-static void a_stream_drawn_in_by_the_application_is_told(void **state) {
+TEST(a_stream_drawn_in_by_the_application_is_told) {
   subject self = make_subject(*state, 0);
   tarn_stream *fork = fixture_stream(self.graph.cuda);
   tarn_fence *event = NULL, *joined = NULL;
@@ -401,17 +401,5 @@ static void a_stream_drawn_in_by_the_application_is_told(void **state) {
 }
 
 int run_cuda_capture_tests(void) {
-  const struct CMUnitTest cuda_capture_tests[] = {
-      cmocka_unit_test(replays_are_right_while_others_use_the_pool_like_mad),
-      cmocka_unit_test(addresses_stay_the_captures_over_all_replays),
-      cmocka_unit_test(a_fork_by_a_fence_is_captured_and_replayed),
-      cmocka_unit_test(recapturing_does_not_grow_what_is_reserved),
-      cmocka_unit_test(what_tarn_refuses_leaves_the_capture_whole),
-      cmocka_unit_test(an_aborted_capture_gives_everything_back),
-      cmocka_unit_test(out_of_memory_in_a_capture_is_an_answer),
-      cmocka_unit_test(the_machine_out_of_memory_is_an_answer_too),
-      cmocka_unit_test(told_after_the_driver_it_works_as_well),
-      cmocka_unit_test(a_stream_drawn_in_by_the_application_is_told),
-  };
-  return cmocka_run_group_tests(cuda_capture_tests, graph_setup, fixture_teardown);
+  return run_listed_tests(graph_setup, fixture_teardown);
 }

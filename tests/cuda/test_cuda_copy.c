@@ -68,7 +68,7 @@ static void send_planes(subject *self, tarn_copy_planes up) {
   assert_memory_equal(self->result.address, expected, BYTES);
 }
 
-static void planes_take_one_call_where_the_driver_can(void **state) {
+TEST(planes_take_one_call_where_the_driver_can) {
   subject self = make_subject(*state);
   const tarn_copy_planes planes = {
       .rows = {.row_bytes = 10, .row_count = 7, .dst_pitch_bytes = 16, .src_pitch_bytes = 20},
@@ -81,7 +81,7 @@ static void planes_take_one_call_where_the_driver_can(void **state) {
   drop_subject(&self);
 }
 
-static void planes_that_no_call_takes_go_as_rows(void **state) {
+TEST(planes_that_no_call_takes_go_as_rows) {
   tarn_cuda *cuda = *state;
   subject self = make_subject(cuda);
   const uint64_t before = calls_of("cuMemcpy3DAsync");
@@ -140,7 +140,7 @@ static void send_batches(subject *self) {
   assert_memory_equal(self->result.address, expected, BYTES);
 }
 
-static void thousands_of_copies_take_a_few_calls(void **state) {
+TEST(thousands_of_copies_take_a_few_calls) {
   tarn_cuda *cuda = *state;
   subject self = make_subject(cuda);
   const uint64_t before = calls_of("cuMemcpyBatchAsync"), lines = calls_of("cuMemcpyAsync");
@@ -153,7 +153,7 @@ static void thousands_of_copies_take_a_few_calls(void **state) {
 }
 
 /* Both directions in one batch are two of the driver's. */
-static void a_batch_may_go_both_ways(void **state) {
+TEST(a_batch_may_go_both_ways) {
   subject self = make_subject(*state);
   static tarn_copy_span up[SPANS], down[SPANS], both[20];
   make_spans(&self, up, down);
@@ -172,7 +172,7 @@ static void a_batch_may_go_both_ways(void **state) {
 }
 
 /* A driver that takes no such batch, for whatever reason, is asked one by one. */
-static void a_batch_that_the_driver_refuses_goes_as_a_loop(void **state) {
+TEST(a_batch_that_the_driver_refuses_goes_as_a_loop) {
   FIXTURE_NEEDS_SIM();
   subject self = make_subject(*state);
   static tarn_copy_span up[SPANS], down[SPANS];
@@ -189,7 +189,7 @@ static void a_batch_that_the_driver_refuses_goes_as_a_loop(void **state) {
   drop_subject(&self);
 }
 
-static void a_batch_goes_as_a_loop_where_the_driver_has_none(void **state) {
+TEST(a_batch_goes_as_a_loop_where_the_driver_has_none) {
   FIXTURE_NEEDS_SIM();
   (void)state;
   fixture_sim_control()->hide("cuMemcpyBatchAsync");
@@ -204,7 +204,7 @@ static void a_batch_goes_as_a_loop_where_the_driver_has_none(void **state) {
 }
 
 /* Where the call has one argument more. */
-static void a_batch_is_sent_as_drivers_before_cuda_13_want_it(void **state) {
+TEST(a_batch_is_sent_as_drivers_before_cuda_13_want_it) {
   FIXTURE_NEEDS_SIM();
   (void)state;
   const tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = OLD_DRIVER};
@@ -219,7 +219,7 @@ static void a_batch_is_sent_as_drivers_before_cuda_13_want_it(void **state) {
   tarn_cuda_release(cuda);
 }
 
-static void a_batch_on_the_default_stream_goes_as_a_loop(void **state) {
+TEST(a_batch_on_the_default_stream_goes_as_a_loop) {
   tarn_cuda *cuda = *state;
   subject self = make_subject(cuda);
   tarn_stream_release(self.stream);
@@ -277,7 +277,7 @@ static void replay(graphs *self, tarn_stream *stream) {
 }
 
 /* A capture takes no batch, and goes on without a word. */
-static void a_batch_is_captured_as_a_loop(void **state) {
+TEST(a_batch_is_captured_as_a_loop) {
   subject self = make_subject(*state);
   static tarn_copy_span up[SPANS], down[SPANS];
   make_spans(&self, up, down);
@@ -293,8 +293,7 @@ static void a_batch_is_captured_as_a_loop(void **state) {
 
 /* The first that this process copies: kernels are loaded in the middle of it, or the copy is
  * refused; in neither case is the capture spoilt. */
-static void a_grid_in_a_capture_does_not_spoil_it(void **state) {
-  (void)state;
+TEST(a_grid_in_a_capture_does_not_spoil_it) {
   tarn_cuda *cuda = fixture_open();
   subject self = make_subject(cuda);
   const int64_t shape[] = {100, 60}, to[] = {60, 1}, from[] = {1, 100};
@@ -322,7 +321,7 @@ static void a_grid_in_a_capture_does_not_spoil_it(void **state) {
 /* --- seams and devices --- */
 
 /* Memory that was locked by several calls is no one memory to the driver. */
-static void batches_and_planes_are_cut_at_the_seams(void **state) {
+TEST(batches_and_planes_are_cut_at_the_seams) {
   tarn_cuda *cuda = *state;
   subject self = make_subject(cuda);
   fixture_free(&self.source);
@@ -349,7 +348,7 @@ static void batches_and_planes_are_cut_at_the_seams(void **state) {
   drop_subject(&self);
 }
 
-static void a_device_that_is_not_there_is_refused(void **state) {
+TEST(a_device_that_is_not_there_is_refused) {
   subject self = make_subject(*state);
   static tarn_copy_span up[SPANS], down[SPANS];
   make_spans(&self, up, down);
@@ -362,19 +361,5 @@ static void a_device_that_is_not_there_is_refused(void **state) {
 }
 
 int run_cuda_copy_tests(void) {
-  const struct CMUnitTest copy_tests[] = {
-      cmocka_unit_test(planes_take_one_call_where_the_driver_can),
-      cmocka_unit_test(planes_that_no_call_takes_go_as_rows),
-      cmocka_unit_test(thousands_of_copies_take_a_few_calls),
-      cmocka_unit_test(a_batch_may_go_both_ways),
-      cmocka_unit_test(a_batch_that_the_driver_refuses_goes_as_a_loop),
-      cmocka_unit_test(a_batch_goes_as_a_loop_where_the_driver_has_none),
-      cmocka_unit_test(a_batch_is_sent_as_drivers_before_cuda_13_want_it),
-      cmocka_unit_test(a_batch_on_the_default_stream_goes_as_a_loop),
-      cmocka_unit_test(a_batch_is_captured_as_a_loop),
-      cmocka_unit_test(a_grid_in_a_capture_does_not_spoil_it),
-      cmocka_unit_test(batches_and_planes_are_cut_at_the_seams),
-      cmocka_unit_test(a_device_that_is_not_there_is_refused),
-  };
-  return cmocka_run_group_tests(copy_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

@@ -4,7 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void device_info_is_plausible(void **state) {
+TEST(device_info_is_plausible) {
   tarn_cuda *cuda = *state;
   assert_true(tarn_cuda_device_count(cuda) >= 1);
   for (int32_t device = 0; device < tarn_cuda_device_count(cuda); device++) {
@@ -24,7 +24,7 @@ static void device_info_is_plausible(void **state) {
   }
 }
 
-static void a_device_that_does_not_exist_is_refused_everywhere(void **state) {
+TEST(a_device_that_does_not_exist_is_refused_everywhere) {
   tarn_cuda *cuda = *state;
   const int32_t missing[] = {-1, tarn_cuda_device_count(cuda)};
   for (int i = 0; i < 2; i++) {
@@ -44,7 +44,7 @@ static void a_device_that_does_not_exist_is_refused_everywhere(void **state) {
   }
 }
 
-static void a_device_is_waited_for_with_all_its_streams(void **state) {
+TEST(a_device_is_waited_for_with_all_its_streams) {
   tarn_stream *streams[2] = {fixture_stream(*state), fixture_stream(*state)};
   fixture_block device = fixture_device_block(*state, 4096);
   fixture_block pinned = fixture_pinned_block(*state, 8192);
@@ -61,7 +61,7 @@ static void a_device_is_waited_for_with_all_its_streams(void **state) {
   fixture_free(&device), fixture_free(&pinned);
 }
 
-static void the_driver_tells_what_lies_around_an_address(void **state) {
+TEST(the_driver_tells_what_lies_around_an_address) {
   fixture_block block = fixture_device_block(*state, 4096);
   void *start = state;
   size_t size_bytes = 1;
@@ -78,13 +78,13 @@ static void the_driver_tells_what_lies_around_an_address(void **state) {
   fixture_free(&block);
 }
 
-static void an_info_of_another_size_is_refused(void **state) {
+TEST(an_info_of_another_size_is_refused) {
   tarn_cuda_device_info info = {.struct_size = sizeof info + 8};
   assert_int_equal(tarn_cuda_device_info_of(*state, 0, &info), TARN_INVALID_ARGUMENT);
   assert_int_equal(info.struct_size, sizeof info + 8);
 }
 
-static void the_threads_context_is_left_as_it_was(void **state) {
+TEST(the_threads_context_is_left_as_it_was) {
   tarn_cuda *cuda = *state;
   const tarn__driver *driver = &cuda->driver;
   const int32_t last = tarn_cuda_device_count(cuda) - 1; /* device 0 where there is only one */
@@ -117,8 +117,7 @@ static void the_threads_context_is_left_as_it_was(void **state) {
   driver->DevicePrimaryCtxRelease(cuda->devices[last].native);
 }
 
-static void a_context_is_retained_at_first_use_and_released_at_the_end(void **state) {
-  (void)state;
+TEST(a_context_is_retained_at_first_use_and_released_at_the_end) {
   FIXTURE_NEEDS_SIM();
   cusim_counts counts;
   fixture_sim_control()->get_counts(&counts);
@@ -139,8 +138,7 @@ static void a_context_is_retained_at_first_use_and_released_at_the_end(void **st
   assert_int_equal(counts.context_retains, before);
 }
 
-static void a_broken_context_is_a_device_error_with_its_cause(void **state) {
-  (void)state;
+TEST(a_broken_context_is_a_device_error_with_its_cause) {
   FIXTURE_NEEDS_SIM();
   tarn_cuda *cuda = fixture_open();
   const int32_t device = tarn_cuda_device_count(cuda) - 1;
@@ -161,7 +159,7 @@ static void a_broken_context_is_a_device_error_with_its_cause(void **state) {
   tarn_cuda_release(cuda);
 }
 
-static void a_forked_child_gets_a_defined_error(void **state) {
+TEST(a_forked_child_gets_a_defined_error) {
   tarn_cuda *cuda = *state;
   fixture_block pinned = fixture_pinned_block(cuda, 4096);
   const pid_t child = fork();
@@ -182,16 +180,5 @@ static void a_forked_child_gets_a_defined_error(void **state) {
 }
 
 int run_cuda_device_tests(void) {
-  const struct CMUnitTest device_tests[] = {
-      cmocka_unit_test(device_info_is_plausible),
-      cmocka_unit_test(a_device_that_does_not_exist_is_refused_everywhere),
-      cmocka_unit_test(a_device_is_waited_for_with_all_its_streams),
-      cmocka_unit_test(the_driver_tells_what_lies_around_an_address),
-      cmocka_unit_test(an_info_of_another_size_is_refused),
-      cmocka_unit_test(the_threads_context_is_left_as_it_was),
-      cmocka_unit_test(a_context_is_retained_at_first_use_and_released_at_the_end),
-      cmocka_unit_test(a_broken_context_is_a_device_error_with_its_cause),
-      cmocka_unit_test(a_forked_child_gets_a_defined_error),
-  };
-  return cmocka_run_group_tests(device_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

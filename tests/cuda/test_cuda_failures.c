@@ -71,8 +71,7 @@ static void close_driver(void *subject, void *made) {
   tarn_cuda_release(made);
 }
 
-static void opening_survives_every_failure(void **state) {
-  (void)state;
+TEST(opening_survives_every_failure) {
   FIXTURE_NEEDS_SIM();
   const operation open = {.name = "open", .act = open_driver, .undo = close_driver};
   assert_true(fail_each_call(&open, NULL) > 30);
@@ -90,7 +89,7 @@ static void release_stream(void *subject, void *made) {
   tarn_stream_release(made);
 }
 
-static void creating_a_stream_survives_every_failure(void **state) {
+TEST(creating_a_stream_survives_every_failure) {
   FIXTURE_NEEDS_SIM();
   tarn_cuda *cuda = *state;
   CUcontext context;
@@ -101,7 +100,7 @@ static void creating_a_stream_survives_every_failure(void **state) {
 }
 
 /* The seam refuses a stream too many after the driver has made it. */
-static void a_stream_beyond_the_limit_is_given_back_to_the_driver(void **state) {
+TEST(a_stream_beyond_the_limit_is_given_back_to_the_driver) {
   FIXTURE_NEEDS_SIM();
   tarn_cuda *cuda = *state;
   static tarn_stream *wrapped[TARN_STREAMS_MAX + 1];
@@ -136,8 +135,7 @@ static void release_provider(void *subject, void *made) {
   tarn_provider_release(made);
 }
 
-static void creating_the_first_object_survives_every_failure(void **state) {
-  (void)state;
+TEST(creating_the_first_object_survives_every_failure) {
   FIXTURE_NEEDS_SIM();
   /* Of a tarn_cuda whose context is not retained yet: that call fails, the next try retains it. */
   tarn_status (*const acts[])(void *, void **) = {create_device_provider, create_pinned_provider};
@@ -161,7 +159,7 @@ static void free_block(void *subject, void *made) {
   OK(tarn_provider_free(provider, made, tarn_provider_attributes_of(provider)->granularity_bytes));
 }
 
-static void allocating_survives_every_failure(void **state) {
+TEST(allocating_survives_every_failure) {
   FIXTURE_NEEDS_SIM();
   void *providers[2] = {NULL, NULL};
   OK(create_device_provider(*state, &providers[0]));
@@ -277,7 +275,7 @@ static tarn_status do_synchronize(void *subject, void **made) {
   return tarn_stream_synchronize(((work *)subject)->stream);
 }
 
-static void enqueuing_tells_every_failure(void **state) {
+TEST(enqueuing_tells_every_failure) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   work self = {.stream = fixture_stream(cuda),
@@ -315,13 +313,5 @@ static void enqueuing_tells_every_failure(void **state) {
 }
 
 int run_cuda_failure_tests(void) {
-  const struct CMUnitTest failure_tests[] = {
-      cmocka_unit_test(opening_survives_every_failure),
-      cmocka_unit_test(creating_a_stream_survives_every_failure),
-      cmocka_unit_test(a_stream_beyond_the_limit_is_given_back_to_the_driver),
-      cmocka_unit_test(creating_the_first_object_survives_every_failure),
-      cmocka_unit_test(allocating_survives_every_failure),
-      cmocka_unit_test(enqueuing_tells_every_failure),
-  };
-  return cmocka_run_group_tests(failure_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

@@ -129,8 +129,7 @@ static void find_all_as_it_was(void) {
   }
 }
 
-static void a_child_is_refused_and_lets_all_of_it_go(void **state) {
-  (void)state;
+TEST(a_child_is_refused_and_lets_all_of_it_go) {
   if (shared.cuda == NULL) skip();
   const pid_t child = fork();
   if (child == 0) _exit(find_all_refused());
@@ -157,8 +156,7 @@ static int pause_and_free(tarn_pool *pool, void *block) {
   return 0;
 }
 
-static void a_childs_host_memory_waits_for_no_device(void **state) {
-  (void)state;
+TEST(a_childs_host_memory_waits_for_no_device) {
   if (shared.cuda == NULL) skip();
   tarn_provider *provider = NULL;
   tarn_pool *pool = NULL;
@@ -192,8 +190,7 @@ static void *be_busy(void *argument) {
   return NULL;
 }
 
-static void a_child_waits_for_no_thread_that_was_at_work(void **state) {
-  (void)state;
+TEST(a_child_waits_for_no_thread_that_was_at_work) {
   if (shared.cuda == NULL) skip();
   pthread_t threads[THREADS];
   for (int i = 0; i < THREADS; i++) {
@@ -210,10 +207,5 @@ static void a_child_waits_for_no_thread_that_was_at_work(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_child_is_refused_and_lets_all_of_it_go),
-      cmocka_unit_test(a_childs_host_memory_waits_for_no_device),
-      cmocka_unit_test(a_child_waits_for_no_thread_that_was_at_work),
-  };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return run_listed_tests(set_up, tear_down);
 }

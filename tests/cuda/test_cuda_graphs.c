@@ -55,7 +55,7 @@ static void overwrite_the_rest(const graph_subject *self) {
   for (int i = 0; i < 40; i++) OK(tarn_pool_free(self->pool, blocks[i], self->stream));
 }
 
-static void graphs_in_a_row_share_memory_and_replay_right(void **state) {
+TEST(graphs_in_a_row_share_memory_and_replay_right) {
   graph_subject first = make_graph_subject(*state, make_pool(*state));
   fixture_block out = fixture_pinned_block(*state, 2 * SIZE_BYTES);
   graph_begin(&first, CU_STREAM_CAPTURE_MODE_GLOBAL);
@@ -94,7 +94,7 @@ static void graphs_in_a_row_share_memory_and_replay_right(void **state) {
   drop_graph_subject(&first);
 }
 
-static void a_later_graph_frees_what_an_earlier_one_left_and_uses_it_again(void **state) {
+TEST(a_later_graph_frees_what_an_earlier_one_left_and_uses_it_again) {
   graph_subject first = make_graph_subject(*state, make_pool(*state));
   fixture_block out = fixture_pinned_block(*state, 2 * SIZE_BYTES);
   graph_begin(&first, CU_STREAM_CAPTURE_MODE_RELAXED);
@@ -125,7 +125,7 @@ static void a_later_graph_frees_what_an_earlier_one_left_and_uses_it_again(void 
 
 /* --- updated, outlived --- */
 
-static void an_updated_executable_runs_on_the_new_captures_memory(void **state) {
+TEST(an_updated_executable_runs_on_the_new_captures_memory) {
   graph_subject self = make_graph_subject(*state, make_pool(*state));
   fixture_block out = fixture_pinned_block(*state, SIZE_BYTES);
   graph_begin(&self, CU_STREAM_CAPTURE_MODE_GLOBAL);
@@ -156,7 +156,7 @@ static void an_updated_executable_runs_on_the_new_captures_memory(void **state) 
   drop_graph_subject(&self);
 }
 
-static void a_result_outlives_its_graph_and_keeps_its_memory_from_the_machine(void **state) {
+TEST(a_result_outlives_its_graph_and_keeps_its_memory_from_the_machine) {
   graph_subject self = make_graph_subject(*state, make_pool(*state));
   fixture_block out = fixture_pinned_block(*state, SIZE_BYTES);
   graph_begin(&self, CU_STREAM_CAPTURE_MODE_GLOBAL);
@@ -191,7 +191,7 @@ static tarn_status collect(void *context, const char *piece, size_t piece_bytes)
   return TARN_OK;
 }
 
-static void all_streams_of_a_capture_take_of_one_space(void **state) {
+TEST(all_streams_of_a_capture_take_of_one_space) {
   graph_subject self = make_graph_subject(*state, make_pool(*state));
   tarn_stream *fork = fixture_stream(*state);
   tarn_fence *forked = NULL, *joined = NULL;
@@ -221,7 +221,7 @@ static void all_streams_of_a_capture_take_of_one_space(void **state) {
   drop_graph_subject(&self);
 }
 
-static void a_capture_that_was_never_joined_gives_everything_back(void **state) {
+TEST(a_capture_that_was_never_joined_gives_everything_back) {
   graph_subject self = make_graph_subject(*state, make_pool(*state));
   tarn_stream *fork = fixture_stream(*state);
   for (int round = 0; round < 3; round++) {
@@ -330,7 +330,7 @@ static void *use_all(void *argument) {
   return NULL;
 }
 
-static void all_that_tarn_does_elsewhere_is_legal_in_every_mode(void **state) {
+TEST(all_that_tarn_does_elsewhere_is_legal_in_every_mode) {
   static const CUstreamCaptureMode modes[] = {CU_STREAM_CAPTURE_MODE_GLOBAL,
                                               CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
                                               CU_STREAM_CAPTURE_MODE_RELAXED};
@@ -350,14 +350,5 @@ static void all_that_tarn_does_elsewhere_is_legal_in_every_mode(void **state) {
 }
 
 int run_cuda_graph_tests(void) {
-  const struct CMUnitTest cuda_graph_tests[] = {
-      cmocka_unit_test(graphs_in_a_row_share_memory_and_replay_right),
-      cmocka_unit_test(a_later_graph_frees_what_an_earlier_one_left_and_uses_it_again),
-      cmocka_unit_test(an_updated_executable_runs_on_the_new_captures_memory),
-      cmocka_unit_test(a_result_outlives_its_graph_and_keeps_its_memory_from_the_machine),
-      cmocka_unit_test(all_streams_of_a_capture_take_of_one_space),
-      cmocka_unit_test(a_capture_that_was_never_joined_gives_everything_back),
-      cmocka_unit_test(all_that_tarn_does_elsewhere_is_legal_in_every_mode),
-  };
-  return cmocka_run_group_tests(cuda_graph_tests, graph_setup, fixture_teardown);
+  return run_listed_tests(graph_setup, fixture_teardown);
 }

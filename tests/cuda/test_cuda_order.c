@@ -13,7 +13,7 @@ static tarn_fence *make_fence(tarn_stream *stream) {
   return fence;
 }
 
-static void a_fence_never_recorded_is_passed(void **state) {
+TEST(a_fence_never_recorded_is_passed) {
   tarn_stream *stream = fixture_stream(*state);
   /* Made, recorded behind a gate and given back: the next fence may get the same event. */
   fixture_gate gate;
@@ -31,7 +31,7 @@ static void a_fence_never_recorded_is_passed(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_fence_is_passed_only_behind_its_work(void **state) {
+TEST(a_fence_is_passed_only_behind_its_work) {
   tarn_stream *stream = fixture_stream(*state);
   tarn_fence *fence = make_fence(stream);
   fixture_gate gate;
@@ -45,7 +45,7 @@ static void a_fence_is_passed_only_behind_its_work(void **state) {
   tarn_stream_release(stream);
 }
 
-static void asking_again_and_again_comes_to_an_end(void **state) {
+TEST(asking_again_and_again_comes_to_an_end) {
   tarn_cuda *cuda = *state;
   tarn_stream *stream = fixture_stream(cuda);
   fixture_block pinned = fixture_pinned_block(cuda, SIZE_BYTES);
@@ -64,7 +64,7 @@ static void asking_again_and_again_comes_to_an_end(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_wait_orders_two_streams(void **state) {
+TEST(a_wait_orders_two_streams) {
   tarn_cuda *cuda = *state;
   tarn_stream *writer = fixture_stream(cuda);
   tarn_stream *reader = fixture_stream(cuda);
@@ -87,7 +87,7 @@ static void a_wait_orders_two_streams(void **state) {
   tarn_stream_release(reader);
 }
 
-static void a_wait_keeps_the_mark_it_found(void **state) {
+TEST(a_wait_keeps_the_mark_it_found) {
   tarn_cuda *cuda = *state;
   tarn_stream *first = fixture_stream(cuda);
   tarn_stream *second = fixture_stream(cuda);
@@ -110,8 +110,7 @@ static void a_wait_keeps_the_mark_it_found(void **state) {
   tarn_stream_release(second);
 }
 
-static void a_fence_outlives_its_stream_and_its_cuda(void **state) {
-  (void)state;
+TEST(a_fence_outlives_its_stream_and_its_cuda) {
   tarn_cuda *cuda = fixture_open();
   tarn_stream *stream = fixture_stream(cuda);
   tarn_fence *fence = make_fence(stream);
@@ -123,7 +122,7 @@ static void a_fence_outlives_its_stream_and_its_cuda(void **state) {
   tarn_fence_destroy(fence);
 }
 
-static void a_fence_moves_between_devices(void **state) {
+TEST(a_fence_moves_between_devices) {
   tarn_cuda *cuda = *state;
   if (tarn_cuda_device_count(cuda) < 2) {
     print_message("skipped: there is only one device\n");
@@ -147,7 +146,7 @@ static void a_fence_moves_between_devices(void **state) {
   for (int i = 0; i < 2; i++) tarn_stream_release(streams[i]);
 }
 
-static void a_fence_of_another_kind_is_refused_but_can_be_waited_for(void **state) {
+TEST(a_fence_of_another_kind_is_refused_but_can_be_waited_for) {
   tarn_cuda *cuda = *state;
   tarn_stream *stream = fixture_stream(cuda);
   tarn_stream *worker = NULL;
@@ -168,7 +167,7 @@ static void a_fence_of_another_kind_is_refused_but_can_be_waited_for(void **stat
   tarn_stream_release(worker);
 }
 
-static void a_fence_of_another_driver_is_refused_but_can_be_waited_for(void **state) {
+TEST(a_fence_of_another_driver_is_refused_but_can_be_waited_for) {
   tarn_cuda *cuda = *state;
   tarn_cuda *other = NULL;
   const tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = SECOND_DRIVER};
@@ -188,7 +187,7 @@ static void a_fence_of_another_driver_is_refused_but_can_be_waited_for(void **st
   tarn_cuda_release(other);
 }
 
-static void events_are_used_again(void **state) {
+TEST(events_are_used_again) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   tarn_stream *stream = fixture_stream(cuda);
@@ -204,7 +203,7 @@ static void events_are_used_again(void **state) {
 }
 
 /* A chain through many streams and blocks: each step copies on what the step before it left. */
-static void a_long_chain_of_streams_loses_no_byte(void **state) {
+TEST(a_long_chain_of_streams_loses_no_byte) {
   enum { STREAMS = 5, STEPS = 200 };
   tarn_cuda *cuda = *state;
   tarn_stream *streams[STREAMS];
@@ -288,7 +287,7 @@ static void *work_alone(void *argument) {
   return NULL;
 }
 
-static void threads_with_a_stream_each_do_not_disturb_each_other(void **state) {
+TEST(threads_with_a_stream_each_do_not_disturb_each_other) {
   tarn_cuda *cuda = fixture_open(); /* fresh: the threads race for its context, too */
   (void)state;
   pthread_t threads[THREADS];
@@ -305,19 +304,5 @@ static void threads_with_a_stream_each_do_not_disturb_each_other(void **state) {
 }
 
 int run_cuda_order_tests(void) {
-  const struct CMUnitTest order_tests[] = {
-      cmocka_unit_test(a_fence_never_recorded_is_passed),
-      cmocka_unit_test(a_fence_is_passed_only_behind_its_work),
-      cmocka_unit_test(asking_again_and_again_comes_to_an_end),
-      cmocka_unit_test(a_wait_orders_two_streams),
-      cmocka_unit_test(a_wait_keeps_the_mark_it_found),
-      cmocka_unit_test(a_fence_outlives_its_stream_and_its_cuda),
-      cmocka_unit_test(a_fence_moves_between_devices),
-      cmocka_unit_test(a_fence_of_another_kind_is_refused_but_can_be_waited_for),
-      cmocka_unit_test(a_fence_of_another_driver_is_refused_but_can_be_waited_for),
-      cmocka_unit_test(events_are_used_again),
-      cmocka_unit_test(a_long_chain_of_streams_loses_no_byte),
-      cmocka_unit_test(threads_with_a_stream_each_do_not_disturb_each_other),
-  };
-  return cmocka_run_group_tests(order_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

@@ -116,7 +116,7 @@ static size_t device_bytes(void) {
   return counts.physical_bytes + counts.device_bytes + counts.pool_bytes;
 }
 
-static void kept_contents_come_back_to_the_device(void **state) {
+TEST(kept_contents_come_back_to_the_device) {
   subject self = make_subject(*state);
   const size_t before = stats_of(self.pool).reserved_bytes;
   const bool is_simulated = tarn_cuda_is_simulated(self.cuda);
@@ -136,7 +136,7 @@ static void kept_contents_come_back_to_the_device(void **state) {
   drop_subject(&self);
 }
 
-static void work_enqueued_before_is_done_first(void **state) {
+TEST(work_enqueued_before_is_done_first) {
   subject self = make_subject(*state);
   write_block(&self, 2, 77); /* and nobody waits for it */
   OK(pause(&self, TARN_PAUSE_KEEP));
@@ -145,7 +145,7 @@ static void work_enqueued_before_is_done_first(void **state) {
   drop_subject(&self);
 }
 
-static void a_stream_that_is_held_is_told(void **state) {
+TEST(a_stream_that_is_held_is_told) {
   subject self = make_subject(*state);
   fixture_gate gate;
   fixture_hold(self.stream, &gate);
@@ -161,7 +161,7 @@ static void a_stream_that_is_held_is_told(void **state) {
   drop_subject(&self);
 }
 
-static void the_granules_of_a_piece_go_together(void **state) {
+TEST(the_granules_of_a_piece_go_together) {
   enum { PIECE_GRANULES = 4 };
   tarn_provider *provider = NULL;
   tarn_cuda_virtual_options options = {.struct_size = sizeof options};
@@ -210,7 +210,7 @@ static void find(const char *name, void *function) {
 
 #define CU(call) assert_int_equal((call), CUDA_SUCCESS)
 
-static void a_graph_finds_its_addresses_after_the_resume(void **state) {
+TEST(a_graph_finds_its_addresses_after_the_resume) {
   subject self = make_subject(*state);
   PFN_cuStreamBeginCapture_v10010 begin;
   PFN_cuStreamEndCapture_v10000 end;
@@ -279,7 +279,7 @@ static size_t lost_bytes(const subject *self) {
   return is_handle ? self->granule_bytes : 0;
 }
 
-static void every_failure_of_the_driver_is_undone(void **state) {
+TEST(every_failure_of_the_driver_is_undone) {
   FIXTURE_NEEDS_SIM();
   subject self = make_subject(*state);
   const fixture_sim *sim = fixture_sim_control();
@@ -311,7 +311,7 @@ static void every_failure_of_the_driver_is_undone(void **state) {
 }
 
 /* The device is full of somebody else's memory. */
-static void a_full_device_keeps_all_paused(void **state) {
+TEST(a_full_device_keeps_all_paused) {
   FIXTURE_NEEDS_SIM();
   subject self = make_subject(*state);
   OK(pause(&self, TARN_PAUSE_KEEP));
@@ -328,7 +328,7 @@ static void a_full_device_keeps_all_paused(void **state) {
   drop_subject(&self);
 }
 
-static void plain_device_memory_cannot_be_paused(void **state) {
+TEST(plain_device_memory_cannot_be_paused) {
   tarn_provider *provider = NULL;
   OK(tarn_cuda_device_provider_create(*state, 0, &provider));
   tarn_pool *pool = make_pool(provider);
@@ -339,15 +339,5 @@ static void plain_device_memory_cannot_be_paused(void **state) {
 }
 
 int run_cuda_pause_tests(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(kept_contents_come_back_to_the_device),
-      cmocka_unit_test(work_enqueued_before_is_done_first),
-      cmocka_unit_test(a_stream_that_is_held_is_told),
-      cmocka_unit_test(the_granules_of_a_piece_go_together),
-      cmocka_unit_test(a_graph_finds_its_addresses_after_the_resume),
-      cmocka_unit_test(every_failure_of_the_driver_is_undone),
-      cmocka_unit_test(a_full_device_keeps_all_paused),
-      cmocka_unit_test(plain_device_memory_cannot_be_paused),
-  };
-  return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

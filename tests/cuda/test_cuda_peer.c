@@ -162,8 +162,7 @@ static void copy_there(tarn_pool *const pools[2], tarn_stream *stream) {
   free(bytes);
 }
 
-static void copies_between_devices_need_no_connection(void **state) {
-  (void)state;
+TEST(copies_between_devices_need_no_connection) {
   connect_devices(0);
   for (maker how = MAKER_BLOCKS; how < MAKER_COUNT; how++) {
     for (int32_t device = 0; device < 2; device++) { /* the stream's */
@@ -221,8 +220,7 @@ static void copy_by_other(tarn_pool *pool, tarn_device device, tarn_stream *stre
   assert_ok(tarn_pool_free(pool, place, NULL));
 }
 
-static void the_host_reaches_a_device_by_any_stream(void **state) {
-  (void)state;
+TEST(the_host_reaches_a_device_by_any_stream) {
   connect_devices(0);
   tarn_provider *provider;
   void *pinned;
@@ -246,8 +244,7 @@ static void the_host_reaches_a_device_by_any_stream(void **state) {
   tarn_provider_release(provider);
 }
 
-static void peers_are_let_in_where_the_machine_connects_them(void **state) {
-  (void)state;
+TEST(peers_are_let_in_where_the_machine_connects_them) {
   bool can = false;
   connect_devices(1);
   assert_ok(tarn_cuda_can_access_peer(cuda, 0, 1, &can));
@@ -273,8 +270,7 @@ static void peers_are_let_in_where_the_machine_connects_them(void **state) {
   connect_devices(0);
 }
 
-static void a_list_of_peers_is_checked(void **state) {
-  (void)state;
+TEST(a_list_of_peers_is_checked) {
   tarn_pool *pool;
   const int32_t unknown = tarn_cuda_device_count(cuda);
   const int32_t itself = 0;
@@ -302,13 +298,7 @@ int main(void) {
     print_message("skipped: two devices are needed\n");
     return SKIPPED;
   }
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(copies_between_devices_need_no_connection),
-      cmocka_unit_test(the_host_reaches_a_device_by_any_stream),
-      cmocka_unit_test(peers_are_let_in_where_the_machine_connects_them),
-      cmocka_unit_test(a_list_of_peers_is_checked),
-  };
-  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  const int failed = run_listed_tests(NULL, NULL);
   tarn_cuda_release(cuda);
   return failed;
 }

@@ -44,8 +44,7 @@ static share_side make_side(const kind *made) {
   return side;
 }
 
-static void another_process_sees_the_bytes_and_changes_them(void **state) {
-  (void)state;
+TEST(another_process_sees_the_bytes_and_changes_them) {
   for (size_t i = 0; i < COUNT_OF(kinds); i++) {
     share_side side = make_side(&kinds[i]);
     tarn_storage *storage;
@@ -75,8 +74,7 @@ static void wait_at_gate(void *gate) {
 }
 
 /* The export does not wait for the exporter's stream: the importer's stream does. */
-static void the_importers_work_comes_behind_the_exporters(void **state) {
-  (void)state;
+TEST(the_importers_work_comes_behind_the_exporters) {
   for (size_t i = 0; i < COUNT_OF(kinds); i++) {
     share_side side = make_side(&kinds[i]);
     tarn_storage *storage;
@@ -103,8 +101,7 @@ static void the_importers_work_comes_behind_the_exporters(void **state) {
   }
 }
 
-static void an_importer_killed_at_any_step_gives_the_memory_back(void **state) {
-  (void)state;
+TEST(an_importer_killed_at_any_step_gives_the_memory_back) {
   static const char steps[] = {SHARE_IMPORT, SHARE_CHECK, SHARE_WRITE};
   for (size_t i = 0; i < COUNT_OF(kinds); i++) {
     for (size_t step_count = 0; step_count <= COUNT_OF(steps); step_count++) {
@@ -130,8 +127,7 @@ static void an_importer_killed_at_any_step_gives_the_memory_back(void **state) {
 }
 
 /* Of virtual memory alone: a block goes with its process. */
-static void virtual_memory_outlives_its_exporter(void **state) {
-  (void)state;
+TEST(virtual_memory_outlives_its_exporter) {
   share_side side = make_side(&kinds[0]);
   for (int step = 0; step < 2; step++) {
     tarn_parcel *parcel;
@@ -153,8 +149,7 @@ static void virtual_memory_outlives_its_exporter(void **state) {
   share_side_end(&side);
 }
 
-static void a_block_of_a_process_that_is_gone_is_refused(void **state) {
-  (void)state;
+TEST(a_block_of_a_process_that_is_gone_is_refused) {
   share_side side = make_side(&kinds[1]);
   tarn_parcel *parcel;
   tarn_storage *storage;
@@ -171,8 +166,7 @@ static void a_block_of_a_process_that_is_gone_is_refused(void **state) {
 }
 
 /* Two storages of one block: the driver's handle of it is opened once, and closed last. */
-static void storages_of_one_block_are_opened_together(void **state) {
-  (void)state;
+TEST(storages_of_one_block_are_opened_together) {
   share_side side = make_side(&kinds[1]);
   tarn_parcel *parcel;
   tarn_storage *storages[2];
@@ -191,8 +185,7 @@ static void storages_of_one_block_are_opened_together(void **state) {
   share_side_end(&side);
 }
 
-static void virtual_memory_comes_to_its_own_process_too(void **state) {
-  (void)state;
+TEST(virtual_memory_comes_to_its_own_process_too) {
   enum { BYTES = 5 << 20 };
   share_side side = make_side(&kinds[0]);
   tarn_export_options options = {
@@ -220,8 +213,7 @@ static void virtual_memory_comes_to_its_own_process_too(void **state) {
 }
 
 /* New memory behind the exporter's addresses would be another's than the importer's. */
-static void what_is_shared_keeps_its_memory_when_its_pool_is_paused(void **state) {
-  (void)state;
+TEST(what_is_shared_keeps_its_memory_when_its_pool_is_paused) {
   const tarn_pause_options options = {.struct_size = sizeof options,
                                       .contents = TARN_PAUSE_DISCARD};
   tarn_pause_report report = {.struct_size = sizeof report};
@@ -243,8 +235,7 @@ static void what_is_shared_keeps_its_memory_when_its_pool_is_paused(void **state
   share_side_end(&side);
 }
 
-static void a_thousand_cycles_leave_nothing_behind(void **state) {
-  (void)state;
+TEST(a_thousand_cycles_leave_nothing_behind) {
   share_side side = make_side(&kinds[0]);
   const tarn_export_options options = {
       .struct_size = sizeof options, .stream = side.stream, .flags = TARN_SHARE_WAIT};
@@ -272,8 +263,7 @@ static void a_thousand_cycles_leave_nothing_behind(void **state) {
   share_side_end(&side);
 }
 
-static void what_is_not_made_to_be_shared_is_refused(void **state) {
-  (void)state;
+TEST(what_is_not_made_to_be_shared_is_refused) {
   const tarn_cuda_virtual_options unknown = {.struct_size = sizeof unknown, .flags = 1u << 9};
   tarn_provider *provider;
   tarn_pool *pool;
@@ -291,8 +281,7 @@ static void what_is_not_made_to_be_shared_is_refused(void **state) {
 }
 
 /* A device's provider does not know a host's parcel, nor the other way round. */
-static void each_kind_goes_to_its_own_provider(void **state) {
-  (void)state;
+TEST(each_kind_goes_to_its_own_provider) {
   share_side device = make_side(&kinds[0]);
   share_side host = share_host_side();
   tarn_storage *storages[2], *imported;
@@ -311,8 +300,7 @@ static void each_kind_goes_to_its_own_provider(void **state) {
   share_side_end(&device);
 }
 
-static void pinned_memory_over_shared_pages_is_a_file_to_others(void **state) {
-  (void)state;
+TEST(pinned_memory_over_shared_pages_is_a_file_to_others) {
   const tarn_pages_options shared = {.struct_size = sizeof shared, .flags = TARN_PAGES_SHARED};
   tarn_cuda_pinned_options options = {.struct_size = sizeof options};
   share_side side = {.pool = NULL};
@@ -337,8 +325,7 @@ static void pinned_memory_over_shared_pages_is_a_file_to_others(void **state) {
   tarn_provider_release(options.host);
 }
 
-static void devices_say_whom_they_reach(void **state) {
-  (void)state;
+TEST(devices_say_whom_they_reach) {
   bool can = true;
   assert_ok(tarn_cuda_can_access_peer(cuda, 0, 0, &can));
   assert_false(can);
@@ -417,8 +404,7 @@ static int fail_each_call(const share_side *side, int socket, uint32_t flags) {
 }
 
 /* A driver that knows no memory which is only read: the storage is read-only all the same. */
-static void read_only_memory_is_imported_where_the_driver_has_none(void **state) {
-  (void)state;
+TEST(read_only_memory_is_imported_where_the_driver_has_none) {
   if (!tarn_cuda_is_simulated(cuda)) {
     print_message("skipped: only the simulated driver fails on demand\n");
     skip();
@@ -442,8 +428,7 @@ static void read_only_memory_is_imported_where_the_driver_has_none(void **state)
   share_side_end(&side);
 }
 
-static void any_call_of_the_driver_may_fail(void **state) {
-  (void)state;
+TEST(any_call_of_the_driver_may_fail) {
   if (!tarn_cuda_is_simulated(cuda)) {
     print_message("skipped: only the simulated driver fails on demand\n");
     skip();
@@ -481,24 +466,7 @@ int main(int argument_count, char **arguments) {
     tarn_cuda_release(cuda);
     return code;
   }
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(another_process_sees_the_bytes_and_changes_them),
-      cmocka_unit_test(the_importers_work_comes_behind_the_exporters),
-      cmocka_unit_test(an_importer_killed_at_any_step_gives_the_memory_back),
-      cmocka_unit_test(virtual_memory_outlives_its_exporter),
-      cmocka_unit_test(a_block_of_a_process_that_is_gone_is_refused),
-      cmocka_unit_test(storages_of_one_block_are_opened_together),
-      cmocka_unit_test(virtual_memory_comes_to_its_own_process_too),
-      cmocka_unit_test(what_is_shared_keeps_its_memory_when_its_pool_is_paused),
-      cmocka_unit_test(a_thousand_cycles_leave_nothing_behind),
-      cmocka_unit_test(what_is_not_made_to_be_shared_is_refused),
-      cmocka_unit_test(each_kind_goes_to_its_own_provider),
-      cmocka_unit_test(pinned_memory_over_shared_pages_is_a_file_to_others),
-      cmocka_unit_test(devices_say_whom_they_reach),
-      cmocka_unit_test(read_only_memory_is_imported_where_the_driver_has_none),
-      cmocka_unit_test(any_call_of_the_driver_may_fail),
-  };
-  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  const int failed = run_listed_tests(NULL, NULL);
   tarn_cuda_release(cuda);
   return failed;
 }

@@ -15,7 +15,7 @@ static void fill_pattern(unsigned char *bytes, size_t size_bytes, unsigned seed)
   for (size_t i = 0; i < size_bytes; i++) bytes[i] = (unsigned char)((i * 31 + seed) >> (i % 3));
 }
 
-static void bytes_survive_the_way_to_the_device_and_back(void **state) {
+TEST(bytes_survive_the_way_to_the_device_and_back) {
   tarn_cuda *cuda = *state;
   tarn_stream *stream = fixture_stream(cuda);
   fixture_block source = fixture_pinned_block(cuda, SIZE_BYTES);
@@ -77,14 +77,14 @@ static void copy_rectangles(tarn_cuda *cuda, size_t row_bytes, size_t row_count,
   tarn_stream_release(stream);
 }
 
-static void rectangles_keep_their_rows_and_their_gaps(void **state) {
+TEST(rectangles_keep_their_rows_and_their_gaps) {
   copy_rectangles(*state, 100, 37, 128, 256);
   copy_rectangles(*state, 1, 1000, 3, 2);
   copy_rectangles(*state, 64, 64, 64, 64); /* no gaps: one line */
   copy_rectangles(*state, 4096, 1, 4096, 8192);
 }
 
-static void pitches_beyond_the_driver_go_row_by_row(void **state) {
+TEST(pitches_beyond_the_driver_go_row_by_row) {
   tarn_cuda *cuda = *state;
   const size_t pitch_bytes_max = cuda->devices[0].pitch_bytes_max;
   assert_true(pitch_bytes_max >= 1 << 20);
@@ -93,7 +93,7 @@ static void pitches_beyond_the_driver_go_row_by_row(void **state) {
   cuda->devices[0].pitch_bytes_max = pitch_bytes_max;
 }
 
-static void a_copy_with_pageable_memory_is_done_when_it_returns(void **state) {
+TEST(a_copy_with_pageable_memory_is_done_when_it_returns) {
   tarn_cuda *cuda = *state;
   const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
   tarn_stream *stream = fixture_stream(cuda);
@@ -133,7 +133,7 @@ static void a_copy_with_pageable_memory_is_done_when_it_returns(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_fill_reaches_every_memory(void **state) {
+TEST(a_fill_reaches_every_memory) {
   tarn_cuda *cuda = *state;
   const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
   tarn_stream *stream = fixture_stream(cuda);
@@ -169,7 +169,7 @@ static void read_first_byte(void *argument) {
   self->found[self->count++] = self->address[0];
 }
 
-static void calls_run_in_the_order_of_the_stream(void **state) {
+TEST(calls_run_in_the_order_of_the_stream) {
   tarn_cuda *cuda = *state;
   tarn_stream *stream = fixture_stream(cuda);
   fixture_block pinned = fixture_pinned_block(cuda, 4096);
@@ -185,7 +185,7 @@ static void calls_run_in_the_order_of_the_stream(void **state) {
   tarn_stream_release(stream);
 }
 
-static void memory_of_another_kind_of_device_is_not_reached(void **state) {
+TEST(memory_of_another_kind_of_device_is_not_reached) {
   tarn_cuda *cuda = *state;
   tarn_stream *stream = fixture_stream(cuda);
   char byte = 0;
@@ -202,7 +202,7 @@ static void memory_of_another_kind_of_device_is_not_reached(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_copy_past_the_end_of_a_block_is_refused(void **state) {
+TEST(a_copy_past_the_end_of_a_block_is_refused) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   tarn_stream *stream = fixture_stream(cuda);
@@ -218,7 +218,7 @@ static void a_copy_past_the_end_of_a_block_is_refused(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_wrapped_stream_is_the_callers(void **state) {
+TEST(a_wrapped_stream_is_the_callers) {
   tarn_cuda *cuda = *state;
   tarn_stream *owner = fixture_stream(cuda);
   void *native = NULL, *again = NULL;
@@ -242,7 +242,7 @@ static void a_wrapped_stream_is_the_callers(void **state) {
   tarn_stream_release(owner);
 }
 
-static void the_legacy_stream_can_be_wrapped(void **state) {
+TEST(the_legacy_stream_can_be_wrapped) {
   tarn_cuda *cuda = *state;
   tarn_stream *legacy = NULL;
   OK(tarn_cuda_stream_wrap(cuda, 0, NULL, &legacy));
@@ -322,7 +322,7 @@ static void *visit(void *argument) {
   return NULL;
 }
 
-static void a_threads_default_stream_is_no_other_threads(void **state) {
+TEST(a_threads_default_stream_is_no_other_threads) {
   tarn_cuda *cuda = *state;
   fixture_block pinned = fixture_pinned_block(cuda, 64);
   fixture_gate gate;
@@ -347,7 +347,7 @@ static void a_threads_default_stream_is_no_other_threads(void **state) {
   fixture_free(&pinned);
 }
 
-static void a_stream_that_is_none_of_the_device_is_not_wrapped(void **state) {
+TEST(a_stream_that_is_none_of_the_device_is_not_wrapped) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM(); /* a GPU's driver trusts the handle */
   tarn_stream *stream = (tarn_stream *)&stream;
@@ -362,8 +362,7 @@ static void a_stream_that_is_none_of_the_device_is_not_wrapped(void **state) {
   tarn_stream_release(first);
 }
 
-static void other_kinds_of_streams_have_no_native_handle(void **state) {
-  (void)state;
+TEST(other_kinds_of_streams_have_no_native_handle) {
   tarn_stream *host = NULL;
   OK(tarn_host_stream_create(&host));
   void *native = &native;
@@ -373,7 +372,7 @@ static void other_kinds_of_streams_have_no_native_handle(void **state) {
   tarn_stream_release(host);
 }
 
-static void a_stream_released_with_work_pending_finishes_it(void **state) {
+TEST(a_stream_released_with_work_pending_finishes_it) {
   tarn_cuda *cuda = *state;
   tarn_stream *stream = fixture_stream(cuda);
   fixture_block pinned = fixture_pinned_block(cuda, SIZE_BYTES);
@@ -393,7 +392,7 @@ static void a_stream_released_with_work_pending_finishes_it(void **state) {
   fixture_free(&pinned);
 }
 
-static void a_closed_wrapper_looks_at_its_native_stream_no_more(void **state) {
+TEST(a_closed_wrapper_looks_at_its_native_stream_no_more) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM(); /* a real driver may crash on what is looked for here */
   PFN_cuStreamCreate_v2000 create;
@@ -444,22 +443,5 @@ static void a_closed_wrapper_looks_at_its_native_stream_no_more(void **state) {
 }
 
 int run_cuda_stream_tests(void) {
-  const struct CMUnitTest stream_tests[] = {
-      cmocka_unit_test(bytes_survive_the_way_to_the_device_and_back),
-      cmocka_unit_test(rectangles_keep_their_rows_and_their_gaps),
-      cmocka_unit_test(pitches_beyond_the_driver_go_row_by_row),
-      cmocka_unit_test(a_copy_with_pageable_memory_is_done_when_it_returns),
-      cmocka_unit_test(a_fill_reaches_every_memory),
-      cmocka_unit_test(calls_run_in_the_order_of_the_stream),
-      cmocka_unit_test(memory_of_another_kind_of_device_is_not_reached),
-      cmocka_unit_test(a_copy_past_the_end_of_a_block_is_refused),
-      cmocka_unit_test(a_wrapped_stream_is_the_callers),
-      cmocka_unit_test(the_legacy_stream_can_be_wrapped),
-      cmocka_unit_test(a_threads_default_stream_is_no_other_threads),
-      cmocka_unit_test(a_stream_that_is_none_of_the_device_is_not_wrapped),
-      cmocka_unit_test(other_kinds_of_streams_have_no_native_handle),
-      cmocka_unit_test(a_stream_released_with_work_pending_finishes_it),
-      cmocka_unit_test(a_closed_wrapper_looks_at_its_native_stream_no_more),
-  };
-  return cmocka_run_group_tests(stream_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

@@ -11,7 +11,7 @@ static tarn_provider *make_provider(tarn_cuda *cuda) {
   return provider;
 }
 
-static void it_says_what_it_is(void **state) {
+TEST(it_says_what_it_is) {
   tarn_provider *provider = make_provider(*state);
   const tarn_provider_attributes *attributes = tarn_provider_attributes_of(provider);
   assert_string_equal(tarn_provider_name(provider), "cuda:0");
@@ -23,7 +23,7 @@ static void it_says_what_it_is(void **state) {
   tarn_provider_release(provider);
 }
 
-static void blocks_lie_apart_and_are_aligned(void **state) {
+TEST(blocks_lie_apart_and_are_aligned) {
   enum { BLOCKS = 8 };
   tarn_provider *provider = make_provider(*state);
   void *blocks[BLOCKS];
@@ -43,7 +43,7 @@ static void blocks_lie_apart_and_are_aligned(void **state) {
   tarn_provider_release(provider);
 }
 
-static void out_of_memory_has_numbers_and_does_not_stick(void **state) {
+TEST(out_of_memory_has_numbers_and_does_not_stick) {
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda);
   tarn_cuda_device_info info = {.struct_size = sizeof info};
@@ -68,7 +68,7 @@ static void out_of_memory_has_numbers_and_does_not_stick(void **state) {
   tarn_provider_release(provider);
 }
 
-static void memory_comes_back_to_the_device(void **state) {
+TEST(memory_comes_back_to_the_device) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   tarn_cuda_device_info before = {.struct_size = sizeof before}, during = before, after = before;
@@ -90,7 +90,7 @@ static void memory_comes_back_to_the_device(void **state) {
   tarn_provider_release(provider);
 }
 
-static void a_block_that_is_none_is_refused(void **state) {
+TEST(a_block_that_is_none_is_refused) {
   tarn_provider *provider = make_provider(*state);
   void *address = NULL;
   OK(tarn_provider_alloc(provider, GRANULE_BYTES, &address));
@@ -102,12 +102,5 @@ static void a_block_that_is_none_is_refused(void **state) {
 }
 
 int run_device_provider_tests(void) {
-  const struct CMUnitTest device_provider_tests[] = {
-      cmocka_unit_test(it_says_what_it_is),
-      cmocka_unit_test(blocks_lie_apart_and_are_aligned),
-      cmocka_unit_test(out_of_memory_has_numbers_and_does_not_stick),
-      cmocka_unit_test(memory_comes_back_to_the_device),
-      cmocka_unit_test(a_block_that_is_none_is_refused),
-  };
-  return cmocka_run_group_tests(device_provider_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

@@ -21,21 +21,18 @@ static void assert_message_has(const char *words) {
   fail();
 }
 
-static void a_missing_library_is_unavailable_and_named(void **state) {
-  (void)state;
+TEST(a_missing_library_is_unavailable_and_named) {
   assert_int_equal(open_path("/nowhere/libcuda.so.1"), TARN_UNAVAILABLE);
   assert_message_has("/nowhere/libcuda.so.1");
   assert_string_equal(tarn_last_error()->native_call, "dlopen");
 }
 
-static void a_library_that_is_no_driver_is_unavailable(void **state) {
-  (void)state;
+TEST(a_library_that_is_no_driver_is_unavailable) {
   assert_int_equal(open_path("libm.so.6"), TARN_UNAVAILABLE);
   assert_message_has("libm.so.6 has no cuGetProcAddress");
 }
 
-static void the_stub_of_the_toolkit_is_no_driver(void **state) {
-  (void)state;
+TEST(the_stub_of_the_toolkit_is_no_driver) {
   if (access(STUB_DRIVER, R_OK) != 0) {
     print_message("skipped: the toolkit's stub of libcuda is not installed\n");
     skip();
@@ -45,8 +42,7 @@ static void the_stub_of_the_toolkit_is_no_driver(void **state) {
   assert_int_equal(tarn_last_error()->native_code, CUDA_ERROR_STUB_LIBRARY);
 }
 
-static void a_missing_required_entry_is_named(void **state) {
-  (void)state;
+TEST(a_missing_required_entry_is_named) {
   FIXTURE_NEEDS_SIM();
 #define HIDE_REQUIRED(name, version, need)                     \
   if (strcmp(#need, "REQUIRED") == 0) {                        \
@@ -60,8 +56,7 @@ static void a_missing_required_entry_is_named(void **state) {
   OK(open_path(SIM_DRIVER));
 }
 
-static void a_missing_optional_entry_is_fine(void **state) {
-  (void)state;
+TEST(a_missing_optional_entry_is_fine) {
   FIXTURE_NEEDS_SIM();
   int optional_count = 0;
 #define HIDE_OPTIONAL(name, version, need)   \
@@ -83,8 +78,7 @@ static void a_missing_optional_entry_is_fine(void **state) {
   fixture_sim_control()->hide(NULL);
 }
 
-static void a_driver_before_cuda_12_serves_as_well(void **state) {
-  (void)state;
+TEST(a_driver_before_cuda_12_serves_as_well) {
   if (fixture_sim_control() == NULL) {
     print_message("skipped: the old driver stands in front of the simulated one\n");
     skip();
@@ -96,7 +90,7 @@ static void a_driver_before_cuda_12_serves_as_well(void **state) {
   fixture_sim_control()->hide(NULL);
 }
 
-static void every_entry_is_found_by_its_own_version(void **state) {
+TEST_WITH(every_entry_is_found_by_its_own_version, fixture_setup, fixture_teardown) {
   const tarn_cuda *cuda = *state;
   /* The newest variants take other arguments, so a wrong version would be another function. */
 #define IS_THERE(name, version, need) assert_true(cuda->driver.name != NULL);
@@ -105,8 +99,7 @@ static void every_entry_is_found_by_its_own_version(void **state) {
   assert_true(tarn_cuda_driver_version(cuda) >= 11030);
 }
 
-static void an_options_struct_of_another_size_is_refused(void **state) {
-  (void)state;
+TEST(an_options_struct_of_another_size_is_refused) {
   tarn_cuda *cuda = (tarn_cuda *)&cuda;
   const tarn_cuda_options options = {.struct_size = sizeof options - 1};
   assert_int_equal(tarn_cuda_open(&options, &cuda), TARN_INVALID_ARGUMENT);
@@ -114,8 +107,7 @@ static void an_options_struct_of_another_size_is_refused(void **state) {
   assert_int_equal(tarn_cuda_open(NULL, NULL), TARN_INVALID_ARGUMENT);
 }
 
-static void a_driver_that_does_not_start_says_the_drivers_reason(void **state) {
-  (void)state;
+TEST(a_driver_that_does_not_start_says_the_drivers_reason) {
   FIXTURE_NEEDS_SIM();
   fixture_sim_control()->fail_call("cuInit", 1, CUDA_ERROR_NO_DEVICE);
   assert_int_equal(open_path(SIM_DRIVER), TARN_UNAVAILABLE);
@@ -125,17 +117,5 @@ static void a_driver_that_does_not_start_says_the_drivers_reason(void **state) {
 }
 
 int run_driver_tests(void) {
-  const struct CMUnitTest driver_tests[] = {
-      cmocka_unit_test(a_missing_library_is_unavailable_and_named),
-      cmocka_unit_test(a_library_that_is_no_driver_is_unavailable),
-      cmocka_unit_test(the_stub_of_the_toolkit_is_no_driver),
-      cmocka_unit_test(a_missing_required_entry_is_named),
-      cmocka_unit_test(a_missing_optional_entry_is_fine),
-      cmocka_unit_test(a_driver_before_cuda_12_serves_as_well),
-      cmocka_unit_test_setup_teardown(every_entry_is_found_by_its_own_version, fixture_setup,
-                                      fixture_teardown),
-      cmocka_unit_test(an_options_struct_of_another_size_is_refused),
-      cmocka_unit_test(a_driver_that_does_not_start_says_the_drivers_reason),
-  };
-  return cmocka_run_group_tests(driver_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -39,7 +39,7 @@ static cusim_counts counts_now(void) {
   return counts;
 }
 
-static void it_says_what_it_is(void **state) {
+TEST(it_says_what_it_is) {
   tarn_pool *pool = make_pool(*state, NULL);
   const tarn_pool_attributes *attributes = tarn_pool_attributes_of(pool);
   assert_string_equal(tarn_pool_name(pool), "cuda:0 driver");
@@ -51,7 +51,7 @@ static void it_says_what_it_is(void **state) {
   if (fixture_sim_control() != NULL) assert_int_equal(counts_now().pools, 0);
 }
 
-static void its_figures_mean_what_those_of_other_pools_mean(void **state) {
+TEST(its_figures_mean_what_those_of_other_pools_mean) {
   tarn_cuda *cuda = *state;
   tarn_pool *pool = make_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda);
@@ -92,7 +92,7 @@ static void its_figures_mean_what_those_of_other_pools_mean(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_stream_gets_its_own_block_back_at_once(void **state) {
+TEST(a_stream_gets_its_own_block_back_at_once) {
   tarn_cuda *cuda = *state;
   tarn_pool *pool = make_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda);
@@ -109,7 +109,7 @@ static void a_stream_gets_its_own_block_back_at_once(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_noted_stream_is_waited_for_but_by_no_stream_of_the_callers(void **state) {
+TEST(a_noted_stream_is_waited_for_but_by_no_stream_of_the_callers) {
   tarn_cuda *cuda = *state;
   tarn_pool *pool = make_pool(cuda, NULL);
   tarn_stream *own = fixture_stream(cuda), *other = fixture_stream(cuda);
@@ -133,7 +133,7 @@ static void a_noted_stream_is_waited_for_but_by_no_stream_of_the_callers(void **
   tarn_pool_release(pool);
 }
 
-static void a_block_may_be_freed_on_a_stream_that_never_used_it(void **state) {
+TEST(a_block_may_be_freed_on_a_stream_that_never_used_it) {
   tarn_cuda *cuda = *state;
   tarn_pool *pool = make_pool(cuda, NULL);
   tarn_stream *own = fixture_stream(cuda), *other = fixture_stream(cuda);
@@ -154,7 +154,7 @@ static void a_block_may_be_freed_on_a_stream_that_never_used_it(void **state) {
   tarn_pool_release(pool); /* waits for the end of the block */
 }
 
-static void memory_for_the_host_waits_for_no_stream(void **state) {
+TEST(memory_for_the_host_waits_for_no_stream) {
   tarn_cuda *cuda = *state;
   tarn_pool *pool = make_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda), *worker = NULL;
@@ -178,7 +178,7 @@ static void memory_for_the_host_waits_for_no_stream(void **state) {
   tarn_pool_release(pool);
 }
 
-static void memory_that_is_pending_is_waited_for_before_there_is_none(void **state) {
+TEST(memory_that_is_pending_is_waited_for_before_there_is_none) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   const fixture_sim *sim = fixture_sim_control();
@@ -216,7 +216,7 @@ static void memory_that_is_pending_is_waited_for_before_there_is_none(void **sta
 }
 
 /* Nobody has waited for the stream of the pool's own where the block was freed. */
-static void a_trim_gives_back_what_has_passed_though_nobody_waited(void **state) {
+TEST(a_trim_gives_back_what_has_passed_though_nobody_waited) {
   tarn_cuda *cuda = *state;
   tarn_pool *pool = make_pool(cuda, NULL);
   tarn_stream *own = fixture_stream(cuda), *other = fixture_stream(cuda);
@@ -235,7 +235,7 @@ static void a_trim_gives_back_what_has_passed_though_nobody_waited(void **state)
 }
 
 /* Another thread may be about to capture it, or to destroy it, once it is closed here. */
-static void no_stream_is_asked_for_what_is_pending(void **state) {
+TEST(no_stream_is_asked_for_what_is_pending) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   const fixture_sim *sim = fixture_sim_control();
@@ -261,7 +261,7 @@ static void no_stream_is_asked_for_what_is_pending(void **state) {
 }
 
 /* A stream that is never idle gets somewhere all the same. */
-static void an_earlier_free_passes_while_a_later_one_is_pending(void **state) {
+TEST(an_earlier_free_passes_while_a_later_one_is_pending) {
   tarn_cuda *cuda = *state;
   tarn_pool *pool = make_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda);
@@ -285,7 +285,7 @@ static void an_earlier_free_passes_while_a_later_one_is_pending(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_limit_holds(void **state) {
+TEST(a_limit_holds) {
   const tarn_cuda_driver_pool_options options = {
       .struct_size = sizeof options, .name = "small", .limit_bytes = 3 * MIB};
   tarn_pool *pool = make_pool(*state, &options);
@@ -304,7 +304,7 @@ static void a_limit_holds(void **state) {
   tarn_pool_release(pool);
 }
 
-static void options_choose_what_stays_and_what_is_reused(void **state) {
+TEST(options_choose_what_stays_and_what_is_reused) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   tarn_cuda_driver_pool_options options = {.struct_size = sizeof options,
@@ -336,7 +336,7 @@ static void options_choose_what_stays_and_what_is_reused(void **state) {
   tarn_pool_release(pool);
 }
 
-static void bad_options_are_refused(void **state) {
+TEST(bad_options_are_refused) {
   tarn_cuda *cuda = *state;
   tarn_pool_release(make_pool(cuda, NULL));
   tarn_cuda_driver_pool_options options = {.struct_size = sizeof options, .flags = 1u << 9};
@@ -350,8 +350,7 @@ static void bad_options_are_refused(void **state) {
   assert_int_equal(tarn_cuda_driver_pool_create(cuda, 0, NULL, NULL), TARN_INVALID_ARGUMENT);
 }
 
-static void a_driver_without_pools_is_told(void **state) {
-  (void)state;
+TEST(a_driver_without_pools_is_told) {
   FIXTURE_NEEDS_SIM();
   static const char *const entries[] = {"cuMemPoolCreate",       "cuMemPoolDestroy",
                                         "cuMemPoolTrimTo",       "cuMemPoolSetAttribute",
@@ -369,7 +368,7 @@ static void a_driver_without_pools_is_told(void **state) {
   }
 }
 
-static void every_driver_call_may_fail(void **state) {
+TEST(every_driver_call_may_fail) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   const fixture_sim *sim = fixture_sim_control();
@@ -406,22 +405,5 @@ static void every_driver_call_may_fail(void **state) {
 }
 
 int run_driver_pool_tests(void) {
-  const struct CMUnitTest driver_pool_tests[] = {
-      cmocka_unit_test(it_says_what_it_is),
-      cmocka_unit_test(its_figures_mean_what_those_of_other_pools_mean),
-      cmocka_unit_test(a_stream_gets_its_own_block_back_at_once),
-      cmocka_unit_test(a_noted_stream_is_waited_for_but_by_no_stream_of_the_callers),
-      cmocka_unit_test(a_block_may_be_freed_on_a_stream_that_never_used_it),
-      cmocka_unit_test(memory_for_the_host_waits_for_no_stream),
-      cmocka_unit_test(memory_that_is_pending_is_waited_for_before_there_is_none),
-      cmocka_unit_test(a_trim_gives_back_what_has_passed_though_nobody_waited),
-      cmocka_unit_test(no_stream_is_asked_for_what_is_pending),
-      cmocka_unit_test(an_earlier_free_passes_while_a_later_one_is_pending),
-      cmocka_unit_test(a_limit_holds),
-      cmocka_unit_test(options_choose_what_stays_and_what_is_reused),
-      cmocka_unit_test(bad_options_are_refused),
-      cmocka_unit_test(a_driver_without_pools_is_told),
-      cmocka_unit_test(every_driver_call_may_fail),
-  };
-  return cmocka_run_group_tests(driver_pool_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

@@ -57,7 +57,7 @@ static tarn_pool_stats stats_of(const subject *self) {
 
 /* --- what it refuses --- */
 
-static void it_lends_nothing_in_a_capture_and_leaves_that_whole(void **state) {
+TEST(it_lends_nothing_in_a_capture_and_leaves_that_whole) {
   subject self = make_subject(*state, NULL);
   void *none = &none;
   begin(&self);
@@ -75,7 +75,7 @@ static void it_lends_nothing_in_a_capture_and_leaves_that_whole(void **state) {
   drop_subject(&self);
 }
 
-static void a_capture_that_tarn_was_not_told_of_is_left_whole_too(void **state) {
+TEST(a_capture_that_tarn_was_not_told_of_is_left_whole_too) {
   subject self = make_subject(*state, NULL);
   void *own = take(&self, 100, self.graph.stream), *foreign = take(&self, 100, self.other);
   void *none = NULL;
@@ -98,7 +98,7 @@ static void a_capture_that_tarn_was_not_told_of_is_left_whole_too(void **state) 
 
 /* --- what it keeps --- */
 
-static void a_block_freed_in_a_capture_is_right_at_every_launch(void **state) {
+TEST(a_block_freed_in_a_capture_is_right_at_every_launch) {
   subject self = make_subject(*state, NULL);
   fixture_block out = fixture_pinned_block(self.graph.cuda, SIZE_BYTES);
   void *block = take(&self, SIZE_BYTES, self.graph.stream);
@@ -137,7 +137,7 @@ static void a_block_freed_in_a_capture_is_right_at_every_launch(void **state) {
   drop_subject(&self);
 }
 
-static void a_use_noted_in_a_capture_keeps_the_block_whoever_frees_it(void **state) {
+TEST(a_use_noted_in_a_capture_keeps_the_block_whoever_frees_it) {
   subject self = make_subject(*state, NULL);
   void *noted = take(&self, MIB, self.other), *own = take(&self, MIB, self.graph.stream);
   begin(&self);
@@ -162,7 +162,7 @@ static void a_use_noted_in_a_capture_keeps_the_block_whoever_frees_it(void **sta
   drop_subject(&self);
 }
 
-static void a_noted_block_that_outlives_the_capture_is_like_any_other(void **state) {
+TEST(a_noted_block_that_outlives_the_capture_is_like_any_other) {
   subject self = make_subject(*state, NULL);
   void *block = take(&self, MIB, self.other);
   begin(&self);
@@ -180,7 +180,7 @@ static void a_noted_block_that_outlives_the_capture_is_like_any_other(void **sta
   drop_subject(&self);
 }
 
-static void a_block_of_a_stream_that_is_captured_waits_for_the_end(void **state) {
+TEST(a_block_of_a_stream_that_is_captured_waits_for_the_end) {
   subject self = make_subject(*state, NULL);
   void *block = take(&self, MIB, self.graph.stream), *used = take(&self, MIB, self.other);
   graph_fill(block, 1, MIB, self.graph.stream);
@@ -197,7 +197,7 @@ static void a_block_of_a_stream_that_is_captured_waits_for_the_end(void **state)
   drop_subject(&self);
 }
 
-static void a_pool_that_goes_takes_what_it_kept_along(void **state) {
+TEST(a_pool_that_goes_takes_what_it_kept_along) {
   subject self = make_subject(*state, NULL);
   void *block = take(&self, MIB, self.graph.stream);
   begin(&self);
@@ -216,7 +216,7 @@ static void a_pool_that_goes_takes_what_it_kept_along(void **state) {
   drop_subject(&self);
 }
 
-static void what_was_kept_waits_for_a_capture_that_tarn_was_not_told_of(void **state) {
+TEST(what_was_kept_waits_for_a_capture_that_tarn_was_not_told_of) {
   subject self = make_subject(*state, NULL);
   void *alone = take(&self, MIB, self.graph.stream), *noted = take(&self, MIB, self.graph.stream);
   CUgraph graph = NULL;
@@ -241,7 +241,7 @@ static void what_was_kept_waits_for_a_capture_that_tarn_was_not_told_of(void **s
   drop_subject(&self);
 }
 
-static void an_aborted_capture_gives_everything_back(void **state) {
+TEST(an_aborted_capture_gives_everything_back) {
   subject self = make_subject(*state, NULL);
   for (int round = 0; round < 3; round++) {
     CUgraph graph = NULL;
@@ -302,7 +302,7 @@ static void *crowd_in(void *argument) {
   return NULL;
 }
 
-static void nothing_that_others_ask_of_it_breaks_a_capture(void **state) {
+TEST(nothing_that_others_ask_of_it_breaks_a_capture) {
   subject self = make_subject(*state, NULL);
   fixture_block out = fixture_pinned_block(self.graph.cuda, SIZE_BYTES);
   crowd others = {.self = &self};
@@ -330,7 +330,7 @@ static void nothing_that_others_ask_of_it_breaks_a_capture(void **state) {
   drop_subject(&self);
 }
 
-static void who_has_no_memory_waits_for_no_captured_stream(void **state) {
+TEST(who_has_no_memory_waits_for_no_captured_stream) {
   FIXTURE_NEEDS_SIM();
   const tarn_cuda_driver_pool_options options = {.struct_size = sizeof options,
                                                  .limit_bytes = 8 * MIB};
@@ -352,7 +352,7 @@ static void who_has_no_memory_waits_for_no_captured_stream(void **state) {
 
 /* While a blocking stream is captured the default stream has no answers, and a question to it
  * breaks the capture. */
-static void what_is_pending_on_the_default_stream_breaks_no_capture(void **state) {
+TEST(what_is_pending_on_the_default_stream_breaks_no_capture) {
   subject self = make_subject(*state, NULL);
   CUresult (*create)(CUstream *, unsigned) = NULL;
   CUresult (*drop)(CUstream) = NULL;
@@ -384,19 +384,5 @@ static void what_is_pending_on_the_default_stream_breaks_no_capture(void **state
 }
 
 int run_driver_pool_capture_tests(void) {
-  const struct CMUnitTest driver_pool_capture_tests[] = {
-      cmocka_unit_test(it_lends_nothing_in_a_capture_and_leaves_that_whole),
-      cmocka_unit_test(a_capture_that_tarn_was_not_told_of_is_left_whole_too),
-      cmocka_unit_test(a_block_freed_in_a_capture_is_right_at_every_launch),
-      cmocka_unit_test(a_use_noted_in_a_capture_keeps_the_block_whoever_frees_it),
-      cmocka_unit_test(a_noted_block_that_outlives_the_capture_is_like_any_other),
-      cmocka_unit_test(a_block_of_a_stream_that_is_captured_waits_for_the_end),
-      cmocka_unit_test(a_pool_that_goes_takes_what_it_kept_along),
-      cmocka_unit_test(what_was_kept_waits_for_a_capture_that_tarn_was_not_told_of),
-      cmocka_unit_test(an_aborted_capture_gives_everything_back),
-      cmocka_unit_test(nothing_that_others_ask_of_it_breaks_a_capture),
-      cmocka_unit_test(who_has_no_memory_waits_for_no_captured_stream),
-      cmocka_unit_test(what_is_pending_on_the_default_stream_breaks_no_capture),
-  };
-  return cmocka_run_group_tests(driver_pool_capture_tests, graph_setup, fixture_teardown);
+  return run_listed_tests(graph_setup, fixture_teardown);
 }

@@ -94,7 +94,7 @@ static int read_trace(tarn_pool *pool, event *events) {
   return count;
 }
 
-static void its_trace_is_that_of_a_caching_pool(void **state) {
+TEST(its_trace_is_that_of_a_caching_pool) {
   tarn_cuda *cuda = *state;
   tarn_pool *pools[2] = {make_pool(cuda, NULL), make_caching(cuda, NULL)};
   tarn_stream *first = fixture_stream(cuda), *second = fixture_stream(cuda);
@@ -118,7 +118,7 @@ static void its_trace_is_that_of_a_caching_pool(void **state) {
   tarn_stream_release(second);
 }
 
-static void a_free_that_the_driver_refuses_stands_in_the_trace_as_lent_again(void **state) {
+TEST(a_free_that_the_driver_refuses_stands_in_the_trace_as_lent_again) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   tarn_pool *pool = make_pool(cuda, NULL);
@@ -135,7 +135,7 @@ static void a_free_that_the_driver_refuses_stands_in_the_trace_as_lent_again(voi
 
 /* --- snapshots and tags --- */
 
-static void a_snapshot_lists_what_is_lent_out_with_its_tags(void **state) {
+TEST(a_snapshot_lists_what_is_lent_out_with_its_tags) {
   tarn_cuda *cuda = *state;
   tarn_pool *pool = make_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda);
@@ -167,7 +167,7 @@ static void a_snapshot_lists_what_is_lent_out_with_its_tags(void **state) {
   tarn_pool_release(pool);
 }
 
-static void peaks_begin_again(void **state) {
+TEST(peaks_begin_again) {
   tarn_cuda *cuda = *state;
   tarn_pool *pool = make_pool(cuda, NULL);
   void *small = take(pool, 1000, NULL);
@@ -200,7 +200,7 @@ static void listen(void *context, const tarn_out_of_memory *report) {
   OK(tarn_pool_free(self->pool, take(self->pool, 100, NULL), NULL)); /* without any lock */
 }
 
-static void out_of_memory_is_explained_in_numbers(void **state) {
+TEST(out_of_memory_is_explained_in_numbers) {
   listener told = {.pool = NULL};
   const tarn_cuda_driver_pool_options options = {.struct_size = sizeof options,
                                                  .name = "small",
@@ -233,7 +233,7 @@ static void out_of_memory_is_explained_in_numbers(void **state) {
   tarn_pool_release(pool);
 }
 
-static void what_is_pending_is_waited_for_or_not(void **state) {
+TEST(what_is_pending_is_waited_for_or_not) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   const fixture_sim *sim = fixture_sim_control();
@@ -262,7 +262,7 @@ static void what_is_pending_is_waited_for_or_not(void **state) {
 }
 
 /* The host's own streams wait for nobody, so that waiting for them is no wait for work. */
-static void what_the_host_freed_is_had_again_without_a_wait_for_streams(void **state) {
+TEST(what_the_host_freed_is_had_again_without_a_wait_for_streams) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   const fixture_sim *sim = fixture_sim_control();
@@ -290,7 +290,7 @@ static tarn_budget_stats used_of(const tarn_budget *budget) {
   return stats;
 }
 
-static void what_the_driver_has_reserved_counts_at_the_budget(void **state) {
+TEST(what_the_driver_has_reserved_counts_at_the_budget) {
   tarn_cuda *cuda = *state;
   const tarn_budget_options limits = {
       .struct_size = sizeof limits, .name = "process", .limit_bytes = 64 * MIB};
@@ -321,7 +321,7 @@ static void what_the_driver_has_reserved_counts_at_the_budget(void **state) {
   tarn_budget_release(budget);
 }
 
-static void pools_that_share_a_budget_give_each_other_what_is_idle(void **state) {
+TEST(pools_that_share_a_budget_give_each_other_what_is_idle) {
   tarn_cuda *cuda = *state;
   const tarn_budget_options limits = {.struct_size = sizeof limits, .limit_bytes = 64 * MIB};
   tarn_budget *budget = NULL;
@@ -342,7 +342,7 @@ static void pools_that_share_a_budget_give_each_other_what_is_idle(void **state)
   tarn_budget_release(budget);
 }
 
-static void a_chunk_that_the_budget_has_no_room_for_goes_back(void **state) {
+TEST(a_chunk_that_the_budget_has_no_room_for_goes_back) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM(); /* takes 32 MiB at a time */
   const tarn_budget_options limits = {.struct_size = sizeof limits, .limit_bytes = 10 * MIB};
@@ -364,7 +364,7 @@ static void a_chunk_that_the_budget_has_no_room_for_goes_back(void **state) {
 
 /* --- decay --- */
 
-static void what_a_window_did_not_need_goes_back(void **state) {
+TEST(what_a_window_did_not_need_goes_back) {
   tarn_cuda *cuda = *state;
   const uint64_t window_ns = 1000;
   const tarn_cuda_driver_pool_options options = {.struct_size = sizeof options,
@@ -422,7 +422,7 @@ static void use_up(tarn_cuda *cuda, tarn_budget *budget) {
   (void)status;
 }
 
-static void every_driver_call_may_fail_once_and_nothing_is_lost(void **state) {
+TEST(every_driver_call_may_fail_once_and_nothing_is_lost) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   const fixture_sim *sim = fixture_sim_control();
@@ -450,19 +450,5 @@ static void every_driver_call_may_fail_once_and_nothing_is_lost(void **state) {
 }
 
 int run_driver_pool_tell_tests(void) {
-  const struct CMUnitTest driver_pool_tell_tests[] = {
-      cmocka_unit_test(its_trace_is_that_of_a_caching_pool),
-      cmocka_unit_test(a_free_that_the_driver_refuses_stands_in_the_trace_as_lent_again),
-      cmocka_unit_test(a_snapshot_lists_what_is_lent_out_with_its_tags),
-      cmocka_unit_test(peaks_begin_again),
-      cmocka_unit_test(out_of_memory_is_explained_in_numbers),
-      cmocka_unit_test(what_is_pending_is_waited_for_or_not),
-      cmocka_unit_test(what_the_host_freed_is_had_again_without_a_wait_for_streams),
-      cmocka_unit_test(what_the_driver_has_reserved_counts_at_the_budget),
-      cmocka_unit_test(pools_that_share_a_budget_give_each_other_what_is_idle),
-      cmocka_unit_test(a_chunk_that_the_budget_has_no_room_for_goes_back),
-      cmocka_unit_test(what_a_window_did_not_need_goes_back),
-      cmocka_unit_test(every_driver_call_may_fail_once_and_nothing_is_lost),
-  };
-  return cmocka_run_group_tests(driver_pool_tell_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

@@ -135,8 +135,7 @@ static void run_turn(const tarn__kernel_turn_args *args, uint32_t thread, int ph
 #undef SIZE
 }
 
-static void turns_touch_whole_lines_and_no_bank_twice(void **state) {
-  (void)state;
+TEST(turns_touch_whole_lines_and_no_bank_twice) {
   static const tarn__kernel kernels[] = {TARN__KERNEL_turn_1, TARN__KERNEL_turn_2,
                                          TARN__KERNEL_turn_4, TARN__KERNEL_turn_8,
                                          TARN__KERNEL_turn_16};
@@ -181,8 +180,7 @@ static tarn__grid_launch plan_line_of(int64_t count, uint64_t dst, int64_t src_s
 }
 
 /* Wherever a line begins, and however far apart its source's elements are. */
-static void straight_items_are_where_digits_would_have_them(void **state) {
-  (void)state;
+TEST(straight_items_are_where_digits_would_have_them) {
   static const int64_t lengths[] = {1, 3, 4, 5, 1023, 100000};
   for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
     for (uint64_t start = 0; start < 10; start += 2) {
@@ -205,8 +203,7 @@ static void straight_items_are_where_digits_would_have_them(void **state) {
   }
 }
 
-static void all_whole_chunks_of_a_dense_line_are_straight(void **state) {
-  (void)state;
+TEST(all_whole_chunks_of_a_dense_line_are_straight) {
   const tarn__grid_launch launch = plan_line_of(100003, 4096, 4);
   assert_int_equal(launch.as.run.chunk, 4);
   assert_int_equal(launch.as.run.straight_count, 25000);
@@ -214,8 +211,7 @@ static void all_whole_chunks_of_a_dense_line_are_straight(void **state) {
 
 /* --- division --- */
 
-static void dividing_by_a_factor_is_exact(void **state) {
-  (void)state;
+TEST(dividing_by_a_factor_is_exact) {
   static const uint32_t sizes[] = {1, 2, 3, 5, 7, 10, 641, 65535, 65536, 65537, 1u << 29, 1u << 30};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
     const tarn__kernel_divisor by = tarn__kernel_divisor_of(sizes[i]);
@@ -259,8 +255,7 @@ static int64_t cut(const tarn__grid *grid, uint64_t *last_dst, uint64_t *last_sr
   return cut(&halves[0], last_dst, last_src) + cut(&halves[1], last_dst, last_src);
 }
 
-static void grids_beyond_one_launch_are_cut_into_parts_that_cover_them(void **state) {
-  (void)state;
+TEST(grids_beyond_one_launch_are_cut_into_parts_that_cover_them) {
   const tarn__grid grid = {.dst = 4096,
                            .src = 8192,
                            .rank = 3,
@@ -275,12 +270,5 @@ static void grids_beyond_one_launch_are_cut_into_parts_that_cover_them(void **st
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(turns_touch_whole_lines_and_no_bank_twice),
-      cmocka_unit_test(straight_items_are_where_digits_would_have_them),
-      cmocka_unit_test(all_whole_chunks_of_a_dense_line_are_straight),
-      cmocka_unit_test(dividing_by_a_factor_is_exact),
-      cmocka_unit_test(grids_beyond_one_launch_are_cut_into_parts_that_cover_them),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

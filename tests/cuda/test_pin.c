@@ -34,7 +34,7 @@ static size_t pinned_bytes_now(void) {
   return counts.pinned_bytes;
 }
 
-static void pages_of_the_caller_are_pinned_for_a_while(void **state) {
+TEST(pages_of_the_caller_are_pinned_for_a_while) {
   tarn_cuda *cuda = *state;
   unsigned char *bytes = map_bytes();
   const size_t before_bytes = pinned_bytes_now();
@@ -57,7 +57,7 @@ static void pages_of_the_caller_are_pinned_for_a_while(void **state) {
   munmap(bytes, BYTES);
 }
 
-static void what_is_pinned_already_is_busy(void **state) {
+TEST(what_is_pinned_already_is_busy) {
   tarn_cuda *cuda = *state;
   unsigned char *bytes = map_bytes();
   tarn_cuda_pin *first = NULL, *second = (tarn_cuda_pin *)&second;
@@ -74,7 +74,7 @@ static void what_is_pinned_already_is_busy(void **state) {
   munmap(bytes, BYTES);
 }
 
-static void a_file_mapped_for_reading_is_pinned_for_reading(void **state) {
+TEST(a_file_mapped_for_reading_is_pinned_for_reading) {
   tarn_cuda *cuda = *state;
   const unsigned char *bytes = map_file();
   tarn_cuda_pin *pin = NULL;
@@ -105,7 +105,7 @@ static void a_file_mapped_for_reading_is_pinned_for_reading(void **state) {
   munmap((void *)(uintptr_t)bytes, BYTES - 10);
 }
 
-static void pages_that_cannot_be_pinned_are_refused(void **state) {
+TEST(pages_that_cannot_be_pinned_are_refused) {
   tarn_cuda *cuda = *state;
   unsigned char *bytes = map_bytes();
   tarn_cuda_pin *pin = (tarn_cuda_pin *)&pin;
@@ -128,7 +128,7 @@ static void pages_that_cannot_be_pinned_are_refused(void **state) {
 
 /* Larger than what any driver takes at once: several calls, and a seam between them. No memory is
  * touched. */
-static void a_pin_beyond_what_one_call_takes_has_a_seam(void **state) {
+TEST(a_pin_beyond_what_one_call_takes_has_a_seam) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   const size_t size_bytes = (size_t)600 << 30;
@@ -162,7 +162,7 @@ static void unmap(void *context) {
   munmap(self->bytes, BYTES);
 }
 
-static void a_wrapped_blob_is_unpinned_behind_its_last_copy(void **state) {
+TEST(a_wrapped_blob_is_unpinned_behind_its_last_copy) {
   tarn_cuda *cuda = *state;
   fixture_block back = fixture_pinned_block(cuda, BYTES);
   back.address[0] = 0;
@@ -190,7 +190,7 @@ static void a_wrapped_blob_is_unpinned_behind_its_last_copy(void **state) {
   fixture_free(&back);
 }
 
-static void a_blob_that_cannot_be_pinned_is_not_taken(void **state) {
+TEST(a_blob_that_cannot_be_pinned_is_not_taken) {
   tarn_cuda *cuda = *state;
   owner self = {.bytes = map_bytes()};
   tarn_blob blob = {.struct_size = sizeof blob,
@@ -225,7 +225,7 @@ static int pin_in_child(tarn_cuda *cuda, tarn_cuda_pin *pin, unsigned char *byte
   return 0;
 }
 
-static void a_child_of_fork_pins_nothing(void **state) {
+TEST(a_child_of_fork_pins_nothing) {
   tarn_cuda *cuda = *state;
   unsigned char *bytes = map_bytes();
   const size_t before_bytes = pinned_bytes_now();
@@ -245,15 +245,5 @@ static void a_child_of_fork_pins_nothing(void **state) {
 }
 
 int run_pin_tests(void) {
-  const struct CMUnitTest pin_tests[] = {
-      cmocka_unit_test(pages_of_the_caller_are_pinned_for_a_while),
-      cmocka_unit_test(what_is_pinned_already_is_busy),
-      cmocka_unit_test(a_file_mapped_for_reading_is_pinned_for_reading),
-      cmocka_unit_test(pages_that_cannot_be_pinned_are_refused),
-      cmocka_unit_test(a_pin_beyond_what_one_call_takes_has_a_seam),
-      cmocka_unit_test(a_wrapped_blob_is_unpinned_behind_its_last_copy),
-      cmocka_unit_test(a_blob_that_cannot_be_pinned_is_not_taken),
-      cmocka_unit_test(a_child_of_fork_pins_nothing),
-  };
-  return cmocka_run_group_tests(pin_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

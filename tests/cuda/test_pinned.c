@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void the_drivers_own_says_what_it_is(void **state) {
+TEST(the_drivers_own_says_what_it_is) {
   tarn_provider *provider = pinned_provider(*state, PINNED_OF_DRIVER);
   const tarn_provider_attributes *attributes = tarn_provider_attributes_of(provider);
   assert_string_equal(tarn_provider_name(provider), "cuda:pinned");
@@ -41,7 +41,7 @@ static void release_pages(void *context) {
   tarn_provider_release(context);
 }
 
-static void another_ones_memory_keeps_its_node_and_granules(void **state) {
+TEST(another_ones_memory_keeps_its_node_and_granules) {
   tarn_provider *host = NULL, *provider = NULL;
   const tarn_provider_ops ops = {.struct_size = sizeof ops,
                                  .name = "on a node",
@@ -68,7 +68,7 @@ static void another_ones_memory_keeps_its_node_and_granules(void **state) {
 
 /* The driver locks whole pages: two blocks on one page could not both be locked, and the end of
  * either would unlock the other. */
-static void a_host_of_less_than_pages_is_refused(void **state) {
+TEST(a_host_of_less_than_pages_is_refused) {
   static _Alignas(4096) char memory[4 * 4096];
   const tarn_fixed_options fixed = {.struct_size = sizeof fixed, .granularity_bytes = 512};
   tarn_cuda_pinned_options options = {.struct_size = sizeof options};
@@ -80,7 +80,7 @@ static void a_host_of_less_than_pages_is_refused(void **state) {
   tarn_provider_release(options.host);
 }
 
-static void options_that_make_no_sense_are_refused(void **state) {
+TEST(options_that_make_no_sense_are_refused) {
   tarn_cuda *cuda = *state;
   tarn_provider *provider = (tarn_provider *)&provider;
   tarn_provider *device = NULL;
@@ -109,7 +109,7 @@ static void options_that_make_no_sense_are_refused(void **state) {
   tarn_provider_release(pages);
 }
 
-static void the_cpu_and_every_device_reach_it(void **state) {
+TEST(the_cpu_and_every_device_reach_it) {
   tarn_cuda *cuda = *state;
   for (pinned_origin origin = 0; origin < PINNED_ORIGINS; origin++) {
     tarn_provider *provider = pinned_provider(cuda, origin);
@@ -143,7 +143,7 @@ static unsigned char pattern(size_t index) {
 
 /* Whatever there is from one piece of page-locked memory into the next: lines, rectangles whose
  * rows a seam cuts or does not, and fills. */
-static void copies_run_over_seams(void **state) {
+TEST(copies_run_over_seams) {
   tarn_cuda *cuda = *state;
   enum { PIECES = 5, BYTES = PIECES * PINNED_GRANULE_BYTES, PITCH = 3000, ROW = 2900 };
   enum { ROWS = (BYTES - 100) / PITCH };
@@ -183,7 +183,7 @@ static void copies_run_over_seams(void **state) {
 }
 
 /* What anybody may copy with one call of the driver's. */
-static void a_block_is_locked_with_one_call(void **state) {
+TEST(a_block_is_locked_with_one_call) {
   FIXTURE_NEEDS_SIM();
   tarn_provider *provider = pinned_provider(*state, PINNED_WHOLE);
   const uint64_t calls = fixture_sim_control()->calls("cuMemHostRegister");
@@ -202,7 +202,7 @@ static cusim_counts counts_now(void) {
   return counts;
 }
 
-static void a_failure_to_pin_leaves_nothing_behind(void **state) {
+TEST(a_failure_to_pin_leaves_nothing_behind) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   for (pinned_origin origin = 0; origin < PINNED_ORIGINS; origin++) {
@@ -226,7 +226,7 @@ static void a_failure_to_pin_leaves_nothing_behind(void **state) {
   tarn_stream_release(stream);
 }
 
-static void a_commit_that_fails_halfway_is_undone(void **state) {
+TEST(a_commit_that_fails_halfway_is_undone) {
   FIXTURE_NEEDS_SIM();
   enum { GRANULES = 4, BYTES = GRANULES * PINNED_GRANULE_BYTES };
   const fixture_sim *control = fixture_sim_control();
@@ -256,7 +256,7 @@ static void a_commit_that_fails_halfway_is_undone(void **state) {
   tarn_provider_release(provider);
 }
 
-static void a_range_that_stays_registered_is_not_lost(void **state) {
+TEST(a_range_that_stays_registered_is_not_lost) {
   FIXTURE_NEEDS_SIM();
   enum { GRANULES = 6, RUNS = 3, BYTES = GRANULES * PINNED_GRANULE_BYTES };
   tarn_provider *provider = pinned_provider(*state, PINNED_GRANULES);
@@ -281,7 +281,7 @@ static void a_range_that_stays_registered_is_not_lost(void **state) {
   tarn_provider_release(provider);
 }
 
-static void a_block_that_is_none_is_refused(void **state) {
+TEST(a_block_that_is_none_is_refused) {
   static const struct {
     tarn_status status;
     const char *call;
@@ -318,7 +318,7 @@ static void set_may_lock(bool may_lock) {
   assert_int_equal(syscall(SYS_capset, &header, data), 0);
 }
 
-static void the_limit_that_would_do_is_named(void **state) {
+TEST(the_limit_that_would_do_is_named) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   const cusim_counts before = counts_now();
@@ -358,7 +358,7 @@ static int use_in_child(tarn_provider *provider, void *block) {
   return 0;
 }
 
-static void a_child_of_fork_is_told(void **state) {
+TEST(a_child_of_fork_is_told) {
   for (pinned_origin origin = 0; origin < PINNED_ORIGINS; origin++) {
     tarn_provider *provider = pinned_provider(*state, origin);
     void *block = NULL;
@@ -378,20 +378,5 @@ static void a_child_of_fork_is_told(void **state) {
 }
 
 int run_pinned_tests(void) {
-  const struct CMUnitTest pinned_tests[] = {
-      cmocka_unit_test(the_drivers_own_says_what_it_is),
-      cmocka_unit_test(another_ones_memory_keeps_its_node_and_granules),
-      cmocka_unit_test(a_host_of_less_than_pages_is_refused),
-      cmocka_unit_test(options_that_make_no_sense_are_refused),
-      cmocka_unit_test(the_cpu_and_every_device_reach_it),
-      cmocka_unit_test(copies_run_over_seams),
-      cmocka_unit_test(a_block_is_locked_with_one_call),
-      cmocka_unit_test(a_failure_to_pin_leaves_nothing_behind),
-      cmocka_unit_test(a_commit_that_fails_halfway_is_undone),
-      cmocka_unit_test(a_range_that_stays_registered_is_not_lost),
-      cmocka_unit_test(a_block_that_is_none_is_refused),
-      cmocka_unit_test(the_limit_that_would_do_is_named),
-      cmocka_unit_test(a_child_of_fork_is_told),
-  };
-  return cmocka_run_group_tests(pinned_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

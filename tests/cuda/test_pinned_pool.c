@@ -90,7 +90,7 @@ static void check_cpu_waits(tarn_cuda *cuda, pinned_origin origin, end_of_use en
   fixture_free(&device);
 }
 
-static void the_cpu_does_not_get_what_a_copy_still_reads(void **state) {
+TEST(the_cpu_does_not_get_what_a_copy_still_reads) {
   static const end_of_use ends[] = {free_on_stream, note_inner_address, note_alias_of_slice};
   for (pinned_origin origin = 0; origin < PINNED_ORIGINS; origin++) {
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
@@ -100,7 +100,7 @@ static void the_cpu_does_not_get_what_a_copy_still_reads(void **state) {
 }
 
 /* A storage's part is used by a stream that was never told to the pool but through the storage. */
-static void a_storage_outlasts_the_copies_of_its_slices(void **state) {
+TEST(a_storage_outlasts_the_copies_of_its_slices) {
   tarn_cuda *cuda = *state;
   for (pinned_origin origin = 0; origin < PINNED_ORIGINS; origin++) {
     fixture_block device = fixture_device_block(cuda, BLOCK_BYTES);
@@ -126,7 +126,7 @@ static void a_storage_outlasts_the_copies_of_its_slices(void **state) {
   }
 }
 
-static void large_blocks_are_exact_to_the_granule(void **state) {
+TEST(large_blocks_are_exact_to_the_granule) {
   for (pinned_origin origin = 0; origin < PINNED_ORIGINS; origin++) {
     tarn_pool *pool = pinned_pool(*state, origin, /*limit_bytes=*/0);
     const size_t asked_bytes = 65 * MIB / 4 + 4097;
@@ -141,7 +141,7 @@ static void large_blocks_are_exact_to_the_granule(void **state) {
   }
 }
 
-static void a_kept_block_is_no_page_too_large(void **state) {
+TEST(a_kept_block_is_no_page_too_large) {
   tarn_pool *pool = pinned_pool(*state, PINNED_OF_DRIVER, /*limit_bytes=*/0);
   OK(tarn_pool_free(pool, alloc_for_cpu(pool, 8 * MIB), NULL));
   OK(tarn_pool_free(pool, alloc_for_cpu(pool, 8 * MIB), NULL)); /* now by the thread */
@@ -151,7 +151,7 @@ static void a_kept_block_is_no_page_too_large(void **state) {
   tarn_pool_release(pool);
 }
 
-static void idle_granules_go_back_one_by_one(void **state) {
+TEST(idle_granules_go_back_one_by_one) {
   FIXTURE_NEEDS_SIM();
   enum { COUNT = 40 };
   tarn_pool *pool = pinned_pool(*state, PINNED_GRANULES, /*limit_bytes=*/0);
@@ -174,7 +174,7 @@ static void idle_granules_go_back_one_by_one(void **state) {
   assert_int_equal(counts.pinned_bytes, before_bytes);
 }
 
-static void a_limit_holds_and_idle_memory_goes_with_time(void **state) {
+TEST(a_limit_holds_and_idle_memory_goes_with_time) {
   for (pinned_origin origin = 0; origin < PINNED_ORIGINS; origin++) {
     tarn_pool *pool = pinned_pool(*state, origin, 8 * MIB);
     unsigned char *block = alloc_for_cpu(pool, 5 * MIB);
@@ -196,7 +196,7 @@ static void a_limit_holds_and_idle_memory_goes_with_time(void **state) {
 }
 
 /* What a pool cannot lock it takes back from what lies idle, whoever refused it. */
-static void what_cannot_be_locked_is_made_of_idle_memory(void **state) {
+TEST(what_cannot_be_locked_is_made_of_idle_memory) {
   FIXTURE_NEEDS_SIM();
   for (pinned_origin origin = 0; origin < PINNED_ORIGINS; origin++) {
     tarn_pool *pool = pinned_pool(*state, origin, /*limit_bytes=*/0);
@@ -215,14 +215,5 @@ static void what_cannot_be_locked_is_made_of_idle_memory(void **state) {
 }
 
 int run_pinned_pool_tests(void) {
-  const struct CMUnitTest pinned_pool_tests[] = {
-      cmocka_unit_test(the_cpu_does_not_get_what_a_copy_still_reads),
-      cmocka_unit_test(a_storage_outlasts_the_copies_of_its_slices),
-      cmocka_unit_test(large_blocks_are_exact_to_the_granule),
-      cmocka_unit_test(a_kept_block_is_no_page_too_large),
-      cmocka_unit_test(idle_granules_go_back_one_by_one),
-      cmocka_unit_test(a_limit_holds_and_idle_memory_goes_with_time),
-      cmocka_unit_test(what_cannot_be_locked_is_made_of_idle_memory),
-  };
-  return cmocka_run_group_tests(pinned_pool_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

@@ -30,7 +30,7 @@ static tarn_status check_as(tarn_cuda *cuda, const void *address, size_t size_by
 #define CPU tarn_device_make(TARN_DEVICE_CPU, 0)
 #define GPU tarn_device_make(TARN_DEVICE_CUDA, 0)
 
-static void memory_is_told_by_its_address_alone(void **state) {
+TEST(memory_is_told_by_its_address_alone) {
   tarn_cuda *cuda = *state;
   fixture_block device = fixture_device_block(cuda, 2 * MIB);
   fixture_block pinned = fixture_pinned_block(cuda, MIB);
@@ -56,7 +56,7 @@ static void count_delete(void *context) {
   deleted_count++;
 }
 
-static void a_truthful_blob_becomes_a_storage_of_its_device(void **state) {
+TEST(a_truthful_blob_becomes_a_storage_of_its_device) {
   tarn_cuda *cuda = *state;
   fixture_block device = fixture_device_block(cuda, 2 * MIB);
   tarn_blob blob = {.struct_size = sizeof blob,
@@ -74,7 +74,7 @@ static void a_truthful_blob_becomes_a_storage_of_its_device(void **state) {
   fixture_free(&device);
 }
 
-static void what_is_left_unsaid_is_filled_in(void **state) {
+TEST(what_is_left_unsaid_is_filled_in) {
   tarn_cuda *cuda = *state;
   fixture_block device = fixture_device_block(cuda, MIB);
   fixture_block pinned = fixture_pinned_block(cuda, MIB);
@@ -91,7 +91,7 @@ static void what_is_left_unsaid_is_filled_in(void **state) {
   fixture_free(&pinned);
 }
 
-static void a_lie_about_the_device_is_refused_in_words(void **state) {
+TEST(a_lie_about_the_device_is_refused_in_words) {
   tarn_cuda *cuda = *state;
   fixture_block device = fixture_device_block(cuda, MIB);
   fixture_block pinned = fixture_pinned_block(cuda, MIB);
@@ -116,7 +116,7 @@ static void a_lie_about_the_device_is_refused_in_words(void **state) {
   fixture_free(&pinned);
 }
 
-static void bytes_beyond_the_allocation_are_refused(void **state) {
+TEST(bytes_beyond_the_allocation_are_refused) {
   tarn_cuda *cuda = *state;
   fixture_block device = fixture_device_block(cuda, 2 * MIB);
   const tarn_cuda_pointer_info info = info_of(cuda, device.address);
@@ -131,7 +131,7 @@ static void bytes_beyond_the_allocation_are_refused(void **state) {
   fixture_free(&device);
 }
 
-static void pages_that_are_not_pinned_are_found(void **state) {
+TEST(pages_that_are_not_pinned_are_found) {
   tarn_cuda *cuda = *state;
   const size_t page = 4096;
   unsigned char *pages =
@@ -155,7 +155,7 @@ static void pages_that_are_not_pinned_are_found(void **state) {
   munmap(pages, 5 * page);
 }
 
-static void reserved_addresses_without_memory_are_found(void **state) {
+TEST(reserved_addresses_without_memory_are_found) {
   tarn_cuda *cuda = *state;
   tarn_provider *provider = NULL;
   void *range = NULL;
@@ -197,7 +197,7 @@ static CUresult CUDAAPI say_managed(unsigned count, CUpointer_attribute *asked, 
   return CUDA_SUCCESS;
 }
 
-static void managed_memory_is_managed_and_no_device(void **state) {
+TEST(managed_memory_is_managed_and_no_device) {
   tarn_cuda *cuda = *state;
   const __typeof__(cuda->driver.PointerGetAttributes) asks = cuda->driver.PointerGetAttributes;
   char *const bytes = (char *)(uintptr_t)0x7000000;
@@ -213,7 +213,7 @@ static void managed_memory_is_managed_and_no_device(void **state) {
   cuda->driver.PointerGetAttributes = asks;
 }
 
-static void what_is_no_blob_is_refused(void **state) {
+TEST(what_is_no_blob_is_refused) {
   tarn_cuda *cuda = *state;
   tarn_blob blob = {.struct_size = 3};
   tarn_cuda_pointer_info info = {.struct_size = 1};
@@ -229,7 +229,7 @@ static void what_is_no_blob_is_refused(void **state) {
   assert_int_equal(tarn_cuda_pointer_info_of(NULL, &blob, &info), TARN_INVALID_ARGUMENT);
 }
 
-static void a_driver_that_fails_is_named(void **state) {
+TEST(a_driver_that_fails_is_named) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   fixture_block device = fixture_device_block(cuda, MIB);
@@ -241,7 +241,7 @@ static void a_driver_that_fails_is_named(void **state) {
   fixture_free(&device);
 }
 
-static void a_child_of_fork_asks_nobody(void **state) {
+TEST(a_child_of_fork_asks_nobody) {
   tarn_cuda *cuda = *state;
   const pid_t child = fork();
   assert_true(child >= 0);
@@ -253,18 +253,5 @@ static void a_child_of_fork_asks_nobody(void **state) {
 }
 
 int run_pointer_tests(void) {
-  const struct CMUnitTest pointer_tests[] = {
-      cmocka_unit_test(memory_is_told_by_its_address_alone),
-      cmocka_unit_test(a_truthful_blob_becomes_a_storage_of_its_device),
-      cmocka_unit_test(what_is_left_unsaid_is_filled_in),
-      cmocka_unit_test(a_lie_about_the_device_is_refused_in_words),
-      cmocka_unit_test(bytes_beyond_the_allocation_are_refused),
-      cmocka_unit_test(pages_that_are_not_pinned_are_found),
-      cmocka_unit_test(reserved_addresses_without_memory_are_found),
-      cmocka_unit_test(managed_memory_is_managed_and_no_device),
-      cmocka_unit_test(what_is_no_blob_is_refused),
-      cmocka_unit_test(a_driver_that_fails_is_named),
-      cmocka_unit_test(a_child_of_fork_asks_nobody),
-  };
-  return cmocka_run_group_tests(pointer_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

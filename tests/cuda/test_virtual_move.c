@@ -87,7 +87,7 @@ static unsigned char read_at(tarn_cuda *cuda, tarn_stream *stream, const char *a
   return value;
 }
 
-static void idle_memory_is_handed_on_and_nothing_is_made(void **state) {
+TEST(idle_memory_is_handed_on_and_nothing_is_made) {
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda, /*has_pieces=*/false);
   const size_t step = granule(provider);
@@ -119,7 +119,7 @@ static void idle_memory_is_handed_on_and_nothing_is_made(void **state) {
 }
 
 /* Another process may have it mapped. */
-static void memory_that_may_be_shared_goes_back_and_is_not_handed_on(void **state) {
+TEST(memory_that_may_be_shared_goes_back_and_is_not_handed_on) {
   tarn_cuda *cuda = *state;
   tarn_provider_release(make_provider(cuda, /*has_pieces=*/false));
   const tarn_cuda_virtual_options options = {.struct_size = sizeof options,
@@ -144,7 +144,7 @@ static void memory_that_may_be_shared_goes_back_and_is_not_handed_on(void **stat
   tarn_provider_release(provider);
 }
 
-static void what_the_spans_lack_is_fresh_and_what_they_have_beyond_goes_back(void **state) {
+TEST(what_the_spans_lack_is_fresh_and_what_they_have_beyond_goes_back) {
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda, /*has_pieces=*/false);
   const size_t step = granule(provider);
@@ -163,7 +163,7 @@ static void what_the_spans_lack_is_fresh_and_what_they_have_beyond_goes_back(voi
   tarn_provider_release(provider);
 }
 
-static void a_move_that_cannot_be_is_refused_and_changes_nothing(void **state) {
+TEST(a_move_that_cannot_be_is_refused_and_changes_nothing) {
   tarn_provider *provider = make_provider(*state, /*has_pieces=*/false);
   const size_t step = granule(provider);
   char *range = reserve(provider, 16);
@@ -186,7 +186,7 @@ static void a_move_that_cannot_be_is_refused_and_changes_nothing(void **state) {
   tarn_provider_release(provider);
 }
 
-static void a_range_of_pieces_begins_with_a_whole_one(void **state) {
+TEST(a_range_of_pieces_begins_with_a_whole_one) {
   enum { RANGES = 4 };
   tarn_provider *provider = make_provider(*state, /*has_pieces=*/true);
   const size_t step = granule(provider);
@@ -201,7 +201,7 @@ static void a_range_of_pieces_begins_with_a_whole_one(void **state) {
   tarn_provider_release(provider);
 }
 
-static void pieces_take_one_handle_each_and_come_and_go_whole(void **state) {
+TEST(pieces_take_one_handle_each_and_come_and_go_whole) {
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda, /*has_pieces=*/true);
   const size_t step = granule(provider);
@@ -288,17 +288,7 @@ static void fail_each_call_of_a_move(tarn_cuda *cuda, bool has_pieces) {
   tarn_provider_release(provider);
 }
 
-static void a_move_that_fails_at_any_call_loses_nothing(void **state) {
-  FIXTURE_NEEDS_SIM();
-  fail_each_call_of_a_move(*state, /*has_pieces=*/false);
-}
-
-static void a_move_of_pieces_that_fails_at_any_call_loses_nothing(void **state) {
-  FIXTURE_NEEDS_SIM();
-  fail_each_call_of_a_move(*state, /*has_pieces=*/true);
-}
-
-static void memory_made_ahead_is_only_mapped(void **state) {
+TEST(memory_made_ahead_is_only_mapped) {
   tarn_provider *provider = make_provider(*state, /*has_pieces=*/true);
   const size_t step = granule(provider);
   char *range = reserve(provider, 16);
@@ -327,7 +317,7 @@ static void memory_made_ahead_is_only_mapped(void **state) {
   assert_int_equal(counts_now().physical_bytes, 0);
 }
 
-static void a_commit_short_of_memory_gives_back_what_was_made_ahead(void **state) {
+TEST(a_commit_short_of_memory_gives_back_what_was_made_ahead) {
   FIXTURE_NEEDS_SIM();
   tarn_cuda *cuda = *state;
   const fixture_sim *sim = fixture_sim_control();
@@ -353,7 +343,7 @@ static void a_commit_short_of_memory_gives_back_what_was_made_ahead(void **state
   tarn_provider_release(provider);
 }
 
-static void a_device_tells_which_memory_it_has_and_why_not_the_better(void **state) {
+TEST(a_device_tells_which_memory_it_has_and_why_not_the_better) {
   FIXTURE_NEEDS_SIM();
   tarn_cuda *cuda = *state;
   tarn_cuda_memory_choice choice = {.struct_size = sizeof choice};
@@ -382,7 +372,7 @@ static void a_device_tells_which_memory_it_has_and_why_not_the_better(void **sta
   tarn_provider_release(blocks);
 }
 
-static void smaller_ranges_are_reserved_where_addresses_run_out(void **state) {
+TEST(smaller_ranges_are_reserved_where_addresses_run_out) {
   FIXTURE_NEEDS_SIM();
   tarn_cuda *cuda = *state;
   const fixture_sim *sim = fixture_sim_control();
@@ -443,34 +433,7 @@ static void check_pool(const attack *self, const tarn_provider *provider) {
   assert_int_equal(budget.used_bytes, stats.reserved_bytes);
 }
 
-static void a_pool_whose_move_fails_at_any_call_stays_exact(void **state) {
-  FIXTURE_NEEDS_SIM();
-  const fixture_sim *sim = fixture_sim_control();
-  bool is_done = false;
-  for (uint64_t nth = 1; !is_done; nth++) {
-    assert_true(nth < 200);
-    tarn_provider *provider = make_provider(*state, nth % 2 == 0);
-    const size_t step = granule(provider);
-    attack self = begin_attack(provider, step);
-    void *large = NULL;
-    sim->fail_call(NULL, nth, nth % 3 == 0 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_UNKNOWN);
-    const uint64_t failures = sim->failures();
-    const tarn_status status = tarn_pool_alloc(self.pool, 5 * step, NULL, &large);
-    is_done = sim->failures() == failures;
-    sim->fail_nothing();
-    check_pool(&self, provider);
-    assert_true(!is_done || status == TARN_OK || nth % 2 == 0); /* pieces may lie too badly */
-    if (status == TARN_OK) OK(tarn_pool_free(self.pool, large, NULL));
-    for (int i = 0; i < 3; i++) OK(tarn_pool_free(self.pool, self.kept[i], NULL));
-    OK(tarn_pool_trim(self.pool, 0, NULL));
-    check_pool(&self, provider);
-    assert_int_equal(stats_of(provider).mapped_bytes, 0);
-    tarn_pool_release(self.pool);
-    tarn_provider_release(provider);
-  }
-}
-
-static void a_full_device_gives_a_pool_what_lies_idle_elsewhere(void **state) {
+TEST(a_full_device_gives_a_pool_what_lies_idle_elsewhere) {
   FIXTURE_NEEDS_SIM();
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda, /*has_pieces=*/false);
@@ -539,7 +502,7 @@ static void *run_mover(void *argument) {
   return NULL;
 }
 
-static void threads_that_move_and_commit_at_once_do_not_meet(void **state) {
+TEST(threads_that_move_and_commit_at_once_do_not_meet) {
   tarn_cuda *cuda = *state;
   for (int has_pieces = 0; has_pieces < 2; has_pieces++) {
     tarn_provider *provider = make_provider(cuda, has_pieces != 0);
@@ -567,23 +530,43 @@ static void threads_that_move_and_commit_at_once_do_not_meet(void **state) {
   }
 }
 
+TEST(a_pool_whose_move_fails_at_any_call_stays_exact) {
+  FIXTURE_NEEDS_SIM();
+  const fixture_sim *sim = fixture_sim_control();
+  bool is_done = false;
+  for (uint64_t nth = 1; !is_done; nth++) {
+    assert_true(nth < 200);
+    tarn_provider *provider = make_provider(*state, nth % 2 == 0);
+    const size_t step = granule(provider);
+    attack self = begin_attack(provider, step);
+    void *large = NULL;
+    sim->fail_call(NULL, nth, nth % 3 == 0 ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_UNKNOWN);
+    const uint64_t failures = sim->failures();
+    const tarn_status status = tarn_pool_alloc(self.pool, 5 * step, NULL, &large);
+    is_done = sim->failures() == failures;
+    sim->fail_nothing();
+    check_pool(&self, provider);
+    assert_true(!is_done || status == TARN_OK || nth % 2 == 0); /* pieces may lie too badly */
+    if (status == TARN_OK) OK(tarn_pool_free(self.pool, large, NULL));
+    for (int i = 0; i < 3; i++) OK(tarn_pool_free(self.pool, self.kept[i], NULL));
+    OK(tarn_pool_trim(self.pool, 0, NULL));
+    check_pool(&self, provider);
+    assert_int_equal(stats_of(provider).mapped_bytes, 0);
+    tarn_pool_release(self.pool);
+    tarn_provider_release(provider);
+  }
+}
+
+TEST(a_move_that_fails_at_any_call_loses_nothing) {
+  FIXTURE_NEEDS_SIM();
+  fail_each_call_of_a_move(*state, /*has_pieces=*/false);
+}
+
+TEST(a_move_of_pieces_that_fails_at_any_call_loses_nothing) {
+  FIXTURE_NEEDS_SIM();
+  fail_each_call_of_a_move(*state, /*has_pieces=*/true);
+}
+
 int run_virtual_move_tests(void) {
-  const struct CMUnitTest virtual_move_tests[] = {
-      cmocka_unit_test(idle_memory_is_handed_on_and_nothing_is_made),
-      cmocka_unit_test(memory_that_may_be_shared_goes_back_and_is_not_handed_on),
-      cmocka_unit_test(what_the_spans_lack_is_fresh_and_what_they_have_beyond_goes_back),
-      cmocka_unit_test(a_move_that_cannot_be_is_refused_and_changes_nothing),
-      cmocka_unit_test(a_range_of_pieces_begins_with_a_whole_one),
-      cmocka_unit_test(pieces_take_one_handle_each_and_come_and_go_whole),
-      cmocka_unit_test(memory_made_ahead_is_only_mapped),
-      cmocka_unit_test(a_commit_short_of_memory_gives_back_what_was_made_ahead),
-      cmocka_unit_test(a_device_tells_which_memory_it_has_and_why_not_the_better),
-      cmocka_unit_test(smaller_ranges_are_reserved_where_addresses_run_out),
-      cmocka_unit_test(a_full_device_gives_a_pool_what_lies_idle_elsewhere),
-      cmocka_unit_test(threads_that_move_and_commit_at_once_do_not_meet),
-      cmocka_unit_test(a_pool_whose_move_fails_at_any_call_stays_exact),
-      cmocka_unit_test(a_move_that_fails_at_any_call_loses_nothing),
-      cmocka_unit_test(a_move_of_pieces_that_fails_at_any_call_loses_nothing),
-  };
-  return cmocka_run_group_tests(virtual_move_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

@@ -32,7 +32,7 @@ static tarn_cuda_virtual_stats stats_of(const tarn_provider *provider) {
   return stats;
 }
 
-static void it_says_that_it_reserves(void **state) {
+TEST(it_says_that_it_reserves) {
   tarn_provider *provider = make_provider(*state);
   const tarn_provider_attributes *attributes = tarn_provider_attributes_of(provider);
   assert_string_equal(tarn_provider_name(provider), "cuda:0 virtual");
@@ -44,7 +44,7 @@ static void it_says_that_it_reserves(void **state) {
   tarn_provider_release(provider);
 }
 
-static void committed_granules_are_one_memory(void **state) {
+TEST(committed_granules_are_one_memory) {
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda);
   const size_t step = granule(provider);
@@ -75,7 +75,7 @@ static void committed_granules_are_one_memory(void **state) {
   tarn_provider_release(provider);
 }
 
-static void what_is_committed_is_committed_once(void **state) {
+TEST(what_is_committed_is_committed_once) {
   tarn_provider *provider = make_provider(*state);
   const size_t step = granule(provider);
   void *address = NULL;
@@ -93,7 +93,7 @@ static void what_is_committed_is_committed_once(void **state) {
   tarn_provider_release(provider);
 }
 
-static void memory_that_does_not_suffice_is_not_kept_in_part(void **state) {
+TEST(memory_that_does_not_suffice_is_not_kept_in_part) {
   FIXTURE_NEEDS_SIM();
   tarn_cuda *cuda = *state;
   tarn_provider *provider = make_provider(cuda);
@@ -125,7 +125,121 @@ static void memory_that_does_not_suffice_is_not_kept_in_part(void **state) {
   tarn_provider_release(provider);
 }
 
-static void every_driver_call_may_fail(void **state) {
+TEST(granules_may_be_larger_than_the_devices) {
+  tarn_cuda *cuda = *state;
+  tarn_provider_release(make_provider(cuda));
+  tarn_cuda_virtual_options options = {.struct_size = sizeof options,
+                                       .granularity_bytes = 16 << 20};
+  tarn_provider *provider = NULL;
+  OK(tarn_cuda_virtual_provider_create(cuda, 0, &options, &provider));
+  assert_int_equal(granule(provider), 16 << 20);
+  void *block = NULL;
+  OK(tarn_provider_alloc(provider, 16 << 20, &block));
+  if (fixture_sim_control() != NULL) assert_int_equal(counts_now().mappings, 1);
+  OK(tarn_provider_free(provider, block, 16 << 20));
+  tarn_provider_release(provider);
+  static const size_t refused[] = {3 << 20, 4096};
+  for (int i = 0; i < 2; i++) {
+    options.granularity_bytes = refused[i];
+    provider = (tarn_provider *)&provider;
+    assert_int_equal(tarn_cuda_virtual_provider_create(cuda, 0, &options, &provider),
+                     TARN_INVALID_ARGUMENT);
+    assert_null(provider);
+  }
+  options.struct_size = 1;
+  assert_int_equal(tarn_cuda_virtual_provider_create(cuda, 0, &options, &provider),
+                   TARN_INVALID_ARGUMENT);
+}
+
+TEST(a_driver_without_virtual_memory_is_told_and_gets_blocks) {
+  FIXTURE_NEEDS_SIM();
+  static const char *const entries[] = {"cuMemGetAllocationGranularity",
+                                        "cuMemAddressReserve",
+                                        "cuMemAddressFree",
+                                        "cuMemCreate",
+                                        "cuMemRelease",
+                                        "cuMemMap",
+                                        "cuMemUnmap",
+                                        "cuMemSetAccess"};
+  for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+    fixture_sim_control()->hide(entries[i]);
+    tarn_cuda *cuda = fixture_open();
+    fixture_sim_control()->hide(NULL);
+    tarn_provider *provider = (tarn_provider *)&provider;
+    assert_int_equal(tarn_cuda_virtual_provider_create(cuda, 0, NULL, &provider),
+                     TARN_NOT_SUPPORTED);
+    assert_null(provider);
+    assert_non_null(strstr(tarn_last_error()->message, entries[i]));
+    tarn_cuda_memory memory = TARN_CUDA_MEMORY_NONE;
+    OK(tarn_cuda_memory_provider_create(cuda, 0, &memory, &provider));
+    assert_int_equal(memory, TARN_CUDA_MEMORY_BLOCKS);
+    assert_string_equal(tarn_provider_name(provider), "cuda:0");
+    tarn_provider_release(provider);
+    tarn_cuda_release(cuda);
+  }
+}
+
+TEST(a_device_without_virtual_memory_is_told_and_gets_blocks) {
+  FIXTURE_NEEDS_SIM();
+  tarn_cuda *cuda = *state;
+  tarn_provider_release(make_provider(cuda)); /* the context is retained now */
+  tarn_provider *provider = NULL;
+  tarn_cuda_memory memory = TARN_CUDA_MEMORY_NONE;
+  fixture_sim_control()->fail_call("cuDeviceGetAttribute", 1, CUDA_ERROR_INVALID_VALUE);
+  assert_int_equal(tarn_cuda_virtual_provider_create(cuda, 0, NULL, &provider), TARN_NOT_SUPPORTED);
+  fixture_sim_control()->fail_call("cuDeviceGetAttribute", 1, CUDA_ERROR_INVALID_VALUE);
+  OK(tarn_cuda_memory_provider_create(cuda, 0, &memory, &provider));
+  assert_int_equal(memory, TARN_CUDA_MEMORY_BLOCKS);
+  tarn_provider_release(provider);
+}
+
+TEST(the_best_memory_is_virtual) {
+  FIXTURE_NEEDS_SIM();
+  tarn_cuda *cuda = *state;
+  tarn_provider *provider = NULL;
+  tarn_cuda_memory memory = TARN_CUDA_MEMORY_NONE;
+  OK(tarn_cuda_memory_provider_create(cuda, 0, &memory, &provider));
+  assert_int_equal(memory, TARN_CUDA_MEMORY_VIRTUAL);
+  assert_string_equal(tarn_provider_name(provider), "cuda:0 virtual");
+  tarn_provider_release(provider);
+  OK(tarn_cuda_memory_provider_create(cuda, 0, NULL, &provider));
+  tarn_provider_release(provider);
+  memory = TARN_CUDA_MEMORY_VIRTUAL;
+  provider = (tarn_provider *)&provider;
+  assert_int_equal(tarn_cuda_memory_provider_create(cuda, 99, &memory, &provider),
+                   TARN_INVALID_ARGUMENT);
+  assert_int_equal(memory, TARN_CUDA_MEMORY_NONE);
+  assert_null(provider);
+}
+
+TEST(a_pool_over_it_grows_in_place_and_gives_granules_back) {
+  tarn_cuda *cuda = *state;
+  tarn_provider *provider = make_provider(cuda);
+  const size_t step = granule(provider);
+  tarn_pool *pool = NULL;
+  OK(tarn_caching_pool_create(provider, NULL, &pool));
+  void *first = NULL, *second = NULL;
+  OK(tarn_pool_alloc(pool, 3 * step / 2, NULL, &first));
+  OK(tarn_pool_alloc(pool, 4 * step, NULL, &second));
+  assert_ptr_equal(second, (char *)first + 3 * step / 2);
+  tarn_pool_stats stats = {.struct_size = sizeof stats};
+  OK(tarn_pool_stats_of(pool, &stats));
+  assert_int_equal(stats.reserved_bytes, 6 * step);
+  OK(tarn_pool_free(pool, second, NULL));
+  size_t released = 0;
+  OK(tarn_pool_trim(pool, 0, &released));
+  assert_int_equal(released, 4 * step);
+  if (fixture_sim_control() != NULL) assert_int_equal(counts_now().physical_bytes, 2 * step);
+  OK(tarn_pool_free(pool, first, NULL));
+  tarn_pool_release(pool);
+  tarn_provider_release(provider);
+  if (fixture_sim_control() == NULL) return;
+  assert_int_equal(counts_now().reservations, 0);
+  assert_int_equal(counts_now().physical_bytes, 0);
+}
+
+/* Last: one call's handle is lost. */
+TEST(every_driver_call_may_fail) {
   FIXTURE_NEEDS_SIM();
   tarn_provider *provider = make_provider(*state);
   const fixture_sim *sim = fixture_sim_control();
@@ -166,133 +280,6 @@ static void every_driver_call_may_fail(void **state) {
   tarn_provider_release(provider);
 }
 
-static void granules_may_be_larger_than_the_devices(void **state) {
-  tarn_cuda *cuda = *state;
-  tarn_provider_release(make_provider(cuda));
-  tarn_cuda_virtual_options options = {.struct_size = sizeof options,
-                                       .granularity_bytes = 16 << 20};
-  tarn_provider *provider = NULL;
-  OK(tarn_cuda_virtual_provider_create(cuda, 0, &options, &provider));
-  assert_int_equal(granule(provider), 16 << 20);
-  void *block = NULL;
-  OK(tarn_provider_alloc(provider, 16 << 20, &block));
-  if (fixture_sim_control() != NULL) assert_int_equal(counts_now().mappings, 1);
-  OK(tarn_provider_free(provider, block, 16 << 20));
-  tarn_provider_release(provider);
-  static const size_t refused[] = {3 << 20, 4096};
-  for (int i = 0; i < 2; i++) {
-    options.granularity_bytes = refused[i];
-    provider = (tarn_provider *)&provider;
-    assert_int_equal(tarn_cuda_virtual_provider_create(cuda, 0, &options, &provider),
-                     TARN_INVALID_ARGUMENT);
-    assert_null(provider);
-  }
-  options.struct_size = 1;
-  assert_int_equal(tarn_cuda_virtual_provider_create(cuda, 0, &options, &provider),
-                   TARN_INVALID_ARGUMENT);
-}
-
-static void a_driver_without_virtual_memory_is_told_and_gets_blocks(void **state) {
-  (void)state;
-  FIXTURE_NEEDS_SIM();
-  static const char *const entries[] = {"cuMemGetAllocationGranularity",
-                                        "cuMemAddressReserve",
-                                        "cuMemAddressFree",
-                                        "cuMemCreate",
-                                        "cuMemRelease",
-                                        "cuMemMap",
-                                        "cuMemUnmap",
-                                        "cuMemSetAccess"};
-  for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
-    fixture_sim_control()->hide(entries[i]);
-    tarn_cuda *cuda = fixture_open();
-    fixture_sim_control()->hide(NULL);
-    tarn_provider *provider = (tarn_provider *)&provider;
-    assert_int_equal(tarn_cuda_virtual_provider_create(cuda, 0, NULL, &provider),
-                     TARN_NOT_SUPPORTED);
-    assert_null(provider);
-    assert_non_null(strstr(tarn_last_error()->message, entries[i]));
-    tarn_cuda_memory memory = TARN_CUDA_MEMORY_NONE;
-    OK(tarn_cuda_memory_provider_create(cuda, 0, &memory, &provider));
-    assert_int_equal(memory, TARN_CUDA_MEMORY_BLOCKS);
-    assert_string_equal(tarn_provider_name(provider), "cuda:0");
-    tarn_provider_release(provider);
-    tarn_cuda_release(cuda);
-  }
-}
-
-static void a_device_without_virtual_memory_is_told_and_gets_blocks(void **state) {
-  FIXTURE_NEEDS_SIM();
-  tarn_cuda *cuda = *state;
-  tarn_provider_release(make_provider(cuda)); /* the context is retained now */
-  tarn_provider *provider = NULL;
-  tarn_cuda_memory memory = TARN_CUDA_MEMORY_NONE;
-  fixture_sim_control()->fail_call("cuDeviceGetAttribute", 1, CUDA_ERROR_INVALID_VALUE);
-  assert_int_equal(tarn_cuda_virtual_provider_create(cuda, 0, NULL, &provider), TARN_NOT_SUPPORTED);
-  fixture_sim_control()->fail_call("cuDeviceGetAttribute", 1, CUDA_ERROR_INVALID_VALUE);
-  OK(tarn_cuda_memory_provider_create(cuda, 0, &memory, &provider));
-  assert_int_equal(memory, TARN_CUDA_MEMORY_BLOCKS);
-  tarn_provider_release(provider);
-}
-
-static void the_best_memory_is_virtual(void **state) {
-  FIXTURE_NEEDS_SIM();
-  tarn_cuda *cuda = *state;
-  tarn_provider *provider = NULL;
-  tarn_cuda_memory memory = TARN_CUDA_MEMORY_NONE;
-  OK(tarn_cuda_memory_provider_create(cuda, 0, &memory, &provider));
-  assert_int_equal(memory, TARN_CUDA_MEMORY_VIRTUAL);
-  assert_string_equal(tarn_provider_name(provider), "cuda:0 virtual");
-  tarn_provider_release(provider);
-  OK(tarn_cuda_memory_provider_create(cuda, 0, NULL, &provider));
-  tarn_provider_release(provider);
-  memory = TARN_CUDA_MEMORY_VIRTUAL;
-  provider = (tarn_provider *)&provider;
-  assert_int_equal(tarn_cuda_memory_provider_create(cuda, 99, &memory, &provider),
-                   TARN_INVALID_ARGUMENT);
-  assert_int_equal(memory, TARN_CUDA_MEMORY_NONE);
-  assert_null(provider);
-}
-
-static void a_pool_over_it_grows_in_place_and_gives_granules_back(void **state) {
-  tarn_cuda *cuda = *state;
-  tarn_provider *provider = make_provider(cuda);
-  const size_t step = granule(provider);
-  tarn_pool *pool = NULL;
-  OK(tarn_caching_pool_create(provider, NULL, &pool));
-  void *first = NULL, *second = NULL;
-  OK(tarn_pool_alloc(pool, 3 * step / 2, NULL, &first));
-  OK(tarn_pool_alloc(pool, 4 * step, NULL, &second));
-  assert_ptr_equal(second, (char *)first + 3 * step / 2);
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_pool_stats_of(pool, &stats));
-  assert_int_equal(stats.reserved_bytes, 6 * step);
-  OK(tarn_pool_free(pool, second, NULL));
-  size_t released = 0;
-  OK(tarn_pool_trim(pool, 0, &released));
-  assert_int_equal(released, 4 * step);
-  if (fixture_sim_control() != NULL) assert_int_equal(counts_now().physical_bytes, 2 * step);
-  OK(tarn_pool_free(pool, first, NULL));
-  tarn_pool_release(pool);
-  tarn_provider_release(provider);
-  if (fixture_sim_control() == NULL) return;
-  assert_int_equal(counts_now().reservations, 0);
-  assert_int_equal(counts_now().physical_bytes, 0);
-}
-
-/* One call's handle is lost by every_driver_call_may_fail: it comes last. */
 int run_virtual_provider_tests(void) {
-  const struct CMUnitTest virtual_provider_tests[] = {
-      cmocka_unit_test(it_says_that_it_reserves),
-      cmocka_unit_test(committed_granules_are_one_memory),
-      cmocka_unit_test(what_is_committed_is_committed_once),
-      cmocka_unit_test(memory_that_does_not_suffice_is_not_kept_in_part),
-      cmocka_unit_test(granules_may_be_larger_than_the_devices),
-      cmocka_unit_test(a_driver_without_virtual_memory_is_told_and_gets_blocks),
-      cmocka_unit_test(a_device_without_virtual_memory_is_told_and_gets_blocks),
-      cmocka_unit_test(the_best_memory_is_virtual),
-      cmocka_unit_test(a_pool_over_it_grows_in_place_and_gives_granules_back),
-      cmocka_unit_test(every_driver_call_may_fail),
-  };
-  return cmocka_run_group_tests(virtual_provider_tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

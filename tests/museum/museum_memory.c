@@ -129,8 +129,7 @@ static void assert_out_of_memory(tarn_pool *pool, size_t size_bytes, tarn_stream
  * but stayed in its bin, was not cut and not counted, and the next search found it again. tarn
  * takes every block out of its tree before anything else is done with it, and lends all of them
  * through one function. */
-static void chunk_left_in_bin(void **state) {
-  (void)state;
+TEST(chunk_left_in_bin) {
   tarn_pool *pool = make_segment_pool(6 * MIB);
   tarn_stream *first = make_stream(), *second = make_stream();
   char *whole = take(pool, 6 * MIB, first);
@@ -155,8 +154,7 @@ static void chunk_left_in_bin(void **state) {
 /* Triton (pinned_memory_manager.cc): the bytes of an allocation that failed were added to the used
  * bytes all the same, and the figure drifted from the first exhaustion on. tarn counts a block when
  * it is lent and nowhere else; a failure counts as one out-of-memory and changes nothing. */
-static void used_bytes_drift(void **state) {
-  (void)state;
+TEST(used_bytes_drift) {
   enum { RANGE = 1 << 20, TRIES = 10 };
   static _Alignas(4096) char range[RANGE];
   tarn_provider *provider = NULL;
@@ -204,8 +202,7 @@ static void used_bytes_drift(void **state) {
  * memory and some without, and nothing knew which. tarn has no sleep and wake yet; what is tested
  * is what they will be made of: memory given back and committed again under the same address, all
  * of it or none. Not covered: the bytes' backup, and several blocks in one transaction. */
-static void wake_half_done(void **state) {
-  (void)state;
+TEST(wake_half_done) {
   machine host = {.node = -1};
   tarn_pool *pool = make_machine_pool(&host, 0);
   char *awake = take(pool, 3 * MIB / 2, NULL);
@@ -234,8 +231,7 @@ static void wake_half_done(void **state) {
 /* vLLM's sleep mode (#36651): without a state per block, memory was released a second time, and the
  * error of that stuck to calls that came after. tarn's block knows whether it is lent, free or a
  * hole: a second free is refused with nothing changed, and trim gives no granule back twice. */
-static void double_release(void **state) {
-  (void)state;
+TEST(double_release) {
   machine host = {.node = -1};
   tarn_pool *pool = make_machine_pool(&host, 0);
   char *kept = take(pool, 1 * MIB, NULL);
@@ -279,8 +275,7 @@ static void *give_from_another_thread(void *argument) {
   return NULL;
 }
 
-static void bin_changed_between_alloc_and_free(void **state) {
-  (void)state;
+TEST(bin_changed_between_alloc_and_free) {
   static const size_t sizes[] = {1,     255,  256,   257,       1000,      4096,      16384,
                                  17000, 4097, 32768, 60 * 1024, 65 * 1024, MIB - 300, 3 * MIB};
   machine host = {.node = -1};
@@ -331,8 +326,7 @@ static void bin_changed_between_alloc_and_free(void **state) {
  * back to the pool that lent it, or nowhere. Tested with two pools of host memory that call
  * themselves nodes; not covered: pinned memory placed by node, which tarn has not yet, and the
  * placement itself, which tests/numa asks the kernel about. */
-static void pinned_block_from_the_wrong_node(void **state) {
-  (void)state;
+TEST(pinned_block_from_the_wrong_node) {
   enum { POOLS_BETWEEN = 63 }; /* then both pools have the same place in a thread's table */
   machine nodes[2] = {{.node = 0}, {.node = 1}};
   tarn_pool *pools[2] = {make_machine_pool(&nodes[0], 0), NULL};
@@ -357,8 +351,7 @@ static void pinned_block_from_the_wrong_node(void **state) {
 /* RMM #1957: a pool with an initial size grew by rules that never let it reach its maximum, so it
  * was out of memory with memory left. tarn tries the exact size where a generous one does not fit,
  * and gives idle segments back for one that does. */
-static void pool_cannot_reach_max(void **state) {
-  (void)state;
+TEST(pool_cannot_reach_max) {
   tarn_pool *pool = make_segment_pool(18 * MIB);
   give(pool, take(pool, 6 * MIB, NULL), NULL); /* the initial size */
   void *blocks[9];
@@ -399,8 +392,7 @@ static void give_the_neighbours(void) {
   assert_ok(tarn_pool_trim(split_pool, 0, NULL));
 }
 
-static void lock_split_loses_a_block(void **state) {
-  (void)state;
+TEST(lock_split_loses_a_block) {
   machine host = {.node = -1};
   split_pool = make_machine_pool(&host, 6 * MIB);
   tarn_stream *first = make_stream(), *second = make_stream();
@@ -458,8 +450,7 @@ static void take_while_memory_is_given_back(void) {
   asleep_wait(&late.state);
 }
 
-static void lock_split_calls_claimed_memory_missing(void **state) {
-  (void)state;
+TEST(lock_split_calls_claimed_memory_missing) {
   machine host = {.node = -1};
   split_pool = make_machine_pool(&host, 4 * MIB);
   late = (late_taker){.status = TARN_OK};
@@ -476,16 +467,5 @@ static void lock_split_calls_claimed_memory_missing(void **state) {
 }
 
 int run_museum_memory(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(chunk_left_in_bin),
-      cmocka_unit_test(used_bytes_drift),
-      cmocka_unit_test(wake_half_done),
-      cmocka_unit_test(double_release),
-      cmocka_unit_test(bin_changed_between_alloc_and_free),
-      cmocka_unit_test(pinned_block_from_the_wrong_node),
-      cmocka_unit_test(pool_cannot_reach_max),
-      cmocka_unit_test(lock_split_loses_a_block),
-      cmocka_unit_test(lock_split_calls_claimed_memory_missing),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

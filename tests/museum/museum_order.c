@@ -46,8 +46,7 @@ static void run_in_this_order(int count, tarn_stream *const *streams) {
  * event anew, and a third stream that stole from it waited for an event older than the takeover.
  * tarn has no lists to take over: each block keeps the stamps of its own last users, and a fence
  * covers the tickets closed before it was recorded, and no others. */
-static void stale_event_on_merge(void **state) {
-  (void)state;
+TEST(stale_event_on_merge) {
   tarn_pool *pool = make_one_block_pool(6 * MIB);
   tarn_stream *a = make_stream(), *b = make_stream(), *c = make_stream(), *d = make_stream();
   char *small = take(pool, 2 * MIB, a);
@@ -80,8 +79,7 @@ static void stale_event_on_merge(void **state) {
  * made stream A wait for went into the upper list as if nobody used it, and stream C took it
  * with no wait at all. In tarn a provider says that its memory is ordered, and the upper pool
  * stamps the whole segment with the stream that got it. */
-static void expand_hole(void **state) {
-  (void)state;
+TEST(expand_hole) {
   enum { BLOCK = MIB / 2, SEGMENT = 4 * BLOCK };
   tarn_pool *lower = make_one_block_pool(3 * SEGMENT);
   const tarn_caching_options options = {
@@ -139,8 +137,7 @@ static void *work_and_exit(void *argument) {
 /* RMM's arena resource: a thread's own arena gave its memory to all others when the thread ended,
  * though work of the thread's stream still used it. In tarn the stamps go with the blocks, whoever
  * keeps them, and a stream that goes leaves its final fence. */
-static void arena_thread_exit(void **state) {
-  (void)state;
+TEST(arena_thread_exit) {
   static const size_t sizes[] = {256, 4096, 64 * 1024, MIB};
   for (size_t index = 0; index < COUNT_OF(sizes); index++) {
     const size_t limit_bytes = 8 * MIB;
@@ -166,8 +163,7 @@ static void arena_thread_exit(void **state) {
 /* PyTorch (#147168, #181191 and many more): a tensor used on a side stream and freed without
  * record_stream was handed out again while the side stream still read it. tarn's copies note the
  * stream on both storages themselves; for kernels of one's own there is tarn_storage_note_use. */
-static void forgotten_record_stream(void **state) {
-  (void)state;
+TEST(forgotten_record_stream) {
   enum { SIZE = 2 * MIB };
   static uint8_t result[SIZE];
   const int64_t shape[] = {SIZE};
@@ -205,8 +201,7 @@ static void forgotten_record_stream(void **state) {
 /* Umpire (GenericReallocateOperation.cpp): an asynchronous reallocate freed the old block as
  * soon as the copy out of it was enqueued, so a pool lent it out under the copy. tarn frees in
  * the order of a stream: whoever gets the old block is behind the copy. */
-static void async_realloc_frees_source(void **state) {
-  (void)state;
+TEST(async_realloc_frees_source) {
   enum { OLD = 2 * MIB, GROWN = 4 * MIB };
   const int64_t old_shape[] = {OLD}, grown_shape[] = {GROWN};
   tarn_pool *pool = make_one_block_pool(OLD + GROWN);
@@ -235,10 +230,5 @@ static void async_realloc_frees_source(void **state) {
 }
 
 int run_museum_order(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(stale_event_on_merge),       cmocka_unit_test(expand_hole),
-      cmocka_unit_test(arena_thread_exit),          cmocka_unit_test(forgotten_record_stream),
-      cmocka_unit_test(async_realloc_frees_source),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

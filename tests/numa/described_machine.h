@@ -4,13 +4,10 @@
 
 #include "numa/tarn_topology.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 /* "numa:2 core:1 pu:1", or "two_gpus.xml". */
 static inline tarn_topology *describe(const char *machine) {

@@ -4,11 +4,7 @@
 
 #include "numa/tarn_numa.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 static tarn_topology *topology;
 static int32_t first_node;

@@ -1,17 +1,13 @@
 /* test_arena.c: an arena takes its memory from the provider, and gives all of it back. */
 #include "numa/arena.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_poison.h"
 #include "numa/shadow.h"
+#include "tests/support/test.h"
 
 /* A provider of base pages that counts what is out, and fails when told to. */
 typedef struct counting {
@@ -112,8 +108,7 @@ static void put(tarn__arena *arena, void *address) {
   tarn__arena_free(arena, TARN__NO_CACHE, address, found.size_class);
 }
 
-static void what_is_committed_is_what_the_provider_gave(void **state) {
-  (void)state;
+TEST(what_is_committed_is_what_the_provider_gave) {
   counting self;
   tarn__arena *arena = make_arena(&self);
   assert_int_equal(tarn__arena_counts_of(arena).committed_bytes, 0);
@@ -140,8 +135,7 @@ static void what_is_committed_is_what_the_provider_gave(void **state) {
   end_arena(&self, arena);
 }
 
-static void a_block_in_use_survives_a_purge(void **state) {
-  (void)state;
+TEST(a_block_in_use_survives_a_purge) {
   counting self;
   tarn__arena *arena = make_arena(&self);
   char *kept = get(arena, 300000, 1);
@@ -157,8 +151,7 @@ static void a_block_in_use_survives_a_purge(void **state) {
   end_arena(&self, arena);
 }
 
-static void blocks_are_aligned_as_asked(void **state) {
-  (void)state;
+TEST(blocks_are_aligned_as_asked) {
   counting self;
   tarn__arena *arena = make_arena(&self);
   for (size_t alignment = 1; alignment <= (size_t)64 << 20; alignment *= 2) {
@@ -171,8 +164,7 @@ static void blocks_are_aligned_as_asked(void **state) {
   end_arena(&self, arena);
 }
 
-static void a_provider_without_memory_leaves_the_arena_sound(void **state) {
-  (void)state;
+TEST(a_provider_without_memory_leaves_the_arena_sound) {
   counting self;
   tarn__arena *arena = make_arena(&self);
   void *before = get(arena, 100, 1);
@@ -192,8 +184,7 @@ static void a_provider_without_memory_leaves_the_arena_sound(void **state) {
   end_arena(&self, arena);
 }
 
-static void granules_larger_than_pages_are_given_back_whole(void **state) {
-  (void)state;
+TEST(granules_larger_than_pages_are_given_back_whole) {
   enum { GRANULE_BYTES = 256 << 10, BLOCKS = 40 };
   counting self;
   tarn__arena *arena = make_arena_of(&self, GRANULE_BYTES, /*part_count=*/1, /*limit_bytes=*/0);
@@ -222,8 +213,7 @@ static void granules_larger_than_pages_are_given_back_whole(void **state) {
   end_arena(&self, arena);
 }
 
-static void no_more_than_the_limit_is_committed(void **state) {
-  (void)state;
+TEST(no_more_than_the_limit_is_committed) {
   enum { LIMIT_BYTES = 4 << 20 };
   counting self;
   tarn__arena *arena =
@@ -241,8 +231,7 @@ static void no_more_than_the_limit_is_committed(void **state) {
 }
 
 /* Whoever stays at the limit for hours would use up the process's addresses. */
-static void tries_that_fail_take_no_further_addresses(void **state) {
-  (void)state;
+TEST(tries_that_fail_take_no_further_addresses) {
   const size_t granularities[] = {(size_t)sysconf(_SC_PAGESIZE), 64 << 10};
   for (size_t i = 0; i < 2; ++i) {
     counting counts;
@@ -258,8 +247,7 @@ static void tries_that_fail_take_no_further_addresses(void **state) {
   }
 }
 
-static void memory_that_the_provider_will_not_take_back_is_counted_once(void **state) {
-  (void)state;
+TEST(memory_that_the_provider_will_not_take_back_is_counted_once) {
   const size_t granularities[] = {(size_t)sysconf(_SC_PAGESIZE), 64 << 10};
   for (size_t i = 0; i < 2; ++i) {
     counting counts;
@@ -277,8 +265,7 @@ static void memory_that_the_provider_will_not_take_back_is_counted_once(void **s
   }
 }
 
-static void each_part_is_an_arena_of_jemallocs(void **state) {
-  (void)state;
+TEST(each_part_is_an_arena_of_jemallocs) {
   enum { PARTS = 5 };
   counting self;
   tarn__arena *arena = make_arena_of(&self, (size_t)sysconf(_SC_PAGESIZE), PARTS, 0);
@@ -301,8 +288,7 @@ static void each_part_is_an_arena_of_jemallocs(void **state) {
   end_arena(&self, arena);
 }
 
-static void caches_beyond_jemallocs_limit_are_refused_and_recovered(void **state) {
-  (void)state;
+TEST(caches_beyond_jemallocs_limit_are_refused_and_recovered) {
   enum { TRIES = 4200 };
   static tarn__arena_cache caches[TRIES];
   for (int round = 0; round < 2; ++round) {
@@ -315,8 +301,7 @@ static void caches_beyond_jemallocs_limit_are_refused_and_recovered(void **state
   }
 }
 
-static void arenas_beyond_jemallocs_limit_are_refused_and_recovered(void **state) {
-  (void)state;
+TEST(arenas_beyond_jemallocs_limit_are_refused_and_recovered) {
   enum { TRIES = 4200 };
   static tarn__arena *arenas[TRIES];
   counting self;
@@ -338,18 +323,5 @@ static void arenas_beyond_jemallocs_limit_are_refused_and_recovered(void **state
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_is_committed_is_what_the_provider_gave),
-      cmocka_unit_test(a_block_in_use_survives_a_purge),
-      cmocka_unit_test(blocks_are_aligned_as_asked),
-      cmocka_unit_test(a_provider_without_memory_leaves_the_arena_sound),
-      cmocka_unit_test(granules_larger_than_pages_are_given_back_whole),
-      cmocka_unit_test(no_more_than_the_limit_is_committed),
-      cmocka_unit_test(tries_that_fail_take_no_further_addresses),
-      cmocka_unit_test(memory_that_the_provider_will_not_take_back_is_counted_once),
-      cmocka_unit_test(each_part_is_an_arena_of_jemallocs),
-      cmocka_unit_test(caches_beyond_jemallocs_limit_are_refused_and_recovered),
-      cmocka_unit_test(arenas_beyond_jemallocs_limit_are_refused_and_recovered),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

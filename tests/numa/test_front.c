@@ -2,16 +2,12 @@
 #include "numa/front.h"
 
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "alloc/tarn_pages.h"
+#include "tests/support/test.h"
 
 typedef struct place {
   tarn__arena *arena;
@@ -73,8 +69,7 @@ static size_t settle(tarn__fronts *fronts) {
   return kept_bytes;
 }
 
-static void the_block_freed_last_is_lent_first(void **state) {
-  (void)state;
+TEST(the_block_freed_last_is_lent_first) {
   place self;
   begin(&self);
   tarn__front *front = tarn__front_of_thread(&self.fronts);
@@ -90,8 +85,7 @@ static void the_block_freed_last_is_lent_first(void **state) {
   end(&self);
 }
 
-static void a_front_keeps_no_more_than_its_share(void **state) {
-  (void)state;
+TEST(a_front_keeps_no_more_than_its_share) {
   enum { CLASSES = 20, OF_A_CLASS = 8 };
   place self;
   begin(&self);
@@ -132,8 +126,7 @@ static void *close_fronts(void *argument) {
   return NULL;
 }
 
-static void whoever_closes_waits_for_the_thread_inside(void **state) {
-  (void)state;
+TEST(whoever_closes_waits_for_the_thread_inside) {
   enum { TURNS = 2000 }; /* in which it could be over if it did not wait */
   place self;
   begin(&self);
@@ -173,8 +166,7 @@ static void *visit_until_stopped(void *argument) {
 }
 
 /* The kernel copies a process page by page: of what a thread changed meanwhile it has a part. */
-static void no_thread_is_inside_around_a_fork(void **state) {
-  (void)state;
+TEST(no_thread_is_inside_around_a_fork) {
   place pool;
   begin(&pool);
   visit visits = {.fronts = &pool.fronts};
@@ -204,8 +196,7 @@ static void *use_and_end(void *argument) {
   return NULL;
 }
 
-static void a_front_ends_with_its_thread(void **state) {
-  (void)state;
+TEST(a_front_ends_with_its_thread) {
   enum { THREADS = 4200 }; /* more than jemalloc has caches in a process, one after the other */
   place self;
   begin(&self);
@@ -227,8 +218,7 @@ static void a_front_ends_with_its_thread(void **state) {
   end(&self);
 }
 
-static void without_a_cache_of_jemallocs_a_front_works(void **state) {
-  (void)state;
+TEST(without_a_cache_of_jemallocs_a_front_works) {
   enum { POOLS = 4200 };
   place self;
   begin(&self);
@@ -266,8 +256,7 @@ static void *use_and_park(void *argument) {
   return NULL;
 }
 
-static void draining_reaches_a_thread_that_never_comes_back(void **state) {
-  (void)state;
+TEST(draining_reaches_a_thread_that_never_comes_back) {
   place self;
   begin(&self);
   pthread_barrier_t used, drained;
@@ -318,8 +307,7 @@ static void *use_until_stopped(void *argument) {
   return NULL;
 }
 
-static void threads_may_be_drained_in_the_middle_of_their_calls(void **state) {
-  (void)state;
+TEST(threads_may_be_drained_in_the_middle_of_their_calls) {
   enum { USERS = 3, DRAINS = 3000 };
   place self;
   begin(&self);
@@ -343,15 +331,5 @@ static void threads_may_be_drained_in_the_middle_of_their_calls(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_block_freed_last_is_lent_first),
-      cmocka_unit_test(a_front_keeps_no_more_than_its_share),
-      cmocka_unit_test(whoever_closes_waits_for_the_thread_inside),
-      cmocka_unit_test(no_thread_is_inside_around_a_fork),
-      cmocka_unit_test(a_front_ends_with_its_thread),
-      cmocka_unit_test(without_a_cache_of_jemallocs_a_front_works),
-      cmocka_unit_test(draining_reaches_a_thread_that_never_comes_back),
-      cmocka_unit_test(threads_may_be_drained_in_the_middle_of_their_calls),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

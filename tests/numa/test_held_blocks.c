@@ -1,14 +1,10 @@
 /* test_held_blocks.c: a freed block comes back when each stream has passed its free, not before. */
 #include "numa/held_blocks.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
 #include "alloc/tarn_host_stream.h"
+#include "tests/support/test.h"
 
 /* A worker stream that stands still until the gate is opened. */
 typedef struct gated_stream {
@@ -60,8 +56,7 @@ static size_t count_and_free(tarn__held_block *blocks) {
   return count;
 }
 
-static void a_block_is_held_until_its_stream_has_passed(void **state) {
-  (void)state;
+TEST(a_block_is_held_until_its_stream_has_passed) {
   gated_stream gated;
   gated_init(&gated);
   tarn__held_blocks held;
@@ -79,8 +74,7 @@ static void a_block_is_held_until_its_stream_has_passed(void **state) {
   gated_deinit(&gated);
 }
 
-static void a_block_of_two_streams_waits_for_the_later(void **state) {
-  (void)state;
+TEST(a_block_of_two_streams_waits_for_the_later) {
   gated_stream early, late;
   gated_init(&early);
   gated_init(&late);
@@ -101,8 +95,7 @@ static void a_block_of_two_streams_waits_for_the_later(void **state) {
   gated_deinit(&late);
 }
 
-static void a_fence_covers_only_what_was_freed_before_it(void **state) {
-  (void)state;
+TEST(a_fence_covers_only_what_was_freed_before_it) {
   gated_stream gated;
   gated_init(&gated);
   tarn__held_blocks held;
@@ -126,8 +119,7 @@ static void a_fence_covers_only_what_was_freed_before_it(void **state) {
   gated_deinit(&gated);
 }
 
-static void one_fence_covers_all_frees_before_it(void **state) {
-  (void)state;
+TEST(one_fence_covers_all_frees_before_it) {
   gated_stream gated;
   gated_init(&gated);
   tarn__held_blocks held;
@@ -141,8 +133,7 @@ static void one_fence_covers_all_frees_before_it(void **state) {
   gated_deinit(&gated);
 }
 
-static void held_blocks_keep_their_stream_alive(void **state) {
-  (void)state;
+TEST(held_blocks_keep_their_stream_alive) {
   gated_stream gated;
   gated_init(&gated);
   tarn__held_blocks held;
@@ -155,8 +146,7 @@ static void held_blocks_keep_their_stream_alive(void **state) {
   pthread_mutex_destroy(&gated.gate);
 }
 
-static void the_end_takes_what_has_not_passed(void **state) {
-  (void)state;
+TEST(the_end_takes_what_has_not_passed) {
   gated_stream gated;
   gated_init(&gated);
   tarn__held_blocks held;
@@ -185,8 +175,7 @@ static void *hold_and_reap(void *argument) {
   return NULL;
 }
 
-static void threads_reap_every_block_exactly_once(void **state) {
-  (void)state;
+TEST(threads_reap_every_block_exactly_once) {
   tarn__held_blocks held;
   tarn__held_blocks_init(&held);
   tarn_stream *streams[2];
@@ -209,14 +198,5 @@ static void threads_reap_every_block_exactly_once(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_block_is_held_until_its_stream_has_passed),
-      cmocka_unit_test(a_block_of_two_streams_waits_for_the_later),
-      cmocka_unit_test(a_fence_covers_only_what_was_freed_before_it),
-      cmocka_unit_test(one_fence_covers_all_frees_before_it),
-      cmocka_unit_test(held_blocks_keep_their_stream_alive),
-      cmocka_unit_test(the_end_takes_what_has_not_passed),
-      cmocka_unit_test(threads_reap_every_block_exactly_once),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -9,8 +9,7 @@
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pool_provider.h"
 
-static void every_block_lies_on_the_node(void **state) {
-  (void)state;
+TEST(every_block_lies_on_the_node) {
   enum { BLOCKS = 200 };
   tarn_pool *pool = make_pool();
   assert_int_equal(tarn_pool_attributes_of(pool)->node, first_node);
@@ -37,8 +36,7 @@ static void every_block_lies_on_the_node(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_pool_on_no_node_is_unavailable(void **state) {
-  (void)state;
+TEST(a_pool_on_no_node_is_unavailable) {
   tarn_node_pool_options wrong = {.struct_size = sizeof wrong, .node = 4711};
   tarn_pool *pool = NULL;
   assert_int_equal(tarn_node_pool_create(topology, &wrong, &pool), TARN_UNAVAILABLE);
@@ -52,8 +50,7 @@ static void a_pool_on_no_node_is_unavailable(void **state) {
   tarn_topology_release(described);
 }
 
-static void small_blocks_are_packed(void **state) {
-  (void)state;
+TEST(small_blocks_are_packed) {
   enum { BLOCKS = 1000 };
   tarn_pool *pool = make_pool();
   void *blocks[BLOCKS];
@@ -70,8 +67,7 @@ static void small_blocks_are_packed(void **state) {
   tarn_pool_release(pool);
 }
 
-static void memory_is_kept_until_it_is_trimmed(void **state) {
-  (void)state;
+TEST(memory_is_kept_until_it_is_trimmed) {
   tarn_pool *pool = make_pool();
   void *block = NULL;
   const size_t size_bytes = 20 << 20; /* above what jemalloc gives back at once by itself */
@@ -92,8 +88,7 @@ static void memory_is_kept_until_it_is_trimmed(void **state) {
   tarn_pool_release(pool);
 }
 
-static void more_than_the_machine_has_is_out_of_memory(void **state) {
-  (void)state;
+TEST(more_than_the_machine_has_is_out_of_memory) {
   tarn_pool *pool = make_pool();
   void *block = &block;
   assert_int_equal(tarn_pool_alloc(pool, (size_t)1 << 45, NULL, &block), TARN_OUT_OF_MEMORY);
@@ -112,8 +107,7 @@ static void pass_gate(void *argument) {
   pthread_mutex_unlock(gate);
 }
 
-static void a_block_of_a_kept_class_is_held_for_the_stream_that_uses_it(void **state) {
-  (void)state;
+TEST(a_block_of_a_kept_class_is_held_for_the_stream_that_uses_it) {
   tarn_pool *pool = make_pool();
   tarn_stream *stream = NULL;
   assert_int_equal(tarn_worker_stream_create(&stream), TARN_OK);
@@ -140,8 +134,7 @@ static void a_block_of_a_kept_class_is_held_for_the_stream_that_uses_it(void **s
   tarn_pool_release(pool);
 }
 
-static void a_held_block_is_lent_again_once_its_stream_has_passed(void **state) {
-  (void)state;
+TEST(a_held_block_is_lent_again_once_its_stream_has_passed) {
   tarn_pool *pool = make_pool();
   tarn_stream *stream = NULL;
   assert_int_equal(tarn_worker_stream_create(&stream), TARN_OK);
@@ -179,8 +172,7 @@ static tarn_node_pool_stats node_stats_of(tarn_pool *pool) {
   return stats;
 }
 
-static void wrong_options_make_no_pool(void **state) {
-  (void)state;
+TEST(wrong_options_make_no_pool) {
   tarn_pool *pool = NULL;
   tarn_node_pool_options options = {.struct_size = 8, .node = first_node};
   assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_INVALID_ARGUMENT);
@@ -199,8 +191,7 @@ static void wrong_options_make_no_pool(void **state) {
   tarn_pool_release(below);
 }
 
-static void a_pool_may_stand_over_any_provider_of_the_hosts(void **state) {
-  (void)state;
+TEST(a_pool_may_stand_over_any_provider_of_the_hosts) {
   const tarn_pages_options pages = {.struct_size = sizeof pages, .granularity_bytes = 2 << 20};
   tarn_node_pool_options options = {
       .struct_size = sizeof options, .name = "weights", .arena_count = 3};
@@ -226,8 +217,7 @@ static void a_pool_may_stand_over_any_provider_of_the_hosts(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_kept_block_is_not_freed_twice(void **state) {
-  (void)state;
+TEST(a_kept_block_is_not_freed_twice) {
   tarn_pool *pool = make_pool();
   const size_t sizes[] = {64, 1000, 14336, 16384, 100000, 3 << 20};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
@@ -253,8 +243,7 @@ static void a_kept_block_is_not_freed_twice(void **state) {
   tarn_pool_release(pool);
 }
 
-static void peaks_are_those_of_the_calls(void **state) {
-  (void)state;
+TEST(peaks_are_those_of_the_calls) {
   tarn_pool *pool = make_pool();
   void *blocks[10];
   for (int round = 0; round < 3; ++round) {
@@ -321,8 +310,7 @@ static void assert_reconciled(tarn_pool *pool) {
   assert_true(node.small_bytes + node.large_bytes <= node.active_bytes);
 }
 
-static void what_jemalloc_counts_is_what_the_pool_does(void **state) {
-  (void)state;
+TEST(what_jemalloc_counts_is_what_the_pool_does) {
   const tarn_node_pool_options options = {
       .struct_size = sizeof options, .node = first_node, .arena_count = 2};
   tarn_pool *pool = NULL;
@@ -359,8 +347,7 @@ static void what_jemalloc_counts_is_what_the_pool_does(void **state) {
   tarn_pool_release(pool);
 }
 
-static void only_a_node_pool_has_a_node_pools_statistics(void **state) {
-  (void)state;
+TEST(only_a_node_pool_has_a_node_pools_statistics) {
   tarn_provider *provider = NULL;
   tarn_pool *other = NULL, *pool = make_pool();
   tarn_node_pool_stats stats = {.struct_size = sizeof stats};
@@ -386,8 +373,7 @@ static void *keep_a_large_block(void *argument) {
   return argument;
 }
 
-static void what_another_thread_keeps_is_lent_before_memory_is_out(void **state) {
-  (void)state;
+TEST(what_another_thread_keeps_is_lent_before_memory_is_out) {
   const tarn_node_pool_options options = {
       .struct_size = sizeof options, .node = first_node, .limit_bytes = 30 << 20};
   tarn_pool *pool = NULL;
@@ -414,8 +400,7 @@ static void what_another_thread_keeps_is_lent_before_memory_is_out(void **state)
   tarn_pool_release(pool);
 }
 
-static void what_a_window_did_not_need_goes_back(void **state) {
-  (void)state;
+TEST(what_a_window_did_not_need_goes_back) {
   enum { SECOND = 1000000000 };
   const tarn_node_pool_options options = {
       .struct_size = sizeof options, .node = first_node, .decay_ns = SECOND};
@@ -441,22 +426,5 @@ static void what_a_window_did_not_need_goes_back(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_block_lies_on_the_node),
-      cmocka_unit_test(a_pool_on_no_node_is_unavailable),
-      cmocka_unit_test(wrong_options_make_no_pool),
-      cmocka_unit_test(a_pool_may_stand_over_any_provider_of_the_hosts),
-      cmocka_unit_test(small_blocks_are_packed),
-      cmocka_unit_test(a_kept_block_is_not_freed_twice),
-      cmocka_unit_test(peaks_are_those_of_the_calls),
-      cmocka_unit_test(what_jemalloc_counts_is_what_the_pool_does),
-      cmocka_unit_test(only_a_node_pool_has_a_node_pools_statistics),
-      cmocka_unit_test(what_another_thread_keeps_is_lent_before_memory_is_out),
-      cmocka_unit_test(what_a_window_did_not_need_goes_back),
-      cmocka_unit_test(memory_is_kept_until_it_is_trimmed),
-      cmocka_unit_test(more_than_the_machine_has_is_out_of_memory),
-      cmocka_unit_test(a_block_of_a_kept_class_is_held_for_the_stream_that_uses_it),
-      cmocka_unit_test(a_held_block_is_lent_again_once_its_stream_has_passed),
-  };
-  return cmocka_run_group_tests(tests, load_topology, release_topology);
+  return run_listed_tests(load_topology, release_topology);
 }

@@ -63,8 +63,7 @@ static int use_in_child(void) {
   return 0;
 }
 
-static void children_use_what_eight_threads_were_using(void **state) {
-  (void)state;
+TEST(children_use_what_eight_threads_were_using) {
   if (!CHILD_HAS_THREADS) skip(); /* jemalloc has more locks than the deadlock detector takes */
   pools[0] = make_pool(NULL);
   const tarn_pages_options large = {.struct_size = sizeof large, .granularity_bytes = 2 * MIB};
@@ -108,8 +107,7 @@ static int find_refused(tarn_pool *pool, char *block) {
   return 0;
 }
 
-static void memory_of_the_parents_alone_is_refused_to_a_child(void **state) {
-  (void)state;
+TEST(memory_of_the_parents_alone_is_refused_to_a_child) {
   if (!CHILD_HAS_THREADS) skip(); /* as above */
   const tarn_pages_options shared = {.struct_size = sizeof shared, .flags = TARN_PAGES_SHARED};
   tarn_pool *pool = make_pool(&shared);
@@ -128,9 +126,5 @@ static void memory_of_the_parents_alone_is_refused_to_a_child(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(children_use_what_eight_threads_were_using),
-      cmocka_unit_test(memory_of_the_parents_alone_is_refused_to_a_child),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

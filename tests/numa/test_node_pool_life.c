@@ -17,8 +17,7 @@ static void pass_gate(void *argument) {
   pthread_mutex_unlock(gate);
 }
 
-static void a_pool_may_go_while_blocks_are_held(void **state) {
-  (void)state;
+TEST(a_pool_may_go_while_blocks_are_held) {
   tarn_pool *pool = make_pool();
   tarn_stream *stream = NULL;
   assert_int_equal(tarn_worker_stream_create(&stream), TARN_OK);
@@ -36,8 +35,7 @@ static void *free_elsewhere(void *argument) {
   return tarn_pool_free(pool_and_block[0], pool_and_block[1], NULL) == TARN_OK ? NULL : argument;
 }
 
-static void a_block_may_be_freed_by_another_thread(void **state) {
-  (void)state;
+TEST(a_block_may_be_freed_by_another_thread) {
   tarn_pool *pool = make_pool();
   for (int i = 0; i < 50; ++i) {
     void *pool_and_block[2] = {pool, NULL};
@@ -77,8 +75,7 @@ static int use_in_child(tarn_pool *pool, void *block) {
   return tarn_pool_trim(pool, 0, NULL) == TARN_OK ? 0 : 4;
 }
 
-static void a_forked_child_waits_for_no_stream_of_its_parents(void **state) {
-  (void)state;
+TEST(a_forked_child_waits_for_no_stream_of_its_parents) {
 #if defined(__SANITIZE_THREAD__)
   skip(); /* as below */
 #endif
@@ -127,8 +124,7 @@ static int give_back_in_child(tarn_pool *pool) {
   return 0;
 }
 
-static void a_forked_child_gives_back_what_other_threads_kept(void **state) {
-  (void)state;
+TEST(a_forked_child_gives_back_what_other_threads_kept) {
 #if defined(__SANITIZE_THREAD__)
   skip(); /* as below */
 #endif
@@ -156,8 +152,7 @@ static void a_forked_child_gives_back_what_other_threads_kept(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_forked_child_may_use_the_pool(void **state) {
-  (void)state;
+TEST(a_forked_child_may_use_the_pool) {
 #if defined(__SANITIZE_THREAD__)
   skip(); /* its deadlock detector ends a process that forks with as many locks as jemalloc has */
 #endif
@@ -248,8 +243,7 @@ static int count_children_that_trim(tarn_pool *pool, int fork_count) {
   return failed == NULL ? fine_count : -1;
 }
 
-static void a_forked_child_may_trim_though_another_thread_did(void **state) {
-  (void)state;
+TEST(a_forked_child_may_trim_though_another_thread_did) {
 #if defined(__SANITIZE_THREAD__)
   skip(); /* as above */
 #endif
@@ -274,8 +268,7 @@ static void free_after_the_handle_is_gone(tarn_pool *pool, void *block) {
   assert_int_equal(tarn_pool_free(pool, block, NULL), TARN_OK);
 }
 
-static void the_last_block_ends_the_pool_whoever_frees_it(void **state) {
-  (void)state;
+TEST(the_last_block_ends_the_pool_whoever_frees_it) {
   for (int i = 0; i < 20; ++i) {
     tarn_pool *pool = make_pool();
     void *block = NULL, *kept = NULL;
@@ -304,8 +297,7 @@ static void *free_all(void *argument) {
   return NULL;
 }
 
-static void threads_may_free_while_the_handle_goes(void **state) {
-  (void)state;
+TEST(threads_may_free_while_the_handle_goes) {
   enum { FREERS = 3, BLOCKS = 20, ROUNDS = 100 };
   int failed_count = 0;
   for (int round = 0; round < ROUNDS; ++round) {
@@ -332,8 +324,7 @@ static void threads_may_free_while_the_handle_goes(void **state) {
 }
 
 /* What this program says when it is run again with settings for somebody else's jemalloc. */
-static void settings_of_the_processs_jemalloc_are_not_read(void **state) {
-  (void)state;
+TEST(settings_of_the_processs_jemalloc_are_not_read) {
 #if defined(__SANITIZE_THREAD__)
   skip(); /* as above */
 #endif
@@ -387,16 +378,5 @@ static int use_quietly(void) {
 
 int main(int argument_count, char **arguments) {
   if (argument_count == 2 && strcmp(arguments[1], "use") == 0) return use_quietly();
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_block_may_be_freed_by_another_thread),
-      cmocka_unit_test(a_forked_child_waits_for_no_stream_of_its_parents),
-      cmocka_unit_test(a_forked_child_gives_back_what_other_threads_kept),
-      cmocka_unit_test(a_forked_child_may_use_the_pool),
-      cmocka_unit_test(a_forked_child_may_trim_though_another_thread_did),
-      cmocka_unit_test(the_last_block_ends_the_pool_whoever_frees_it),
-      cmocka_unit_test(threads_may_free_while_the_handle_goes),
-      cmocka_unit_test(settings_of_the_processs_jemalloc_are_not_read),
-      cmocka_unit_test(a_pool_may_go_while_blocks_are_held),
-  };
-  return cmocka_run_group_tests(tests, load_topology, release_topology);
+  return run_listed_tests(load_topology, release_topology);
 }

@@ -81,8 +81,7 @@ static bool has_room(tarn_topology *topology, int32_t node, size_t size_bytes) {
   return tarn_topology_room(topology, node, &room) == TARN_OK && room.room_bytes > 2 * size_bytes;
 }
 
-static void memory_lies_on_its_node_also_after_decommit(void **state) {
-  (void)state;
+TEST(memory_lies_on_its_node_also_after_decommit) {
   static const uint32_t kinds[] = {0, TARN_PAGES_POPULATE, TARN_PAGES_SHARED,
                                    TARN_PAGES_SHARED | TARN_PAGES_POPULATE, TARN_PAGES_LOCK};
   tarn_topology *topology = here();
@@ -113,8 +112,7 @@ static void memory_lies_on_its_node_also_after_decommit(void **state) {
   tarn_topology_release(topology);
 }
 
-static void explicit_pages_lie_on_their_node_or_are_refused(void **state) {
-  (void)state;
+TEST(explicit_pages_lie_on_their_node_or_are_refused) {
   const size_t huge_bytes = 2 * mib;
   tarn_topology *topology = here();
   bool is_any_there = false;
@@ -157,8 +155,7 @@ static void explicit_pages_lie_on_their_node_or_are_refused(void **state) {
 
 /* Commits and touches one node until it is refused: the process lives, and what was given works.
  * The node's whole memory is needed, so that large machines are spared. */
-static void a_node_can_be_filled_until_it_is_refused(void **state) {
-  (void)state;
+TEST(a_node_can_be_filled_until_it_is_refused) {
   const size_t step_bytes = 16 * mib;
   tarn_topology *topology = here();
   const int32_t node_count = tarn_topology_node_count(topology);
@@ -198,8 +195,7 @@ static void a_node_can_be_filled_until_it_is_refused(void **state) {
   tarn_topology_release(topology);
 }
 
-static void what_was_granted_is_told(void **state) {
-  (void)state;
+TEST(what_was_granted_is_told) {
   tarn_topology *topology = here();
   int32_t node;
   assert_ok(tarn_topology_node_here(topology, &node));
@@ -232,8 +228,7 @@ static void what_was_granted_is_told(void **state) {
   tarn_topology_release(topology);
 }
 
-static void shared_memory_of_a_node_is_shared(void **state) {
-  (void)state;
+TEST(shared_memory_of_a_node_is_shared) {
   tarn_topology *topology = here();
   int32_t node;
   assert_ok(tarn_topology_node_here(topology, &node));
@@ -263,8 +258,7 @@ static void shared_memory_of_a_node_is_shared(void **state) {
 
 /* --- other machines, as the kernel is told --- */
 
-static void every_commit_is_bound_where_the_placement_says(void **state) {
-  (void)state;
+TEST_WITH(every_commit_is_bound_where_the_placement_says, start, recorded_stop) {
   static const struct {
     tarn_placement_kind kind;
     uint32_t flags;
@@ -313,8 +307,7 @@ static void every_commit_is_bound_where_the_placement_says(void **state) {
   tarn_topology_release(topology);
 }
 
-static void no_placement_binds_nothing(void **state) {
-  (void)state;
+TEST_WITH(no_placement_binds_nothing, start, recorded_stop) {
   tarn_topology *topology = describe("numa:2 core:2 pu:1");
   tarn_provider *provider = make(topology, NULL);
   assert_string_equal(tarn_provider_name(provider), "nodes:any");
@@ -327,8 +320,7 @@ static void no_placement_binds_nothing(void **state) {
   tarn_topology_release(topology);
 }
 
-static void pages_are_made_after_the_bind_on_the_nodes_processors(void **state) {
-  (void)state;
+TEST_WITH(pages_are_made_after_the_bind_on_the_nodes_processors, start, recorded_stop) {
   tarn_topology *topology = describe("numa:4 core:2 pu:1");
   const size_t free_bytes[] = {1000 * mib, 1000 * mib, 1000 * mib, 1000 * mib};
   recorded_set_room(4, free_bytes);
@@ -349,8 +341,7 @@ static void pages_are_made_after_the_bind_on_the_nodes_processors(void **state) 
   tarn_topology_release(topology);
 }
 
-static void a_commit_without_room_is_refused_and_changes_nothing(void **state) {
-  (void)state;
+TEST_WITH(a_commit_without_room_is_refused_and_changes_nothing, start, recorded_stop) {
   tarn_topology *topology = describe("numa:2 core:2 pu:1");
   const size_t free_bytes[] = {1000 * mib, 50 * mib};
   recorded_set_room(2, free_bytes);
@@ -388,8 +379,7 @@ static void a_commit_without_room_is_refused_and_changes_nothing(void **state) {
   tarn_topology_release(topology);
 }
 
-static void populated_memory_and_failed_commits_promise_nothing(void **state) {
-  (void)state;
+TEST_WITH(populated_memory_and_failed_commits_promise_nothing, start, recorded_stop) {
   tarn_topology *topology = describe("numa:2 core:2 pu:1");
   const size_t free_bytes[] = {1000 * mib, 50 * mib};
   recorded_set_room(2, free_bytes);
@@ -412,8 +402,7 @@ static void populated_memory_and_failed_commits_promise_nothing(void **state) {
   tarn_topology_release(topology);
 }
 
-static void nodes_in_order_are_cut_by_what_is_not_promised(void **state) {
-  (void)state;
+TEST_WITH(nodes_in_order_are_cut_by_what_is_not_promised, start, recorded_stop) {
   tarn_topology *topology = describe("numa:2 core:2 pu:1");
   const size_t free_bytes[] = {100 * mib, 100 * mib};
   recorded_set_room(2, free_bytes);
@@ -437,8 +426,7 @@ static void nodes_in_order_are_cut_by_what_is_not_promised(void **state) {
   tarn_topology_release(topology);
 }
 
-static void stripes_of_a_large_block_are_few(void **state) {
-  (void)state;
+TEST_WITH(stripes_of_a_large_block_are_few, start, recorded_stop) {
   tarn_topology *topology = describe("numa:2 core:2 pu:1");
   tarn_node_options options =
       options_by(TARN_PLACEMENT_INTERLEAVE, TARN_PLACEMENT_STRICT | TARN_PLACEMENT_UNCHECKED, 0, 1);
@@ -452,8 +440,7 @@ static void stripes_of_a_large_block_are_few(void **state) {
   tarn_topology_release(topology);
 }
 
-static void one_node_needs_no_permission_to_bind(void **state) {
-  (void)state;
+TEST_WITH(one_node_needs_no_permission_to_bind, start, recorded_stop) {
   tarn_topology *topology = describe("numa:1 core:2 pu:1");
   const tarn_node_options options = tarn_node_options_on(0);
   tarn_provider *provider = make(topology, &options);
@@ -472,8 +459,7 @@ static void one_node_needs_no_permission_to_bind(void **state) {
   tarn_topology_release(topology);
 }
 
-static void a_node_that_is_not_there_is_unavailable(void **state) {
-  (void)state;
+TEST(a_node_that_is_not_there_is_unavailable) {
   tarn_provider *provider = NULL;
   tarn_topology *topology = here();
   tarn_node_options options = tarn_node_options_on(4711);
@@ -488,8 +474,7 @@ static void a_node_that_is_not_there_is_unavailable(void **state) {
   tarn_topology_release(topology);
 }
 
-static void wrong_options_are_refused(void **state) {
-  (void)state;
+TEST(wrong_options_are_refused) {
   tarn_topology *topology = here();
   int32_t node;
   assert_ok(tarn_topology_node_here(topology, &node));
@@ -513,25 +498,6 @@ static void wrong_options_are_refused(void **state) {
   tarn_topology_release(topology);
 }
 
-#define RECORDED_TEST(test) cmocka_unit_test_setup_teardown(test, start, recorded_stop)
-
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(memory_lies_on_its_node_also_after_decommit),
-      cmocka_unit_test(explicit_pages_lie_on_their_node_or_are_refused),
-      cmocka_unit_test(a_node_can_be_filled_until_it_is_refused),
-      cmocka_unit_test(what_was_granted_is_told),
-      cmocka_unit_test(shared_memory_of_a_node_is_shared),
-      RECORDED_TEST(every_commit_is_bound_where_the_placement_says),
-      RECORDED_TEST(no_placement_binds_nothing),
-      RECORDED_TEST(pages_are_made_after_the_bind_on_the_nodes_processors),
-      RECORDED_TEST(a_commit_without_room_is_refused_and_changes_nothing),
-      RECORDED_TEST(populated_memory_and_failed_commits_promise_nothing),
-      RECORDED_TEST(nodes_in_order_are_cut_by_what_is_not_promised),
-      RECORDED_TEST(stripes_of_a_large_block_are_few),
-      RECORDED_TEST(one_node_needs_no_permission_to_bind),
-      cmocka_unit_test(a_node_that_is_not_there_is_unavailable),
-      cmocka_unit_test(wrong_options_are_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

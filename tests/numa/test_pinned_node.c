@@ -73,8 +73,7 @@ static void *alloc_touched(const near_device *self, size_t size_bytes) {
 }
 
 /* Also what comes after memory was given back. */
-static void pinned_memory_lies_on_the_devices_node(void **state) {
-  (void)state;
+TEST(pinned_memory_lies_on_the_devices_node) {
   static const uint32_t flags[] = {0, TARN_CUDA_PINNED_GRANULES};
   for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
     near_device self;
@@ -99,8 +98,5 @@ static void pinned_memory_lies_on_the_devices_node(void **state) {
 
 int main(void) {
   setenv("CUSIM_POLICY", "eager", /*overwrite=*/0);
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(pinned_memory_lies_on_the_devices_node),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -182,16 +182,14 @@ static void expect_resolved(const resolve_case *expected, uint32_t flags) {
   tarn_topology_release(topology);
 }
 
-static void every_kind_resolves_to_its_nodes_and_mode(void **state) {
-  (void)state;
+TEST_WITH(every_kind_resolves_to_its_nodes_and_mode, recorded_start, recorded_stop) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     expect_resolved(&cases[i], 0);
     expect_resolved(&cases[i], TARN_PLACEMENT_STRICT);
   }
 }
 
-static void no_placement_is_no_policy(void **state) {
-  (void)state;
+TEST(no_placement_is_no_policy) {
   tarn_topology *topology = describe("two_gpus.xml");
   tarn_placement wish = {.struct_size = sizeof wish};
   tarn_placement_resolved resolved = {.struct_size = sizeof resolved, .node_count = 3};
@@ -208,8 +206,7 @@ static tarn_status resolve(const tarn_topology *topology, tarn_placement wish,
   return tarn_placement_resolve(topology, &wish, 64 * MIB, resolved);
 }
 
-static void by_attribute_without_room_is_refused_or_said(void **state) {
-  (void)state;
+TEST_WITH(by_attribute_without_room_is_refused_or_said, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("two_gpus.xml");
   const size_t free_bytes[] = {GIB, GIB};
   recorded_set_room(2, free_bytes);
@@ -227,8 +224,7 @@ static void by_attribute_without_room_is_refused_or_said(void **state) {
   tarn_topology_release(topology);
 }
 
-static void what_needs_a_thread_is_unavailable_on_a_description(void **state) {
-  (void)state;
+TEST(what_needs_a_thread_is_unavailable_on_a_description) {
   tarn_topology *topology = describe("two_gpus.xml");
   tarn_placement_resolved resolved;
   assert_int_equal(resolve(topology, (tarn_placement){THREAD}, &resolved), TARN_UNAVAILABLE);
@@ -241,8 +237,7 @@ static void what_needs_a_thread_is_unavailable_on_a_description(void **state) {
   tarn_topology_release(topology);
 }
 
-static void nodes_and_devices_that_are_not_there_are_refused(void **state) {
-  (void)state;
+TEST(nodes_and_devices_that_are_not_there_are_refused) {
   static const struct {
     tarn_placement wish;
     tarn_status status;
@@ -266,8 +261,7 @@ static void nodes_and_devices_that_are_not_there_are_refused(void **state) {
   tarn_topology_release(topology);
 }
 
-static void wishes_that_make_no_sense_are_refused(void **state) {
-  (void)state;
+TEST(wishes_that_make_no_sense_are_refused) {
   static const tarn_placement senseless[] = {
       {.kind = (tarn_placement_kind)8},
       {.kind = (tarn_placement_kind)-1},
@@ -322,8 +316,7 @@ static void wishes_that_make_no_sense_are_refused(void **state) {
   tarn_topology_release(topology);
 }
 
-static void all_of_more_nodes_than_fit_is_not_supported(void **state) {
-  (void)state;
+TEST(all_of_more_nodes_than_fit_is_not_supported) {
   tarn_topology *topology = describe("numa:17 core:1 pu:1");
   tarn_placement_resolved resolved;
   assert_int_equal(resolve(topology, (tarn_placement){INTERLEAVE}, &resolved), TARN_NOT_SUPPORTED);
@@ -331,8 +324,7 @@ static void all_of_more_nodes_than_fit_is_not_supported(void **state) {
   tarn_topology_release(topology);
 }
 
-static void stripes_that_overflow_are_too_large(void **state) {
-  (void)state;
+TEST(stripes_that_overflow_are_too_large) {
   tarn_topology *topology = describe("two_gpus.xml");
   tarn_placement_resolved resolved;
   const tarn_placement wish = {WEIGHTED, .node_count = 2, .nodes = {0, 1}, .weights = {65535, 1},
@@ -341,18 +333,6 @@ static void stripes_that_overflow_are_too_large(void **state) {
   tarn_topology_release(topology);
 }
 
-#define recorded_test(name) cmocka_unit_test_setup_teardown(name, recorded_start, recorded_stop)
-
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      recorded_test(every_kind_resolves_to_its_nodes_and_mode),
-      cmocka_unit_test(no_placement_is_no_policy),
-      recorded_test(by_attribute_without_room_is_refused_or_said),
-      cmocka_unit_test(what_needs_a_thread_is_unavailable_on_a_description),
-      cmocka_unit_test(nodes_and_devices_that_are_not_there_are_refused),
-      cmocka_unit_test(wishes_that_make_no_sense_are_refused),
-      cmocka_unit_test(all_of_more_nodes_than_fit_is_not_supported),
-      cmocka_unit_test(stripes_that_overflow_are_too_large),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -138,8 +138,7 @@ static void expect_told(const bind_case *expected, uint32_t flags) {
   tarn_topology_release(topology);
 }
 
-static void every_placement_is_told_to_the_kernel(void **state) {
-  (void)state;
+TEST_WITH(every_placement_is_told_to_the_kernel, recorded_start, recorded_stop) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     expect_told(&cases[i], 0);
     expect_told(&cases[i], TARN_PLACEMENT_STRICT);
@@ -157,8 +156,7 @@ static const tarn_placement to_node_1 = {NODE, .node_count = 1, .nodes = {1}};
 static const tarn_placement strictly_to_node_1 = {NODE, .node_count = 1, .nodes = {1},
                                                   .flags = TARN_PLACEMENT_STRICT};
 
-static void pages_that_are_there_move_where_asked(void **state) {
-  (void)state;
+TEST_WITH(pages_that_are_there_move_where_asked, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("two_gpus.xml");
   tarn_placement_granted granted;
   tarn_placement wish = to_node_1;
@@ -175,8 +173,7 @@ static void pages_that_are_there_move_where_asked(void **state) {
   tarn_topology_release(topology);
 }
 
-static void no_placement_takes_a_policy_away(void **state) {
-  (void)state;
+TEST_WITH(no_placement_takes_a_policy_away, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("two_gpus.xml");
   tarn_placement_granted granted;
   assert_int_equal(apply(topology, to_node_1, MIB, &granted), TARN_OK);
@@ -188,8 +185,7 @@ static void no_placement_takes_a_policy_away(void **state) {
   tarn_topology_release(topology);
 }
 
-static void a_container_that_forbids_binds_is_told_of(void **state) {
-  (void)state;
+TEST_WITH(a_container_that_forbids_binds_is_told_of, recorded_start, recorded_stop) {
   static const int forbidden[] = {EPERM, ENOSYS};
   for (int i = 0; i < 2; ++i) {
     recorded.bind_errno = forbidden[i];
@@ -219,8 +215,7 @@ static void a_container_that_forbids_binds_is_told_of(void **state) {
   }
 }
 
-static void older_kernels_keep_the_order_by_the_cut_alone(void **state) {
-  (void)state;
+TEST_WITH(older_kernels_keep_the_order_by_the_cut_alone, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("hbm_dram.xml");
   set_room();
   tarn_placement wish = {ORDERED, .node_count = 3, .nodes = {0, 1, 2}};
@@ -243,8 +238,8 @@ static void older_kernels_keep_the_order_by_the_cut_alone(void **state) {
 }
 
 /* Where the kernel would take the nodes in the order of their distance, too. */
-static void a_kernel_without_an_order_for_huge_pages_gets_a_cut_range(void **state) {
-  (void)state;
+TEST_WITH(a_kernel_without_an_order_for_huge_pages_gets_a_cut_range, recorded_start,
+          recorded_stop) {
   tarn_topology *topology = describe("hbm_dram.xml");
   set_room();
   tarn_placement wish = {ORDERED, .node_count = 3, .nodes = {0, 1, 2}};
@@ -262,8 +257,7 @@ static void a_kernel_without_an_order_for_huge_pages_gets_a_cut_range(void **sta
   tarn_topology_release(topology);
 }
 
-static void room_that_the_caller_knows_better_counts(void **state) {
-  (void)state;
+TEST_WITH(room_that_the_caller_knows_better_counts, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("hbm_dram.xml");
   set_room();
   tarn_placement wish = {.struct_size = sizeof wish, ORDERED, .node_count = 3, .nodes = {2, 1, 0}};
@@ -280,8 +274,7 @@ static void room_that_the_caller_knows_better_counts(void **state) {
   tarn_topology_release(topology);
 }
 
-static void pieces_end_between_the_memorys_own_pages(void **state) {
-  (void)state;
+TEST_WITH(pieces_end_between_the_memorys_own_pages, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("hbm_dram.xml");
   const size_t free_bytes[] = {GIB + 5 * MIB, 3 * GIB, GIB, GIB};
   recorded_set_room(4, free_bytes);
@@ -300,8 +293,7 @@ static void pieces_end_between_the_memorys_own_pages(void **state) {
   tarn_topology_release(topology);
 }
 
-static void a_failure_leaves_no_policy(void **state) {
-  (void)state;
+TEST_WITH(a_failure_leaves_no_policy, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("two_gpus.xml");
   const tarn_placement wish = {WEIGHTED, .node_count = 2, .nodes = {0, 1}, .weights = {3, 1}};
   tarn_placement_granted granted;
@@ -316,8 +308,7 @@ static void a_failure_leaves_no_policy(void **state) {
   tarn_topology_release(topology);
 }
 
-static void a_strict_overflow_is_refused_beforehand(void **state) {
-  (void)state;
+TEST_WITH(a_strict_overflow_is_refused_beforehand, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("two_gpus.xml");
   const size_t free_bytes[] = {64 * MIB, 32 * MIB};
   recorded_set_room(2, free_bytes);
@@ -343,8 +334,7 @@ static void a_strict_overflow_is_refused_beforehand(void **state) {
   tarn_topology_release(topology);
 }
 
-static void a_strict_bind_over_the_control_groups_limit_is_refused(void **state) {
-  (void)state;
+TEST_WITH(a_strict_bind_over_the_control_groups_limit_is_refused, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("two_gpus.xml");
   const size_t free_bytes[] = {GIB, GIB};
   recorded_set_room(2, free_bytes);
@@ -361,8 +351,7 @@ static void a_strict_bind_over_the_control_groups_limit_is_refused(void **state)
   tarn_topology_release(topology);
 }
 
-static void ranges_and_machines_that_cannot_be_bound_are_refused(void **state) {
-  (void)state;
+TEST_WITH(ranges_and_machines_that_cannot_be_bound_are_refused, recorded_start, recorded_stop) {
   tarn_topology *here = describe("two_gpus.xml");
   tarn_placement wish = to_node_1;
   wish.struct_size = sizeof wish;
@@ -384,22 +373,6 @@ static void ranges_and_machines_that_cannot_be_bound_are_refused(void **state) {
   tarn_topology_release(described);
 }
 
-#define recorded_test(name) cmocka_unit_test_setup_teardown(name, recorded_start, recorded_stop)
-
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      recorded_test(every_placement_is_told_to_the_kernel),
-      recorded_test(pages_that_are_there_move_where_asked),
-      recorded_test(no_placement_takes_a_policy_away),
-      recorded_test(a_container_that_forbids_binds_is_told_of),
-      recorded_test(a_kernel_without_an_order_for_huge_pages_gets_a_cut_range),
-      recorded_test(older_kernels_keep_the_order_by_the_cut_alone),
-      recorded_test(room_that_the_caller_knows_better_counts),
-      recorded_test(pieces_end_between_the_memorys_own_pages),
-      recorded_test(a_failure_leaves_no_policy),
-      recorded_test(a_strict_overflow_is_refused_beforehand),
-      recorded_test(a_strict_bind_over_the_control_groups_limit_is_refused),
-      recorded_test(ranges_and_machines_that_cannot_be_bound_are_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -3,15 +3,12 @@
 #include "numa/placement.h"
 
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -78,8 +75,7 @@ static int tear_down(void **state) {
   return 0;
 }
 
-static void every_node_has_all_pages_that_are_bound_to_it(void **state) {
-  (void)state;
+TEST(every_node_has_all_pages_that_are_bound_to_it) {
   const size_t size_bytes = 4 * MIB;
   char *range = map(size_bytes);
   for (int32_t i = 0; i < 2 * node_count; ++i) {
@@ -98,8 +94,7 @@ static void every_node_has_all_pages_that_are_bound_to_it(void **state) {
   munmap(range, size_bytes);
 }
 
-static void pages_in_turn_are_shared_alike(void **state) {
-  (void)state;
+TEST(pages_in_turn_are_shared_alike) {
   const size_t page_count = 1024 * (size_t)node_count;
   char *range = map(page_count * page_bytes);
   tarn_placement wish = {.kind = TARN_PLACEMENT_INTERLEAVE, .node_count = node_count};
@@ -123,8 +118,7 @@ static void expect_stripes(const tarn_placement_resolved *resolved, char *range,
   }
 }
 
-static void every_stripe_lies_on_its_node(void **state) {
-  (void)state;
+TEST(every_stripe_lies_on_its_node) {
   if (node_count == 1) skip(); /* there is one stripe only */
   const size_t size_bytes = 8 * MIB;
   char *range = map(size_bytes);
@@ -157,8 +151,7 @@ static tarn_placement order_of(int32_t first, bool goes_up) {
   return wish;
 }
 
-static void what_fits_lies_on_the_first_in_order(void **state) {
-  (void)state;
+TEST(what_fits_lies_on_the_first_in_order) {
   const size_t size_bytes = 4 * MIB;
   char *range = map(size_bytes);
   for (int32_t i = 0; i < 4 * node_count; ++i) {
@@ -180,8 +173,7 @@ static size_t free_bytes_of(int32_t node) {
   return room.room_bytes;
 }
 
-static void what_does_not_fit_lies_on_the_next_in_order(void **state) {
-  (void)state;
+TEST(what_does_not_fit_lies_on_the_next_in_order) {
   if (node_count == 1) skip(); /* there is no next */
   for (int32_t i = 0; i < node_count && i < FILLS_MAX; ++i) {
     const tarn_placement wish = order_of(i, i % 2 != 0);
@@ -204,8 +196,7 @@ static void what_does_not_fit_lies_on_the_next_in_order(void **state) {
   }
 }
 
-static void all_the_room_that_is_told_can_be_filled(void **state) {
-  (void)state;
+TEST(all_the_room_that_is_told_can_be_filled) {
   for (int32_t i = 0; i < node_count && i < FILLS_MAX; ++i) {
     const size_t told_bytes = free_bytes_of(nodes[i]);
     if (told_bytes > FILLED_BYTES_MAX) skip(); /* too much to fill */
@@ -222,8 +213,7 @@ static void all_the_room_that_is_told_can_be_filled(void **state) {
   }
 }
 
-static void more_than_there_is_room_for_is_refused_when_strict(void **state) {
-  (void)state;
+TEST(more_than_there_is_room_for_is_refused_when_strict) {
   for (int32_t i = 0; i < node_count; ++i) {
     tarn_node_info info = {.struct_size = sizeof info};
     assert_int_equal(tarn_topology_node(topology, i, &info), TARN_OK);
@@ -243,8 +233,7 @@ static void more_than_there_is_room_for_is_refused_when_strict(void **state) {
   }
 }
 
-static void near_to_the_thread_is_its_own_node(void **state) {
-  (void)state;
+TEST(near_to_the_thread_is_its_own_node) {
   cpu_set_t before;
   if (sched_getaffinity(0, sizeof before, &before) != 0) skip();
   for (int32_t i = 0; i < node_count; ++i) {
@@ -270,8 +259,7 @@ static void near_to_the_thread_is_its_own_node(void **state) {
   }
 }
 
-static void the_best_node_by_each_attribute_has_the_pages(void **state) {
-  (void)state;
+TEST(the_best_node_by_each_attribute_has_the_pages) {
   const size_t size_bytes = MIB;
   char *range = map(size_bytes);
   for (int attribute = 0; attribute <= TARN_NODE_WRITE_LATENCY; ++attribute) {
@@ -296,8 +284,7 @@ static void the_best_node_by_each_attribute_has_the_pages(void **state) {
   munmap(range, size_bytes);
 }
 
-static void pages_move_where_asked_and_stay_otherwise(void **state) {
-  (void)state;
+TEST(pages_move_where_asked_and_stay_otherwise) {
   if (node_count == 1) skip(); /* there is nowhere to move to */
   const size_t size_bytes = MIB;
   char *range = map(size_bytes);
@@ -317,17 +304,5 @@ static void pages_move_where_asked_and_stay_otherwise(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_node_has_all_pages_that_are_bound_to_it),
-      cmocka_unit_test(pages_in_turn_are_shared_alike),
-      cmocka_unit_test(every_stripe_lies_on_its_node),
-      cmocka_unit_test(what_fits_lies_on_the_first_in_order),
-      cmocka_unit_test(what_does_not_fit_lies_on_the_next_in_order),
-      cmocka_unit_test(all_the_room_that_is_told_can_be_filled),
-      cmocka_unit_test(more_than_there_is_room_for_is_refused_when_strict),
-      cmocka_unit_test(near_to_the_thread_is_its_own_node),
-      cmocka_unit_test(the_best_node_by_each_attribute_has_the_pages),
-      cmocka_unit_test(pages_move_where_asked_and_stay_otherwise),
-  };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return run_listed_tests(set_up, tear_down);
 }

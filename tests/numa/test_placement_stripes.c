@@ -1,12 +1,9 @@
 /* test_placement_stripes.c: any range is cut in few pieces and in proportion. */
 #include "numa/placement.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -43,8 +40,7 @@ static int cut(const tarn_placement_resolved *resolved, uintptr_t address, size_
   return piece_count;
 }
 
-static void any_range_has_few_pieces_and_fair_shares(void **state) {
-  (void)state;
+TEST(any_range_has_few_pieces_and_fair_shares) {
   srand(5);
   for (int round = 0; round < 20000; ++round) {
     uint32_t weights[TARN_PLACEMENT_NODES_MAX];
@@ -69,8 +65,7 @@ static void any_range_has_few_pieces_and_fair_shares(void **state) {
   }
 }
 
-static void a_range_bound_in_parts_is_cut_as_the_whole(void **state) {
-  (void)state;
+TEST(a_range_bound_in_parts_is_cut_as_the_whole) {
   const uint32_t weights[] = {2, 1, 3};
   tarn_placement_resolved resolved = make(3, weights);
   assert_true(tarn__placement_choose_stripe(&resolved, 0, 512 * MIB));
@@ -84,8 +79,7 @@ static void a_range_bound_in_parts_is_cut_as_the_whole(void **state) {
   assert_memory_equal(sum, whole, sizeof whole);
 }
 
-static void stripes_grow_only_where_they_must(void **state) {
-  (void)state;
+TEST(stripes_grow_only_where_they_must) {
   const uint32_t alike[] = {1, 1};
   tarn_placement_resolved resolved = make(2, alike);
   assert_true(tarn__placement_choose_stripe(&resolved, 0, 64 * MIB));
@@ -102,10 +96,5 @@ static void stripes_grow_only_where_they_must(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(any_range_has_few_pieces_and_fair_shares),
-      cmocka_unit_test(a_range_bound_in_parts_is_cut_as_the_whole),
-      cmocka_unit_test(stripes_grow_only_where_they_must),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -30,8 +30,7 @@ static int32_t node_of_this_machine(void) {
   return node_count == 1 ? info.node : -1;
 }
 
-static void touched_and_untouched_pages_are_told_apart(void **state) {
-  (void)state;
+TEST(touched_and_untouched_pages_are_told_apart) {
   const int32_t node = node_of_this_machine();
   if (node < 0) skip(); /* on several nodes, first touch may land on any of them */
   char *pages = map_pages();
@@ -54,8 +53,7 @@ static void touched_and_untouched_pages_are_told_apart(void **state) {
   munmap(pages, PAGES * page_bytes);
 }
 
-static void a_range_inside_of_pages_counts_each_page_it_meets(void **state) {
-  (void)state;
+TEST(a_range_inside_of_pages_counts_each_page_it_meets) {
   char *pages = map_pages();
   size_t untouched = 0;
   const tarn_status status = tarn_node_verify(pages + page_bytes - 1, 2, 0, NULL, NULL, &untouched);
@@ -67,8 +65,7 @@ static void a_range_inside_of_pages_counts_each_page_it_meets(void **state) {
   munmap(pages, PAGES * page_bytes);
 }
 
-static void memory_that_is_not_mapped_is_an_error(void **state) {
-  (void)state;
+TEST(memory_that_is_not_mapped_is_an_error) {
   char *pages = map_pages();
   munmap(pages, PAGES * page_bytes);
   size_t on_node = 7, elsewhere = 7, untouched = 7;
@@ -81,8 +78,7 @@ static void memory_that_is_not_mapped_is_an_error(void **state) {
   assert_int_equal(tarn_node_verify(pages, SIZE_MAX, 0, NULL, NULL, NULL), TARN_INVALID_ARGUMENT);
 }
 
-static void pages_are_counted_by_node(void **state) {
-  (void)state;
+TEST_WITH(pages_are_counted_by_node, recorded_start, recorded_stop) {
   char *pages = map_pages();
   const int lie_on[8] = {3, 1, 3, -ENOENT, 0, 3, 1, -EFAULT};
   memcpy(recorded.page_nodes, lie_on, sizeof lie_on);
@@ -105,8 +101,7 @@ static void pages_are_counted_by_node(void **state) {
   munmap(pages, PAGES * page_bytes);
 }
 
-static void a_kernel_that_does_not_tell_is_not_supported(void **state) {
-  (void)state;
+TEST_WITH(a_kernel_that_does_not_tell_is_not_supported, recorded_start, recorded_stop) {
   char *pages = map_pages();
   tarn_placement_pages placed = {.struct_size = sizeof placed, .node_count = 4};
   recorded.nodes_of_errno = EPERM;
@@ -124,13 +119,5 @@ static void a_kernel_that_does_not_tell_is_not_supported(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(touched_and_untouched_pages_are_told_apart),
-      cmocka_unit_test(a_range_inside_of_pages_counts_each_page_it_meets),
-      cmocka_unit_test(memory_that_is_not_mapped_is_an_error),
-      cmocka_unit_test_setup_teardown(pages_are_counted_by_node, recorded_start, recorded_stop),
-      cmocka_unit_test_setup_teardown(a_kernel_that_does_not_tell_is_not_supported, recorded_start,
-                                      recorded_stop),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -56,8 +56,7 @@ static void set_room(size_t node_0_mib, size_t node_1_mib) {
   recorded_set_room(COUNT_OF(free_bytes), free_bytes);
 }
 
-static void more_than_a_node_has_free_is_refused_with_its_numbers(void **state) {
-  (void)state;
+TEST_WITH(more_than_a_node_has_free_is_refused_with_its_numbers, recorded_start, recorded_stop) {
   giver on_1 = make_on(1);
   char *range = map(200 * mib);
   set_room(1000, 100);
@@ -71,8 +70,7 @@ static void more_than_a_node_has_free_is_refused_with_its_numbers(void **state) 
   end(&on_1);
 }
 
-static void promises_of_all_providers_count_until_they_are_dropped(void **state) {
-  (void)state;
+TEST_WITH(promises_of_all_providers_count_until_they_are_dropped, recorded_start, recorded_stop) {
   giver a = make_on(1);
   giver b = make_on(1);
   giver other = make_on(0);
@@ -96,8 +94,7 @@ static void promises_of_all_providers_count_until_they_are_dropped(void **state)
   end(&other);
 }
 
-static void what_was_touched_is_no_promise(void **state) {
-  (void)state;
+TEST_WITH(what_was_touched_is_no_promise, recorded_start, recorded_stop) {
   giver self = make_on(1);
   char *range = map(200 * mib);
   set_room(0, 100);
@@ -115,8 +112,7 @@ static void what_was_touched_is_no_promise(void **state) {
   end(&self);
 }
 
-static void ranges_are_cut_and_joined_as_they_are_dropped_and_given(void **state) {
-  (void)state;
+TEST_WITH(ranges_are_cut_and_joined_as_they_are_dropped_and_given, recorded_start, recorded_stop) {
   enum { STEPS = 64 };
   giver self = make_on(1);
   giver probe = make_on(1);
@@ -151,8 +147,7 @@ static void ranges_are_cut_and_joined_as_they_are_dropped_and_given(void **state
   end(&probe);
 }
 
-static void a_control_groups_limit_counts_all_nodes(void **state) {
-  (void)state;
+TEST_WITH(a_control_groups_limit_counts_all_nodes, recorded_start, recorded_stop) {
   giver a = make_on(1);
   giver b = make_on(2);
   char *range = map(200 * mib);
@@ -171,8 +166,7 @@ static void a_control_groups_limit_counts_all_nodes(void **state) {
   end(&b);
 }
 
-static void stripes_need_room_on_each_of_their_nodes(void **state) {
-  (void)state;
+TEST_WITH(stripes_need_room_on_each_of_their_nodes, recorded_start, recorded_stop) {
   const int32_t nodes[] = {0, 1};
   giver self = make_by(TARN_PLACEMENT_INTERLEAVE, 2, nodes);
   assert_int_equal(self.resolved.mode, TARN_PLACEMENT_MODE_STRIPES);
@@ -189,8 +183,7 @@ static void stripes_need_room_on_each_of_their_nodes(void **state) {
   end(&on_1);
 }
 
-static void nodes_in_order_need_room_together(void **state) {
-  (void)state;
+TEST_WITH(nodes_in_order_need_room_together, recorded_start, recorded_stop) {
   const int32_t nodes[] = {0, 1};
   giver self = make_by(TARN_PLACEMENT_ORDERED, 2, nodes);
   giver on_1 = make_on(1);
@@ -213,8 +206,7 @@ static void nodes_in_order_need_room_together(void **state) {
   end(&on_1);
 }
 
-static void a_kernel_that_does_not_tell_refuses_nothing(void **state) {
-  (void)state;
+TEST_WITH(a_kernel_that_does_not_tell_refuses_nothing, recorded_start, recorded_stop) {
   giver self = make_on(1);
   char *range = map(200 * mib);
   recorded_set_file("/proc/zoneinfo", NULL);
@@ -224,8 +216,7 @@ static void a_kernel_that_does_not_tell_refuses_nothing(void **state) {
   end(&self);
 }
 
-static void a_forked_child_has_promised_nothing(void **state) {
-  (void)state;
+TEST_WITH(a_forked_child_has_promised_nothing, recorded_start, recorded_stop) {
   giver a = make_on(1);
   giver b = make_on(1);
   char *range = map(200 * mib);
@@ -249,19 +240,6 @@ static void a_forked_child_has_promised_nothing(void **state) {
   end(&b);
 }
 
-#define RECORDED_TEST(test) cmocka_unit_test_setup_teardown(test, recorded_start, recorded_stop)
-
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      RECORDED_TEST(more_than_a_node_has_free_is_refused_with_its_numbers),
-      RECORDED_TEST(promises_of_all_providers_count_until_they_are_dropped),
-      RECORDED_TEST(what_was_touched_is_no_promise),
-      RECORDED_TEST(ranges_are_cut_and_joined_as_they_are_dropped_and_given),
-      RECORDED_TEST(a_control_groups_limit_counts_all_nodes),
-      RECORDED_TEST(stripes_need_room_on_each_of_their_nodes),
-      RECORDED_TEST(nodes_in_order_need_room_together),
-      RECORDED_TEST(a_kernel_that_does_not_tell_refuses_nothing),
-      RECORDED_TEST(a_forked_child_has_promised_nothing),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

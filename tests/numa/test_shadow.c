@@ -2,12 +2,9 @@
  * is lent. */
 #include "numa/shadow.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 /* No memory is behind the range: the shadow never looks at it. */
 static char *const range = (char *)0x5a0000000000;
@@ -38,8 +35,7 @@ static void give_back(tarn__shadow *shadow, char *address) {
   tarn__shadow_clear(shadow, address, found.size_class);
 }
 
-static void classes_hold_their_sizes_with_a_quarter_to_spare(void **state) {
-  (void)state;
+TEST(classes_hold_their_sizes_with_a_quarter_to_spare) {
   assert_int_equal(tarn__class_of(16 << 10), TARN__FIRST_LARGE_CLASS);
   assert_int_equal(tarn__class_of((14 << 10) + 1), TARN__FIRST_LARGE_CLASS);
   for (size_t size_bytes = 1; size_bytes < (size_t)1 << 46; size_bytes += size_bytes / 37 + 1) {
@@ -53,8 +49,7 @@ static void classes_hold_their_sizes_with_a_quarter_to_spare(void **state) {
   }
 }
 
-static void a_block_is_known_by_its_start_only(void **state) {
-  (void)state;
+TEST(a_block_is_known_by_its_start_only) {
   tarn__shadow *shadow = make_shadow();
   const size_t sizes[] = {1, 64, 100, 4096, 14336, 16384, 100000, 1 << 20, 16 << 20};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
@@ -73,8 +68,7 @@ static void a_block_is_known_by_its_start_only(void **state) {
 }
 
 /* What jemalloc does with an arena whose slabs and large blocks take turns on the same pages. */
-static void every_address_inside_finds_its_start(void **state) {
-  (void)state;
+TEST(every_address_inside_finds_its_start) {
   tarn__shadow *shadow = make_shadow();
   const size_t sizes[] = {64, 128, 320, 14336, 16384, 20480, 1 << 20, 5 << 20};
   char *const first = range + (2 << 20);
@@ -100,8 +94,7 @@ static void every_address_inside_finds_its_start(void **state) {
   tarn__shadow_destroy(shadow);
 }
 
-static void a_large_block_may_begin_inside_of_its_page(void **state) {
-  (void)state;
+TEST(a_large_block_may_begin_inside_of_its_page) {
   tarn__shadow *shadow = make_shadow();
   char *const block = range + 8192 + 640;
   lend(shadow, block, 40000);
@@ -113,8 +106,7 @@ static void a_large_block_may_begin_inside_of_its_page(void **state) {
   tarn__shadow_destroy(shadow);
 }
 
-static void a_use_is_marked_until_the_block_is_taken(void **state) {
-  (void)state;
+TEST(a_use_is_marked_until_the_block_is_taken) {
   tarn__shadow *shadow = make_shadow();
   const size_t sizes[] = {100, 14336, 100000};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
@@ -131,8 +123,7 @@ static void a_use_is_marked_until_the_block_is_taken(void **state) {
   tarn__shadow_destroy(shadow);
 }
 
-static void addresses_of_nobody_have_no_shadow(void **state) {
-  (void)state;
+TEST(addresses_of_nobody_have_no_shadow) {
   tarn__shadow *shadow = make_shadow();
   assert_ptr_equal(tarn__shadow_find(range), shadow);
   assert_ptr_equal(tarn__shadow_find(range + RANGE_BYTES - 1), shadow);
@@ -147,13 +138,5 @@ static void addresses_of_nobody_have_no_shadow(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(classes_hold_their_sizes_with_a_quarter_to_spare),
-      cmocka_unit_test(a_block_is_known_by_its_start_only),
-      cmocka_unit_test(every_address_inside_finds_its_start),
-      cmocka_unit_test(a_large_block_may_begin_inside_of_its_page),
-      cmocka_unit_test(a_use_is_marked_until_the_block_is_taken),
-      cmocka_unit_test(addresses_of_nobody_have_no_shadow),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -2,14 +2,11 @@
 #include "numa/tarn_numa.h"
 #include "tests/support/saved_machine.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 static const char two_packages[] = "pack:2 [numa(memory=8GiB)] [numa(memory=4GiB)] core:2 pu:1";
 
@@ -26,8 +23,7 @@ static tarn_node_info info_of(const tarn_topology *topology, int32_t index) {
   return info;
 }
 
-static void every_node_of_a_description_is_counted(void **state) {
-  (void)state;
+TEST(every_node_of_a_description_is_counted) {
   const struct {
     const char *synthetic;
     int32_t node_count;
@@ -48,8 +44,7 @@ static void every_node_of_a_description_is_counted(void **state) {
   }
 }
 
-static void capacities_are_each_nodes_own(void **state) {
-  (void)state;
+TEST(capacities_are_each_nodes_own) {
   tarn_topology *topology = make(two_packages);
   assert_int_equal(tarn_topology_node_count(topology), 4);
   size_t sum_bytes = 0;
@@ -62,8 +57,7 @@ static void capacities_are_each_nodes_own(void **state) {
   tarn_topology_release(topology);
 }
 
-static void an_index_outside_of_the_nodes_is_refused(void **state) {
-  (void)state;
+TEST(an_index_outside_of_the_nodes_is_refused) {
   tarn_topology *topology = make("numa:2 core:1 pu:1");
   tarn_node_info info = {.struct_size = sizeof info};
   assert_int_equal(tarn_topology_node(topology, 2, &info), TARN_INVALID_ARGUMENT);
@@ -73,8 +67,7 @@ static void an_index_outside_of_the_nodes_is_refused(void **state) {
   tarn_topology_release(topology);
 }
 
-static void a_malformed_description_is_refused(void **state) {
-  (void)state;
+TEST(a_malformed_description_is_refused) {
   tarn_topology *topology = NULL;
   tarn_topology_options options = {.struct_size = sizeof options, .synthetic = "numa:banana"};
   assert_int_equal(tarn_topology_create(&options, &topology), TARN_BAD_FORMAT);
@@ -89,8 +82,7 @@ static void a_malformed_description_is_refused(void **state) {
   assert_int_equal(tarn_topology_create(&options, &topology), TARN_INVALID_ARGUMENT);
 }
 
-static void distances_are_the_firmwares_or_unavailable(void **state) {
-  (void)state;
+TEST(distances_are_the_firmwares_or_unavailable) {
   tarn_topology *topology = make("numa:2 core:1 pu:1");
   uint32_t distance = 99;
   assert_int_equal(tarn_topology_distance(topology, 0, 1, &distance), TARN_UNAVAILABLE);
@@ -99,8 +91,7 @@ static void distances_are_the_firmwares_or_unavailable(void **state) {
   tarn_topology_release(topology);
 }
 
-static void a_saved_machine_keeps_its_tables(void **state) {
-  (void)state;
+TEST(a_saved_machine_keeps_its_tables) {
   char path[] = SAVED_MACHINE_TEMPLATE;
   assert_true(save_machine(path));
   const tarn_topology_options options = {.struct_size = sizeof options, .xml_path = path};
@@ -131,8 +122,7 @@ static void a_saved_machine_keeps_its_tables(void **state) {
   tarn_topology_release(topology);
 }
 
-static void this_machine_has_the_node_its_thread_runs_on(void **state) {
-  (void)state;
+TEST(this_machine_has_the_node_its_thread_runs_on) {
   tarn_topology *topology = NULL;
   assert_int_equal(tarn_topology_create(NULL, &topology), TARN_OK);
   assert_true(tarn_topology_node_count(topology) >= 1);
@@ -150,8 +140,7 @@ static void this_machine_has_the_node_its_thread_runs_on(void **state) {
   tarn_topology_release(topology);
 }
 
-static void no_thread_runs_on_a_description(void **state) {
-  (void)state;
+TEST(no_thread_runs_on_a_description) {
   tarn_topology *topology = make("numa:2 core:1 pu:1");
   int32_t node = 5;
   assert_int_equal(tarn_topology_node_here(topology, &node), TARN_UNAVAILABLE);
@@ -159,8 +148,7 @@ static void no_thread_runs_on_a_description(void **state) {
   tarn_topology_release(topology);
 }
 
-static void an_unknown_pci_device_is_not_found(void **state) {
-  (void)state;
+TEST(an_unknown_pci_device_is_not_found) {
   tarn_topology *topology = NULL;
   assert_int_equal(tarn_topology_create(NULL, &topology), TARN_OK);
   int32_t node = 5;
@@ -171,8 +159,7 @@ static void an_unknown_pci_device_is_not_found(void **state) {
   tarn_topology_release(topology);
 }
 
-static void a_topology_lives_until_its_last_reference_goes(void **state) {
-  (void)state;
+TEST(a_topology_lives_until_its_last_reference_goes) {
   tarn_topology *topology = make("numa:2 core:1 pu:1");
   tarn_topology_retain(topology);
   tarn_topology_release(topology);
@@ -182,17 +169,5 @@ static void a_topology_lives_until_its_last_reference_goes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_node_of_a_description_is_counted),
-      cmocka_unit_test(capacities_are_each_nodes_own),
-      cmocka_unit_test(an_index_outside_of_the_nodes_is_refused),
-      cmocka_unit_test(a_malformed_description_is_refused),
-      cmocka_unit_test(distances_are_the_firmwares_or_unavailable),
-      cmocka_unit_test(a_saved_machine_keeps_its_tables),
-      cmocka_unit_test(this_machine_has_the_node_its_thread_runs_on),
-      cmocka_unit_test(no_thread_runs_on_a_description),
-      cmocka_unit_test(an_unknown_pci_device_is_not_found),
-      cmocka_unit_test(a_topology_lives_until_its_last_reference_goes),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

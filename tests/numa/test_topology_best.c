@@ -56,8 +56,7 @@ static const best_case cases[] = {
     {"gpu_memory.xml", 0, TARN_NODE_BANDWIDTH, 0, 0, TARN_BEST_BY_NOTHING, false, 500000},
 };
 
-static void the_best_node_is_the_one_that_the_rules_say(void **state) {
-  (void)state;
+TEST(the_best_node_is_the_one_that_the_rules_say) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
     const best_case *expected = &cases[i];
     tarn_topology *topology = describe(expected->machine);
@@ -75,8 +74,7 @@ static void the_best_node_is_the_one_that_the_rules_say(void **state) {
   }
 }
 
-static void no_node_with_the_room_is_out_of_memory(void **state) {
-  (void)state;
+TEST(no_node_with_the_room_is_out_of_memory) {
   tarn_topology *topology = describe("two_gpus.xml");
   tarn_best_node best = {.struct_size = sizeof best, .node = 7};
   assert_int_equal(tarn_topology_best_node(topology, 0, TARN_NODE_BANDWIDTH, 65 * GIB, &best),
@@ -85,8 +83,7 @@ static void no_node_with_the_room_is_out_of_memory(void **state) {
   tarn_topology_release(topology);
 }
 
-static void room_is_what_the_kernel_has_free_now(void **state) {
-  (void)state;
+TEST_WITH(room_is_what_the_kernel_has_free_now, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("eight_nodes.xml");
   tarn_best_node best = {.struct_size = sizeof best};
   const size_t free_bytes[] = {GIB, 3 * GIB, 5 * GIB, GIB, 9 * GIB, GIB, GIB, GIB};
@@ -108,8 +105,7 @@ static void room_is_what_the_kernel_has_free_now(void **state) {
   tarn_topology_release(topology);
 }
 
-static void from_no_node_means_from_the_thread(void **state) {
-  (void)state;
+TEST_WITH(from_no_node_means_from_the_thread, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("two_gpus.xml");
   tarn_best_node best = {.struct_size = sizeof best};
   for (int32_t node = 0; node < 2; ++node) {
@@ -121,8 +117,7 @@ static void from_no_node_means_from_the_thread(void **state) {
   tarn_topology_release(topology);
 }
 
-static void wrong_questions_are_refused(void **state) {
-  (void)state;
+TEST(wrong_questions_are_refused) {
   tarn_topology *topology = describe("two_gpus.xml");
   tarn_best_node best = {.struct_size = sizeof best};
   assert_int_equal(tarn_topology_best_node(topology, 2, TARN_NODE_LATENCY, 0, &best),
@@ -145,8 +140,7 @@ static void wrong_questions_are_refused(void **state) {
   tarn_topology_release(topology);
 }
 
-static void attributes_are_told_from_each_node_or_unavailable(void **state) {
-  (void)state;
+TEST(attributes_are_told_from_each_node_or_unavailable) {
   tarn_topology *topology = describe("hbm_dram.xml");
   static const struct {
     tarn_node_attribute attribute;
@@ -190,15 +184,5 @@ static void attributes_are_told_from_each_node_or_unavailable(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_best_node_is_the_one_that_the_rules_say),
-      cmocka_unit_test(no_node_with_the_room_is_out_of_memory),
-      cmocka_unit_test_setup_teardown(room_is_what_the_kernel_has_free_now, recorded_start,
-                                      recorded_stop),
-      cmocka_unit_test_setup_teardown(from_no_node_means_from_the_thread, recorded_start,
-                                      recorded_stop),
-      cmocka_unit_test(wrong_questions_are_refused),
-      cmocka_unit_test(attributes_are_told_from_each_node_or_unavailable),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -2,8 +2,7 @@
 #include "tests/numa/described_machine.h"
 #include "tests/numa/recorded_kernel.h"
 
-static void a_device_is_near_to_the_node_that_it_hangs_on(void **state) {
-  (void)state;
+TEST(a_device_is_near_to_the_node_that_it_hangs_on) {
   static const struct {
     const char *machine;
     const char *bus_id;
@@ -38,8 +37,7 @@ static void a_device_is_near_to_the_node_that_it_hangs_on(void **state) {
   }
 }
 
-static void a_thread_is_near_to_the_node_of_its_processor(void **state) {
-  (void)state;
+TEST_WITH(a_thread_is_near_to_the_node_of_its_processor, recorded_start, recorded_stop) {
   static const struct {
     const char *machine;
     int cpu;
@@ -66,8 +64,7 @@ static void a_thread_is_near_to_the_node_of_its_processor(void **state) {
   tarn_topology_release(topology);
 }
 
-static void nodes_are_ordered_by_distance_then_capacity_then_number(void **state) {
-  (void)state;
+TEST(nodes_are_ordered_by_distance_then_capacity_then_number) {
   static const struct {
     const char *machine;
     int32_t from_node;
@@ -100,8 +97,7 @@ static void nodes_are_ordered_by_distance_then_capacity_then_number(void **state
   }
 }
 
-static void a_short_list_has_the_nearest(void **state) {
-  (void)state;
+TEST(a_short_list_has_the_nearest) {
   tarn_topology *topology = describe("eight_nodes.xml");
   int32_t nodes[3] = {-1, -1, -1};
   int32_t count = 0;
@@ -122,12 +118,5 @@ static void a_short_list_has_the_nearest(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_device_is_near_to_the_node_that_it_hangs_on),
-      cmocka_unit_test_setup_teardown(a_thread_is_near_to_the_node_of_its_processor, recorded_start,
-                                      recorded_stop),
-      cmocka_unit_test(nodes_are_ordered_by_distance_then_capacity_then_number),
-      cmocka_unit_test(a_short_list_has_the_nearest),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

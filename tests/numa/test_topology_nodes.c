@@ -10,8 +10,7 @@ typedef struct node_case {
   bool is_memory_only;
 } node_case;
 
-static void nodes_have_the_kind_and_tier_that_is_told(void **state) {
-  (void)state;
+TEST(nodes_have_the_kind_and_tier_that_is_told) {
   static const node_case cases[] = {
       {"two_gpus.xml", 0, TARN_MEMORY_UNKNOWN, 0, false},
       {"two_gpus.xml", 1, TARN_MEMORY_UNKNOWN, 0, false},
@@ -46,8 +45,7 @@ static void nodes_have_the_kind_and_tier_that_is_told(void **state) {
   }
 }
 
-static void this_machines_kernel_says_which_nodes_have_processors(void **state) {
-  (void)state;
+TEST_WITH(this_machines_kernel_says_which_nodes_have_processors, recorded_start, recorded_stop) {
   recorded_set_file("/sys/devices/system/node/has_cpu", "1-3,7\n");
   tarn_topology *topology = describe("eight_nodes.xml");
   for (int32_t node = 0; node < 8; ++node) {
@@ -63,8 +61,7 @@ static void this_machines_kernel_says_which_nodes_have_processors(void **state) 
   tarn_topology_release(topology);
 }
 
-static void nodes_that_the_cpuset_forbids_are_not_there(void **state) {
-  (void)state;
+TEST(nodes_that_the_cpuset_forbids_are_not_there) {
   tarn_topology *topology = describe("restricted.xml");
   assert_int_equal(tarn_topology_node_count(topology), 2);
   uint32_t distance = 0;
@@ -74,8 +71,7 @@ static void nodes_that_the_cpuset_forbids_are_not_there(void **state) {
   tarn_topology_release(topology);
 }
 
-static void nodes_that_the_kernel_forbids_are_not_there(void **state) {
-  (void)state;
+TEST_WITH(nodes_that_the_kernel_forbids_are_not_there, recorded_start, recorded_stop) {
   recorded_set_file("/proc/thread-self/status",
                     "Name:\ttest\nMems_allowed:\tff\n"
                     "Mems_allowed_list:\t2,5-6\nThreads:\t1\n");
@@ -95,8 +91,7 @@ static void nodes_that_the_kernel_forbids_are_not_there(void **state) {
   assert_null(topology);
 }
 
-static void processors_of_a_node_are_listed_in_order(void **state) {
-  (void)state;
+TEST(processors_of_a_node_are_listed_in_order) {
   tarn_topology *topology = describe("eight_nodes.xml");
   int32_t cpus[4] = {-1, -1, -1, -1};
   int32_t count = 0;
@@ -120,8 +115,7 @@ static void processors_of_a_node_are_listed_in_order(void **state) {
   tarn_topology_release(topology);
 }
 
-static void lists_of_the_kernel_are_understood_or_refused(void **state) {
-  (void)state;
+TEST(lists_of_the_kernel_are_understood_or_refused) {
   static const struct {
     const char *text;
     bool is_list;
@@ -146,15 +140,5 @@ static void lists_of_the_kernel_are_understood_or_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(nodes_have_the_kind_and_tier_that_is_told),
-      cmocka_unit_test_setup_teardown(this_machines_kernel_says_which_nodes_have_processors,
-                                      recorded_start, recorded_stop),
-      cmocka_unit_test(nodes_that_the_cpuset_forbids_are_not_there),
-      cmocka_unit_test_setup_teardown(nodes_that_the_kernel_forbids_are_not_there, recorded_start,
-                                      recorded_stop),
-      cmocka_unit_test(processors_of_a_node_are_listed_in_order),
-      cmocka_unit_test(lists_of_the_kernel_are_understood_or_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

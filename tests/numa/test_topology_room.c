@@ -53,8 +53,7 @@ static tarn_node_room room_of(const tarn_topology *topology, int32_t node) {
   return room;
 }
 
-static void free_is_what_lies_over_the_kernels_reserves(void **state) {
-  (void)state;
+TEST_WITH(free_is_what_lies_over_the_kernels_reserves, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("two_gpus.xml");
   recorded_set_file("/proc/zoneinfo", zones);
   /* DMA32: 1000 - 90 - 600. Normal: 5000 - 200, and of 4000 clean file pages all but 200. */
@@ -69,8 +68,7 @@ static void free_is_what_lies_over_the_kernels_reserves(void **state) {
   tarn_topology_release(topology);
 }
 
-static void a_node_without_zones_has_no_told_room(void **state) {
-  (void)state;
+TEST_WITH(a_node_without_zones_has_no_told_room, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("eight_nodes.xml");
   recorded_set_file("/proc/zoneinfo", zones);
   tarn_node_room room = {.struct_size = sizeof room, .free_bytes = 7};
@@ -81,8 +79,7 @@ static void a_node_without_zones_has_no_told_room(void **state) {
   tarn_topology_release(topology);
 }
 
-static void a_limit_makes_the_room_smaller_than_what_is_free(void **state) {
-  (void)state;
+TEST_WITH(a_limit_makes_the_room_smaller_than_what_is_free, recorded_start, recorded_stop) {
   tarn_topology *topology = describe("two_gpus.xml");
   const size_t free_bytes[] = {(size_t)1 << 30, (size_t)2 << 30};
   recorded_set_room(2, free_bytes);
@@ -107,8 +104,7 @@ static void expect_limit(size_t limit_bytes, size_t used_bytes) {
   assert_int_equal(limit.used_bytes, used_bytes);
 }
 
-static void the_tightest_group_of_all_above_counts(void **state) {
-  (void)state;
+TEST_WITH(the_tightest_group_of_all_above_counts, recorded_start, recorded_stop) {
   recorded_set_file("/proc/thread-self/cgroup", "0::/a/b c/d\n");
   recorded_set_file("/proc/thread-self/mountinfo",
                     "22 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
@@ -129,8 +125,7 @@ static void the_tightest_group_of_all_above_counts(void **state) {
   expect_limit(900, 899);
 }
 
-static void file_pages_do_not_count_as_used(void **state) {
-  (void)state;
+TEST_WITH(file_pages_do_not_count_as_used, recorded_start, recorded_stop) {
   recorded_set_file("/proc/thread-self/cgroup", "0::/a\n");
   recorded_set_file("/proc/thread-self/mountinfo", "30 23 0:26 / /c rw - cgroup2 cgroup2 rw\n");
   recorded_set_file("/c/a/memory.max", "9000\n");
@@ -141,8 +136,7 @@ static void file_pages_do_not_count_as_used(void **state) {
   expect_limit(9000, 8000 - (3000 - 500));
 }
 
-static void version_one_counts_where_it_has_the_memory_controller(void **state) {
-  (void)state;
+TEST_WITH(version_one_counts_where_it_has_the_memory_controller, recorded_start, recorded_stop) {
   recorded_set_file("/proc/thread-self/cgroup",
                     "9:name=systemd:/\n5:cpu,cpuacct:/x\n"
                     "4:hugetlb,memory:/outer/inner\n0::/unified\n");
@@ -162,8 +156,7 @@ static void version_one_counts_where_it_has_the_memory_controller(void **state) 
   expect_limit(7000, 5100);
 }
 
-static void a_container_sees_its_own_group_as_the_top(void **state) {
-  (void)state;
+TEST_WITH(a_container_sees_its_own_group_as_the_top, recorded_start, recorded_stop) {
   recorded_set_file("/proc/thread-self/cgroup", "0::/docker/4711\n");
   recorded_set_file("/proc/thread-self/mountinfo",
                     "30 23 0:26 /docker/4711 /c ro - cgroup2 cgroup2 rw\n");
@@ -179,8 +172,7 @@ static void a_container_sees_its_own_group_as_the_top(void **state) {
   expect_limit(9000, 10);
 }
 
-static void what_cannot_be_understood_is_no_limit(void **state) {
-  (void)state;
+TEST_WITH(what_cannot_be_understood_is_no_limit, recorded_start, recorded_stop) {
   expect_limit(SIZE_MAX, 0); /* no files at all */
   recorded_set_file("/proc/thread-self/cgroup", "no colons\n0::/a\n");
   expect_limit(SIZE_MAX, 0);
@@ -195,8 +187,7 @@ static void what_cannot_be_understood_is_no_limit(void **state) {
   expect_limit(SIZE_MAX, 0);
 }
 
-static void this_machine_has_room_or_says_that_it_does_not_tell(void **state) {
-  (void)state;
+TEST(this_machine_has_room_or_says_that_it_does_not_tell) {
   tarn_topology *topology = NULL;
   assert_int_equal(tarn_topology_create(NULL, &topology), TARN_OK);
   tarn_node_room room = {.struct_size = sizeof room};
@@ -209,8 +200,7 @@ static void this_machine_has_room_or_says_that_it_does_not_tell(void **state) {
   tarn_topology_release(topology);
 }
 
-static void wrong_questions_are_refused(void **state) {
-  (void)state;
+TEST(wrong_questions_are_refused) {
   tarn_topology *topology = describe("two_gpus.xml");
   tarn_node_room room = {.struct_size = sizeof room};
   assert_int_equal(tarn_topology_room(topology, 0, &room), TARN_UNAVAILABLE); /* a description */
@@ -223,20 +213,6 @@ static void wrong_questions_are_refused(void **state) {
   tarn_topology_release(topology);
 }
 
-#define recorded_test(name) cmocka_unit_test_setup_teardown(name, recorded_start, recorded_stop)
-
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      recorded_test(free_is_what_lies_over_the_kernels_reserves),
-      recorded_test(a_node_without_zones_has_no_told_room),
-      recorded_test(a_limit_makes_the_room_smaller_than_what_is_free),
-      recorded_test(the_tightest_group_of_all_above_counts),
-      recorded_test(file_pages_do_not_count_as_used),
-      recorded_test(version_one_counts_where_it_has_the_memory_controller),
-      recorded_test(a_container_sees_its_own_group_as_the_top),
-      recorded_test(what_cannot_be_understood_is_no_limit),
-      cmocka_unit_test(this_machine_has_room_or_says_that_it_does_not_tell),
-      cmocka_unit_test(wrong_questions_are_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

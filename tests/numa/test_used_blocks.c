@@ -1,14 +1,10 @@
 /* test_used_blocks.c: a block's streams are kept under its start, once each, and taken once. */
 #include "numa/used_blocks.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
 #include "alloc/tarn_host_stream.h"
+#include "tests/support/test.h"
 
 static tarn_stream *make_stream(void) {
   tarn_stream *stream = NULL;
@@ -16,8 +12,7 @@ static tarn_stream *make_stream(void) {
   return stream;
 }
 
-static void a_blocks_uses_are_taken_once(void **state) {
-  (void)state;
+TEST(a_blocks_uses_are_taken_once) {
   tarn_stream *first = make_stream(), *second = make_stream();
   tarn__used_blocks used;
   tarn__used_blocks_init(&used);
@@ -37,8 +32,7 @@ static void a_blocks_uses_are_taken_once(void **state) {
   tarn_stream_release(second);
 }
 
-static void a_stream_is_noted_once(void **state) {
-  (void)state;
+TEST(a_stream_is_noted_once) {
   tarn_stream *stream = make_stream();
   tarn__used_blocks used;
   tarn__used_blocks_init(&used);
@@ -54,8 +48,7 @@ static void a_stream_is_noted_once(void **state) {
 }
 
 /* Against a plain list of what should be there, while the shards grow and shrink. */
-static void a_hundred_thousand_changes_keep_the_table_right(void **state) {
-  (void)state;
+TEST(a_hundred_thousand_changes_keep_the_table_right) {
   enum { PLACES = 4096, CHANGES = 100000 };
   static bool is_used[PLACES];
   tarn_stream *stream = make_stream();
@@ -81,10 +74,5 @@ static void a_hundred_thousand_changes_keep_the_table_right(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_blocks_uses_are_taken_once),
-      cmocka_unit_test(a_stream_is_noted_once),
-      cmocka_unit_test(a_hundred_thousand_changes_keep_the_table_right),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -59,8 +59,7 @@ static void check_sweep(const sweep *swept, uint64_t seed) {
            program_failing_name(swept->verdict.failing), swept->verdict.text);
 }
 
-static void any_driver_call_may_fail(void **state) {
-  (void)state;
+TEST(any_driver_call_may_fail) {
   static program made;
   sweep *shared =
       mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -91,8 +90,5 @@ static void any_driver_call_may_fail(void **state) {
 
 int main(int argc, char **argv) {
   if (argc > 1) stride_given = strtoull(argv[1], NULL, 10);
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(any_driver_call_may_fail),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

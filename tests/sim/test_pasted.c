@@ -32,8 +32,7 @@ static program_failing run_program_3(program_plant plant, char *text, size_t tex
   return pasted_end(world, text, text_bytes);
 }
 
-static void a_pasted_program_fails_as_it_did_and_not_without_the_defect(void **state) {
-  (void)state;
+TEST(a_pasted_program_fails_as_it_did_and_not_without_the_defect) {
   char text[512];
   assert_int_equal(run_program_3(PLANT_NOTE_LOST, text, sizeof text), PROGRAM_RACE);
   assert_non_null(strstr(text, "nothing orders the two"));
@@ -41,8 +40,7 @@ static void a_pasted_program_fails_as_it_did_and_not_without_the_defect(void **s
 }
 
 /* Every word once, in an order that is right. */
-static void every_word_does_its_part(void **state) {
-  (void)state;
+TEST(every_word_does_its_part) {
   char text[512];
   pasted_world *world = pasted_begin(CUSIM_RANDOM, 1, (size_t)64 << 20, PLANT_NOTHING);
   assert_non_null(world);
@@ -81,9 +79,5 @@ static void every_word_does_its_part(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_pasted_program_fails_as_it_did_and_not_without_the_defect),
-      cmocka_unit_test(every_word_does_its_part),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -28,8 +28,7 @@ static void write_block(uint32_t block, uint32_t stream) {
   order_use(&order, block, stream, /*is_write=*/true);
 }
 
-static void a_block_is_for_its_stream_and_those_behind_it(void **state) {
-  (void)state;
+TEST_WITH(a_block_is_for_its_stream_and_those_behind_it, set_up, NULL) {
   order_alloc(&order, 0, S0);
   assert_true(may_write(0, S0));
   assert_false(may_write(0, S1));
@@ -43,15 +42,13 @@ static void a_block_is_for_its_stream_and_those_behind_it(void **state) {
   assert_true(may_write(0, S2));
 }
 
-static void a_block_of_the_host_is_for_everybody(void **state) {
-  (void)state;
+TEST_WITH(a_block_of_the_host_is_for_everybody, set_up, NULL) {
   order_alloc(&order, 0, PROGRAM_HOST);
   assert_true(may_write(0, PROGRAM_HOST));
   assert_true(may_write(0, S2));
 }
 
-static void an_event_covers_what_came_before_its_record(void **state) {
-  (void)state;
+TEST_WITH(an_event_covers_what_came_before_its_record, set_up, NULL) {
   order_alloc(&order, 0, S0);
   order_record(&order, 0, S0);
   write_block(0, S0);
@@ -63,8 +60,7 @@ static void an_event_covers_what_came_before_its_record(void **state) {
   assert_true(may_read(0, S2));
 }
 
-static void reads_may_run_beside_each_other_and_writes_may_not(void **state) {
-  (void)state;
+TEST_WITH(reads_may_run_beside_each_other_and_writes_may_not, set_up, NULL) {
   order_alloc(&order, 0, S0);
   write_block(0, S0);
   order_edge(&order, S0, S1);
@@ -75,8 +71,7 @@ static void reads_may_run_beside_each_other_and_writes_may_not(void **state) {
   assert_true(may_write(0, S0));
 }
 
-static void a_free_lies_behind_every_use_or_the_use_is_noted(void **state) {
-  (void)state;
+TEST_WITH(a_free_lies_behind_every_use_or_the_use_is_noted, set_up, NULL) {
   order_alloc(&order, 0, S0);
   assert_true(order_may_free(&order, 0, S2)); /* nobody has used it */
   order_edge(&order, S0, S1);
@@ -92,8 +87,7 @@ static void a_free_lies_behind_every_use_or_the_use_is_noted(void **state) {
   assert_true(order_may_free(&order, 0, PROGRAM_HOST));
 }
 
-static void a_stream_that_comes_back_is_another_one(void **state) {
-  (void)state;
+TEST_WITH(a_stream_that_comes_back_is_another_one, set_up, NULL) {
   order_alloc(&order, 0, S0);
   write_block(0, S0);
   order_stream_end(&order, S0);
@@ -103,8 +97,7 @@ static void a_stream_that_comes_back_is_another_one(void **state) {
   assert_false(order_may_free(&order, 0, S0));
 }
 
-static void what_is_not_there_is_not_allowed(void **state) {
-  (void)state;
+TEST_WITH(what_is_not_there_is_not_allowed, set_up, NULL) {
   static program made = {.stream_count = 2, .pool_count = 1};
   static model_state model;
   made.pools[0].kind = POOL_DEVICE;
@@ -130,14 +123,5 @@ static void what_is_not_there_is_not_allowed(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup(a_block_is_for_its_stream_and_those_behind_it, set_up),
-      cmocka_unit_test_setup(a_block_of_the_host_is_for_everybody, set_up),
-      cmocka_unit_test_setup(an_event_covers_what_came_before_its_record, set_up),
-      cmocka_unit_test_setup(reads_may_run_beside_each_other_and_writes_may_not, set_up),
-      cmocka_unit_test_setup(a_free_lies_behind_every_use_or_the_use_is_noted, set_up),
-      cmocka_unit_test_setup(a_stream_that_comes_back_is_another_one, set_up),
-      cmocka_unit_test_setup(what_is_not_there_is_not_allowed, set_up),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -6,8 +6,7 @@
 
 enum { SEEDS = 24 };
 
-static void threads_share_pools_and_hand_blocks_over(void **state) {
-  (void)state;
+TEST(threads_share_pools_and_hand_blocks_over) {
   static program_verdict verdict;
   uint32_t run_count = 0;
   uint32_t check_count = 0;
@@ -25,8 +24,5 @@ static void threads_share_pools_and_hand_blocks_over(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(threads_share_pools_and_hand_blocks_over),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -31,8 +31,7 @@ static void run_seed(uint64_t seed, program_verdict *verdict) {
   }
 }
 
-static void the_same_seed_runs_the_same_way(void **state) {
-  (void)state;
+TEST(the_same_seed_runs_the_same_way) {
   for (uint64_t seed = 1; seed <= REPEATED_SEEDS; seed++) {
     program_verdict first, second;
     run_seed(seed, &first);
@@ -49,8 +48,7 @@ static void the_same_seed_runs_the_same_way(void **state) {
 }
 
 /* No operation, policy or kind of pool is there for nothing. */
-static void programs_reach_everything(void **state) {
-  (void)state;
+TEST(programs_reach_everything) {
   uint32_t verbs[VERB_COUNT] = {0};
   uint32_t policies[CUSIM_POLICY_COUNT] = {0};
   uint32_t kinds[POOL_KIND_COUNT] = {0};
@@ -93,23 +91,15 @@ static void find_and_shrink(program_plant plant) {
   assert_int_equal(verdict.failing, PROGRAM_FINE);
 }
 
-static void a_lost_note_is_found_and_shrunk(void **state) {
-  (void)state;
+TEST(a_lost_note_is_found_and_shrunk) {
   find_and_shrink(PLANT_NOTE_LOST);
 }
 
-static void a_free_without_order_is_found_and_shrunk(void **state) {
-  (void)state;
+TEST(a_free_without_order_is_found_and_shrunk) {
   if (PROGRAM_SLOWNESS > 1) skip(); /* one defect will do there */
   find_and_shrink(PLANT_FREE_AT_ONCE);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_same_seed_runs_the_same_way),
-      cmocka_unit_test(programs_reach_everything),
-      cmocka_unit_test(a_lost_note_is_found_and_shrunk),
-      cmocka_unit_test(a_free_without_order_is_found_and_shrunk),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -1,20 +1,17 @@
 /* fake_device.c: two mappings of one memory, and queues of copies that wait. */
 #include "tests/tensor/fake_device.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_stream_copy.h"
 #include "tensor/convert.h"
+#include "tests/support/test.h"
 
 int fake_copy_calls;
 int fake_copies_to_fail = -1;

@@ -28,8 +28,7 @@ static tarn_tensor counting(void) {
   return wrap(TARN_F32, 0, (tarn_device){0});
 }
 
-static void an_element_is_an_lvalue(void **state) {
-  (void)state;
+TEST(an_element_is_an_lvalue) {
   tarn_tensor tensor = counting(), turned = tensor, row = tensor;
   assert_true(TARN_AT(&tensor, float, 1, 2, 3) == 23.0f);
   TARN_AT(&tensor, float, 1, 0, 2) = -1.0f;
@@ -45,8 +44,7 @@ static void an_element_is_an_lvalue(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void an_accessor_knows_sizes_strides_and_elements(void **state) {
-  (void)state;
+TEST(an_accessor_knows_sizes_strides_and_elements) {
   tarn_tensor tensor = counting();
   tarn_accessor a;
   assert_ok(tarn_accessor_init(&tensor, TARN_F32, 3, TARN_ACCESSOR_WRITE, &a));
@@ -65,8 +63,7 @@ static void an_accessor_knows_sizes_strides_and_elements(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_transposed_accessor_is_the_transposed_tensors(void **state) {
-  (void)state;
+TEST(a_transposed_accessor_is_the_transposed_tensors) {
   tarn_tensor tensor = counting(), row = tensor;
   tarn_accessor a, flat;
   assert_ok(tarn_accessor_init(&tensor, TARN_F32, 3, 0, &a));
@@ -85,8 +82,7 @@ static void a_transposed_accessor_is_the_transposed_tensors(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void an_accessor_that_does_not_fit_is_refused(void **state) {
-  (void)state;
+TEST(an_accessor_that_does_not_fit_is_refused) {
   tarn_tensor tensor = counting(), zeroed = {0}, beyond = tensor, scalar = tensor;
   tarn_tensor locked = wrap(TARN_F32, TARN_STORAGE_READ_ONLY, (tarn_device){0});
   tarn_tensor far = wrap(TARN_F32, 0, (tarn_device){TARN_DEVICE_CUDA, 0});
@@ -122,8 +118,7 @@ static tarn_tensor huge(int32_t rank, const int64_t *shape, const int64_t *strid
   return tensor;
 }
 
-static void thirty_two_bits_are_enough_or_refused(void **state) {
-  (void)state;
+TEST(thirty_two_bits_are_enough_or_refused) {
   static const int64_t edge = (INT64_C(1) << 31) - 1;
   static const struct {
     int32_t rank;
@@ -185,8 +180,7 @@ static void hear(const char *message, const char *file, int line) {
     if (strstr(said, words) == NULL) fail_msg("said: %s", said); \
   } while (0)
 
-static void wrong_uses_of_an_element_are_told(void **state) {
-  (void)state;
+TEST(wrong_uses_of_an_element_are_told) {
   tarn_tensor tensor = counting(), zeroed = {0}, beyond = tensor;
   tarn_tensor locked = wrap(TARN_F32, TARN_STORAGE_READ_ONLY, (tarn_device){0});
   tarn_tensor far = wrap(TARN_F32, 0, (tarn_device){TARN_DEVICE_CUDA, 0});
@@ -210,8 +204,7 @@ static void wrong_uses_of_an_element_are_told(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void wrong_uses_of_an_accessor_are_told(void **state) {
-  (void)state;
+TEST(wrong_uses_of_an_accessor_are_told) {
   tarn_tensor tensor = counting();
   tarn_accessor reader, writer, far;
   assert_ok(tarn_accessor_init(&tensor, TARN_F32, 3, 0, &reader));
@@ -227,8 +220,7 @@ static void wrong_uses_of_an_accessor_are_told(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void right_uses_are_told_nothing(void **state) {
-  (void)state;
+TEST(right_uses_are_told_nothing) {
   tarn_tensor tensor = counting();
   tarn_accessor a;
   const tarn_element_use use = {4, TARN_TYPE_CODE(float), 3, __FILE__, __LINE__};
@@ -242,8 +234,7 @@ static void right_uses_are_told_nothing(void **state) {
 }
 
 /* 16 bits stand for types that C has no name for, and for int16 only where they are signed. */
-static void types_without_a_name_go_by_their_size(void **state) {
-  (void)state;
+TEST(types_without_a_name_go_by_their_size) {
   typedef struct pair {
     float real, imaginary;
   } pair;
@@ -268,16 +259,5 @@ static void types_without_a_name_go_by_their_size(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(an_element_is_an_lvalue),
-      cmocka_unit_test(an_accessor_knows_sizes_strides_and_elements),
-      cmocka_unit_test(a_transposed_accessor_is_the_transposed_tensors),
-      cmocka_unit_test(an_accessor_that_does_not_fit_is_refused),
-      cmocka_unit_test(thirty_two_bits_are_enough_or_refused),
-      cmocka_unit_test(wrong_uses_of_an_element_are_told),
-      cmocka_unit_test(wrong_uses_of_an_accessor_are_told),
-      cmocka_unit_test(right_uses_are_told_nothing),
-      cmocka_unit_test(types_without_a_name_go_by_their_size),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

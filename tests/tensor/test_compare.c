@@ -41,8 +41,7 @@ static void check_pair(const char *a_name, tarn_scalar a, const char *b_name, ta
   tarn_tensor_release(&right);
 }
 
-static void values_are_compared_exactly_across_types(void **state) {
-  (void)state;
+TEST(values_are_compared_exactly_across_types) {
   const tarn_scalar zero = tarn_scalar_of_float(0.0), minus = tarn_scalar_of_float(-0.0);
   const tarn_scalar nan = tarn_scalar_of_float(NAN), three = tarn_scalar_of_int(3);
   static const char *const floats[] = {"float16", "float32", "float64", "bfloat16", "complex64"};
@@ -71,8 +70,7 @@ static void values_are_compared_exactly_across_types(void **state) {
 
 /* A random view and a packed copy of it, on either side of the bus, with and without a difference
  * in one element. */
-static void any_strides_and_places_compare_alike(void **state) {
-  (void)state;
+TEST(any_strides_and_places_compare_alike) {
   uint64_t random = 31;
   static const char *const names[] = {"uint8", "float16", "float32", "float64", "complex64"};
   for (int round = 0; round < 600; round++) {
@@ -108,8 +106,7 @@ static void any_strides_and_places_compare_alike(void **state) {
 }
 
 /* More than is brought over at a time, and a difference in the last element. */
-static void large_device_tensors_come_in_pieces(void **state) {
-  (void)state;
+TEST(large_device_tensors_come_in_pieces) {
   tarn_tensor far, near;
   static const int64_t shape[] = {1, 3, 1000, 1001};
   assert_ok(tarn_tensor_create(device_pool, TARN_F32, 4, shape, device_stream, &far));
@@ -130,8 +127,7 @@ static void large_device_tensors_come_in_pieces(void **state) {
   tarn_tensor_release(&near);
 }
 
-static void shapes_count_and_no_elements_are_equal(void **state) {
-  (void)state;
+TEST(shapes_count_and_no_elements_are_equal) {
   const tarn_scalar values[6] = {{.kind = TARN_SCALAR_INT}};
   tarn_tensor a = row_of("int32", 6, values), b = a, none = a, other = a;
   assert_ok(tarn_tensor_view(&b, 2, (int64_t[]){2, 3}));
@@ -143,8 +139,7 @@ static void shapes_count_and_no_elements_are_equal(void **state) {
   tarn_tensor_release(&a);
 }
 
-static void a_comparison_waits_for_the_stream(void **state) {
-  (void)state;
+TEST(a_comparison_waits_for_the_stream) {
   tarn_stream *late;
   bool equal;
   assert_ok(manual_stream_create(&late));
@@ -158,8 +153,7 @@ static void a_comparison_waits_for_the_stream(void **state) {
   tarn_stream_release(late);
 }
 
-static void nearness_is_numpys(void **state) {
-  (void)state;
+TEST(nearness_is_numpys) {
   static const struct {
     const char *dtype;
     double a, b, relative, absolute;
@@ -205,8 +199,7 @@ static void nearness_is_numpys(void **state) {
   tarn_tensor_release(&b);
 }
 
-static void mistakes_are_refused(void **state) {
-  (void)state;
+TEST(mistakes_are_refused) {
   const tarn_scalar one = tarn_scalar_of_int(1);
   tarn_tensor a = row_of("int32", 1, &one), b = row_of("float32", 1, &one), zeroed = {0}, far;
   tarn_tensor opaque = a, beyond = a;
@@ -240,14 +233,5 @@ static void mistakes_are_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(values_are_compared_exactly_across_types),
-      cmocka_unit_test(any_strides_and_places_compare_alike),
-      cmocka_unit_test(large_device_tensors_come_in_pieces),
-      cmocka_unit_test(shapes_count_and_no_elements_are_equal),
-      cmocka_unit_test(a_comparison_waits_for_the_stream),
-      cmocka_unit_test(nearness_is_numpys),
-      cmocka_unit_test(mistakes_are_refused),
-  };
-  return cmocka_run_group_tests(tests, start, stop);
+  return run_listed_tests(start, stop);
 }

@@ -312,19 +312,16 @@ static void pairs_equal_the_model_up_to(tarn__cpu_level level) {
   tarn__cpu_level_limit(TARN__CPU_AVX512);
 }
 
-static void every_pair_equals_the_model_in_portable_code(void **state) {
-  (void)state;
+TEST(every_pair_equals_the_model_in_portable_code) {
   pairs_equal_the_model_up_to(TARN__CPU_PORTABLE);
 }
 
-static void every_pair_equals_the_model_with_avx2(void **state) {
-  (void)state;
+TEST(every_pair_equals_the_model_with_avx2) {
   if (tarn__cpu_level_detect() < TARN__CPU_AVX2) skip();
   pairs_equal_the_model_up_to(TARN__CPU_AVX2);
 }
 
-static void every_pair_equals_the_model_with_avx512(void **state) {
-  (void)state;
+TEST(every_pair_equals_the_model_with_avx512) {
   if (tarn__cpu_level_detect() < TARN__CPU_AVX512) skip();
   pairs_equal_the_model_up_to(TARN__CPU_AVX512);
 }
@@ -337,8 +334,7 @@ static void convert_one(const char *to, void *dst, const char *from, const void 
   tarn__convert_row(&convert, dst, value, 1, /*is_streaming=*/false);
 }
 
-static void integers_wrap(void **state) {
-  (void)state;
+TEST(integers_wrap) {
   int8_t narrow;
   uint64_t wide;
   convert_one("int8", &narrow, "int32", &(int32_t){300});
@@ -349,8 +345,7 @@ static void integers_wrap(void **state) {
   assert_int_equal(narrow, -2);
 }
 
-static void floats_are_cut_and_saturate_and_nan_is_zero(void **state) {
-  (void)state;
+TEST(floats_are_cut_and_saturate_and_nan_is_zero) {
   int32_t whole;
   uint8_t byte;
   convert_one("int32", &whole, "float32", &(float){-1.9f});
@@ -367,8 +362,7 @@ static void floats_are_cut_and_saturate_and_nan_is_zero(void **state) {
   assert_int_equal(byte, 255);
 }
 
-static void whatever_is_not_zero_is_true(void **state) {
-  (void)state;
+TEST(whatever_is_not_zero_is_true) {
   bool truth;
   uint8_t byte;
   convert_one("bool", &truth, "float32", &(float){NAN});
@@ -387,8 +381,7 @@ static void whatever_is_not_zero_is_true(void **state) {
 
 /* 2^60 + 2^52 is halfway between two bfloat16; one more is above. By way of a double it would be
  * the same number. */
-static void large_integers_are_rounded_once(void **state) {
-  (void)state;
+TEST(large_integers_are_rounded_once) {
   const int64_t halfway = (INT64_C(1) << 60) + (INT64_C(1) << 52);
   uint16_t upper;
   convert_one("bfloat16", &upper, "int64", &halfway);
@@ -399,8 +392,7 @@ static void large_integers_are_rounded_once(void **state) {
   assert_int_equal(upper, 0xDD81);
 }
 
-static void conversions_without_a_meaning_are_refused(void **state) {
-  (void)state;
+TEST(conversions_without_a_meaning_are_refused) {
   tarn__convert convert;
   assert_status(tarn__convert_find(TARN_F32, TARN_C64, &convert), TARN_NOT_SUPPORTED);
   assert_non_null(strstr(tarn_last_error()->message, "complex64 to float32"));
@@ -418,8 +410,7 @@ static void conversions_without_a_meaning_are_refused(void **state) {
   }
 }
 
-static void integers_of_one_width_keep_their_bytes(void **state) {
-  (void)state;
+TEST(integers_of_one_width_keep_their_bytes) {
   tarn__convert convert;
   assert_ok(tarn__convert_find(TARN_U32, TARN_I32, &convert));
   assert_int_equal(convert.step_count, 0);
@@ -428,16 +419,5 @@ static void integers_of_one_width_keep_their_bytes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_pair_equals_the_model_in_portable_code),
-      cmocka_unit_test(every_pair_equals_the_model_with_avx2),
-      cmocka_unit_test(every_pair_equals_the_model_with_avx512),
-      cmocka_unit_test(integers_wrap),
-      cmocka_unit_test(floats_are_cut_and_saturate_and_nan_is_zero),
-      cmocka_unit_test(whatever_is_not_zero_is_true),
-      cmocka_unit_test(large_integers_are_rounded_once),
-      cmocka_unit_test(conversions_without_a_meaning_are_refused),
-      cmocka_unit_test(integers_of_one_width_keep_their_bytes),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

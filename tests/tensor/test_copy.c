@@ -109,29 +109,25 @@ static void copies_of_random_tensors(tarn_stream *stream, uint64_t seed, int rou
   }
 }
 
-static void copies_without_a_stream_equal_the_model(void **state) {
-  (void)state;
+TEST(copies_without_a_stream_equal_the_model) {
   copies_of_random_tensors(NULL, 29, 6000);
 }
 
-static void copies_on_a_host_stream_equal_the_model(void **state) {
-  (void)state;
+TEST(copies_on_a_host_stream_equal_the_model) {
   tarn_stream *stream;
   assert_ok(tarn_host_stream_create(&stream));
   copies_of_random_tensors(stream, 31, 1000);
   tarn_stream_release(stream);
 }
 
-static void copies_on_a_worker_stream_equal_the_model(void **state) {
-  (void)state;
+TEST(copies_on_a_worker_stream_equal_the_model) {
   tarn_stream *stream;
   assert_ok(tarn_worker_stream_create(&stream));
   copies_of_random_tensors(stream, 37, 1000);
   tarn_stream_release(stream);
 }
 
-static void copies_on_a_late_stream_equal_the_model(void **state) {
-  (void)state;
+TEST(copies_on_a_late_stream_equal_the_model) {
   tarn_stream *stream;
   assert_ok(manual_stream_create(&stream));
   copies_of_random_tensors(stream, 41, 1000);
@@ -146,8 +142,7 @@ static tarn_copy_report copied(const tarn_tensor *dst, const tarn_tensor *src) {
   return report;
 }
 
-static void the_report_names_the_executor(void **state) {
-  (void)state;
+TEST(the_report_names_the_executor) {
   int32_t from[24] = {0}, to[24];
   tarn_tensor src = wrap_i32(from, 24), dst = wrap_i32(to, 24);
   tarn_copy_report report = copied(&dst, &src);
@@ -179,8 +174,7 @@ static void the_report_names_the_executor(void **state) {
   tarn_tensor_release(&dst);
 }
 
-static void a_plan_is_explained_without_memory(void **state) {
-  (void)state;
+TEST(a_plan_is_explained_without_memory) {
   char text[TARN_COPY_TEXT_BYTES];
   tarn_tensor dst = {.dtype = TARN_F32}, src = {.dtype = TARN_F32};
   assert_ok(tarn_layout_init(&dst.layout, 2, (int64_t[]){8192, 1024}));
@@ -199,8 +193,7 @@ static void a_plan_is_explained_without_memory(void **state) {
   assert_non_null(strstr(text, "none, 0 bytes"));
 }
 
-static void what_cannot_be_explained_is_refused(void **state) {
-  (void)state;
+TEST(what_cannot_be_explained_is_refused) {
   char text[TARN_COPY_TEXT_BYTES];
   tarn_tensor a = {.dtype = TARN_F32, .layout = {.rank = 1, .shape = {3}, .strides = {1}}};
   tarn_tensor b = {.dtype = TARN_F32, .layout = {.rank = 1, .shape = {4}, .strides = {1}}};
@@ -249,8 +242,7 @@ static void *turn_matrices(void *argument) {
   return NULL;
 }
 
-static void several_callers_copy_in_parts_at_once(void **state) {
-  (void)state;
+TEST(several_callers_copy_in_parts_at_once) {
   pthread_t callers[CALLERS];
   int32_t numbers[CALLERS];
   assert_ok(tarn_copy_set_thread_count(3));
@@ -265,8 +257,7 @@ static void several_callers_copy_in_parts_at_once(void **state) {
   for (int i = 0; i < CALLERS; i++) assert_int_equal(numbers[i], 0);
 }
 
-static void copies_in_parts_equal_the_model(void **state) {
-  (void)state;
+TEST(copies_in_parts_equal_the_model) {
   assert_ok(tarn_copy_set_thread_count(3));
   tarn__copy_walk_limits(/*stream_bytes=*/64, /*part_bytes=*/64);
   copies_of_random_tensors(NULL, 47, 1500);
@@ -277,8 +268,7 @@ static void copies_in_parts_equal_the_model(void **state) {
 /* --- who keeps the memory --- */
 
 /* Frees `src` behind the copy's back and writes over whatever the pool lends out then. */
-static void a_pool_does_not_lend_out_the_source_before_the_copy_ran(void **state) {
-  (void)state;
+TEST(a_pool_does_not_lend_out_the_source_before_the_copy_ran) {
   tarn_stream *stream;
   assert_ok(manual_stream_create(&stream));
   tarn_tensor src = filled(1000, 7), dst = filled(1000, 0);
@@ -295,8 +285,7 @@ static void a_pool_does_not_lend_out_the_source_before_the_copy_ran(void **state
   tarn_stream_release(stream);
 }
 
-static void a_pool_does_not_lend_out_the_destination_before_the_copy_ran(void **state) {
-  (void)state;
+TEST(a_pool_does_not_lend_out_the_destination_before_the_copy_ran) {
   tarn_stream *stream;
   assert_ok(manual_stream_create(&stream));
   tarn_tensor src = filled(1000, 7), dst = filled(1000, 0);
@@ -324,8 +313,7 @@ static void poison(void *context) {
   self->calls++;
 }
 
-static void a_deleter_waits_for_the_copy(void **state) {
-  (void)state;
+TEST(a_deleter_waits_for_the_copy) {
   static poisoned guest;
   tarn_stream *stream;
   tarn_tensor src, dst = filled(256, 0);
@@ -356,8 +344,7 @@ static void expect_overlap(const tarn_tensor *dst, const tarn_tensor *src) {
   assert_int_equal(report.moved_bytes, 0);
 }
 
-static void a_copy_onto_itself_moves_nothing(void **state) {
-  (void)state;
+TEST(a_copy_onto_itself_moves_nothing) {
   int32_t numbers[12] = {0};
   tarn_tensor tensor = wrap_i32(numbers, 12), same = wrap_i32(numbers, 12);
   assert_ok(tarn_tensor_view(&tensor, 2, (int64_t[]){3, 4}));
@@ -372,8 +359,7 @@ static void a_copy_onto_itself_moves_nothing(void **state) {
   tarn_tensor_release(&same);
 }
 
-static void overlapping_runs_move_as_memmove_does(void **state) {
-  (void)state;
+TEST(overlapping_runs_move_as_memmove_does) {
   for (int64_t shift = 1; shift < 6; shift++) {
     for (int direction = 0; direction < 2; direction++) {
       int32_t numbers[16], expected[16];
@@ -392,8 +378,7 @@ static void overlapping_runs_move_as_memmove_does(void **state) {
   }
 }
 
-static void interleaved_tensors_do_not_overlap(void **state) {
-  (void)state;
+TEST(interleaved_tensors_do_not_overlap) {
   int32_t numbers[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
   tarn_tensor even = wrap_i32(numbers, 12), odd = even;
   assert_ok(tarn_tensor_slice(&even, 0, 0, 12, 2));
@@ -403,8 +388,7 @@ static void interleaved_tensors_do_not_overlap(void **state) {
   tarn_tensor_release(&even);
 }
 
-static void tangled_tensors_are_refused(void **state) {
-  (void)state;
+TEST(tangled_tensors_are_refused) {
   int32_t numbers[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, before[12];
   memcpy(before, numbers, sizeof before);
   tarn_tensor square = wrap_i32(numbers, 9), turned = square, flat = wrap_i32(numbers, 12);
@@ -427,8 +411,7 @@ static void tangled_tensors_are_refused(void **state) {
 }
 
 /* On one buffer, any two layouts: either refused because they share an element, or exact. */
-static void a_copy_within_a_buffer_is_exact_or_refused(void **state) {
-  (void)state;
+TEST(a_copy_within_a_buffer_is_exact_or_refused) {
   static char bytes[BUFFER_BYTES], before[BUFFER_BYTES], expected[BUFFER_BYTES];
   static uint8_t marks[BUFFER_BYTES];
   uint64_t random = 43;
@@ -477,8 +460,7 @@ static void expect_failure(tarn_status expected, const tarn_tensor *dst, const t
   assert_string_equal(report.executor, "none");
 }
 
-static void what_cannot_be_copied_is_refused(void **state) {
-  (void)state;
+TEST(what_cannot_be_copied_is_refused) {
   int32_t numbers[6] = {1, 2, 3, 4, 5, 6}, other[6] = {0};
   tarn_tensor src = wrap_i32(numbers, 6), dst = wrap_i32(other, 6), zeroed = {0};
   tarn_tensor wrong = src;
@@ -511,8 +493,7 @@ static void what_cannot_be_copied_is_refused(void **state) {
 }
 
 /* Sums that wrap around would lie inside again. */
-static void numbers_that_are_no_layout_are_refused(void **state) {
-  (void)state;
+TEST(numbers_that_are_no_layout_are_refused) {
   int32_t numbers[6] = {0}, other[6] = {0};
   tarn_tensor src = wrap_i32(numbers, 6), dst = wrap_i32(other, 6);
   tarn_tensor far_src = src, far_dst = dst;
@@ -537,8 +518,7 @@ static void numbers_that_are_no_layout_are_refused(void **state) {
 }
 
 /* The same answer for each dtype that can be written down, however short the way. */
-static void packed_copies_take_the_dtypes_that_there_are(void **state) {
-  (void)state;
+TEST(packed_copies_take_the_dtypes_that_there_are) {
   static char from[64], to[64];
   tarn_tensor src = wrap(from, sizeof from, TARN_U8, (tarn_layout){.rank = 0});
   tarn_tensor dst = wrap(to, sizeof to, TARN_U8, (tarn_layout){.rank = 0});
@@ -557,8 +537,7 @@ static void packed_copies_take_the_dtypes_that_there_are(void **state) {
 }
 
 /* What stands in the way of a packed copy, one thing at a time. */
-static void packed_copies_are_refused_for_all_reasons(void **state) {
-  (void)state;
+TEST(packed_copies_are_refused_for_all_reasons) {
   int32_t from[8] = {1, 2, 3}, to[8] = {0};
   const tarn_tensor good_src = wrap_i32(from, 8), good_dst = wrap_i32(to, 8);
   tarn_tensor src = good_src, dst = good_dst;
@@ -592,8 +571,7 @@ static void packed_copies_are_refused_for_all_reasons(void **state) {
   tarn_tensor_release(&dst);
 }
 
-static void device_memory_needs_a_stream(void **state) {
-  (void)state;
+TEST(device_memory_needs_a_stream) {
   int32_t numbers[6] = {0};
   tarn_tensor host = wrap_i32(numbers, 6), device;
   tarn_blob blob = {.struct_size = sizeof blob,
@@ -634,8 +612,7 @@ static tarn_status broken_stats(void *context, tarn_pool_stats *stats) {
   return TARN_OK;
 }
 
-static void a_use_that_cannot_be_noted_is_waited_for(void **state) {
-  (void)state;
+TEST(a_use_that_cannot_be_noted_is_waited_for) {
   static const tarn_pool_ops ops = {.struct_size = sizeof ops,
                                     .name = "broken",
                                     .attributes = broken_attributes,
@@ -661,30 +638,5 @@ static void a_use_that_cannot_be_noted_is_waited_for(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(copies_without_a_stream_equal_the_model),
-      cmocka_unit_test(copies_on_a_host_stream_equal_the_model),
-      cmocka_unit_test(copies_on_a_worker_stream_equal_the_model),
-      cmocka_unit_test(copies_on_a_late_stream_equal_the_model),
-      cmocka_unit_test(the_report_names_the_executor),
-      cmocka_unit_test(a_plan_is_explained_without_memory),
-      cmocka_unit_test(what_cannot_be_explained_is_refused),
-      cmocka_unit_test(several_callers_copy_in_parts_at_once),
-      cmocka_unit_test(copies_in_parts_equal_the_model),
-      cmocka_unit_test(a_pool_does_not_lend_out_the_source_before_the_copy_ran),
-      cmocka_unit_test(a_pool_does_not_lend_out_the_destination_before_the_copy_ran),
-      cmocka_unit_test(a_deleter_waits_for_the_copy),
-      cmocka_unit_test(a_copy_onto_itself_moves_nothing),
-      cmocka_unit_test(overlapping_runs_move_as_memmove_does),
-      cmocka_unit_test(interleaved_tensors_do_not_overlap),
-      cmocka_unit_test(tangled_tensors_are_refused),
-      cmocka_unit_test(a_copy_within_a_buffer_is_exact_or_refused),
-      cmocka_unit_test(what_cannot_be_copied_is_refused),
-      cmocka_unit_test(numbers_that_are_no_layout_are_refused),
-      cmocka_unit_test(packed_copies_take_the_dtypes_that_there_are),
-      cmocka_unit_test(packed_copies_are_refused_for_all_reasons),
-      cmocka_unit_test(device_memory_needs_a_stream),
-      cmocka_unit_test(a_use_that_cannot_be_noted_is_waited_for),
-  };
-  return cmocka_run_group_tests(tests, make_pool, drop_pool);
+  return run_listed_tests(make_pool, drop_pool);
 }

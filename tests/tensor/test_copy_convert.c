@@ -93,21 +93,18 @@ static void random_conversions(tarn_stream *stream, uint64_t seed, int rounds) {
   }
 }
 
-static void conversions_without_a_stream_equal_the_model(void **state) {
-  (void)state;
+TEST(conversions_without_a_stream_equal_the_model) {
   random_conversions(NULL, 29, 4000);
 }
 
-static void conversions_on_a_worker_stream_equal_the_model(void **state) {
-  (void)state;
+TEST(conversions_on_a_worker_stream_equal_the_model) {
   tarn_stream *stream;
   assert_ok(tarn_worker_stream_create(&stream));
   random_conversions(stream, 37, 500);
   tarn_stream_release(stream);
 }
 
-static void conversions_on_a_late_stream_equal_the_model(void **state) {
-  (void)state;
+TEST(conversions_on_a_late_stream_equal_the_model) {
   tarn_stream *stream;
   assert_ok(manual_stream_create(&stream));
   random_conversions(stream, 41, 500);
@@ -162,20 +159,17 @@ static void check_large_shapes(void) {
   check_large("float32", odd, "uint8", odd);
 }
 
-static void large_conversions_equal_the_model(void **state) {
-  (void)state;
+TEST(large_conversions_equal_the_model) {
   check_large_shapes();
 }
 
-static void large_conversions_past_the_caches_equal_the_model(void **state) {
-  (void)state;
+TEST(large_conversions_past_the_caches_equal_the_model) {
   tarn__copy_walk_limits(1, 0);
   check_large_shapes();
   tarn__copy_walk_limits(0, 0);
 }
 
-static void large_conversions_by_many_threads_equal_the_model(void **state) {
-  (void)state;
+TEST(large_conversions_by_many_threads_equal_the_model) {
   fill_large_source();
   assert_ok(tarn_copy_set_thread_count(5));
   check_large("float16", ROW_MAJOR(2000001), "float32", ROW_MAJOR(2000001));
@@ -186,8 +180,7 @@ static void large_conversions_by_many_threads_equal_the_model(void **state) {
 
 /* --- what overlaps --- */
 
-static void a_conversion_onto_itself_is_refused(void **state) {
-  (void)state;
+TEST(a_conversion_onto_itself_is_refused) {
   static float numbers[64];
   tarn_tensor src = wrap(numbers, sizeof numbers, TARN_F32, ROW_MAJOR(8));
   tarn_tensor dst = wrap(numbers, sizeof numbers, TARN_F16, ROW_MAJOR(8));
@@ -202,8 +195,7 @@ static void a_conversion_onto_itself_is_refused(void **state) {
   tarn_tensor_release(&dst);
 }
 
-static void a_conversion_into_the_gaps_of_its_source_is_exact(void **state) {
-  (void)state;
+TEST(a_conversion_into_the_gaps_of_its_source_is_exact) {
   float numbers[16] = {1, 0, 2, 0, 3, 0, 4, 0};
   tarn_layout every_other = ROW_MAJOR(4), gaps = ROW_MAJOR(4);
   every_other.strides[0] = 2;
@@ -224,8 +216,7 @@ static void a_conversion_into_the_gaps_of_its_source_is_exact(void **state) {
   tarn_tensor_release(&dst);
 }
 
-static void integers_of_one_width_are_copied_as_bytes(void **state) {
-  (void)state;
+TEST(integers_of_one_width_are_copied_as_bytes) {
   int32_t numbers[8] = {-1, 2, -3};
   uint32_t other[8];
   tarn_copy_report report = {.struct_size = sizeof report};
@@ -242,8 +233,7 @@ static void integers_of_one_width_are_copied_as_bytes(void **state) {
   tarn_tensor_release(&same);
 }
 
-static void a_conversion_is_explained(void **state) {
-  (void)state;
+TEST(a_conversion_is_explained) {
   char text[TARN_COPY_TEXT_BYTES];
   tarn_tensor dst = {.dtype = TARN_F16, .layout = ROW_MAJOR(4096, 4096)};
   tarn_tensor src = {.dtype = TARN_F32, .layout = ROW_MAJOR(4096, 4096)};
@@ -259,8 +249,7 @@ static void a_conversion_is_explained(void **state) {
 
 /* --- what is refused --- */
 
-static void complex_to_real_is_refused(void **state) {
-  (void)state;
+TEST(complex_to_real_is_refused) {
   float numbers[8] = {1, 2, 3}, other[4] = {7};
   tarn_tensor src = wrap(numbers, sizeof numbers, TARN_C64, ROW_MAJOR(4));
   tarn_tensor dst = wrap(other, sizeof other, TARN_F32, ROW_MAJOR(4));
@@ -270,8 +259,7 @@ static void complex_to_real_is_refused(void **state) {
   tarn_tensor_release(&dst);
 }
 
-static void both_sides_are_checked_with_their_own_element_size(void **state) {
-  (void)state;
+TEST(both_sides_are_checked_with_their_own_element_size) {
   char bytes[32] = {0}, other[32];
   tarn_tensor wide = wrap(bytes, 31, TARN_F64, ROW_MAJOR(4));
   tarn_tensor narrow = wrap(other, sizeof other, TARN_U8, ROW_MAJOR(4));
@@ -317,24 +305,20 @@ static void conversions_between(bool to_device, bool from_device, uint64_t seed)
   }
 }
 
-static void conversions_to_a_device_equal_the_model(void **state) {
-  (void)state;
+TEST(conversions_to_a_device_equal_the_model) {
   conversions_between(true, false, 51);
 }
 
-static void conversions_from_a_device_equal_the_model(void **state) {
-  (void)state;
+TEST(conversions_from_a_device_equal_the_model) {
   conversions_between(false, true, 53);
 }
 
-static void conversions_on_a_device_equal_the_model(void **state) {
-  (void)state;
+TEST(conversions_on_a_device_equal_the_model) {
   conversions_between(true, true, 55);
 }
 
 /* The device's stream works late, so that a copy that is still waiting has to come first. */
-static void a_conversion_comes_after_what_was_enqueued(void **state) {
-  (void)state;
+TEST(a_conversion_comes_after_what_was_enqueued) {
   static char pageable[SMALL_BYTES];
   int32_t numbers[4] = {1, 2, 3, 4};
   tarn_tensor first = place(true, NULL, TARN_I32, ROW_MAJOR(4));
@@ -355,8 +339,7 @@ static void a_conversion_comes_after_what_was_enqueued(void **state) {
   tarn_tensor_release(&dst);
 }
 
-static void a_failing_call_of_a_conversion_is_reported(void **state) {
-  (void)state;
+TEST(a_failing_call_of_a_conversion_is_reported) {
   static char pageable[SMALL_BYTES];
   tarn_tensor device = place(true, NULL, TARN_I32, ROW_MAJOR(64));
   tarn_tensor host = place(false, pageable, TARN_F64, ROW_MAJOR(64));
@@ -370,24 +353,5 @@ static void a_failing_call_of_a_conversion_is_reported(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(conversions_without_a_stream_equal_the_model),
-      cmocka_unit_test(conversions_on_a_worker_stream_equal_the_model),
-      cmocka_unit_test(conversions_on_a_late_stream_equal_the_model),
-      cmocka_unit_test(large_conversions_equal_the_model),
-      cmocka_unit_test(large_conversions_past_the_caches_equal_the_model),
-      cmocka_unit_test(large_conversions_by_many_threads_equal_the_model),
-      cmocka_unit_test(a_conversion_onto_itself_is_refused),
-      cmocka_unit_test(a_conversion_into_the_gaps_of_its_source_is_exact),
-      cmocka_unit_test(integers_of_one_width_are_copied_as_bytes),
-      cmocka_unit_test(a_conversion_is_explained),
-      cmocka_unit_test(complex_to_real_is_refused),
-      cmocka_unit_test(both_sides_are_checked_with_their_own_element_size),
-      cmocka_unit_test(conversions_to_a_device_equal_the_model),
-      cmocka_unit_test(conversions_from_a_device_equal_the_model),
-      cmocka_unit_test(conversions_on_a_device_equal_the_model),
-      cmocka_unit_test(a_conversion_comes_after_what_was_enqueued),
-      cmocka_unit_test(a_failing_call_of_a_conversion_is_reported),
-  };
-  return cmocka_run_group_tests(tests, start, stop);
+  return run_listed_tests(start, stop);
 }

@@ -33,8 +33,7 @@ static tarn_copy_choice chosen(const tarn_tensor *dst, tarn_device to, const tar
   return choice;
 }
 
-static void a_cost_is_what_is_built_in_until_it_is_set(void **state) {
-  (void)state;
+TEST(a_cost_is_what_is_built_in_until_it_is_set) {
   for (int i = 0; i < TARN_COPY_COSTS; i++) {
     const tarn_copy_cost cost = (tarn_copy_cost)i;
     const uint64_t built_in = tarn_copy_cost_get(cost);
@@ -57,8 +56,7 @@ static void a_cost_is_what_is_built_in_until_it_is_set(void **state) {
   assert_string_equal(tarn_copy_way_name((tarn_copy_way)TARN_COPY_WAYS), "?");
 }
 
-static void a_transpose_on_the_device_is_the_kernels(void **state) {
-  (void)state;
+TEST(a_transpose_on_the_device_is_the_kernels) {
   tarn_tensor dst = square(TARN_F32, 1024), src = square(TARN_F32, 1024);
   assert_ok(tarn_tensor_transpose(&src, 0, 1));
   tarn_copy_choice choice = chosen(&dst, device, &src, device, ALL);
@@ -72,8 +70,7 @@ static void a_transpose_on_the_device_is_the_kernels(void **state) {
   assert_int_equal(choice.estimates_ns[TARN_COPY_BY_BATCH], UINT64_MAX);
 }
 
-static void what_lies_in_order_is_copied_by_the_driver(void **state) {
-  (void)state;
+TEST(what_lies_in_order_is_copied_by_the_driver) {
   const tarn_tensor dst = square(TARN_F32, 1024);
   tarn_tensor src = shaped(TARN_F32, 2, (int64_t[]){1024, 2048});
   const tarn_device sides[] = {pinned, device};
@@ -85,8 +82,7 @@ static void what_lies_in_order_is_copied_by_the_driver(void **state) {
   assert_int_equal(chosen(&dst, device, &src, pinned, ALL | RING).call_count, 1);
 }
 
-static void a_few_long_runs_in_no_order_are_a_batch(void **state) {
-  (void)state;
+TEST(a_few_long_runs_in_no_order_are_a_batch) {
   /* Blocks of 32 KiB, the three dimensions of which are turned round. */
   tarn_tensor dst = shaped(TARN_F32, 4, (int64_t[]){6, 7, 8, 8192}), src = dst;
   static const int32_t dims[] = {2, 1, 0, 3};
@@ -103,8 +99,7 @@ static void a_few_long_runs_in_no_order_are_a_batch(void **state) {
   assert_ok(tarn_copy_cost_set(TARN_COPY_COST_ROW_CALL, 0));
 }
 
-static void pageable_memory_takes_the_ring_or_is_staged(void **state) {
-  (void)state;
+TEST(pageable_memory_takes_the_ring_or_is_staged) {
   tarn_tensor dst = square(TARN_F32, 256), src = square(TARN_F32, 256);
   assert_int_equal(chosen(&dst, device, &src, pageable, ALL | RING).way, TARN_COPY_BY_RING);
   assert_int_equal(chosen(&dst, device, &src, pageable, ALL).way, TARN_COPY_BY_ROWS);
@@ -115,8 +110,7 @@ static void pageable_memory_takes_the_ring_or_is_staged(void **state) {
   assert_int_equal(choice.estimates_ns[TARN_COPY_BY_BATCH], UINT64_MAX);
 }
 
-static void conversions_are_the_kernels_or_the_cpus(void **state) {
-  (void)state;
+TEST(conversions_are_the_kernels_or_the_cpus) {
   const tarn_tensor dst = square(TARN_F16, 256), src = square(TARN_F32, 256);
   tarn_copy_choice choice = chosen(&dst, device, &src, device, ALL);
   assert_int_equal(choice.way, TARN_COPY_BY_KERNEL);
@@ -128,8 +122,7 @@ static void conversions_are_the_kernels_or_the_cpus(void **state) {
 
 /* A kernel fetches whole sectors of host memory: with one element wanted of each, the bus carries
  * many times the bytes. */
-static void scattered_host_memory_costs_a_kernel_whole_sectors(void **state) {
-  (void)state;
+TEST(scattered_host_memory_costs_a_kernel_whole_sectors) {
   const tarn_tensor dst = square(TARN_U8, 1024);
   tarn_tensor dense = square(TARN_U8, 1024);
   tarn_tensor sparse = shaped(TARN_U8, 2, (int64_t[]){1024, 64 << 10});
@@ -142,8 +135,7 @@ static void scattered_host_memory_costs_a_kernel_whole_sectors(void **state) {
   assert_in_range((many - start) / (few - start), 31, 33);
 }
 
-static void more_dimensions_than_a_grid_has_are_not_for_it(void **state) {
-  (void)state;
+TEST(more_dimensions_than_a_grid_has_are_not_for_it) {
   int64_t shape[10];
   int32_t dims[10];
   for (int32_t d = 0; d < 10; d++) {
@@ -157,8 +149,7 @@ static void more_dimensions_than_a_grid_has_are_not_for_it(void **state) {
                    UINT64_MAX);
 }
 
-static void questions_without_an_answer_are_refused(void **state) {
-  (void)state;
+TEST(questions_without_an_answer_are_refused) {
   const tarn_tensor a = square(TARN_F32, 4), b = square(TARN_F32, 5);
   const tarn_tensor complex_one = square(TARN_C64, 4);
   const tarn_tensor none = shaped(TARN_F32, 1, (int64_t[]){0});
@@ -175,16 +166,5 @@ static void questions_without_an_answer_are_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_cost_is_what_is_built_in_until_it_is_set),
-      cmocka_unit_test(a_transpose_on_the_device_is_the_kernels),
-      cmocka_unit_test(what_lies_in_order_is_copied_by_the_driver),
-      cmocka_unit_test(a_few_long_runs_in_no_order_are_a_batch),
-      cmocka_unit_test(pageable_memory_takes_the_ring_or_is_staged),
-      cmocka_unit_test(conversions_are_the_kernels_or_the_cpus),
-      cmocka_unit_test(scattered_host_memory_costs_a_kernel_whole_sectors),
-      cmocka_unit_test(more_dimensions_than_a_grid_has_are_not_for_it),
-      cmocka_unit_test(questions_without_an_answer_are_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -130,8 +130,7 @@ static void a_round(uint64_t *random, int to_place, int from_place, size_t *exec
                                                             : 16u;
 }
 
-static void copies_between_all_places_equal_the_model(void **state) {
-  (void)state;
+TEST(copies_between_all_places_equal_the_model) {
   uint64_t random = 71;
   for (int to_place = 0; to_place < PLACES; to_place++) {
     for (int from_place = 0; from_place < PLACES; from_place++) {
@@ -152,8 +151,7 @@ static void copies_between_all_places_equal_the_model(void **state) {
 }
 
 /* The source goes back to its pool while the copy may still be queued, and is lent out again. */
-static void a_pinned_source_may_be_released_at_once(void **state) {
-  (void)state;
+TEST(a_pinned_source_may_be_released_at_once) {
   enum { BYTES = 1 << 20 };
   static char seen[BYTES];
   for (int round = 0; round < 20; round++) {
@@ -176,8 +174,7 @@ static void a_pinned_source_may_be_released_at_once(void **state) {
   }
 }
 
-static void runs_on_the_device_move_as_memmove_does(void **state) {
-  (void)state;
+TEST(runs_on_the_device_move_as_memmove_does) {
   static char bytes[8192], seen[8192];
   static const int64_t shifts[] = {1, 100, 1000, 4000};
   for (size_t i = 0; i < 2 * COUNT_OF(shifts); i++) {
@@ -200,8 +197,7 @@ static void runs_on_the_device_move_as_memmove_does(void **state) {
 }
 
 /* Reads a turned device tensor on the host, changes it there, and reads it again. */
-static void linear_access_goes_there_and_back(void **state) {
-  (void)state;
+TEST(linear_access_goes_there_and_back) {
   static int32_t numbers[40 * 60], seen[40 * 60];
   for (int round = 0; round < 10; round++) {
     int staging = round % 2 ? PINNED : PAGEABLE;
@@ -229,8 +225,7 @@ static void linear_access_goes_there_and_back(void **state) {
 }
 
 /* Large enough for several pieces, and turned: the CPU and the stream work side by side. */
-static void a_large_turned_tensor_comes_over_and_goes_back_in_pieces(void **state) {
-  (void)state;
+TEST(a_large_turned_tensor_comes_over_and_goes_back_in_pieces) {
   enum { ROWS = 500, COLUMNS = 600 };
   static int32_t numbers[ROWS * COLUMNS], seen[ROWS * COLUMNS];
   tarn_tensor tensor, turned;
@@ -254,8 +249,7 @@ static void a_large_turned_tensor_comes_over_and_goes_back_in_pieces(void **stat
   tarn_tensor_release(&tensor);
 }
 
-static void a_walk_reads_ahead_and_writes_behind(void **state) {
-  (void)state;
+TEST(a_walk_reads_ahead_and_writes_behind) {
   enum { ROWS = 64, COLUMNS = 100 };
   static int32_t numbers[ROWS * COLUMNS], seen[ROWS * COLUMNS];
   for (int round = 0; round < 6; round++) {
@@ -282,8 +276,7 @@ static void a_walk_reads_ahead_and_writes_behind(void **state) {
   }
 }
 
-static void a_device_tensor_is_filled_read_and_compared(void **state) {
-  (void)state;
+TEST(a_device_tensor_is_filled_read_and_compared) {
   tarn_tensor far, near, one;
   tarn_scalar item;
   bool equal;
@@ -308,8 +301,7 @@ static void a_device_tensor_is_filled_read_and_compared(void **state) {
   tarn_tensor_release(&far);
 }
 
-static void a_pinned_tensor_is_read_in_place_behind_the_stream(void **state) {
-  (void)state;
+TEST(a_pinned_tensor_is_read_in_place_behind_the_stream) {
   static char bytes[4096];
   tarn_tensor far, near;
   tarn_linear_span span;
@@ -373,8 +365,7 @@ static void *send_and_fetch(void *argument) {
   return (void *)(uintptr_t)wrong;
 }
 
-static void threads_that_share_a_ring_get_their_own_bytes_back(void **state) {
-  (void)state;
+TEST(threads_that_share_a_ring_get_their_own_bytes_back) {
   pthread_t threads[THREADS];
   for (uintptr_t i = 0; i < THREADS; i++) {
     assert_int_equal(pthread_create(&threads[i], NULL, send_and_fetch, (void *)i), 0);
@@ -387,17 +378,6 @@ static void threads_that_share_a_ring_get_their_own_bytes_back(void **state) {
 }
 
 int main(int argument_count, char **arguments) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(copies_between_all_places_equal_the_model),
-      cmocka_unit_test(a_pinned_source_may_be_released_at_once),
-      cmocka_unit_test(runs_on_the_device_move_as_memmove_does),
-      cmocka_unit_test(linear_access_goes_there_and_back),
-      cmocka_unit_test(a_large_turned_tensor_comes_over_and_goes_back_in_pieces),
-      cmocka_unit_test(a_walk_reads_ahead_and_writes_behind),
-      cmocka_unit_test(a_device_tensor_is_filled_read_and_compared),
-      cmocka_unit_test(a_pinned_tensor_is_read_in_place_behind_the_stream),
-      cmocka_unit_test(threads_that_share_a_ring_get_their_own_bytes_back),
-  };
   driver_path = argument_count > 1 ? arguments[1] : NULL;
   const tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = driver_path};
   tarn_status status = tarn_cuda_open(&options, &cuda);
@@ -405,8 +385,8 @@ int main(int argument_count, char **arguments) {
     printf("%s: %s\n", tarn_status_name(status), tarn_last_error()->message);
     return driver_path == NULL ? 77 : 1;
   }
-  int failed = cmocka_run_group_tests(tests, start, stop);
-  failed += cmocka_run_group_tests(tests, start_with_ring, stop);
+  int failed = run_listed_tests(start, stop);
+  failed += run_listed_tests(start_with_ring, stop);
   tarn_cuda_release(cuda);
   return failed;
 }

@@ -60,25 +60,21 @@ static void copies_between(tarn_device to_device, tarn_device from_device, uint6
   }
 }
 
-static void copies_to_the_device_equal_the_model(void **state) {
-  (void)state;
+TEST(copies_to_the_device_equal_the_model) {
   copies_between(device, pageable, 51);
   copies_between(device, pinned, 53);
 }
 
-static void copies_from_the_device_equal_the_model(void **state) {
-  (void)state;
+TEST(copies_from_the_device_equal_the_model) {
   copies_between(pageable, device, 57);
   copies_between(pinned, device, 59);
 }
 
-static void copies_on_the_device_equal_the_model(void **state) {
-  (void)state;
+TEST(copies_on_the_device_equal_the_model) {
   copies_between(device, device, 61);
 }
 
-static void a_host_copy_in_a_device_stream_runs_in_its_order(void **state) {
-  (void)state;
+TEST(a_host_copy_in_a_device_stream_runs_in_its_order) {
   static int32_t numbers[2][16], back[16];
   tarn_tensor first = place(pinned, numbers[0], 64, TARN_I32, ROW_MAJOR(16));
   tarn_tensor second = place(pinned, numbers[1], 64, TARN_I32, ROW_MAJOR(16));
@@ -97,8 +93,7 @@ static void a_host_copy_in_a_device_stream_runs_in_its_order(void **state) {
 
 /* --- how many calls --- */
 
-static void rows_take_one_call(void **state) {
-  (void)state;
+TEST(rows_take_one_call) {
   static char bytes[4096];
   tarn_tensor near = place(pinned, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(32, 64));
   tarn_tensor far = place(device, NULL, 4096, TARN_U8, ROW_MAJOR(32, 64));
@@ -115,8 +110,7 @@ static void rows_take_one_call(void **state) {
   tarn_tensor_release(&far);
 }
 
-static void pageable_memory_makes_the_call_synchronous(void **state) {
-  (void)state;
+TEST(pageable_memory_makes_the_call_synchronous) {
   static char bytes[64];
   tarn_tensor near = place(pageable, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(64));
   tarn_tensor far = place(device, NULL, 64, TARN_U8, ROW_MAJOR(64));
@@ -129,8 +123,7 @@ static void pageable_memory_makes_the_call_synchronous(void **state) {
 }
 
 /* 100 columns turned into rows: 100 calls if it were done directly. */
-static void a_transpose_is_staged_in_the_devices_order(void **state) {
-  (void)state;
+TEST(a_transpose_is_staged_in_the_devices_order) {
   static char bytes[20000];
   for (int to_device = 0; to_device < 2; to_device++) {
     tarn_tensor near = place(pinned, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(100, 200));
@@ -146,8 +139,7 @@ static void a_transpose_is_staged_in_the_devices_order(void **state) {
 }
 
 /* What the stream is still to bring to the host's side is there before the CPU reads it. */
-static void a_staged_copy_comes_behind_earlier_work_of_the_stream(void **state) {
-  (void)state;
+TEST(a_staged_copy_comes_behind_earlier_work_of_the_stream) {
   static char bytes[20000];
   tarn_tensor first = place(device, NULL, 20000, TARN_U8, ROW_MAJOR(100, 200));
   tarn_tensor near = place(pinned, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(100, 200));
@@ -163,8 +155,7 @@ static void a_staged_copy_comes_behind_earlier_work_of_the_stream(void **state) 
   tarn_tensor_release(&far);
 }
 
-static void a_large_transpose_is_staged_in_pieces(void **state) {
-  (void)state;
+TEST(a_large_transpose_is_staged_in_pieces) {
   enum { ROWS = 8192, COLUMNS = 8200 }; /* a little more than one staging buffer */
   char *bytes = malloc((size_t)ROWS * COLUMNS);
   assert_non_null(bytes);
@@ -194,8 +185,7 @@ static void a_large_transpose_is_staged_in_pieces(void **state) {
 
 /* --- overlap --- */
 
-static void overlapping_runs_on_the_device_move_as_memmove_does(void **state) {
-  (void)state;
+TEST(overlapping_runs_on_the_device_move_as_memmove_does) {
   static char expected[8192];
   static const int64_t shifts[] = {1, 3, 100, 1000, 4000};
   for (size_t i = 0; i < COUNT_OF(shifts); i++) {
@@ -219,8 +209,7 @@ static void overlapping_runs_on_the_device_move_as_memmove_does(void **state) {
 
 /* --- life and failure --- */
 
-static void device_memory_is_not_lent_out_before_the_copy_ran(void **state) {
-  (void)state;
+TEST(device_memory_is_not_lent_out_before_the_copy_ran) {
   static char bytes[4096];
   tarn_stream *other_stream = fake_device_stream_create();
   tarn_tensor near = place(pinned, bytes, sizeof bytes, TARN_U8, ROW_MAJOR(4096));
@@ -243,8 +232,7 @@ static void poison(void *context) {
 }
 
 /* 8 calls of which the 4th fails: the first 3 are still under way when the call returns. */
-static void a_copy_that_fails_half_way_keeps_both_sides_alive(void **state) {
-  (void)state;
+TEST(a_copy_that_fails_half_way_keeps_both_sides_alive) {
   static char bytes[4096];
   tarn_blob blob = {.struct_size = sizeof blob,
                     .address = bytes,
@@ -276,8 +264,7 @@ static void a_copy_that_fails_half_way_keeps_both_sides_alive(void **state) {
 }
 
 /* Every call of a staged copy fails once; nothing leaks (sanitizers look) and all is reported. */
-static void every_failing_call_of_a_staged_copy_is_reported(void **state) {
-  (void)state;
+TEST(every_failing_call_of_a_staged_copy_is_reported) {
   tarn_tensor src = place(device, NULL, 20000, TARN_U8, ROW_MAJOR(100, 200));
   tarn_tensor dst = place(device, NULL, 20000, TARN_U8, ROW_MAJOR(200, 100));
   memset(bytes_of(&src), 3, 20000);
@@ -295,20 +282,5 @@ static void every_failing_call_of_a_staged_copy_is_reported(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(copies_to_the_device_equal_the_model),
-      cmocka_unit_test(copies_from_the_device_equal_the_model),
-      cmocka_unit_test(copies_on_the_device_equal_the_model),
-      cmocka_unit_test(a_host_copy_in_a_device_stream_runs_in_its_order),
-      cmocka_unit_test(rows_take_one_call),
-      cmocka_unit_test(pageable_memory_makes_the_call_synchronous),
-      cmocka_unit_test(a_transpose_is_staged_in_the_devices_order),
-      cmocka_unit_test(a_staged_copy_comes_behind_earlier_work_of_the_stream),
-      cmocka_unit_test(a_large_transpose_is_staged_in_pieces),
-      cmocka_unit_test(overlapping_runs_on_the_device_move_as_memmove_does),
-      cmocka_unit_test(device_memory_is_not_lent_out_before_the_copy_ran),
-      cmocka_unit_test(a_copy_that_fails_half_way_keeps_both_sides_alive),
-      cmocka_unit_test(every_failing_call_of_a_staged_copy_is_reported),
-  };
-  return cmocka_run_group_tests(tests, start, stop);
+  return run_listed_tests(start, stop);
 }

@@ -66,8 +66,7 @@ static ways copies_between(tarn_device to_device, tarn_device from_device, uint6
   return taken;
 }
 
-static void grids_equal_the_model(void **state) {
-  (void)state;
+TEST_WITH(grids_equal_the_model, forget, NULL) {
   static const tarn_device sides[] = {{TARN_DEVICE_CUDA_HOST, 0}, {TARN_DEVICE_CUDA, 0}};
   for (int i = 0; i < 3; i++) {
     const ways taken = copies_between(sides[i > 0], sides[i != 1], 71 + (uint64_t)i);
@@ -77,8 +76,7 @@ static void grids_equal_the_model(void **state) {
 }
 
 /* Without kernels: rows and planes, batches where a call costs much, and the CPU. */
-static void what_the_kernel_refuses_goes_another_way(void **state) {
-  (void)state;
+TEST_WITH(what_the_kernel_refuses_goes_another_way, forget, NULL) {
   fake_refuses_grids = true;
   ways taken = copies_between(device, device, 81);
   assert_int_equal(taken.kernel, 0);
@@ -88,8 +86,7 @@ static void what_the_kernel_refuses_goes_another_way(void **state) {
   assert_true(taken.batch > 50 && fake_batch_calls > 50);
 }
 
-static void planes_take_one_call(void **state) {
-  (void)state;
+TEST_WITH(planes_take_one_call, forget, NULL) {
   tarn_tensor dst = place(device, NULL, BUFFER_BYTES, TARN_U8, ROW_MAJOR(4, 8, 512));
   tarn_tensor src = place(device, NULL, 2 * BUFFER_BYTES, TARN_U8, ROW_MAJOR(4, 10, 600));
   assert_ok(tarn_tensor_narrow(&src, 1, 1, 8));
@@ -105,8 +102,7 @@ static void planes_take_one_call(void **state) {
 
 /* --- conversions --- */
 
-static void the_device_converts_what_it_reaches(void **state) {
-  (void)state;
+TEST_WITH(the_device_converts_what_it_reaches, forget, NULL) {
   static float numbers[40 * 30];
   static int16_t seen[40 * 30];
   for (int i = 0; i < 1200; i++) numbers[i] = (float)(i * 7 - 3000) + 0.5f;
@@ -128,8 +124,7 @@ static void the_device_converts_what_it_reaches(void **state) {
   tarn_tensor_release(&back);
 }
 
-static void a_conversion_that_no_kernel_makes_is_the_cpus(void **state) {
-  (void)state;
+TEST_WITH(a_conversion_that_no_kernel_makes_is_the_cpus, forget, NULL) {
   static float numbers[64];
   tarn_tensor near = place(pinned, numbers, sizeof numbers, TARN_F32, ROW_MAJOR(64));
   tarn_tensor far = place(device, NULL, 128, TARN_F16, ROW_MAJOR(64));
@@ -150,8 +145,7 @@ static void poison(void *context) {
   memset(context, 0xee, 4096);
 }
 
-static void both_sides_live_until_the_kernel_has_run(void **state) {
-  (void)state;
+TEST_WITH(both_sides_live_until_the_kernel_has_run, forget, NULL) {
   static char bytes[4096];
   tarn_blob blob = {.struct_size = sizeof blob,
                     .address = bytes,
@@ -172,13 +166,5 @@ static void both_sides_live_until_the_kernel_has_run(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup(grids_equal_the_model, forget),
-      cmocka_unit_test_setup(what_the_kernel_refuses_goes_another_way, forget),
-      cmocka_unit_test_setup(planes_take_one_call, forget),
-      cmocka_unit_test_setup(the_device_converts_what_it_reaches, forget),
-      cmocka_unit_test_setup(a_conversion_that_no_kernel_makes_is_the_cpus, forget),
-      cmocka_unit_test_setup(both_sides_live_until_the_kernel_has_run, forget),
-  };
-  return cmocka_run_group_tests(tests, start_able, stop);
+  return run_listed_tests(start_able, stop);
 }

@@ -1,11 +1,8 @@
 /* test_copy_plan.c: tests of tensor/copy_plan.c and of tensor/copy_host.c, which runs the plans. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
 #include "tensor/copy_host.h"
+#include "tests/support/test.h"
 #include "tests/tensor/layout_model.h"
 
 static tarn__copy_plan plan_of(tarn_layout dst, tarn_layout src, size_t element_bytes) {
@@ -14,8 +11,7 @@ static tarn__copy_plan plan_of(tarn_layout dst, tarn_layout src, size_t element_
   return plan;
 }
 
-static void equal_packed_layouts_are_one_run(void **state) {
-  (void)state;
+TEST(equal_packed_layouts_are_one_run) {
   tarn__copy_plan plan = plan_of(ROW_MAJOR(4, 1, 6, 8), ROW_MAJOR(4, 1, 6, 8), 4);
   assert_int_equal(plan.kind, TARN__COPY_MEMCPY);
   assert_int_equal(plan.unit_bytes, 4 * 6 * 8 * 4);
@@ -26,8 +22,7 @@ static void equal_packed_layouts_are_one_run(void **state) {
   assert_int_equal(plan_of(turned, turned, 2).kind, TARN__COPY_MEMCPY);
 }
 
-static void columns_of_a_matrix_are_rows(void **state) {
-  (void)state;
+TEST(columns_of_a_matrix_are_rows) {
   tarn_layout src = ROW_MAJOR(10, 32);
   assert_int_equal(tarn_layout_narrow(&src, 1, 8, 16), TARN_OK);
   tarn__copy_plan plan = plan_of(ROW_MAJOR(10, 16), src, 4);
@@ -41,8 +36,7 @@ static void columns_of_a_matrix_are_rows(void **state) {
   assert_int_equal(tarn__copy_plan_call_count(&plan), 1);
 }
 
-static void a_channel_of_images_needs_a_call_per_image(void **state) {
-  (void)state;
+TEST(a_channel_of_images_needs_a_call_per_image) {
   tarn_layout src = ROW_MAJOR(8, 3, 20, 20);
   assert_int_equal(tarn_layout_narrow(&src, 3, 5, 10), TARN_OK);
   tarn__copy_plan plan = plan_of(ROW_MAJOR(8, 3, 20, 10), src, 1);
@@ -57,8 +51,7 @@ static void a_channel_of_images_needs_a_call_per_image(void **state) {
   assert_int_equal(tarn__copy_plan_call_count(&plan), 8);
 }
 
-static void planes_of_rows_take_one_call(void **state) {
-  (void)state;
+TEST(planes_of_rows_take_one_call) {
   tarn_layout dst, src;
   int32_t row, plane;
   /* Four planes of six rows, each with room behind it on one side or the other. */
@@ -86,8 +79,7 @@ static void planes_of_rows_take_one_call(void **state) {
   assert_int_equal(row, tarn__copy_plan_row_dim(&plan));
 }
 
-static void what_is_flipped_on_both_sides_is_flipped_on_none(void **state) {
-  (void)state;
+TEST(what_is_flipped_on_both_sides_is_flipped_on_none) {
   tarn_layout flipped = ROW_MAJOR(6, 5);
   assert_int_equal(tarn_layout_slice(&flipped, 0, TARN_SLICE_OPEN, TARN_SLICE_OPEN, -1), TARN_OK);
   tarn__copy_plan plan = plan_of(flipped, flipped, 8);
@@ -101,8 +93,7 @@ static void what_is_flipped_on_both_sides_is_flipped_on_none(void **state) {
   assert_int_equal(tarn__copy_plan_call_count(&plan), 6);
 }
 
-static void a_transpose_stays_two_dimensions(void **state) {
-  (void)state;
+TEST(a_transpose_stays_two_dimensions) {
   tarn_layout src = ROW_MAJOR(7, 9);
   assert_int_equal(tarn_layout_transpose(&src, 0, 1), TARN_OK);
   tarn__copy_plan plan = plan_of(ROW_MAJOR(9, 7), src, 4);
@@ -113,8 +104,7 @@ static void a_transpose_stays_two_dimensions(void **state) {
   assert_int_equal(tarn__copy_plan_call_count(&plan), 7); /* columns of 9 elements each */
 }
 
-static void a_broadcast_source_has_stride_zero(void **state) {
-  (void)state;
+TEST(a_broadcast_source_has_stride_zero) {
   tarn_layout src = ROW_MAJOR(1, 5);
   assert_int_equal(tarn_layout_expand(&src, 3, (int64_t[]){4, 3, 5}), TARN_OK);
   tarn__copy_plan plan = plan_of(ROW_MAJOR(4, 3, 5), src, 4);
@@ -125,8 +115,7 @@ static void a_broadcast_source_has_stride_zero(void **state) {
   assert_int_equal(tarn__copy_plan_call_count(&plan), 12);
 }
 
-static void no_elements_are_no_copy(void **state) {
-  (void)state;
+TEST(no_elements_are_no_copy) {
   tarn__copy_plan plan = plan_of(ROW_MAJOR(4, 0), ROW_MAJOR(4, 0), 4);
   assert_int_equal(plan.kind, TARN__COPY_NONE);
   assert_int_equal(plan.run_count, 0);
@@ -149,8 +138,7 @@ static void check_reduced(const tarn__copy_plan *plan) {
 enum { BUFFER_BYTES = 1 << 16 };
 
 /* A layout without elements may have strides and an offset that no memory has. */
-static void without_elements_no_stride_is_counted_in_bytes(void **state) {
-  (void)state;
+TEST(without_elements_no_stride_is_counted_in_bytes) {
   tarn_layout far;
   const int64_t shape[] = {2, 0}, strides[] = {INT64_MAX / 2, 1};
   assert_int_equal(tarn_layout_init_strided(&far, 2, shape, strides, INT64_MAX / 2), TARN_OK);
@@ -159,8 +147,7 @@ static void without_elements_no_stride_is_counted_in_bytes(void **state) {
   assert_int_equal(plan.run_count, 0);
 }
 
-static void running_a_plan_equals_copying_each_element(void **state) {
-  (void)state;
+TEST(running_a_plan_equals_copying_each_element) {
   static const size_t sizes[] = {1, 2, 4, 8, 16, 3, 12, 32};
   static char dst[BUFFER_BYTES], expected[BUFFER_BYTES], src[BUFFER_BYTES];
   uint64_t random = 23;
@@ -192,17 +179,5 @@ static void running_a_plan_equals_copying_each_element(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(equal_packed_layouts_are_one_run),
-      cmocka_unit_test(columns_of_a_matrix_are_rows),
-      cmocka_unit_test(a_channel_of_images_needs_a_call_per_image),
-      cmocka_unit_test(planes_of_rows_take_one_call),
-      cmocka_unit_test(what_is_flipped_on_both_sides_is_flipped_on_none),
-      cmocka_unit_test(a_transpose_stays_two_dimensions),
-      cmocka_unit_test(a_broadcast_source_has_stride_zero),
-      cmocka_unit_test(no_elements_are_no_copy),
-      cmocka_unit_test(without_elements_no_stride_is_counted_in_bytes),
-      cmocka_unit_test(running_a_plan_equals_copying_each_element),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -82,8 +82,7 @@ static void check_lines(const tarn__row_kernels *kernels) {
   drop_area(to);
 }
 
-static void lines_are_exact_at_every_level(void **state) {
-  (void)state;
+TEST(lines_are_exact_at_every_level) {
   for_each_level(check_lines);
 }
 
@@ -102,8 +101,7 @@ static void check_odd_strides(const tarn__row_kernels *kernels) {
   drop_area(to);
 }
 
-static void odd_strides_are_exact_at_every_level(void **state) {
-  (void)state;
+TEST(odd_strides_are_exact_at_every_level) {
   for_each_level(check_odd_strides);
 }
 
@@ -152,8 +150,7 @@ static void check_interleaved(const tarn__row_kernels *kernels) {
   drop_area(to);
 }
 
-static void interleaved_columns_are_exact_at_every_level(void **state) {
-  (void)state;
+TEST(interleaved_columns_are_exact_at_every_level) {
   for_each_level(check_interleaved);
 }
 
@@ -177,14 +174,12 @@ static void check_stream(const tarn__row_kernels *kernels) {
   drop_area(to);
 }
 
-static void streamed_bytes_are_exact_at_every_level(void **state) {
-  (void)state;
+TEST(streamed_bytes_are_exact_at_every_level) {
   for_each_level(check_stream);
 }
 
 /* Beyond the length from which several pages are streamed at a time. */
-static void very_long_stretches_are_streamed_whole(void **state) {
-  (void)state;
+TEST(very_long_stretches_are_streamed_whole) {
   const size_t size = ((size_t)96 << 20) + 4 * 4096 + 77;
   char *from = mmap(NULL, size + 3, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   char *to = mmap(NULL, size + 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -201,12 +196,5 @@ static void very_long_stretches_are_streamed_whole(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(lines_are_exact_at_every_level),
-      cmocka_unit_test(odd_strides_are_exact_at_every_level),
-      cmocka_unit_test(interleaved_columns_are_exact_at_every_level),
-      cmocka_unit_test(streamed_bytes_are_exact_at_every_level),
-      cmocka_unit_test(very_long_stretches_are_streamed_whole),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

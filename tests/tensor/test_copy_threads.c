@@ -65,8 +65,7 @@ static void run_a_meeting(void) {
   pthread_barrier_destroy(&barrier);
 }
 
-static void no_thread_is_started_where_one_is_allowed(void **state) {
-  (void)state;
+TEST(no_thread_is_started_where_one_is_allowed) {
   assert_true(run_tally(JOB_MAX, 1));
   assert_true(run_tally(1, 8));
   assert_true(run_tally(0, 8));
@@ -76,16 +75,14 @@ static void no_thread_is_started_where_one_is_allowed(void **state) {
   assert_int_equal(created_count, 0);
 }
 
-static void caller_works_alone_where_no_thread_can_be_made(void **state) {
-  (void)state;
+TEST(caller_works_alone_where_no_thread_can_be_made) {
   atomic_store(&threads_are_forbidden, true);
   assert_true(run_tally(JOB_MAX, 4));
   atomic_store(&threads_are_forbidden, false);
   assert_int_equal(created_count, 0);
 }
 
-static void every_job_runs_once(void **state) {
-  (void)state;
+TEST(every_job_runs_once) {
   const int64_t job_counts[] = {0, 1, 2, 3, 7, JOB_MAX};
   for (int round = 0; round < ROUND_COUNT; round++) {
     for (size_t i = 0; i < COUNT_OF(job_counts); i++) {
@@ -96,13 +93,11 @@ static void every_job_runs_once(void **state) {
   }
 }
 
-static void jobs_run_beside_each_other(void **state) {
-  (void)state;
+TEST(jobs_run_beside_each_other) {
   for (int round = 0; round < ROUND_COUNT; round++) run_a_meeting();
 }
 
-static void helpers_are_kept(void **state) {
-  (void)state;
+TEST(helpers_are_kept) {
   run_a_meeting();
   const int before = created_count;
   for (int round = 0; round < ROUND_COUNT; round++) run_a_meeting();
@@ -118,8 +113,7 @@ static void *call_often(void *argument) {
   return NULL;
 }
 
-static void callers_share_the_helpers(void **state) {
-  (void)state;
+TEST(callers_share_the_helpers) {
   pthread_t threads[CALLER_COUNT];
   bool are_right[CALLER_COUNT];
   for (int i = 0; i < CALLER_COUNT; i++) {
@@ -142,8 +136,7 @@ static void call_again(void *context, int64_t index) {
   self->are_right[index] = run_tally(10, 4);
 }
 
-static void job_may_call_again(void **state) {
-  (void)state;
+TEST(job_may_call_again) {
   nested calls = {.are_right = {false, false}};
   pthread_barrier_init(&calls.barrier, NULL, 2);
   tarn__copy_parallel(2, 2, call_again, &calls);
@@ -167,8 +160,7 @@ static void write_late(void *context, int64_t index) {
   self->is_written = true;
 }
 
-static void call_ends_after_its_slowest_job(void **state) {
-  (void)state;
+TEST(call_ends_after_its_slowest_job) {
   late work = {.caller = pthread_self()};
   pthread_barrier_init(&work.barrier, NULL, 2);
   tarn__copy_parallel(2, 2, write_late, &work);
@@ -196,8 +188,7 @@ static void look_at_helper(void *context, int64_t index) {
   pthread_barrier_wait(&self->barrier);
 }
 
-static void helpers_take_no_signals_and_have_a_name(void **state) {
-  (void)state;
+TEST(helpers_take_no_signals_and_have_a_name) {
   meeting met = {.caller = pthread_self()};
   pthread_barrier_init(&met.barrier, NULL, 2);
   tarn__copy_parallel(2, 2, look_at_helper, &met);
@@ -219,8 +210,7 @@ static int run_child(void) {
   return ended;
 }
 
-static void child_of_a_fork_starts_its_own_helpers(void **state) {
-  (void)state;
+TEST(child_of_a_fork_starts_its_own_helpers) {
 #if defined(__SANITIZE_THREAD__)
   skip(); /* which ends a child that makes threads after its parent did */
 #endif
@@ -234,8 +224,7 @@ static void fork_in_a_job(void *context, int64_t index) {
   ended[index] = run_child();
 }
 
-static void fork_may_happen_while_helpers_work(void **state) {
-  (void)state;
+TEST(fork_may_happen_while_helpers_work) {
 #if defined(__SANITIZE_THREAD__)
   skip();
 #endif
@@ -244,8 +233,7 @@ static void fork_may_happen_while_helpers_work(void **state) {
   for (int i = 0; i < 4; i++) assert_int_equal(ended[i], 0);
 }
 
-static void thread_count_is_what_was_set_or_the_machines(void **state) {
-  (void)state;
+TEST(thread_count_is_what_was_set_or_the_machines) {
   const int machine = tarn_copy_thread_count();
   assert_in_range(machine, 1, 8);
   assert_ok(tarn_copy_set_thread_count(TARN_COPY_THREADS_MAX));
@@ -258,19 +246,5 @@ static void thread_count_is_what_was_set_or_the_machines(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(no_thread_is_started_where_one_is_allowed),
-      cmocka_unit_test(caller_works_alone_where_no_thread_can_be_made),
-      cmocka_unit_test(every_job_runs_once),
-      cmocka_unit_test(jobs_run_beside_each_other),
-      cmocka_unit_test(helpers_are_kept),
-      cmocka_unit_test(callers_share_the_helpers),
-      cmocka_unit_test(job_may_call_again),
-      cmocka_unit_test(call_ends_after_its_slowest_job),
-      cmocka_unit_test(helpers_take_no_signals_and_have_a_name),
-      cmocka_unit_test(child_of_a_fork_starts_its_own_helpers),
-      cmocka_unit_test(fork_may_happen_while_helpers_work),
-      cmocka_unit_test(thread_count_is_what_was_set_or_the_machines),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

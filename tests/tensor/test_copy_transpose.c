@@ -1,15 +1,10 @@
 /* test_copy_transpose.c: every kernel turns every shape as a plain loop does, and nothing else. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "tensor/copy_transpose.h"
 #include "tensor/cpu_level.h"
+#include "tests/support/test.h"
 
 enum { GUARD = 0xA5, MARGIN = 128 };
 
@@ -98,8 +93,7 @@ static void check_everywhere(shape with) {
   tarn__cpu_level_limit(TARN__CPU_AVX512);
 }
 
-static void planes_of_few_elements_are_turned(void **state) {
-  (void)state;
+TEST(planes_of_few_elements_are_turned) {
   for (int64_t rows = 1; rows <= 20; rows++) {
     for (int64_t columns = 1; columns <= 20; columns++) {
       check_everywhere((shape){.rows = rows, .columns = columns});
@@ -107,8 +101,7 @@ static void planes_of_few_elements_are_turned(void **state) {
   }
 }
 
-static void edges_of_blocks_are_turned(void **state) {
-  (void)state;
+TEST(edges_of_blocks_are_turned) {
   const int64_t sizes[] = {31, 32, 33, 63, 64, 65, 127, 128, 129, 191, 255, 256, 257};
   const int count = sizeof sizes / sizeof *sizes;
   for (int i = 0; i < count; i++) {
@@ -118,22 +111,19 @@ static void edges_of_blocks_are_turned(void **state) {
   }
 }
 
-static void long_and_narrow_planes_are_turned(void **state) {
-  (void)state;
+TEST(long_and_narrow_planes_are_turned) {
   for (int64_t narrow = 1; narrow <= 35; narrow += 2) {
     check_everywhere((shape){.rows = narrow, .columns = 1500});
     check_everywhere((shape){.rows = 1500, .columns = narrow});
   }
 }
 
-static void planes_of_several_strips_are_turned(void **state) {
-  (void)state;
+TEST(planes_of_several_strips_are_turned) {
   check_everywhere((shape){.rows = 2100, .columns = 160, .src_gap = 64});
   check_everywhere((shape){.rows = 2113, .columns = 77, .dst_gap = 3, .src_gap = 5});
 }
 
-static void any_pitch_and_any_address_will_do(void **state) {
-  (void)state;
+TEST(any_pitch_and_any_address_will_do) {
   const int64_t gaps[] = {0, 1, 3, 16, 64, 100};
   const size_t shifts[] = {0, 1, 4, 7, 16, 48, 63};
   for (int g = 0; g < 6; g++) {
@@ -148,16 +138,14 @@ static void any_pitch_and_any_address_will_do(void **state) {
   }
 }
 
-static void a_whole_line_pitch_at_an_odd_address_will_do(void **state) {
-  (void)state;
+TEST(a_whole_line_pitch_at_an_odd_address_will_do) {
   for (size_t shift = 0; shift < 64; shift += 4) {
     check_everywhere((shape){
         .rows = 192, .columns = 256, .dst_shift = shift, .src_shift = (shift * 5 + 16) % 64});
   }
 }
 
-static void pitches_may_be_negative(void **state) {
-  (void)state;
+TEST(pitches_may_be_negative) {
   for (int flips = 1; flips < 4; flips++) {
     check_everywhere((shape){.rows = 70,
                              .columns = 150,
@@ -171,8 +159,7 @@ static void pitches_may_be_negative(void **state) {
   }
 }
 
-static void random_planes_are_turned(void **state) {
-  (void)state;
+TEST(random_planes_are_turned) {
   uint32_t seed = 1;
   for (int i = 0; i < 400; i++) {
     int64_t drawn[6];
@@ -225,8 +212,7 @@ static void check_planes(int64_t rows, int64_t columns, size_t bytes, bool is_st
   free(dst.block);
 }
 
-static void many_planes_are_turned_by_one_call(void **state) {
-  (void)state;
+TEST(many_planes_are_turned_by_one_call) {
   const int64_t sizes[][2] = {{1, 1}, {2, 3}, {8, 32}, {64, 64}, {17, 33}, {16, 300}, {300, 20}};
   for (int level = TARN__CPU_PORTABLE; level <= (int)tarn__cpu_level_detect(); level++) {
     tarn__cpu_level_limit((tarn__cpu_level)level);
@@ -240,8 +226,7 @@ static void many_planes_are_turned_by_one_call(void **state) {
   tarn__cpu_level_limit(TARN__CPU_AVX512);
 }
 
-static void sizes_of_elements_that_it_turns_are_named(void **state) {
-  (void)state;
+TEST(sizes_of_elements_that_it_turns_are_named) {
   for (size_t bytes = 0; bytes < 40; bytes++) {
     bool can = bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16;
     assert_int_equal(tarn__transpose_can(bytes), can);
@@ -249,17 +234,5 @@ static void sizes_of_elements_that_it_turns_are_named(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sizes_of_elements_that_it_turns_are_named),
-      cmocka_unit_test(planes_of_few_elements_are_turned),
-      cmocka_unit_test(edges_of_blocks_are_turned),
-      cmocka_unit_test(long_and_narrow_planes_are_turned),
-      cmocka_unit_test(planes_of_several_strips_are_turned),
-      cmocka_unit_test(any_pitch_and_any_address_will_do),
-      cmocka_unit_test(a_whole_line_pitch_at_an_odd_address_will_do),
-      cmocka_unit_test(pitches_may_be_negative),
-      cmocka_unit_test(random_planes_are_turned),
-      cmocka_unit_test(many_planes_are_turned_by_one_call),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -37,8 +37,7 @@ static void assert_dim(tarn__copy_dim dim, int64_t count, int64_t dst_stride, in
 
 /* --- choices --- */
 
-static void each_kind_of_copy_has_its_executor(void **state) {
-  (void)state;
+TEST(each_kind_of_copy_has_its_executor) {
   const tarn_layout square = ROW_MAJOR(32, 32), wide = ROW_MAJOR(32, 64);
   assert_int_equal(walk_of(square, square, 4).executor, TARN__COPY_BY_MEMCPY);
   assert_int_equal(walk_of(ROW_MAJOR(3, 0), ROW_MAJOR(3, 0), 4).executor, TARN__COPY_BY_NOTHING);
@@ -66,8 +65,7 @@ static tarn__copy_executor executor_of_columns(int64_t rows, int64_t columns,
       .executor;
 }
 
-static void few_long_columns_that_fill_the_destination_are_interleaved(void **state) {
-  (void)state;
+TEST(few_long_columns_that_fill_the_destination_are_interleaved) {
   assert_int_equal(executor_of_columns(5000, 3, 1), TARN__COPY_BY_INTERLEAVE);
   assert_int_equal(executor_of_columns(5000, 8, 4), TARN__COPY_BY_INTERLEAVE);
   assert_int_equal(executor_of_columns(5000, 9, 1), TARN__COPY_BY_TRANSPOSE);
@@ -88,8 +86,7 @@ static void few_long_columns_that_fill_the_destination_are_interleaved(void **st
                    TARN__COPY_BY_TRANSPOSE);
 }
 
-static void a_transpose_of_backward_rows_is_walked_from_their_end(void **state) {
-  (void)state;
+TEST(a_transpose_of_backward_rows_is_walked_from_their_end) {
   const tarn_layout square = ROW_MAJOR(32, 32);
   const tarn__copy_walk walk = walk_of(square, transposed(sliced(square, 1, -1)), 4);
   assert_int_equal(walk.executor, TARN__COPY_BY_TRANSPOSE);
@@ -99,8 +96,7 @@ static void a_transpose_of_backward_rows_is_walked_from_their_end(void **state) 
 }
 
 /* Planes that read less than a line of the source at a time: what is next to it comes next. */
-static void loops_around_short_reads_follow_the_source(void **state) {
-  (void)state;
+TEST(loops_around_short_reads_follow_the_source) {
   tarn_layout src = ROW_MAJOR(16, 32, 32, 32, 8);
   assert_ok(tarn_layout_permute(&src, 5, (int32_t[]){0, 3, 1, 4, 2}));
   const tarn__copy_walk walk = walk_of(ROW_MAJOR(16, 32, 32, 8, 32), src, 4);
@@ -113,8 +109,7 @@ static void loops_around_short_reads_follow_the_source(void **state) {
   assert_dim(walk.inner, 32, 4, 1024);
 }
 
-static void interleaved_planes_are_gathered_while_they_are_cached(void **state) {
-  (void)state;
+TEST(interleaved_planes_are_gathered_while_they_are_cached) {
   tarn_layout src = ROW_MAJOR(100, 100, 3);
   assert_ok(tarn_layout_permute(&src, 3, (int32_t[]){2, 0, 1}));
   const tarn__copy_walk walk = walk_of(ROW_MAJOR(3, 100, 100), src, 1);
@@ -124,8 +119,7 @@ static void interleaved_planes_are_gathered_while_they_are_cached(void **state) 
   assert_true(walk.tile < 10000);
 }
 
-static void only_large_destinations_with_whole_lines_are_streamed(void **state) {
-  (void)state;
+TEST(only_large_destinations_with_whole_lines_are_streamed) {
   assert_false(walk_of(ROW_MAJOR(1023, 4096), ROW_MAJOR(1023, 4096), 4).is_streaming);
   assert_true(walk_of(ROW_MAJOR(1024, 4096), ROW_MAJOR(1024, 4096), 4).is_streaming);
   assert_true(walk_of(ROW_MAJOR(4096, 4096), sliced(ROW_MAJOR(4096, 8192), 1, 2), 4).is_streaming);
@@ -211,8 +205,7 @@ static void assert_all_seen(const int *seen) {
   for (int i = 0; i <= TARN__COPY_BY_STRIDED; i++) assert_true(seen[i] > 10);
 }
 
-static void each_walk_equals_the_model_at_every_level(void **state) {
-  (void)state;
+TEST(each_walk_equals_the_model_at_every_level) {
   for (int level = TARN__CPU_PORTABLE; level <= TARN__CPU_AVX512; level++) {
     int seen[TARN__COPY_BY_STRIDED + 1] = {0};
     tarn__cpu_level_limit((tarn__cpu_level)level);
@@ -221,8 +214,7 @@ static void each_walk_equals_the_model_at_every_level(void **state) {
   }
 }
 
-static void streamed_walks_equal_the_model_at_every_level(void **state) {
-  (void)state;
+TEST(streamed_walks_equal_the_model_at_every_level) {
   tarn__copy_walk_limits(1, 0);
   for (int level = TARN__CPU_PORTABLE; level <= TARN__CPU_AVX512; level++) {
     int seen[TARN__COPY_BY_STRIDED + 1] = {0};
@@ -233,8 +225,7 @@ static void streamed_walks_equal_the_model_at_every_level(void **state) {
   tarn__copy_walk_limits(0, 0);
 }
 
-static void parts_of_a_walk_are_the_walk(void **state) {
-  (void)state;
+TEST(parts_of_a_walk_are_the_walk) {
   int seen[TARN__COPY_BY_STRIDED + 1] = {0};
   for (size_t stream_bytes = 0; stream_bytes < 2; stream_bytes++) {
     tarn__copy_walk_limits(stream_bytes, 1);
@@ -247,8 +238,7 @@ static void parts_of_a_walk_are_the_walk(void **state) {
 }
 
 /* Each part alone, and how often each byte was written. */
-static void no_byte_belongs_to_two_parts(void **state) {
-  (void)state;
+TEST(no_byte_belongs_to_two_parts) {
   static uint8_t written[BUFFER_BYTES];
   uint64_t random = 31;
   memset(source, 1, sizeof source);
@@ -280,8 +270,7 @@ static void no_byte_belongs_to_two_parts(void **state) {
   tarn__copy_walk_limits(0, 0);
 }
 
-static void parts_are_not_made_for_one_thread_nor_too_small(void **state) {
-  (void)state;
+TEST(parts_are_not_made_for_one_thread_nor_too_small) {
   const tarn__copy_walk walk = walk_of(ROW_MAJOR(1024, 1024), transposed(ROW_MAJOR(1024, 1024)), 4);
   assert_int_equal(tarn__copy_walk_part_count(&walk, 1), 1);
   assert_int_equal(tarn__copy_walk_part_count(&walk, 2), 4);
@@ -291,18 +280,5 @@ static void parts_are_not_made_for_one_thread_nor_too_small(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(each_kind_of_copy_has_its_executor),
-      cmocka_unit_test(few_long_columns_that_fill_the_destination_are_interleaved),
-      cmocka_unit_test(a_transpose_of_backward_rows_is_walked_from_their_end),
-      cmocka_unit_test(loops_around_short_reads_follow_the_source),
-      cmocka_unit_test(interleaved_planes_are_gathered_while_they_are_cached),
-      cmocka_unit_test(only_large_destinations_with_whole_lines_are_streamed),
-      cmocka_unit_test(each_walk_equals_the_model_at_every_level),
-      cmocka_unit_test(streamed_walks_equal_the_model_at_every_level),
-      cmocka_unit_test(parts_of_a_walk_are_the_walk),
-      cmocka_unit_test(no_byte_belongs_to_two_parts),
-      cmocka_unit_test(parts_are_not_made_for_one_thread_nor_too_small),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -42,16 +42,15 @@ static int shut_down(void **state) {
   return system(command); /* NOLINT: a name of ours */
 }
 
-static void process_has_a_processor(void **state) {
-  (void)state;
+TEST(process_has_a_processor) {
   assert_in_range(tarn__cpu_count(), 1, sysconf(_SC_NPROCESSORS_CONF));
 }
 
-static void machine_without_cgroups_has_no_quota(void **state) {
+TEST_WITH(machine_without_cgroups_has_no_quota, boot, shut_down) {
   assert_int_equal(tarn__cpu_count_quota(((machine *)*state)->root), 0);
 }
 
-static void quota_is_rounded_up(void **state) {
+TEST_WITH(quota_is_rounded_up, boot, shut_down) {
   const machine *self = *state;
   put(self, "proc/self/cgroup", "0::/box\n");
   put(self, "sys/fs/cgroup/box/cpu.max", "150000 100000\n");
@@ -62,7 +61,7 @@ static void quota_is_rounded_up(void **state) {
   assert_int_equal(tarn__cpu_count_quota(self->root), 1);
 }
 
-static void least_quota_above_a_group_counts(void **state) {
+TEST_WITH(least_quota_above_a_group_counts, boot, shut_down) {
   const machine *self = *state;
   put(self, "proc/self/cgroup", "0::/slice/box/inner\n");
   put(self, "sys/fs/cgroup/slice/box/inner/cpu.max", "max 100000\n");
@@ -71,14 +70,14 @@ static void least_quota_above_a_group_counts(void **state) {
   assert_int_equal(tarn__cpu_count_quota(self->root), 3);
 }
 
-static void group_that_is_not_visible_falls_back_on_the_root(void **state) {
+TEST_WITH(group_that_is_not_visible_falls_back_on_the_root, boot, shut_down) {
   const machine *self = *state;
   put(self, "proc/self/cgroup", "0::/somewhere/outside\n");
   put(self, "sys/fs/cgroup/cpu.max", "400000 100000\n");
   assert_int_equal(tarn__cpu_count_quota(self->root), 4);
 }
 
-static void first_version_is_understood(void **state) {
+TEST_WITH(first_version_is_understood, boot, shut_down) {
   const machine *self = *state;
   put(self, "proc/self/cgroup", "7:cpuset:/\n3:cpu,cpuacct:/box\n1:name=systemd:/\n");
   put(self, "sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "250000\n");
@@ -88,7 +87,7 @@ static void first_version_is_understood(void **state) {
   assert_int_equal(tarn__cpu_count_quota(self->root), 3);
 }
 
-static void other_controllers_are_not_taken_for_the_cpu(void **state) {
+TEST_WITH(other_controllers_are_not_taken_for_the_cpu, boot, shut_down) {
   const machine *self = *state;
   put(self, "proc/self/cgroup", "7:cpuset:/box\n2:cpuacct:/box\n");
   put(self, "sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "100000\n");
@@ -96,7 +95,7 @@ static void other_controllers_are_not_taken_for_the_cpu(void **state) {
   assert_int_equal(tarn__cpu_count_quota(self->root), 0);
 }
 
-static void nonsense_is_no_quota(void **state) {
+TEST_WITH(nonsense_is_no_quota, boot, shut_down) {
   const machine *self = *state;
   const char *texts[] = {"", "::", "0", "0:", "0::", "0::box", "\n\n:\n", "x:cpu:\n"};
   put(self, "sys/fs/cgroup/cpu.max", "what\n");
@@ -113,16 +112,5 @@ static void nonsense_is_no_quota(void **state) {
 }
 
 int main(void) {
-#define ON_A_MACHINE(name) cmocka_unit_test_setup_teardown(name, boot, shut_down)
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(process_has_a_processor),
-      ON_A_MACHINE(machine_without_cgroups_has_no_quota),
-      ON_A_MACHINE(quota_is_rounded_up),
-      ON_A_MACHINE(least_quota_above_a_group_counts),
-      ON_A_MACHINE(group_that_is_not_visible_falls_back_on_the_root),
-      ON_A_MACHINE(first_version_is_understood),
-      ON_A_MACHINE(other_controllers_are_not_taken_for_the_cpu),
-      ON_A_MACHINE(nonsense_is_no_quota),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -76,8 +76,7 @@ static void all_are(const void *bytes, int value) {
 
 /* The consumer reads what the producer wrote, and the memory is not the producer's again before
  * that: without a wait of the host anywhere. The simulator knows every race. */
-static void a_consumers_stream_sees_whole_data_and_keeps_it(void **state) {
-  (void)state;
+TEST(a_consumers_stream_sees_whole_data_and_keeps_it) {
   const tarn_dlpack_export_options options = {
       .struct_size = sizeof options, .producer = producer, .consumer = consumer};
   const tarn_device pinned = {TARN_DEVICE_CUDA_HOST, 0};
@@ -101,8 +100,7 @@ static void a_consumers_stream_sees_whole_data_and_keeps_it(void **state) {
   }
 }
 
-static void an_export_to_another_memory_is_a_copy_in_stream_order(void **state) {
-  (void)state;
+TEST(an_export_to_another_memory_is_a_copy_in_stream_order) {
   for (int round = 0; round < ROUND_COUNT; round++) {
     const int from = round % PLACES, to = round / PLACES % PLACES;
     const tarn_device target = tarn_pool_attributes_of(pools[to])->device;
@@ -128,8 +126,7 @@ static void an_export_to_another_memory_is_a_copy_in_stream_order(void **state) 
   }
 }
 
-static void device_memory_reaches_the_cpu_by_a_copy_alone(void **state) {
-  (void)state;
+TEST(device_memory_reaches_the_cpu_by_a_copy_alone) {
   tarn_dlpack_export_options options = {.struct_size = sizeof options,
                                         .copy = TARN_DLPACK_COPY_NEVER,
                                         .device = {TARN_DEVICE_CPU, 0},
@@ -146,8 +143,7 @@ static void device_memory_reaches_the_cpu_by_a_copy_alone(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void pinned_memory_says_so(void **state) {
-  (void)state;
+TEST(pinned_memory_says_so) {
   tarn_dl_managed_tensor_versioned *managed;
   tarn_tensor tensor = bytes_of(PINNED, NULL);
   assert_ok(tarn_dlpack_export(&tensor, NULL, &managed));
@@ -165,8 +161,7 @@ static tarn_status on_the_producers_stream(void *context, tarn_device device, ta
   return tarn_cuda_stream_native(producer, native);
 }
 
-static void the_exchange_table_allocates_on_the_stream_that_it_names(void **state) {
-  (void)state;
+TEST(the_exchange_table_allocates_on_the_stream_that_it_names) {
   const tarn_device gpu = {TARN_DEVICE_CUDA, 0};
   tarn_dl_exchange_api api;
   int64_t numbers[] = {BYTES};
@@ -194,13 +189,6 @@ static void the_exchange_table_allocates_on_the_stream_that_it_names(void **stat
 }
 
 int main(int argument_count, char **arguments) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_consumers_stream_sees_whole_data_and_keeps_it),
-      cmocka_unit_test(an_export_to_another_memory_is_a_copy_in_stream_order),
-      cmocka_unit_test(device_memory_reaches_the_cpu_by_a_copy_alone),
-      cmocka_unit_test(pinned_memory_says_so),
-      cmocka_unit_test(the_exchange_table_allocates_on_the_stream_that_it_names),
-  };
   const char *driver_path = argument_count > 1 ? arguments[1] : NULL;
   const tarn_cuda_options options = {.struct_size = sizeof options, .driver_path = driver_path};
   const tarn_status status = tarn_cuda_open(&options, &cuda);
@@ -208,7 +196,7 @@ int main(int argument_count, char **arguments) {
     printf("%s: %s\n", tarn_status_name(status), tarn_last_error()->message);
     return driver_path == NULL ? 77 : 1;
   }
-  const int failed = cmocka_run_group_tests(tests, start, stop);
+  const int failed = run_listed_tests(start, stop);
   tarn_cuda_release(cuda);
   return failed;
 }

@@ -49,8 +49,7 @@ static tarn_dl_tensor prototype_of(int64_t *shape, int32_t ndim, tarn_device dev
   return (tarn_dl_tensor){.device = device, .ndim = ndim, .dtype = TARN_F32, .shape = shape};
 }
 
-static void the_table_says_its_version_and_leaves_python_to_the_binding(void **state) {
-  (void)state;
+TEST(the_table_says_its_version_and_leaves_python_to_the_binding) {
   const tarn_dl_exchange_api api = table();
   assert_int_equal(api.header.version.major, 1);
   assert_int_equal(api.header.version.minor, 3);
@@ -62,8 +61,7 @@ static void the_table_says_its_version_and_leaves_python_to_the_binding(void **s
   assert_null(api.dltensor_from_py_object_no_sync);
 }
 
-static void the_allocator_takes_memory_of_the_pool_that_was_set(void **state) {
-  (void)state;
+TEST(the_allocator_takes_memory_of_the_pool_that_was_set) {
   const tarn_dl_exchange_api api = table();
   tarn_pool *pool = pool_on(cpu(), 0);
   assert_ok(tarn_dlpack_set_exchange_pool(cpu(), pool));
@@ -82,8 +80,7 @@ static void the_allocator_takes_memory_of_the_pool_that_was_set(void **state) {
   made->deleter(made);
 }
 
-static void without_a_pool_for_the_device_the_allocator_says_so(void **state) {
-  (void)state;
+TEST(without_a_pool_for_the_device_the_allocator_says_so) {
   const tarn_dl_exchange_api api = table();
   tarn_pool *pool = pool_on(tarn_device_make(TARN_DEVICE_CUDA, 1), 0);
   assert_ok(tarn_dlpack_set_exchange_pool(tarn_device_make(TARN_DEVICE_CUDA, 1), pool));
@@ -104,8 +101,7 @@ static void without_a_pool_for_the_device_the_allocator_says_so(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_prototype_that_cannot_be_is_refused(void **state) {
-  (void)state;
+TEST(a_prototype_that_cannot_be_is_refused) {
   const tarn_dl_exchange_api api = table();
   tarn_pool *pool = pool_on(cpu(), 0);
   assert_ok(tarn_dlpack_set_exchange_pool(cpu(), pool));
@@ -128,8 +124,7 @@ static void a_prototype_that_cannot_be_is_refused(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_pool_lies_on_the_device_that_it_is_set_for(void **state) {
-  (void)state;
+TEST(a_pool_lies_on_the_device_that_it_is_set_for) {
   tarn_pool *pool = pool_on(cpu(), 0);
   assert_status(tarn_dlpack_set_exchange_pool(tarn_device_make(TARN_DEVICE_CUDA, 0), pool),
                 TARN_INVALID_ARGUMENT);
@@ -137,8 +132,7 @@ static void a_pool_lies_on_the_device_that_it_is_set_for(void **state) {
   tarn_pool_release(pool);
 }
 
-static void the_later_pool_replaces_the_earlier_one(void **state) {
-  (void)state;
+TEST(the_later_pool_replaces_the_earlier_one) {
   const tarn_dl_exchange_api api = table();
   for (int number = 0; number < 2; number++) {
     tarn_pool *pool = pool_on(cpu(), number);
@@ -154,8 +148,7 @@ static void the_later_pool_replaces_the_earlier_one(void **state) {
   assert_ok(tarn_dlpack_set_exchange_pool(cpu(), NULL));
 }
 
-static void there_is_room_for_so_many_devices_and_no_more(void **state) {
-  (void)state;
+TEST(there_is_room_for_so_many_devices_and_no_more) {
   for (int number = 0; number <= TARN_DLPACK_EXCHANGE_POOLS_MAX; number++) {
     const tarn_device device = tarn_device_make(TARN_DEVICE_CUDA, number);
     tarn_pool *pool = pool_on(device, number);
@@ -187,8 +180,7 @@ static tarn_status find_stream(void *context, tarn_device device, tarn_stream **
   return TARN_OK;
 }
 
-static void without_a_hook_the_cpus_stream_is_null_and_a_gpus_unknown(void **state) {
-  (void)state;
+TEST(without_a_hook_the_cpus_stream_is_null_and_a_gpus_unknown) {
   const tarn_dl_exchange_api api = table();
   void *stream = &stream;
   assert_int_equal(api.current_work_stream(TARN_DEVICE_CPU, 0, &stream), 0);
@@ -200,8 +192,7 @@ static void without_a_hook_the_cpus_stream_is_null_and_a_gpus_unknown(void **sta
   assert_int_equal(api.current_work_stream(TARN_DEVICE_CPU, 0, NULL), -1);
 }
 
-static void the_hook_tells_the_stream_and_its_failure_is_told(void **state) {
-  (void)state;
+TEST(the_hook_tells_the_stream_and_its_failure_is_told) {
   const tarn_dl_exchange_api api = table();
   int native;
   work_place place = {.native = &native};
@@ -216,8 +207,7 @@ static void the_hook_tells_the_stream_and_its_failure_is_told(void **state) {
   tarn_dlpack_set_work_stream(NULL, NULL);
 }
 
-static void what_is_allocated_is_freed_in_the_order_of_the_hooks_stream(void **state) {
-  (void)state;
+TEST(what_is_allocated_is_freed_in_the_order_of_the_hooks_stream) {
   const tarn_dl_exchange_api api = table();
   const tarn_device device = tarn_device_make(TARN_DEVICE_CUDA, 0);
   tarn_pool *pool = pool_on(device, 0);
@@ -245,17 +235,5 @@ static void what_is_allocated_is_freed_in_the_order_of_the_hooks_stream(void **s
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_table_says_its_version_and_leaves_python_to_the_binding),
-      cmocka_unit_test(the_allocator_takes_memory_of_the_pool_that_was_set),
-      cmocka_unit_test(without_a_pool_for_the_device_the_allocator_says_so),
-      cmocka_unit_test(a_prototype_that_cannot_be_is_refused),
-      cmocka_unit_test(a_pool_lies_on_the_device_that_it_is_set_for),
-      cmocka_unit_test(the_later_pool_replaces_the_earlier_one),
-      cmocka_unit_test(there_is_room_for_so_many_devices_and_no_more),
-      cmocka_unit_test(without_a_hook_the_cpus_stream_is_null_and_a_gpus_unknown),
-      cmocka_unit_test(the_hook_tells_the_stream_and_its_failure_is_told),
-      cmocka_unit_test(what_is_allocated_is_freed_in_the_order_of_the_hooks_stream),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -95,8 +95,7 @@ static void goes_round(const tarn_tensor *tensor) {
 
 /* --- what an export says --- */
 
-static void an_export_holds_one_reference_until_it_is_deleted(void **state) {
-  (void)state;
+TEST(an_export_holds_one_reference_until_it_is_deleted) {
   tarn_tensor tensor = counting_matrix();
   tarn_storage *storage = tensor.storage;
   tarn_dl_managed_tensor_versioned *managed = exported(&tensor);
@@ -111,8 +110,7 @@ static void an_export_holds_one_reference_until_it_is_deleted(void **state) {
   tarn_storage_weak_release(storage);
 }
 
-static void every_element_type_goes_round(void **state) {
-  (void)state;
+TEST(every_element_type_goes_round) {
   int seen = 0;
   for (int code = 0; code < 20; code++) {
     for (int bits = 1; bits <= 128; bits++) {
@@ -130,8 +128,7 @@ static void every_element_type_goes_round(void **state) {
   assert_true(seen > 200);
 }
 
-static void writes_are_seen_on_both_sides(void **state) {
-  (void)state;
+TEST(writes_are_seen_on_both_sides) {
   tarn_tensor tensor = counting_matrix();
   tarn_tensor back;
   assert_ok(tarn_dlpack_import(exported(&tensor), NULL, &back));
@@ -143,8 +140,7 @@ static void writes_are_seen_on_both_sides(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void views_keep_their_shape_and_strides(void **state) {
-  (void)state;
+TEST(views_keep_their_shape_and_strides) {
   tarn_tensor matrix = counting_matrix();
   tarn_tensor view = matrix;
   assert_ok(tarn_tensor_transpose(&view, 0, 1));
@@ -162,8 +158,7 @@ static void views_keep_their_shape_and_strides(void **state) {
   tarn_tensor_release(&matrix);
 }
 
-static void a_scalar_has_neither_shape_nor_strides(void **state) {
-  (void)state;
+TEST(a_scalar_has_neither_shape_nor_strides) {
   tarn_tensor tensor = counting_matrix();
   assert_ok(tarn_tensor_select(&tensor, 0, 1));
   assert_ok(tarn_tensor_select(&tensor, 0, 2));
@@ -176,8 +171,7 @@ static void a_scalar_has_neither_shape_nor_strides(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_tensor_without_elements_has_no_data_and_its_shape(void **state) {
-  (void)state;
+TEST(a_tensor_without_elements_has_no_data_and_its_shape) {
   tarn_tensor tensor;
   assert_ok(tarn_tensor_create(pool, TARN_F32, SHAPE(0, 2), NULL, &tensor));
   tarn_dl_managed_tensor_versioned *managed = exported(&tensor);
@@ -191,16 +185,14 @@ static void a_tensor_without_elements_has_no_data_and_its_shape(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void strides_of_size_one_stay_as_they_are(void **state) {
-  (void)state;
+TEST(strides_of_size_one_stay_as_they_are) {
   tarn_tensor tensor = counting_matrix();
   assert_ok(tarn_tensor_as_strided(&tensor, SHAPE(1, 4, 1), ((int64_t[]){77, 1, -9}), 0));
   goes_round(&tensor);
   tarn_tensor_release(&tensor);
 }
 
-static void the_largest_rank_goes_round(void **state) {
-  (void)state;
+TEST(the_largest_rank_goes_round) {
   tarn_tensor tensor;
   assert_ok(
       tarn_tensor_create(pool, TARN_I16, SHAPE(1, 2, 1, 2, 1, 2, 3, 1, 1, 2, 1, 2), NULL, &tensor));
@@ -209,8 +201,7 @@ static void the_largest_rank_goes_round(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void devices_are_told_by_their_storage(void **state) {
-  (void)state;
+TEST(devices_are_told_by_their_storage) {
   static _Alignas(4096) char range[1 << 16];
   static const tarn_device devices[] = {
       {TARN_DEVICE_CUDA, 3}, {TARN_DEVICE_CUDA_HOST, 0}, {TARN_DEVICE_CUDA_MANAGED, 2}};
@@ -231,8 +222,7 @@ static void devices_are_told_by_their_storage(void **state) {
 
 /* --- flags --- */
 
-static void read_only_is_told_and_kept_over_a_second_export(void **state) {
-  (void)state;
+TEST(read_only_is_told_and_kept_over_a_second_export) {
   static const float values[4] = {1, 2, 3, 4};
   tarn_tensor tensor = read_only_values(values, sizeof values);
   tarn_dl_managed_tensor_versioned *managed = exported(&tensor);
@@ -249,8 +239,7 @@ static void read_only_is_told_and_kept_over_a_second_export(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_flag_makes_an_export_read_only_though_tarn_may_write(void **state) {
-  (void)state;
+TEST(a_flag_makes_an_export_read_only_though_tarn_may_write) {
   const tarn_dlpack_export_options options = {.struct_size = sizeof options,
                                               .flags = TARN_DLPACK_EXPORT_READ_ONLY};
   tarn_tensor tensor = counting_matrix(), back;
@@ -265,8 +254,7 @@ static void a_flag_makes_an_export_read_only_though_tarn_may_write(void **state)
   tarn_tensor_release(&back);
 }
 
-static void what_the_caller_has_copied_is_marked_as_such(void **state) {
-  (void)state;
+TEST(what_the_caller_has_copied_is_marked_as_such) {
   const tarn_dlpack_export_options options = {.struct_size = sizeof options,
                                               .flags = TARN_DLPACK_EXPORT_COPIED};
   tarn_tensor tensor = counting_matrix();
@@ -278,8 +266,7 @@ static void what_the_caller_has_copied_is_marked_as_such(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void six_bit_floats_say_that_they_are_padded(void **state) {
-  (void)state;
+TEST(six_bit_floats_say_that_they_are_padded) {
   tarn_tensor tensor;
   assert_ok(tarn_tensor_create(pool, tarn_dtype_make(TARN_CODE_FLOAT6_E3M2FN, 6, 1), SHAPE(7), NULL,
                                &tensor));
@@ -299,8 +286,7 @@ static void six_bit_floats_say_that_they_are_padded(void **state) {
 
 /* --- copies --- */
 
-static void a_copy_is_other_memory_packed_and_marked(void **state) {
-  (void)state;
+TEST(a_copy_is_other_memory_packed_and_marked) {
   const tarn_dlpack_export_options options = {
       .struct_size = sizeof options, .copy = TARN_DLPACK_COPY_ALWAYS, .pool = pool};
   tarn_tensor tensor = counting_matrix();
@@ -322,8 +308,7 @@ static void a_copy_is_other_memory_packed_and_marked(void **state) {
   managed->deleter(managed);
 }
 
-static void a_copy_of_read_only_memory_may_be_written(void **state) {
-  (void)state;
+TEST(a_copy_of_read_only_memory_may_be_written) {
   static const float constants[4] = {1, 2, 3, 4};
   const tarn_dlpack_export_options options = {
       .struct_size = sizeof options, .copy = TARN_DLPACK_COPY_ALWAYS, .pool = pool};
@@ -339,8 +324,7 @@ static void a_copy_of_read_only_memory_may_be_written(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void another_device_needs_a_copy_and_never_refuses_it(void **state) {
-  (void)state;
+TEST(another_device_needs_a_copy_and_never_refuses_it) {
   static _Alignas(4096) char range[1 << 16];
   tarn_pool *pinned = pool_on(tarn_device_make(TARN_DEVICE_CUDA_HOST, 0), range, sizeof range);
   tarn_dlpack_export_options options = {.struct_size = sizeof options,
@@ -366,8 +350,7 @@ static void another_device_needs_a_copy_and_never_refuses_it(void **state) {
   tarn_pool_release(pinned);
 }
 
-static void memory_that_the_cpu_reaches_is_the_cpus_without_a_copy(void **state) {
-  (void)state;
+TEST(memory_that_the_cpu_reaches_is_the_cpus_without_a_copy) {
   static _Alignas(4096) char range[1 << 16];
   const tarn_dlpack_export_options options = {.struct_size = sizeof options,
                                               .copy = TARN_DLPACK_COPY_NEVER,
@@ -387,8 +370,7 @@ static void memory_that_the_cpu_reaches_is_the_cpus_without_a_copy(void **state)
 
 /* --- the unversioned form --- */
 
-static void the_legacy_form_goes_round(void **state) {
-  (void)state;
+TEST(the_legacy_form_goes_round) {
   tarn_tensor tensor = counting_matrix(), back;
   assert_ok(tarn_tensor_transpose(&tensor, 0, 1));
   tarn_dl_managed_tensor *managed;
@@ -406,8 +388,7 @@ static void the_legacy_form_goes_round(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void the_legacy_form_of_read_only_memory_needs_a_word_of_the_callers(void **state) {
-  (void)state;
+TEST(the_legacy_form_of_read_only_memory_needs_a_word_of_the_callers) {
   static const float values[4] = {1, 2, 3, 4};
   tarn_dlpack_export_options options = {.struct_size = sizeof options};
   tarn_tensor tensor = read_only_values(values, sizeof values);
@@ -428,8 +409,7 @@ static void the_legacy_form_of_read_only_memory_needs_a_word_of_the_callers(void
 
 /* --- descriptions --- */
 
-static void a_description_points_into_the_tensor_and_owns_nothing(void **state) {
-  (void)state;
+TEST(a_description_points_into_the_tensor_and_owns_nothing) {
   tarn_tensor tensor = counting_matrix(), again;
   tarn_dl_tensor described;
   assert_ok(tarn_tensor_slice(&tensor, 0, 1, 3, 1));
@@ -452,8 +432,7 @@ static void a_description_points_into_the_tensor_and_owns_nothing(void **state) 
 
 /* --- what is refused --- */
 
-static void a_tensor_that_leaves_its_storage_is_not_exported(void **state) {
-  (void)state;
+TEST(a_tensor_that_leaves_its_storage_is_not_exported) {
   tarn_dl_managed_tensor_versioned *managed;
   tarn_dl_tensor described;
   tarn_tensor good = counting_matrix();
@@ -478,8 +457,7 @@ static void a_tensor_that_leaves_its_storage_is_not_exported(void **state) {
   tarn_tensor_release(&good);
 }
 
-static void bad_arguments_of_an_export_are_refused(void **state) {
-  (void)state;
+TEST(bad_arguments_of_an_export_are_refused) {
   tarn_dl_managed_tensor_versioned *managed;
   tarn_dl_managed_tensor *legacy;
   tarn_dl_tensor described;
@@ -507,29 +485,5 @@ static void bad_arguments_of_an_export_are_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(an_export_holds_one_reference_until_it_is_deleted),
-      cmocka_unit_test(every_element_type_goes_round),
-      cmocka_unit_test(writes_are_seen_on_both_sides),
-      cmocka_unit_test(views_keep_their_shape_and_strides),
-      cmocka_unit_test(a_scalar_has_neither_shape_nor_strides),
-      cmocka_unit_test(a_tensor_without_elements_has_no_data_and_its_shape),
-      cmocka_unit_test(strides_of_size_one_stay_as_they_are),
-      cmocka_unit_test(the_largest_rank_goes_round),
-      cmocka_unit_test(devices_are_told_by_their_storage),
-      cmocka_unit_test(read_only_is_told_and_kept_over_a_second_export),
-      cmocka_unit_test(a_flag_makes_an_export_read_only_though_tarn_may_write),
-      cmocka_unit_test(what_the_caller_has_copied_is_marked_as_such),
-      cmocka_unit_test(six_bit_floats_say_that_they_are_padded),
-      cmocka_unit_test(a_copy_is_other_memory_packed_and_marked),
-      cmocka_unit_test(a_copy_of_read_only_memory_may_be_written),
-      cmocka_unit_test(another_device_needs_a_copy_and_never_refuses_it),
-      cmocka_unit_test(memory_that_the_cpu_reaches_is_the_cpus_without_a_copy),
-      cmocka_unit_test(the_legacy_form_goes_round),
-      cmocka_unit_test(the_legacy_form_of_read_only_memory_needs_a_word_of_the_callers),
-      cmocka_unit_test(a_description_points_into_the_tensor_and_owns_nothing),
-      cmocka_unit_test(a_tensor_that_leaves_its_storage_is_not_exported),
-      cmocka_unit_test(bad_arguments_of_an_export_are_refused),
-  };
-  return cmocka_run_group_tests(tests, make_pool, drop_pool);
+  return run_listed_tests(make_pool, drop_pool);
 }

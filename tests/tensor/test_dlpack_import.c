@@ -24,8 +24,7 @@ static void is_given_back(foreign *self, tarn_tensor *tensor) {
 
 /* --- good producers --- */
 
-static void an_import_wraps_the_producers_memory_and_deletes_once(void **state) {
-  (void)state;
+TEST(an_import_wraps_the_producers_memory_and_deletes_once) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -40,8 +39,7 @@ static void an_import_wraps_the_producers_memory_and_deletes_once(void **state) 
   is_given_back(&self, &view);
 }
 
-static void the_legacy_form_is_wrapped_as_well(void **state) {
-  (void)state;
+TEST(the_legacy_form_is_wrapped_as_well) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -54,8 +52,7 @@ static void the_legacy_form_is_wrapped_as_well(void **state) {
   is_given_back(&self, &tensor);
 }
 
-static void no_strides_are_row_major(void **state) {
-  (void)state;
+TEST(no_strides_are_row_major) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -75,8 +72,7 @@ static void no_strides_are_row_major(void **state) {
   is_given_back(&self, &tensor);
 }
 
-static void a_scalar_needs_neither_shape_nor_strides(void **state) {
-  (void)state;
+TEST(a_scalar_needs_neither_shape_nor_strides) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -89,8 +85,7 @@ static void a_scalar_needs_neither_shape_nor_strides(void **state) {
   is_given_back(&self, &tensor);
 }
 
-static void without_elements_the_address_does_not_matter(void **state) {
-  (void)state;
+TEST(without_elements_the_address_does_not_matter) {
   static char *const addresses[] = {NULL, (char *)1, (char *)UINTPTR_MAX};
   for (size_t i = 0; i < COUNT_OF(addresses); i++) {
     foreign self;
@@ -107,8 +102,7 @@ static void without_elements_the_address_does_not_matter(void **state) {
   }
 }
 
-static void byte_offset_is_counted_from_the_data(void **state) {
-  (void)state;
+TEST(byte_offset_is_counted_from_the_data) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -118,8 +112,7 @@ static void byte_offset_is_counted_from_the_data(void **state) {
   is_given_back(&self, &tensor);
 }
 
-static void negative_strides_reach_below_the_first_element(void **state) {
-  (void)state;
+TEST(negative_strides_reach_below_the_first_element) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -135,8 +128,7 @@ static void negative_strides_reach_below_the_first_element(void **state) {
   is_given_back(&self, &tensor);
 }
 
-static void broadcast_and_odd_strides_are_kept(void **state) {
-  (void)state;
+TEST(broadcast_and_odd_strides_are_kept) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -149,8 +141,7 @@ static void broadcast_and_odd_strides_are_kept(void **state) {
   is_given_back(&self, &tensor);
 }
 
-static void any_minor_version_is_read(void **state) {
-  (void)state;
+TEST(any_minor_version_is_read) {
   static const uint32_t minors[] = {0, 1, 3, 4, UINT32_MAX};
   for (size_t i = 0; i < COUNT_OF(minors); i++) {
     foreign self;
@@ -162,8 +153,7 @@ static void any_minor_version_is_read(void **state) {
   }
 }
 
-static void a_missing_deleter_is_nobody_to_call(void **state) {
-  (void)state;
+TEST(a_missing_deleter_is_nobody_to_call) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -174,8 +164,7 @@ static void a_missing_deleter_is_nobody_to_call(void **state) {
   is_given_back(&self, &tensor);
 }
 
-static void devices_keep_their_type_and_host_memory_is_number_zero(void **state) {
-  (void)state;
+TEST(devices_keep_their_type_and_host_memory_is_number_zero) {
   static const tarn_device given[] = {{TARN_DEVICE_CPU, 7},
                                       {TARN_DEVICE_CUDA, 7},
                                       {TARN_DEVICE_CUDA_HOST, 7},
@@ -192,8 +181,7 @@ static void devices_keep_their_type_and_host_memory_is_number_zero(void **state)
   }
 }
 
-static void read_only_memory_is_not_written(void **state) {
-  (void)state;
+TEST(read_only_memory_is_not_written) {
   const tarn_dlpack_import_options ours = {.struct_size = sizeof ours,
                                            .flags = TARN_DLPACK_IMPORT_READ_ONLY};
   foreign self;
@@ -219,8 +207,7 @@ static void read_only_memory_is_not_written(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void several_lanes_and_opaque_elements_are_taken_where_they_are_asked_for(void **state) {
-  (void)state;
+TEST(several_lanes_and_opaque_elements_are_taken_where_they_are_asked_for) {
   const tarn_dlpack_import_options any = {.struct_size = sizeof any,
                                           .flags = TARN_DLPACK_IMPORT_ANY_DTYPE};
   static const tarn_dtype dtypes[] = {
@@ -237,8 +224,7 @@ static void several_lanes_and_opaque_elements_are_taken_where_they_are_asked_for
   }
 }
 
-static void values_below_a_byte_are_packed_and_only_six_bits_are_padded(void **state) {
-  (void)state;
+TEST(values_below_a_byte_are_packed_and_only_six_bits_are_padded) {
   static const struct {
     tarn_dtype dtype;
     uint64_t flags;
@@ -266,8 +252,7 @@ static void values_below_a_byte_are_packed_and_only_six_bits_are_padded(void **s
 
 /* --- other major versions --- */
 
-static void another_major_version_is_deleted_and_nothing_else_is_read(void **state) {
-  (void)state;
+TEST(another_major_version_is_deleted_and_nothing_else_is_read) {
   static const uint32_t majors[] = {0, 2, UINT32_MAX};
   for (size_t i = 0; i < COUNT_OF(majors); i++) {
     /* Only the first three fields are there: the sanitizer and valgrind see a read behind them. */
@@ -290,8 +275,7 @@ static void another_major_version_is_deleted_and_nothing_else_is_read(void **sta
   }
 }
 
-static void another_major_version_is_judged_before_its_tensor(void **state) {
-  (void)state;
+TEST(another_major_version_is_judged_before_its_tensor) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -438,8 +422,7 @@ static void check_refusal(const bad_producer *bad, const foreign *self, tarn_sta
   if (tarn_last_error()->status != status) fail_msg("%s: no words for it", bad->what);
 }
 
-static void bad_producers_are_refused_and_keep_what_they_own(void **state) {
-  (void)state;
+TEST(bad_producers_are_refused_and_keep_what_they_own) {
   for (size_t i = 0; i < COUNT_OF(bad_producers); i++) {
     const bad_producer *bad = &bad_producers[i];
     foreign self;
@@ -454,8 +437,7 @@ static void bad_producers_are_refused_and_keep_what_they_own(void **state) {
   }
 }
 
-static void the_last_byte_of_the_address_space_may_be_reached(void **state) {
-  (void)state;
+TEST(the_last_byte_of_the_address_space_may_be_reached) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -471,8 +453,7 @@ static void the_last_byte_of_the_address_space_may_be_reached(void **state) {
   assert_status(tarn_dlpack_import(&self.versioned, NULL, &tensor), TARN_TOO_LARGE);
 }
 
-static void bad_arguments_of_an_import_are_refused(void **state) {
-  (void)state;
+TEST(bad_arguments_of_an_import_are_refused) {
   foreign self;
   tarn_tensor tensor;
   tarn_dlpack_import_options options = {.struct_size = sizeof options};
@@ -512,8 +493,7 @@ static tarn_status verify(void *context, const void *address, size_t size_bytes,
   return self->answer == TARN_OK ? TARN_OK : tarn_fail(self->answer, "the test says no");
 }
 
-static void memory_is_verified_before_it_is_taken(void **state) {
-  (void)state;
+TEST(memory_is_verified_before_it_is_taken) {
   verification seen = {.answer = TARN_DEVICE_ERROR};
   const tarn_dlpack_import_options options = {
       .struct_size = sizeof options, .verify = verify, .verify_context = &seen};
@@ -548,8 +528,7 @@ static tarn_tensor wrapped(float *values, int64_t count) {
   return tensor;
 }
 
-static void what_tarn_exported_comes_back_as_the_same_storage(void **state) {
-  (void)state;
+TEST(what_tarn_exported_comes_back_as_the_same_storage) {
   float values[8] = {0};
   tarn_tensor tensor = wrapped(values, 8), back;
   tarn_dl_managed_tensor_versioned *managed;
@@ -570,8 +549,7 @@ static void what_tarn_exported_comes_back_as_the_same_storage(void **state) {
 }
 
 /* Nobody has to leave a managed tensor as it was on its way. */
-static void an_export_that_was_changed_on_the_way_is_judged_by_what_it_says(void **state) {
-  (void)state;
+TEST(an_export_that_was_changed_on_the_way_is_judged_by_what_it_says) {
   float values[8] = {0}, others[8] = {0};
   tarn_tensor tensor = wrapped(values, 8), back;
   tarn_dl_managed_tensor_versioned *managed;
@@ -600,8 +578,7 @@ static void an_export_that_was_changed_on_the_way_is_judged_by_what_it_says(void
   tarn_tensor_release(&tensor);
 }
 
-static void a_view_borrows_and_needs_its_description_no_more(void **state) {
-  (void)state;
+TEST(a_view_borrows_and_needs_its_description_no_more) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -616,30 +593,5 @@ static void a_view_borrows_and_needs_its_description_no_more(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(an_import_wraps_the_producers_memory_and_deletes_once),
-      cmocka_unit_test(the_legacy_form_is_wrapped_as_well),
-      cmocka_unit_test(no_strides_are_row_major),
-      cmocka_unit_test(a_scalar_needs_neither_shape_nor_strides),
-      cmocka_unit_test(without_elements_the_address_does_not_matter),
-      cmocka_unit_test(byte_offset_is_counted_from_the_data),
-      cmocka_unit_test(negative_strides_reach_below_the_first_element),
-      cmocka_unit_test(broadcast_and_odd_strides_are_kept),
-      cmocka_unit_test(any_minor_version_is_read),
-      cmocka_unit_test(a_missing_deleter_is_nobody_to_call),
-      cmocka_unit_test(devices_keep_their_type_and_host_memory_is_number_zero),
-      cmocka_unit_test(read_only_memory_is_not_written),
-      cmocka_unit_test(several_lanes_and_opaque_elements_are_taken_where_they_are_asked_for),
-      cmocka_unit_test(values_below_a_byte_are_packed_and_only_six_bits_are_padded),
-      cmocka_unit_test(another_major_version_is_deleted_and_nothing_else_is_read),
-      cmocka_unit_test(another_major_version_is_judged_before_its_tensor),
-      cmocka_unit_test(bad_producers_are_refused_and_keep_what_they_own),
-      cmocka_unit_test(the_last_byte_of_the_address_space_may_be_reached),
-      cmocka_unit_test(bad_arguments_of_an_import_are_refused),
-      cmocka_unit_test(memory_is_verified_before_it_is_taken),
-      cmocka_unit_test(what_tarn_exported_comes_back_as_the_same_storage),
-      cmocka_unit_test(an_export_that_was_changed_on_the_way_is_judged_by_what_it_says),
-      cmocka_unit_test(a_view_borrows_and_needs_its_description_no_more),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

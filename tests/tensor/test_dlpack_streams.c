@@ -56,8 +56,7 @@ static void enqueue_read(void *byte, const void *address) {
   assert_ok(tarn_stream_copy(consumer, byte, host, address, host, 1));
 }
 
-static void the_consumers_stream_runs_behind_the_producers_work(void **state) {
-  (void)state;
+TEST_WITH(the_consumers_stream_runs_behind_the_producers_work, start, stop) {
   const tarn_dlpack_export_options options = {
       .struct_size = sizeof options, .producer = producer, .consumer = consumer};
   tarn_tensor tensor = bytes_on(producer);
@@ -77,8 +76,7 @@ static void the_consumers_stream_runs_behind_the_producers_work(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void one_and_the_same_stream_needs_no_fence(void **state) {
-  (void)state;
+TEST_WITH(one_and_the_same_stream_needs_no_fence, start, stop) {
   const tarn_dlpack_export_options same = {
       .struct_size = sizeof same, .producer = producer, .consumer = producer};
   const tarn_dlpack_export_options unordered = {.struct_size = sizeof unordered,
@@ -96,8 +94,7 @@ static void one_and_the_same_stream_needs_no_fence(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void for_a_consumer_on_the_cpu_the_work_is_done_at_once(void **state) {
-  (void)state;
+TEST_WITH(for_a_consumer_on_the_cpu_the_work_is_done_at_once, start, stop) {
   const tarn_dlpack_export_options options = {.struct_size = sizeof options, .producer = producer};
   tarn_tensor tensor = bytes_on(producer);
   tarn_dl_managed_tensor *managed;
@@ -108,8 +105,7 @@ static void for_a_consumer_on_the_cpu_the_work_is_done_at_once(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_copy_runs_behind_its_source_and_before_the_consumer(void **state) {
-  (void)state;
+TEST_WITH(a_copy_runs_behind_its_source_and_before_the_consumer, start, stop) {
   const tarn_dlpack_export_options options = {.struct_size = sizeof options,
                                               .copy = TARN_DLPACK_COPY_ALWAYS,
                                               .pool = pool,
@@ -132,8 +128,7 @@ static void a_copy_runs_behind_its_source_and_before_the_consumer(void **state) 
 }
 
 /* The next owner of the memory, on another stream, must not write before the consumer has read. */
-static void deleted_memory_is_reused_behind_the_consumers_work(void **state) {
-  (void)state;
+TEST_WITH(deleted_memory_is_reused_behind_the_consumers_work, start, stop) {
   const tarn_dlpack_export_options options = {
       .struct_size = sizeof options, .producer = producer, .consumer = consumer};
   tarn_tensor tensor = bytes_on(producer), next;
@@ -165,8 +160,7 @@ static void deleted_memory_is_reused_behind_the_consumers_work(void **state) {
   tarn_tensor_release(&next);
 }
 
-static void an_import_of_an_export_with_a_consumer_goes_behind_the_consumer_too(void **state) {
-  (void)state;
+TEST_WITH(an_import_of_an_export_with_a_consumer_goes_behind_the_consumer_too, start, stop) {
   const tarn_dlpack_export_options options = {
       .struct_size = sizeof options, .producer = producer, .consumer = consumer};
   tarn_tensor tensor = bytes_on(producer), back;
@@ -181,8 +175,7 @@ static void an_import_of_an_export_with_a_consumer_goes_behind_the_consumer_too(
   tarn_tensor_release(&tensor);
 }
 
-static void where_the_streams_cannot_be_ordered_nothing_is_exported(void **state) {
-  (void)state;
+TEST_WITH(where_the_streams_cannot_be_ordered_nothing_is_exported, start, stop) {
   tarn_dlpack_export_options options = {
       .struct_size = sizeof options, .pool = pool, .producer = producer, .consumer = consumer};
   tarn_tensor tensor = bytes_on(producer);
@@ -204,8 +197,7 @@ static void where_the_streams_cannot_be_ordered_nothing_is_exported(void **state
   tarn_tensor_release(&tensor);
 }
 
-static void streams_of_two_kinds_are_ordered_as_well(void **state) {
-  (void)state;
+TEST_WITH(streams_of_two_kinds_are_ordered_as_well, start, stop) {
   tarn_stream *worker;
   assert_ok(tarn_worker_stream_create(&worker));
   const tarn_dlpack_export_options options = {
@@ -224,8 +216,7 @@ static void streams_of_two_kinds_are_ordered_as_well(void **state) {
   tarn_stream_release(worker);
 }
 
-static void the_producer_of_foreign_memory_waits_for_the_uses_that_were_noted(void **state) {
-  (void)state;
+TEST_WITH(the_producer_of_foreign_memory_waits_for_the_uses_that_were_noted, start, stop) {
   foreign self;
   tarn_tensor tensor;
   uint8_t seen = 99;
@@ -240,17 +231,5 @@ static void the_producer_of_foreign_memory_waits_for_the_uses_that_were_noted(vo
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
-  const struct CMUnitTest tests[] = {
-      TEST(the_consumers_stream_runs_behind_the_producers_work),
-      TEST(one_and_the_same_stream_needs_no_fence),
-      TEST(for_a_consumer_on_the_cpu_the_work_is_done_at_once),
-      TEST(a_copy_runs_behind_its_source_and_before_the_consumer),
-      TEST(deleted_memory_is_reused_behind_the_consumers_work),
-      TEST(an_import_of_an_export_with_a_consumer_goes_behind_the_consumer_too),
-      TEST(where_the_streams_cannot_be_ordered_nothing_is_exported),
-      TEST(streams_of_two_kinds_are_ordered_as_well),
-      TEST(the_producer_of_foreign_memory_waits_for_the_uses_that_were_noted),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

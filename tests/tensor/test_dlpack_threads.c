@@ -35,8 +35,7 @@ static void *delete_export(void *argument) {
   return NULL;
 }
 
-static void the_last_thread_runs_the_foreign_deleter(void **state) {
-  (void)state;
+TEST(the_last_thread_runs_the_foreign_deleter) {
   foreign self;
   tarn_tensor tensor;
   foreign_begin(&self);
@@ -50,8 +49,7 @@ static void the_last_thread_runs_the_foreign_deleter(void **state) {
   assert_false(pthread_equal(self.deleted_by, pthread_self()));
 }
 
-static void an_export_is_deleted_on_another_thread_when_all_handles_are_gone(void **state) {
-  (void)state;
+TEST(an_export_is_deleted_on_another_thread_when_all_handles_are_gone) {
   static const int64_t shape[] = {3, 4};
   tarn_pool *pool = make_pool();
   tarn_tensor tensor;
@@ -93,8 +91,7 @@ static void *turn(void *argument) {
   return NULL;
 }
 
-static void many_threads_exchange_one_tensor(void **state) {
-  (void)state;
+TEST(many_threads_exchange_one_tensor) {
   static const int64_t shape[] = {3, 4};
   static foreign producers[THREAD_COUNT];
   tarn_pool *pool = make_pool();
@@ -143,8 +140,7 @@ static void *allocate(void *argument) {
   return NULL;
 }
 
-static void pools_are_set_while_others_allocate(void **state) {
-  (void)state;
+TEST(pools_are_set_while_others_allocate) {
   tarn_dl_exchange_api api;
   pthread_t threads[2];
   tarn_dlpack_exchange_init(&api);
@@ -157,11 +153,5 @@ static void pools_are_set_while_others_allocate(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_last_thread_runs_the_foreign_deleter),
-      cmocka_unit_test(an_export_is_deleted_on_another_thread_when_all_handles_are_gone),
-      cmocka_unit_test(many_threads_exchange_one_tensor),
-      cmocka_unit_test(pools_are_set_while_others_allocate),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

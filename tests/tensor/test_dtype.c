@@ -1,11 +1,8 @@
 /* test_dtype.c: tests of tensor/dtype.c. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
 #include "tensor/tarn_dtype.h"
+#include "tests/support/test.h"
 
 typedef struct known {
   tarn_dtype dtype;
@@ -51,8 +48,7 @@ static const known knowns[] = {
 };
 enum { KNOWN_COUNT = sizeof knowns / sizeof knowns[0] };
 
-static void every_dtype_has_its_size_and_name(void **state) {
-  (void)state;
+TEST(every_dtype_has_its_size_and_name) {
   for (size_t i = 0; i < KNOWN_COUNT; i++) {
     char name[64];
     assert_int_equal(tarn_dtype_check(knowns[i].dtype), TARN_OK);
@@ -61,8 +57,7 @@ static void every_dtype_has_its_size_and_name(void **state) {
   }
 }
 
-static void every_name_parses_back_to_its_dtype(void **state) {
-  (void)state;
+TEST(every_name_parses_back_to_its_dtype) {
   for (size_t i = 0; i < KNOWN_COUNT; i++) {
     tarn_dtype parsed = {9, 9, 9};
     assert_int_equal(tarn_dtype_parse(knowns[i].name, &parsed), TARN_OK);
@@ -72,8 +67,7 @@ static void every_name_parses_back_to_its_dtype(void **state) {
 
 /* Every width of every code, and of some beyond, with some lanes: what is supported has a size and
  * a name of its own that parses back; what is not has neither. */
-static void names_and_sizes_agree_with_check_everywhere(void **state) {
-  (void)state;
+TEST(names_and_sizes_agree_with_check_everywhere) {
   static const uint16_t lane_counts[] = {0, 1, 2, 3, 4, 8, 65535};
   size_t supported = 0;
   for (unsigned pair = 0; pair < 24 << 8; pair++) {
@@ -91,8 +85,7 @@ static void names_and_sizes_agree_with_check_everywhere(void **state) {
   assert_true(supported > 100);
 }
 
-static void what_dlpack_does_not_define_is_not_supported(void **state) {
-  (void)state;
+TEST(what_dlpack_does_not_define_is_not_supported) {
   static const tarn_dtype refused[] = {
       {18, 8, 1},                /* no such code */
       {255, 32, 1},              /* none either */
@@ -114,8 +107,7 @@ static void what_dlpack_does_not_define_is_not_supported(void **state) {
   }
 }
 
-static void only_exact_names_parse(void **state) {
-  (void)state;
+TEST(only_exact_names_parse) {
   static const char *const refused[] = {"",
                                         "float",
                                         "float032",
@@ -148,21 +140,12 @@ static void only_exact_names_parse(void **state) {
   assert_int_equal(tarn_dtype_parse(NULL, &parsed), TARN_INVALID_ARGUMENT);
 }
 
-static void a_short_buffer_cuts_the_name(void **state) {
-  (void)state;
+TEST(a_short_buffer_cuts_the_name) {
   char name[6] = "#####";
   assert_string_equal(tarn_dtype_name(TARN_BF16, name, sizeof name), "bfloa");
   assert_string_equal(tarn_dtype_name(TARN_BF16, name, 1), "");
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_dtype_has_its_size_and_name),
-      cmocka_unit_test(every_name_parses_back_to_its_dtype),
-      cmocka_unit_test(names_and_sizes_agree_with_check_everywhere),
-      cmocka_unit_test(what_dlpack_does_not_define_is_not_supported),
-      cmocka_unit_test(only_exact_names_parse),
-      cmocka_unit_test(a_short_buffer_cuts_the_name),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -23,8 +23,7 @@ static tarn_tensor counting(tarn_pool *from, tarn_stream *stream) {
 
 /* --- item --- */
 
-static void the_item_of_one_element_is_its_value(void **state) {
-  (void)state;
+TEST(the_item_of_one_element_is_its_value) {
   tarn_pool *pools[] = {pool, device_pool};
   for (int i = 0; i < 2; i++) {
     tarn_stream *stream = i == 0 ? NULL : device_stream;
@@ -43,8 +42,7 @@ static void the_item_of_one_element_is_its_value(void **state) {
   }
 }
 
-static void an_item_waits_for_the_stream(void **state) {
-  (void)state;
+TEST(an_item_waits_for_the_stream) {
   tarn_stream *stream;
   tarn_scalar item;
   assert_ok(manual_stream_create(&stream));
@@ -61,8 +59,7 @@ static void an_item_waits_for_the_stream(void **state) {
   tarn_stream_release(stream);
 }
 
-static void none_or_several_elements_have_no_item(void **state) {
-  (void)state;
+TEST(none_or_several_elements_have_no_item) {
   tarn_tensor tensor = counting(pool, NULL), none = tensor, zeroed = {0}, outside = tensor;
   tarn_scalar item = tarn_scalar_of_int(5);
   assert_status(tarn_tensor_item(&tensor, NULL, &item), TARN_INVALID_ARGUMENT);
@@ -80,8 +77,7 @@ static void none_or_several_elements_have_no_item(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_failing_copy_gives_no_item(void **state) {
-  (void)state;
+TEST(a_failing_copy_gives_no_item) {
   tarn_tensor tensor = counting(device_pool, device_stream), scalar = tensor;
   tarn_scalar item;
   scalar.layout = (tarn_layout){.offset = 3};
@@ -124,8 +120,7 @@ static void check_fill(uint64_t *random, tarn_pool *from, tarn_stream *stream) {
   tarn_tensor_release(&tensor);
 }
 
-static void fills_reach_every_element_and_nothing_else(void **state) {
-  (void)state;
+TEST(fills_reach_every_element_and_nothing_else) {
   uint64_t random = 91;
   tarn_stream *worker, *late;
   assert_ok(tarn_worker_stream_create(&worker));
@@ -140,8 +135,7 @@ static void fills_reach_every_element_and_nothing_else(void **state) {
   tarn_stream_release(late);
 }
 
-static void a_dense_device_tensor_is_filled_in_few_calls(void **state) {
-  (void)state;
+TEST(a_dense_device_tensor_is_filled_in_few_calls) {
   tarn_tensor tensor;
   enum { COUNT = 3000001 };
   assert_ok(
@@ -157,8 +151,7 @@ static void a_dense_device_tensor_is_filled_in_few_calls(void **state) {
 }
 
 /* By grids but for one byte again and again; what these refuse goes the way of all copies. */
-static void a_stream_with_kernels_fills_any_strides(void **state) {
-  (void)state;
+TEST(a_stream_with_kernels_fills_any_strides) {
   uint64_t random = 93;
   tarn_stream *able = fake_able_stream_create();
   for (int round = 0; round < 400; round++) {
@@ -169,8 +162,7 @@ static void a_stream_with_kernels_fills_any_strides(void **state) {
   tarn_stream_release(able);
 }
 
-static void a_strided_tensor_filled_by_a_kernel_may_be_released_at_once(void **state) {
-  (void)state;
+TEST(a_strided_tensor_filled_by_a_kernel_may_be_released_at_once) {
   static const int64_t shape[] = {40, 60};
   tarn_tensor tensor, other;
   tarn_stream *able = fake_able_stream_create();
@@ -189,8 +181,7 @@ static void a_strided_tensor_filled_by_a_kernel_may_be_released_at_once(void **s
   tarn_stream_release(able);
 }
 
-static void dimensions_that_could_be_one_are_not_too_many_for_a_kernel(void **state) {
-  (void)state;
+TEST(dimensions_that_could_be_one_are_not_too_many_for_a_kernel) {
   enum { DIMS = TARN_COPY_GRID_RANK_MAX + 2, COUNT = 1 << DIMS };
   static const int64_t count = 2 * COUNT;
   tarn_tensor all, every_other;
@@ -215,8 +206,7 @@ static void dimensions_that_could_be_one_are_not_too_many_for_a_kernel(void **st
 }
 
 /* The queue still has to fill what its owner has already given back. */
-static void a_filled_tensor_may_be_released_at_once(void **state) {
-  (void)state;
+TEST(a_filled_tensor_may_be_released_at_once) {
   tarn_stream *late;
   assert_ok(manual_stream_create(&late));
   tarn_tensor tensor = counting(pool, NULL), other;
@@ -233,8 +223,7 @@ static void a_filled_tensor_may_be_released_at_once(void **state) {
   tarn_stream_release(late);
 }
 
-static void zeros_go_into_any_element_type(void **state) {
-  (void)state;
+TEST(zeros_go_into_any_element_type) {
   static const char *const names[] = {
       "bool",         "float32x4",     "float64x3",       "opaque128",
       "complex128x2", "float6_e2m3fn", "float4_e2m1fnx2", "int64"};
@@ -258,8 +247,7 @@ static void zeros_go_into_any_element_type(void **state) {
   }
 }
 
-static void a_fill_that_is_refused_writes_nothing(void **state) {
-  (void)state;
+TEST(a_fill_that_is_refused_writes_nothing) {
   tarn_tensor tensor = counting(pool, NULL), wide = tensor, zeroed = {0}, locked, beyond = tensor;
   const tarn_scalar five = tarn_scalar_of_int(5);
   assert_status(tarn_tensor_fill(&tensor, tarn_scalar_of_float(NAN), NULL), TARN_INVALID_ARGUMENT);
@@ -283,8 +271,7 @@ static void a_fill_that_is_refused_writes_nothing(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void filling_nothing_is_no_error(void **state) {
-  (void)state;
+TEST(filling_nothing_is_no_error) {
   tarn_tensor tensor = counting(device_pool, device_stream), none = tensor;
   assert_ok(tarn_tensor_narrow(&none, 1, 2, 0));
   fake_copy_calls = 0;
@@ -293,8 +280,7 @@ static void filling_nothing_is_no_error(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_fill_that_fails_on_the_device_says_so(void **state) {
-  (void)state;
+TEST(a_fill_that_fails_on_the_device_says_so) {
   tarn_tensor tensor = counting(device_pool, device_stream);
   fake_copies_to_fail = 0;
   assert_status(tarn_tensor_fill(&tensor, tarn_scalar_of_int(1), device_stream), TARN_DEVICE_ERROR);
@@ -303,21 +289,5 @@ static void a_fill_that_fails_on_the_device_says_so(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_item_of_one_element_is_its_value),
-      cmocka_unit_test(an_item_waits_for_the_stream),
-      cmocka_unit_test(none_or_several_elements_have_no_item),
-      cmocka_unit_test(a_failing_copy_gives_no_item),
-      cmocka_unit_test(fills_reach_every_element_and_nothing_else),
-      cmocka_unit_test(a_dense_device_tensor_is_filled_in_few_calls),
-      cmocka_unit_test(a_stream_with_kernels_fills_any_strides),
-      cmocka_unit_test(dimensions_that_could_be_one_are_not_too_many_for_a_kernel),
-      cmocka_unit_test(a_strided_tensor_filled_by_a_kernel_may_be_released_at_once),
-      cmocka_unit_test(a_filled_tensor_may_be_released_at_once),
-      cmocka_unit_test(zeros_go_into_any_element_type),
-      cmocka_unit_test(a_fill_that_is_refused_writes_nothing),
-      cmocka_unit_test(filling_nothing_is_no_error),
-      cmocka_unit_test(a_fill_that_fails_on_the_device_says_so),
-  };
-  return cmocka_run_group_tests(tests, start, stop);
+  return run_listed_tests(start, stop);
 }

@@ -104,8 +104,7 @@ static void check_around(const format *f, double value) {
   }
 }
 
-static void every_finite_code_has_its_value(void **state) {
-  (void)state;
+TEST(every_finite_code_has_its_value) {
   for (size_t i = 0; i < COUNT_OF(formats); i++) {
     const format *f = &formats[i];
     for (uint32_t code = 0; code < f->limit; code++) {
@@ -118,8 +117,7 @@ static void every_finite_code_has_its_value(void **state) {
   }
 }
 
-static void every_finite_code_comes_back(void **state) {
-  (void)state;
+TEST(every_finite_code_comes_back) {
   for (size_t i = 0; i < COUNT_OF(formats); i++) {
     const format *f = &formats[i];
     for (uint32_t code = 0; code < f->limit; code++) {
@@ -132,8 +130,7 @@ static void every_finite_code_comes_back(void **state) {
   }
 }
 
-static void every_tie_goes_to_even_and_its_neighbours_do_not(void **state) {
-  (void)state;
+TEST(every_tie_goes_to_even_and_its_neighbours_do_not) {
   for (size_t i = 0; i < COUNT_OF(formats); i++) {
     const format *f = &formats[i];
     for (uint32_t code = 0; code < f->limit; code++) {
@@ -144,8 +141,7 @@ static void every_tie_goes_to_even_and_its_neighbours_do_not(void **state) {
   }
 }
 
-static void random_numbers_become_the_nearest(void **state) {
-  (void)state;
+TEST(random_numbers_become_the_nearest) {
   uint64_t random = 17;
   for (int round = 0; round < 300000; round++) {
     const uint64_t bits = test_random(&random);
@@ -163,16 +159,14 @@ static void random_numbers_become_the_nearest(void **state) {
 }
 
 /* Just above a tie by less than a float can tell: rounding twice would make a tie of it. */
-static void doubles_are_rounded_once(void **state) {
-  (void)state;
+TEST(doubles_are_rounded_once) {
   assert_int_equal(tarn__f16_from_f64(1 + 0x1p-11 + 0x1p-40), 0x3C01);
   assert_int_equal(tarn__bf16_from_f64(1 + 0x1p-8 + 0x1p-40), 0x3F81);
   assert_int_equal(tarn__e4m3fn_from_f64(1 + 0x1p-4 + 0x1p-40), 0x39);
   assert_int_equal(tarn__e5m2_from_f64(1 + 0x1p-3 + 0x1p-40), 0x3D);
 }
 
-static void too_large_is_infinity_or_nan_without_one(void **state) {
-  (void)state;
+TEST(too_large_is_infinity_or_nan_without_one) {
   assert_int_equal(tarn__f16_from_f32(65519.996f), 0x7BFF);
   assert_int_equal(tarn__f16_from_f32(65520), 0x7C00);
   assert_int_equal(tarn__e5m2_from_f32(61439.996f), 0x7B);
@@ -194,8 +188,7 @@ static void too_large_is_infinity_or_nan_without_one(void **state) {
   }
 }
 
-static void too_small_is_zero_with_its_sign(void **state) {
-  (void)state;
+TEST(too_small_is_zero_with_its_sign) {
   for (size_t i = 0; i < COUNT_OF(formats); i++) {
     const format *f = &formats[i];
     assert_int_equal(f->from_f64(5e-324), 0);
@@ -206,8 +199,7 @@ static void too_small_is_zero_with_its_sign(void **state) {
   }
 }
 
-static void every_nan_stays_one_with_its_sign(void **state) {
-  (void)state;
+TEST(every_nan_stays_one_with_its_sign) {
   for (size_t i = 0; i < COUNT_OF(formats); i++) {
     const format *f = &formats[i];
     const uint32_t minus = 1u << f->sign_shift;
@@ -229,8 +221,7 @@ static void every_nan_stays_one_with_its_sign(void **state) {
   }
 }
 
-static void a_nan_keeps_what_fits_of_its_payload(void **state) {
-  (void)state;
+TEST(a_nan_keeps_what_fits_of_its_payload) {
   for (uint32_t half = 0x7C01; half < 0x8000; half++) {
     assert_int_equal(bits_of(tarn__f16_to_f32((uint16_t)half)), 0x7FC00000 | (half & 0x3FF) << 13);
     assert_int_equal(tarn__f16_from_f32(tarn__f16_to_f32((uint16_t)half)), half | 0x200);
@@ -245,16 +236,5 @@ static void a_nan_keeps_what_fits_of_its_payload(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_finite_code_has_its_value),
-      cmocka_unit_test(every_finite_code_comes_back),
-      cmocka_unit_test(every_tie_goes_to_even_and_its_neighbours_do_not),
-      cmocka_unit_test(random_numbers_become_the_nearest),
-      cmocka_unit_test(doubles_are_rounded_once),
-      cmocka_unit_test(too_large_is_infinity_or_nan_without_one),
-      cmocka_unit_test(too_small_is_zero_with_its_sign),
-      cmocka_unit_test(every_nan_stays_one_with_its_sign),
-      cmocka_unit_test(a_nan_keeps_what_fits_of_its_payload),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

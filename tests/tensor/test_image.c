@@ -40,8 +40,7 @@ static void *element(const tarn_tensor *tensor, int64_t row, int64_t column, int
          (tensor->layout.rank > 2 ? channel * strides[2] : 0);
 }
 
-static void padded_rows_are_wrapped_without_a_copy(void **state) {
-  (void)state;
+TEST_WITH(padded_rows_are_wrapped_without_a_copy, number_bytes, NULL) {
   const tarn_image image = image_of(memory, 3, PITCH);
   tarn_tensor tensor;
   assert_ok(tarn_tensor_wrap_image(&image, &tensor));
@@ -62,8 +61,7 @@ static void padded_rows_are_wrapped_without_a_copy(void **state) {
   assert_int_equal(deleted_count, 1);
 }
 
-static void a_bottom_up_image_begins_with_its_top_row(void **state) {
-  (void)state;
+TEST_WITH(a_bottom_up_image_begins_with_its_top_row, number_bytes, NULL) {
   tarn_image image = image_of(memory + (HEIGHT - 1) * PITCH, 0, -PITCH);
   tarn_tensor tensor;
   assert_ok(tarn_tensor_wrap_image(&image, &tensor));
@@ -75,8 +73,7 @@ static void a_bottom_up_image_begins_with_its_top_row(void **state) {
   assert_int_equal(deleted_count, 1);
 }
 
-static void padded_pixels_leave_values_out(void **state) {
-  (void)state;
+TEST_WITH(padded_pixels_leave_values_out, number_bytes, NULL) {
   tarn_image image = image_of(memory, 3, PITCH);
   image.pixel_pitch_bytes = 4;
   tarn_tensor tensor;
@@ -86,8 +83,7 @@ static void padded_pixels_leave_values_out(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void wide_values_and_packed_rows_need_no_pitch(void **state) {
-  (void)state;
+TEST_WITH(wide_values_and_packed_rows_need_no_pitch, number_bytes, NULL) {
   tarn_image image = image_of(memory, 2, 0);
   image.dtype = TARN_U16;
   image.flags = TARN_STORAGE_READ_ONLY;
@@ -108,8 +104,7 @@ static void wide_values_and_packed_rows_need_no_pitch(void **state) {
   assert_int_equal(deleted_count, 1); /* the first one's: what is refused runs nothing */
 }
 
-static void an_image_without_pixels_needs_no_memory(void **state) {
-  (void)state;
+TEST_WITH(an_image_without_pixels_needs_no_memory, number_bytes, NULL) {
   tarn_image image = image_of(NULL, 3, -PITCH);
   tarn_tensor tensor;
   image.width = 0;
@@ -125,8 +120,7 @@ static void an_image_without_pixels_needs_no_memory(void **state) {
   assert_status(tarn_tensor_wrap_image(&image, &tensor), TARN_INVALID_ARGUMENT);
 }
 
-static void an_image_outside_of_its_memory_is_refused(void **state) {
-  (void)state;
+TEST_WITH(an_image_outside_of_its_memory_is_refused, number_bytes, NULL) {
   tarn_image image = image_of(memory + 3, 3, PITCH);
   const size_t needed = 3 + (HEIGHT - 1) * PITCH + WIDTH * 3;
   tarn_tensor tensor;
@@ -148,8 +142,7 @@ static void an_image_outside_of_its_memory_is_refused(void **state) {
   assert_status(tarn_tensor_wrap_image(&image, &tensor), TARN_TOO_LARGE);
 }
 
-static void impossible_geometry_is_refused(void **state) {
-  (void)state;
+TEST_WITH(impossible_geometry_is_refused, number_bytes, NULL) {
   static const struct {
     int64_t height, width, channels, row_pitch, pixel_pitch;
     tarn_status status;
@@ -191,8 +184,7 @@ static void impossible_geometry_is_refused(void **state) {
   assert_int_equal(deleted_count, 0);
 }
 
-static void rows_that_have_no_pitch_to_keep_are_wrapped(void **state) {
-  (void)state;
+TEST_WITH(rows_that_have_no_pitch_to_keep_are_wrapped, number_bytes, NULL) {
   tarn_image image = image_of(memory, 3, 1); /* one row: nobody steps along the pitch */
   image.height = 1;
   tarn_tensor tensor;
@@ -205,8 +197,7 @@ static void rows_that_have_no_pitch_to_keep_are_wrapped(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void strides_in_bytes_are_those_of_elements(void **state) {
-  (void)state;
+TEST_WITH(strides_in_bytes_are_those_of_elements, number_bytes, NULL) {
   const tarn_blob blob = {
       .struct_size = sizeof blob, .address = memory, .size_bytes = sizeof memory};
   const int64_t shape[] = {2, 1, 3}, strides[] = {-8, INT64_MAX, 2};
@@ -221,16 +212,5 @@ static void strides_in_bytes_are_those_of_elements(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup(padded_rows_are_wrapped_without_a_copy, number_bytes),
-      cmocka_unit_test_setup(a_bottom_up_image_begins_with_its_top_row, number_bytes),
-      cmocka_unit_test_setup(padded_pixels_leave_values_out, number_bytes),
-      cmocka_unit_test_setup(wide_values_and_packed_rows_need_no_pitch, number_bytes),
-      cmocka_unit_test_setup(an_image_without_pixels_needs_no_memory, number_bytes),
-      cmocka_unit_test_setup(an_image_outside_of_its_memory_is_refused, number_bytes),
-      cmocka_unit_test_setup(impossible_geometry_is_refused, number_bytes),
-      cmocka_unit_test_setup(rows_that_have_no_pitch_to_keep_are_wrapped, number_bytes),
-      cmocka_unit_test_setup(strides_in_bytes_are_those_of_elements, number_bytes),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -109,8 +109,7 @@ static void check_tensor(const tarn_tensor *tensor) {
 
 /* --- the entries --- */
 
-static void a_contiguous_tensor_is_one_entry_of_its_own_memory(void **state) {
-  (void)state;
+TEST(a_contiguous_tensor_is_one_entry_of_its_own_memory) {
   tarn_tensor tensor = wrap_cells(3, (int64_t[]){4, 5, 6}, NULL, 10, 0);
   tarn_iovec_walk walk;
   struct iovec entry;
@@ -123,8 +122,7 @@ static void a_contiguous_tensor_is_one_entry_of_its_own_memory(void **state) {
   release(&tensor);
 }
 
-static void padded_rows_are_an_entry_each(void **state) {
-  (void)state;
+TEST(padded_rows_are_an_entry_each) {
   tarn_tensor tensor = wrap_cells(3, (int64_t[]){7, 5, 3}, (int64_t[]){20, 3, 1}, 0, 0);
   tarn_iovec_walk walk;
   struct iovec entries[16];
@@ -138,8 +136,7 @@ static void padded_rows_are_an_entry_each(void **state) {
   release(&tensor);
 }
 
-static void flipped_turned_and_broadcast_tensors_come_in_order(void **state) {
-  (void)state;
+TEST(flipped_turned_and_broadcast_tensors_come_in_order) {
   tarn_tensor flipped = wrap_cells(2, (int64_t[]){6, 8}, (int64_t[]){-8, 1}, 40, 0);
   check_tensor(&flipped);
   release(&flipped);
@@ -154,8 +151,7 @@ static void flipped_turned_and_broadcast_tensors_come_in_order(void **state) {
   release(&broadcast);
 }
 
-static void rows_that_meet_by_chance_are_one_entry(void **state) {
-  (void)state;
+TEST(rows_that_meet_by_chance_are_one_entry) {
   /* 0, 5, 6, 11: the first row's end and the second one's beginning follow each other. */
   tarn_tensor tensor = wrap_cells(2, (int64_t[]){2, 2}, (int64_t[]){6, 5}, 0, 0);
   tarn_iovec_walk walk;
@@ -167,8 +163,7 @@ static void rows_that_meet_by_chance_are_one_entry(void **state) {
   release(&tensor);
 }
 
-static void scalars_and_empty_tensors_are_walks_too(void **state) {
-  (void)state;
+TEST(scalars_and_empty_tensors_are_walks_too) {
   tarn_tensor scalar = wrap_cells(0, NULL, NULL, 33, 0);
   check_tensor(&scalar);
   release(&scalar);
@@ -182,8 +177,7 @@ static void scalars_and_empty_tensors_are_walks_too(void **state) {
   release(&empty);
 }
 
-static void any_layout_comes_in_the_fewest_entries(void **state) {
-  (void)state;
+TEST(any_layout_comes_in_the_fewest_entries) {
   uint64_t random = 42;
   for (int round = 0; round < 400; round++) {
     const int32_t rank = (int32_t)(test_random(&random) % 5);
@@ -203,8 +197,7 @@ static void any_layout_comes_in_the_fewest_entries(void **state) {
 
 /* --- refusals --- */
 
-static void what_cannot_be_walked_is_refused(void **state) {
-  (void)state;
+TEST(what_cannot_be_walked_is_refused) {
   tarn_iovec_walk walk;
   tarn_tensor none = {0}, tensor = wrap_cells(1, (int64_t[]){8}, NULL, 0, TARN_STORAGE_READ_ONLY);
   assert_status(tarn_iovec_begin(&none, TARN_IOVEC_READ, NULL, &walk), TARN_INVALID_ARGUMENT);
@@ -249,8 +242,7 @@ static int make_file(void) {
   return file;
 }
 
-static void a_tensor_of_many_runs_goes_to_a_file_and_comes_back(void **state) {
-  (void)state;
+TEST(a_tensor_of_many_runs_goes_to_a_file_and_comes_back) {
   enum { ROWS = 1500 };
   static uint16_t back[ROWS * 3];
   tarn_tensor source = wrap_cells(2, (int64_t[]){ROWS, 1}, (int64_t[]){2, 1}, 1, 0), target;
@@ -271,8 +263,7 @@ static void a_tensor_of_many_runs_goes_to_a_file_and_comes_back(void **state) {
   close(file);
 }
 
-static void a_short_write_goes_on_where_it_stopped(void **state) {
-  (void)state;
+TEST(a_short_write_goes_on_where_it_stopped) {
   static unsigned char got[1 << 17];
   int ends[2];
   assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
@@ -305,8 +296,7 @@ static void a_short_write_goes_on_where_it_stopped(void **state) {
   close(ends[1]);
 }
 
-static void a_file_that_ends_early_says_where(void **state) {
-  (void)state;
+TEST(a_file_that_ends_early_says_where) {
   static uint16_t back[50];
   const tarn_blob blob = {.struct_size = sizeof blob, .address = back, .size_bytes = sizeof back};
   tarn_iovec_walk walk;
@@ -328,8 +318,7 @@ static void nothing_to_do(int signal_number) {
   (void)signal_number;
 }
 
-static void a_signal_is_told_and_loses_nothing(void **state) {
-  (void)state;
+TEST(a_signal_is_told_and_loses_nothing) {
   static uint16_t back[4];
   const tarn_blob blob = {.struct_size = sizeof blob, .address = back, .size_bytes = sizeof back};
   /* It comes again and again, for it might come before the read. */
@@ -365,8 +354,7 @@ static void write_cell(void *context) {
   cells[0] = 0x7777;
 }
 
-static void a_walk_begins_behind_the_streams_work(void **state) {
-  (void)state;
+TEST(a_walk_begins_behind_the_streams_work) {
   tarn_stream *worker;
   tarn_iovec_walk walk;
   struct iovec entry;
@@ -382,19 +370,5 @@ static void a_walk_begins_behind_the_streams_work(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_contiguous_tensor_is_one_entry_of_its_own_memory),
-      cmocka_unit_test(padded_rows_are_an_entry_each),
-      cmocka_unit_test(flipped_turned_and_broadcast_tensors_come_in_order),
-      cmocka_unit_test(rows_that_meet_by_chance_are_one_entry),
-      cmocka_unit_test(scalars_and_empty_tensors_are_walks_too),
-      cmocka_unit_test(any_layout_comes_in_the_fewest_entries),
-      cmocka_unit_test(what_cannot_be_walked_is_refused),
-      cmocka_unit_test(a_tensor_of_many_runs_goes_to_a_file_and_comes_back),
-      cmocka_unit_test(a_short_write_goes_on_where_it_stopped),
-      cmocka_unit_test(a_file_that_ends_early_says_where),
-      cmocka_unit_test(a_signal_is_told_and_loses_nothing),
-      cmocka_unit_test(a_walk_begins_behind_the_streams_work),
-  };
-  return cmocka_run_group_tests(tests, number_cells, NULL);
+  return run_listed_tests(number_cells, NULL);
 }

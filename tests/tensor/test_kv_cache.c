@@ -126,8 +126,7 @@ static tarn_pool *make_host_pool(void) {
   return pool;
 }
 
-static void a_cache_grows_on_the_host(void **state) {
-  (void)state;
+TEST(a_cache_grows_on_the_host) {
   place at = {.host_pool = make_host_pool()};
   assert_ok(tarn_pages_provider_create(NULL, &at.provider));
   run_on(&at);
@@ -135,8 +134,7 @@ static void a_cache_grows_on_the_host(void **state) {
   tarn_pool_release(at.host_pool);
 }
 
-static void a_cache_grows_on_a_gpu(void **state) {
-  (void)state;
+TEST(a_cache_grows_on_a_gpu) {
   tarn_cuda *cuda;
   place at = {.host_pool = make_host_pool()};
   const tarn_status opened = test_open_cuda(&cuda);
@@ -160,9 +158,5 @@ static void a_cache_grows_on_a_gpu(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_cache_grows_on_the_host),
-      cmocka_unit_test(a_cache_grows_on_a_gpu),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

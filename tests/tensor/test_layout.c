@@ -1,16 +1,12 @@
 /* test_layout.c: tests of tensor/layout.c. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/support/test.h"
 #include "tests/tensor/layout_model.h"
 
 #define SHAPE(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), ((int64_t[]){__VA_ARGS__})
 
-static void a_fresh_layout_is_row_major(void **state) {
-  (void)state;
+TEST(a_fresh_layout_is_row_major) {
   tarn_layout layout;
   assert_int_equal(tarn_layout_init(&layout, SHAPE(2, 3, 4)), TARN_OK);
   assert_int_equal(layout.rank, 3);
@@ -21,8 +17,7 @@ static void a_fresh_layout_is_row_major(void **state) {
   assert_true(tarn_layout_is_contiguous(&layout));
 }
 
-static void a_scalar_has_one_element(void **state) {
-  (void)state;
+TEST(a_scalar_has_one_element) {
   tarn_layout layout;
   int64_t first, end;
   assert_int_equal(tarn_layout_init(&layout, 0, NULL), TARN_OK);
@@ -33,8 +28,7 @@ static void a_scalar_has_one_element(void **state) {
   assert_true(tarn_layout_is_contiguous(&layout) && tarn_layout_is_dense(&layout));
 }
 
-static void a_size_of_zero_counts_as_one_in_strides(void **state) {
-  (void)state;
+TEST(a_size_of_zero_counts_as_one_in_strides) {
   tarn_layout layout;
   int64_t first, end;
   assert_int_equal(tarn_layout_init(&layout, SHAPE(2, 0, 3)), TARN_OK);
@@ -53,8 +47,7 @@ static void expect_init(tarn_status expected, size_t rank, const int64_t *shape)
   if (expected != TARN_OK) assert_int_equal(layout.rank, 0);
 }
 
-static void a_shape_out_of_range_is_refused(void **state) {
-  (void)state;
+TEST(a_shape_out_of_range_is_refused) {
   int64_t half = INT64_C(1) << 31;
   expect_init(TARN_INVALID_ARGUMENT, SHAPE(2, -1));
   expect_init(TARN_INVALID_ARGUMENT, 13, (int64_t[13]){0});
@@ -77,8 +70,7 @@ static void expect_strided(tarn_status expected, int64_t size, int64_t stride, i
   assert_int_equal(layout.rank, expected == TARN_OK ? 2 : 0);
 }
 
-static void elements_beyond_63_bits_are_refused(void **state) {
-  (void)state;
+TEST(elements_beyond_63_bits_are_refused) {
   expect_strided(TARN_OK, 2, INT64_MAX - 1, 0);
   expect_strided(TARN_TOO_LARGE, 2, INT64_MAX, 0); /* the end would be 2^63 */
   expect_strided(TARN_TOO_LARGE, 2, INT64_MAX - 1, 1);
@@ -95,8 +87,7 @@ static void elements_beyond_63_bits_are_refused(void **state) {
                    TARN_TOO_LARGE);
 }
 
-static void bounds_hold_every_element_tightly(void **state) {
-  (void)state;
+TEST(bounds_hold_every_element_tightly) {
   uint64_t random = 3;
   for (int round = 0; round < 5000; round++) {
     static model all;
@@ -114,8 +105,7 @@ static void bounds_hold_every_element_tightly(void **state) {
   }
 }
 
-static void contiguous_means_consecutive_elements(void **state) {
-  (void)state;
+TEST(contiguous_means_consecutive_elements) {
   uint64_t random = 5;
   size_t contiguous = 0;
   for (int round = 0; round < 20000; round++) {
@@ -147,8 +137,7 @@ static bool some_order_is_contiguous(const tarn_layout *layout, uint32_t used, t
   return false;
 }
 
-static void dense_means_contiguous_in_some_order(void **state) {
-  (void)state;
+TEST(dense_means_contiguous_in_some_order) {
   uint64_t random = 6;
   size_t dense = 0;
   for (int round = 0; round < 20000; round++) {
@@ -160,8 +149,7 @@ static void dense_means_contiguous_in_some_order(void **state) {
   assert_true(dense > 500 && dense < 19500);
 }
 
-static void expanded_layouts_are_dense_only_by_one(void **state) {
-  (void)state;
+TEST(expanded_layouts_are_dense_only_by_one) {
   for (int64_t size = 1; size <= 4; size++) {
     tarn_layout layout;
     assert_int_equal(tarn_layout_init(&layout, SHAPE(1)), TARN_OK);
@@ -180,8 +168,7 @@ static void expanded_layouts_are_dense_only_by_one(void **state) {
   assert_false(tarn_layout_is_contiguous(&layout));
 }
 
-static void equality_looks_at_shape_and_strides_only(void **state) {
-  (void)state;
+TEST(equality_looks_at_shape_and_strides_only) {
   tarn_layout a, b;
   assert_int_equal(tarn_layout_init(&a, SHAPE(2, 3)), TARN_OK);
   b = a;
@@ -196,17 +183,5 @@ static void equality_looks_at_shape_and_strides_only(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_fresh_layout_is_row_major),
-      cmocka_unit_test(a_scalar_has_one_element),
-      cmocka_unit_test(a_size_of_zero_counts_as_one_in_strides),
-      cmocka_unit_test(a_shape_out_of_range_is_refused),
-      cmocka_unit_test(elements_beyond_63_bits_are_refused),
-      cmocka_unit_test(bounds_hold_every_element_tightly),
-      cmocka_unit_test(contiguous_means_consecutive_elements),
-      cmocka_unit_test(dense_means_contiguous_in_some_order),
-      cmocka_unit_test(expanded_layouts_are_dense_only_by_one),
-      cmocka_unit_test(equality_looks_at_shape_and_strides_only),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -1,15 +1,11 @@
 /* test_layout_dims.c: tests of tensor/layout_dims.c. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/support/test.h"
 #include "tests/tensor/layout_model.h"
 
 #define SHAPE(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), ((int64_t[]){__VA_ARGS__})
 #define DIMS(...) (sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t)), ((int32_t[]){__VA_ARGS__})
-#define assert_ok(call) assert_int_equal(call, TARN_OK)
 
 static void assert_layout(const tarn_layout *layout, int64_t offset, size_t rank,
                           const int64_t *shape, const int64_t *strides) {
@@ -30,8 +26,7 @@ static void assert_layout(const tarn_layout *layout, int64_t offset, size_t rank
 
 /* --- order and direction --- */
 
-static void moved_dimensions_leave_the_others_in_order(void **state) {
-  (void)state;
+TEST(moved_dimensions_leave_the_others_in_order) {
   tarn_layout layout;
   assert_ok(tarn_layout_init(&layout, SHAPE(2, 3, 4, 5)));
   assert_ok(tarn_layout_movedim(&layout, 1, (int32_t[]){0}, (int32_t[]){-1}));
@@ -47,8 +42,7 @@ static void moved_dimensions_leave_the_others_in_order(void **state) {
   REFUSED(tarn_layout_movedim(&layout, 5, (int32_t[5]){0}, (int32_t[5]){0}));
 }
 
-static void a_flip_starts_at_the_last_element(void **state) {
-  (void)state;
+TEST(a_flip_starts_at_the_last_element) {
   tarn_layout layout;
   assert_ok(tarn_layout_init(&layout, SHAPE(2, 3, 4)));
   assert_ok(tarn_layout_flip(&layout, DIMS(-1, 0)));
@@ -60,16 +54,14 @@ static void a_flip_starts_at_the_last_element(void **state) {
   REFUSED(tarn_layout_flip(&layout, 1, NULL));
 }
 
-static void a_flip_of_one_element_or_none_stays_inside(void **state) {
-  (void)state;
+TEST(a_flip_of_one_element_or_none_stays_inside) {
   tarn_layout layout;
   assert_ok(tarn_layout_init_strided(&layout, SHAPE(1, 0), STRIDES(INT64_MIN, 7), 5));
   assert_ok(tarn_layout_flip(&layout, DIMS(0, 1)));
   assert_layout(&layout, 5, SHAPE(1, 0), STRIDES(INT64_MIN, -7));
 }
 
-static void many_dimensions_permute_as_few_do(void **state) {
-  (void)state;
+TEST(many_dimensions_permute_as_few_do) {
   for (int32_t rank = 0; rank <= TARN_RANK_MAX; rank++) {
     int64_t shape[TARN_RANK_MAX] = {0};
     int32_t dims[TARN_RANK_MAX] = {0};
@@ -88,8 +80,7 @@ static void many_dimensions_permute_as_few_do(void **state) {
 
 /* --- broadcasts --- */
 
-static void layouts_broadcast_to_the_shape_they_share(void **state) {
-  (void)state;
+TEST(layouts_broadcast_to_the_shape_they_share) {
   tarn_layout a, b;
   assert_ok(tarn_layout_init(&a, SHAPE(4, 1, 3)));
   assert_ok(tarn_layout_init(&b, SHAPE(5, 1)));
@@ -102,8 +93,7 @@ static void layouts_broadcast_to_the_shape_they_share(void **state) {
   assert_layout(&a, 0, SHAPE(4, 5, 3), STRIDES(3, 0, 1));
 }
 
-static void empty_and_one_broadcast_to_empty(void **state) {
-  (void)state;
+TEST(empty_and_one_broadcast_to_empty) {
   tarn_layout a, b;
   assert_ok(tarn_layout_init(&a, SHAPE(0, 3)));
   assert_ok(tarn_layout_init(&b, SHAPE(1, 1)));
@@ -111,8 +101,7 @@ static void empty_and_one_broadcast_to_empty(void **state) {
   assert_layout(&b, 0, SHAPE(0, 3), STRIDES(0, 0));
 }
 
-static void shapes_that_differ_do_not_broadcast_and_neither_changes(void **state) {
-  (void)state;
+TEST(shapes_that_differ_do_not_broadcast_and_neither_changes) {
   tarn_layout layout, other, other_before;
   assert_ok(tarn_layout_init(&layout, SHAPE(4, 1)));
   assert_ok(tarn_layout_init(&other, SHAPE(2, 3, 2)));
@@ -133,8 +122,7 @@ static void shapes_that_differ_do_not_broadcast_and_neither_changes(void **state
   assert_memory_equal(&other, &other_before, sizeof other);
 }
 
-static void a_layout_expands_as_another(void **state) {
-  (void)state;
+TEST(a_layout_expands_as_another) {
   tarn_layout layout, other;
   assert_ok(tarn_layout_init(&layout, SHAPE(3, 1)));
   assert_ok(tarn_layout_init(&other, SHAPE(2, 3, 4)));
@@ -146,8 +134,7 @@ static void a_layout_expands_as_another(void **state) {
 
 /* The straight code for small ranks and the loops for all others, by shapes with and without the
  * numbers that only the loops take. */
-static void every_rank_expands_by_the_same_rules(void **state) {
-  (void)state;
+TEST(every_rank_expands_by_the_same_rules) {
   uint64_t random = 23;
   for (int round = 0; round < 20000; round++) {
     int64_t old[TARN_RANK_MAX] = {0}, asked[TARN_RANK_MAX] = {0}, size[TARN_RANK_MAX] = {0};
@@ -181,8 +168,7 @@ static void every_rank_expands_by_the_same_rules(void **state) {
 
 /* --- dimensions of size 1, and too many elements --- */
 
-static void expanding_beyond_63_bits_is_too_large(void **state) {
-  (void)state;
+TEST(expanding_beyond_63_bits_is_too_large) {
   tarn_layout layout;
   int64_t half = INT64_C(1) << 32;
   assert_int_equal(tarn_layout_init(&layout, SHAPE(half, 1)), TARN_OK);
@@ -192,8 +178,7 @@ static void expanding_beyond_63_bits_is_too_large(void **state) {
   assert_int_equal(tarn_layout_expand(&layout, SHAPE(half, half / 2 - 1)), TARN_OK);
 }
 
-static void a_one_sized_dimension_comes_and_goes(void **state) {
-  (void)state;
+TEST(a_one_sized_dimension_comes_and_goes) {
   tarn_layout layout;
   assert_int_equal(tarn_layout_init(&layout, SHAPE(2, 3)), TARN_OK);
   assert_int_equal(tarn_layout_unsqueeze(&layout, 0), TARN_OK);
@@ -208,8 +193,7 @@ static void a_one_sized_dimension_comes_and_goes(void **state) {
   assert_int_equal(layout.strides[0], 3);
 }
 
-static void several_dimensions_are_squeezed_at_once(void **state) {
-  (void)state;
+TEST(several_dimensions_are_squeezed_at_once) {
   tarn_layout layout;
   assert_ok(tarn_layout_init(&layout, SHAPE(1, 2, 1, 3, 1)));
   assert_ok(tarn_layout_squeeze_dims(&layout, DIMS(0, 1, -1)));
@@ -221,19 +205,5 @@ static void several_dimensions_are_squeezed_at_once(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(moved_dimensions_leave_the_others_in_order),
-      cmocka_unit_test(a_flip_starts_at_the_last_element),
-      cmocka_unit_test(a_flip_of_one_element_or_none_stays_inside),
-      cmocka_unit_test(many_dimensions_permute_as_few_do),
-      cmocka_unit_test(layouts_broadcast_to_the_shape_they_share),
-      cmocka_unit_test(empty_and_one_broadcast_to_empty),
-      cmocka_unit_test(shapes_that_differ_do_not_broadcast_and_neither_changes),
-      cmocka_unit_test(a_layout_expands_as_another),
-      cmocka_unit_test(every_rank_expands_by_the_same_rules),
-      cmocka_unit_test(expanding_beyond_63_bits_is_too_large),
-      cmocka_unit_test(a_one_sized_dimension_comes_and_goes),
-      cmocka_unit_test(several_dimensions_are_squeezed_at_once),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -1,19 +1,14 @@
 /* test_layout_format.c: tests of tensor/layout_format.c. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/support/test.h"
 #include "tests/tensor/layout_model.h"
 
 #define SHAPE(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), ((int64_t[]){__VA_ARGS__})
-#define assert_ok(call) assert_int_equal(call, TARN_OK)
 
 static const int32_t nhwc[4] = {0, 2, 3, 1};
 
-static void channels_lie_innermost(void **state) {
-  (void)state;
+TEST(channels_lie_innermost) {
   tarn_layout layout;
   assert_ok(tarn_layout_init_channels_last(&layout, SHAPE(2, 3, 4, 5)));
   assert_memory_equal(layout.strides, ((int64_t[]){60, 1, 15, 3}), 32);
@@ -30,8 +25,7 @@ static void channels_lie_innermost(void **state) {
                    TARN_INVALID_ARGUMENT);
 }
 
-static void any_order_of_dimensions_can_lie_in_memory(void **state) {
-  (void)state;
+TEST(any_order_of_dimensions_can_lie_in_memory) {
   uint64_t random = 3;
   for (int round = 0; round < 2000; round++) {
     int64_t shape[TARN_RANK_MAX];
@@ -54,8 +48,7 @@ static void any_order_of_dimensions_can_lie_in_memory(void **state) {
   }
 }
 
-static void an_order_names_each_dimension_once(void **state) {
-  (void)state;
+TEST(an_order_names_each_dimension_once) {
   tarn_layout layout;
   assert_int_equal(tarn_layout_init_permuted(&layout, 2, (int64_t[]){2, 3}, (int32_t[]){0, 0}),
                    TARN_INVALID_ARGUMENT);
@@ -73,8 +66,7 @@ static const int64_t told[][4] = {{4, 4, 4, 4}, {4, 4, 1, 1}, {4, 1, 4, 4}, {4, 
                                   {4, 1, 1, 4}, {1, 4, 1, 4}, {1, 4, 4, 1}};
 enum { TOLD_COUNT = sizeof told / sizeof told[0] };
 
-static void channels_last_is_told_from_the_strides(void **state) {
-  (void)state;
+TEST(channels_last_is_told_from_the_strides) {
   for (size_t i = 0; i < TOLD_COUNT; i++) {
     tarn_layout layout;
     assert_ok(tarn_layout_init_channels_last(&layout, 4, told[i]));
@@ -84,8 +76,7 @@ static void channels_last_is_told_from_the_strides(void **state) {
   }
 }
 
-static void what_fits_both_formats_is_row_major(void **state) {
-  (void)state;
+TEST(what_fits_both_formats_is_row_major) {
   tarn_layout layout;
   assert_ok(tarn_layout_init_channels_last(&layout, SHAPE(4, 1, 1, 1)));
   assert_false(tarn_layout_is_channels_last(&layout));
@@ -142,8 +133,7 @@ static const format_row format_rows[] = {
     {false, {1, 4, 4, 1}, "t23- t12+"},
 };
 
-static void views_keep_the_format_as_pytorchs_do(void **state) {
-  (void)state;
+TEST(views_keep_the_format_as_pytorchs_do) {
   for (size_t i = 0; i < sizeof format_rows / sizeof format_rows[0]; i++) {
     const format_row *row = &format_rows[i];
     tarn_layout layout;
@@ -169,8 +159,7 @@ static void views_keep_the_format_as_pytorchs_do(void **state) {
   }
 }
 
-static void the_rest_is_not_channels_last(void **state) {
-  (void)state;
+TEST(the_rest_is_not_channels_last) {
   tarn_layout layout;
   assert_ok(tarn_layout_init_channels_last(&layout, SHAPE(2, 3, 0, 5)));
   assert_false(tarn_layout_is_channels_last(&layout));
@@ -187,14 +176,5 @@ static void the_rest_is_not_channels_last(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(channels_lie_innermost),
-      cmocka_unit_test(any_order_of_dimensions_can_lie_in_memory),
-      cmocka_unit_test(an_order_names_each_dimension_once),
-      cmocka_unit_test(channels_last_is_told_from_the_strides),
-      cmocka_unit_test(what_fits_both_formats_is_row_major),
-      cmocka_unit_test(views_keep_the_format_as_pytorchs_do),
-      cmocka_unit_test(the_rest_is_not_channels_last),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -1,11 +1,8 @@
 /* test_layout_overlap.c: tests of tensor/layout_overlap.c against marking every element. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
 #include "tensor/layout.h"
+#include "tests/support/test.h"
 #include "tests/tensor/layout_model.h"
 
 enum { MARKS = 1 << 16, MARK_ORIGIN = MARKS / 2 };
@@ -39,8 +36,7 @@ static tarn_layout random_comb(uint64_t *random) {
   return layout;
 }
 
-static void self_overlap_agrees_with_marking(void **state) {
-  (void)state;
+TEST(self_overlap_agrees_with_marking) {
   uint64_t random = 7;
   size_t overlapping = 0;
   for (int round = 0; round < 30000; round++) {
@@ -54,8 +50,7 @@ static void self_overlap_agrees_with_marking(void **state) {
   assert_in_range(overlapping, 3000, 27000);
 }
 
-static void meeting_agrees_with_marking(void **state) {
-  (void)state;
+TEST(meeting_agrees_with_marking) {
   uint64_t random = 11;
   size_t meeting = 0, apart = 0;
   for (int round = 0; round < 30000; round++) {
@@ -94,8 +89,7 @@ static bool overlaps(int32_t rank, const int64_t *shape, const int64_t *strides)
 #define OVERLAPS(rank, ...) \
   overlaps(rank, (const int64_t[]){__VA_ARGS__}, (const int64_t[]){__VA_ARGS__} + rank)
 
-static void known_layouts_are_decided(void **state) {
-  (void)state;
+TEST(known_layouts_are_decided) {
   assert_true(OVERLAPS(2, 3, 3, 1, 1)); /* PyTorch: too hard */
   assert_true(OVERLAPS(2, 3, 3, 0, 1));
   assert_false(OVERLAPS(2, 1, 3, 0, 1)); /* nobody sees the stride of a size of 1 */
@@ -106,8 +100,7 @@ static void known_layouts_are_decided(void **state) {
 }
 
 /* Sizes where marking every element would take gigabytes; the nested and the coprime case. */
-static void huge_layouts_are_decided_at_once(void **state) {
-  (void)state;
+TEST(huge_layouts_are_decided_at_once) {
   int64_t big = INT64_C(1) << 30;
   assert_false(OVERLAPS(2, big, big, big, 1));
   assert_false(OVERLAPS(2, big, big - 1, big, -1));
@@ -125,11 +118,5 @@ static void huge_layouts_are_decided_at_once(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(self_overlap_agrees_with_marking),
-      cmocka_unit_test(meeting_agrees_with_marking),
-      cmocka_unit_test(known_layouts_are_decided),
-      cmocka_unit_test(huge_layouts_are_decided_at_once),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

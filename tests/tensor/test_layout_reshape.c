@@ -1,10 +1,7 @@
 /* test_layout_reshape.c: tests of tensor/layout_reshape.c. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/support/test.h"
 #include "tests/tensor/view_steps.h"
 
 #define SHAPE(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), ((int64_t[]){__VA_ARGS__})
@@ -31,8 +28,7 @@ static bool can_be_viewed(const model *all, int32_t rank, const int64_t *shape) 
   return true;
 }
 
-static void view_refuses_exactly_what_no_strides_express(void **state) {
-  (void)state;
+TEST(view_refuses_exactly_what_no_strides_express) {
   static model all;
   uint64_t random = 19;
   size_t possible = 0, impossible = 0;
@@ -61,8 +57,7 @@ typedef struct view_row {
   int64_t new_strides[4];
 } view_row;
 
-static void known_views_have_known_strides(void **state) {
-  (void)state;
+TEST(known_views_have_known_strides) {
   static const view_row rows[] = {
       {2, {4, 6}, {6, 1}, 1, {24}, TARN_OK, {1}},
       {2, {4, 6}, {6, 1}, 3, {2, 3, 4}, TARN_OK, {12, 4, 1}},
@@ -115,8 +110,7 @@ static void known_views_have_known_strides(void **state) {
   }
 }
 
-static void a_view_may_be_given_the_shape_of_the_layout_itself(void **state) {
-  (void)state;
+TEST(a_view_may_be_given_the_shape_of_the_layout_itself) {
   tarn_layout layout;
   assert_int_equal(tarn_layout_init(&layout, SHAPE(1, 4, 6)), TARN_OK);
   assert_int_equal(tarn_layout_view(&layout, 2, layout.shape + 1), TARN_OK);
@@ -128,16 +122,14 @@ static void a_view_may_be_given_the_shape_of_the_layout_itself(void **state) {
   assert_memory_equal(layout.strides, ((int64_t[]){1}), 8);
 }
 
-static void a_scalar_flattens_to_one_element(void **state) {
-  (void)state;
+TEST(a_scalar_flattens_to_one_element) {
   tarn_layout layout = {.offset = 4};
   assert_int_equal(tarn_layout_flatten(&layout, 0, -1), TARN_OK);
   assert_int_equal(layout.rank, 1);
   assert_int_equal(layout.shape[0], 1);
 }
 
-static void a_dimension_of_any_stride_unflattens(void **state) {
-  (void)state;
+TEST(a_dimension_of_any_stride_unflattens) {
   tarn_layout layout;
   assert_int_equal(tarn_layout_init_strided(&layout, SHAPE(2, 12, 3), (int64_t[]){1, -7, 100}, 200),
                    TARN_OK);
@@ -156,8 +148,7 @@ static tarn_status strided(tarn_layout *layout, int64_t rows, int64_t columns, i
                                 (int64_t[]){row_stride, column_stride}, offset, /*elements=*/24);
 }
 
-static void as_strided_reaches_the_last_element_and_no_further(void **state) {
-  (void)state;
+TEST(as_strided_reaches_the_last_element_and_no_further) {
   tarn_layout layout = {0};
   assert_int_equal(strided(&layout, 4, 6, 6, 1, 0), TARN_OK); /* exactly at the end */
   assert_int_equal(strided(&layout, 4, 6, 6, 1, 1), TARN_INVALID_ARGUMENT);
@@ -177,13 +168,5 @@ static void as_strided_reaches_the_last_element_and_no_further(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(view_refuses_exactly_what_no_strides_express),
-      cmocka_unit_test(known_views_have_known_strides),
-      cmocka_unit_test(a_view_may_be_given_the_shape_of_the_layout_itself),
-      cmocka_unit_test(a_scalar_flattens_to_one_element),
-      cmocka_unit_test(a_dimension_of_any_stride_unflattens),
-      cmocka_unit_test(as_strided_reaches_the_last_element_and_no_further),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -1,17 +1,13 @@
 /* test_layout_view.c: tests of tensor/layout_view.c, and of all views in chains, against the model
  * of plain index lists. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
+#include "tests/support/test.h"
 #include "tests/tensor/view_steps.h"
 
 #define SHAPE(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), ((int64_t[]){__VA_ARGS__})
 
-static void chains_of_views_agree_with_index_lists(void **state) {
-  (void)state;
+TEST(chains_of_views_agree_with_index_lists) {
   static model current, next, seen;
   uint64_t random = 17;
   size_t steps_done = 0, done[VIEW + 1] = {0}, views_refused = 0;
@@ -65,8 +61,7 @@ static const struct {
     {4, -2, "bbb0b7000000000044000000bbb0b70044000000aa606000bbb0b700bbb0b700"},
 };
 
-static void slices_agree_with_python(void **state) {
-  (void)state;
+TEST(slices_agree_with_python) {
   for (size_t row = 0; row < sizeof slice_rows / sizeof slice_rows[0]; row++) {
     for (size_t i = 0; i < BOUND_COUNT * BOUND_COUNT; i++) {
       char c = slice_rows[row].answers[i];
@@ -83,8 +78,7 @@ static void slices_agree_with_python(void **state) {
   }
 }
 
-static void extreme_slices_do_not_overflow(void **state) {
-  (void)state;
+TEST(extreme_slices_do_not_overflow) {
   tarn_layout layout = {1, 0, {INT64_MAX}, {1}};
   assert_int_equal(tarn_layout_slice(&layout, 0, INT64_MIN + 1, INT64_MAX, INT64_MAX), TARN_OK);
   assert_int_equal(layout.shape[0], 1);
@@ -105,8 +99,7 @@ static void extreme_slices_do_not_overflow(void **state) {
 /* --- pieces, windows, diagonals --- */
 
 /* As PyTorch's split, chunk and tensor_split: how many pieces there are, and their sizes. */
-static void pieces_end_where_pytorchs_do(void **state) {
-  (void)state;
+TEST(pieces_end_where_pytorchs_do) {
   typedef tarn_status (*cut)(tarn_layout *, int32_t, int64_t, int64_t);
   static const struct {
     cut cut;
@@ -145,8 +138,7 @@ static void pieces_end_where_pytorchs_do(void **state) {
   }
 }
 
-static void windows_overlap_where_the_step_is_short(void **state) {
-  (void)state;
+TEST(windows_overlap_where_the_step_is_short) {
   tarn_layout layout;
   assert_int_equal(tarn_layout_init(&layout, SHAPE(2, 7)), TARN_OK);
   assert_int_equal(tarn_layout_unfold(&layout, 1, 3, 2), TARN_OK);
@@ -158,8 +150,7 @@ static void windows_overlap_where_the_step_is_short(void **state) {
   assert_int_equal(layout.shape[0], 1); /* one window, whatever the step */
 }
 
-static void windows_beyond_63_bits_are_too_large(void **state) {
-  (void)state;
+TEST(windows_beyond_63_bits_are_too_large) {
   const int64_t half = INT64_C(1) << 33;
   tarn_layout layout;
   assert_int_equal(tarn_layout_init(&layout, SHAPE(half)), TARN_OK);
@@ -168,8 +159,7 @@ static void windows_beyond_63_bits_are_too_large(void **state) {
   assert_memory_equal(&layout, &before, sizeof layout);
 }
 
-static void a_diagonal_far_outside_is_empty(void **state) {
-  (void)state;
+TEST(a_diagonal_far_outside_is_empty) {
   static const int64_t offsets[] = {3, -2, INT64_MAX, INT64_MIN, INT64_MIN + 1};
   for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
     tarn_layout layout;
@@ -184,8 +174,7 @@ static void a_diagonal_far_outside_is_empty(void **state) {
   assert_int_equal(layout.shape[0], 0);
 }
 
-static void a_diagonal_whose_stride_overflows_is_too_large(void **state) {
-  (void)state;
+TEST(a_diagonal_whose_stride_overflows_is_too_large) {
   const int64_t wide = INT64_C(1) << 62;
   tarn_layout layout;
   assert_int_equal(
@@ -206,8 +195,7 @@ static void a_diagonal_whose_stride_overflows_is_too_large(void **state) {
     assert_memory_equal(&layout, &before, sizeof layout); \
   } while (0)
 
-static void a_refused_view_leaves_the_layout_as_it_was(void **state) {
-  (void)state;
+TEST(a_refused_view_leaves_the_layout_as_it_was) {
   tarn_layout layout, scalar = {0};
   assert_int_equal(tarn_layout_init(&layout, SHAPE(2, 3, 1)), TARN_OK);
   REFUSED(tarn_layout_select(&layout, 3, 0));
@@ -272,16 +260,5 @@ static void a_refused_view_leaves_the_layout_as_it_was(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(chains_of_views_agree_with_index_lists),
-      cmocka_unit_test(slices_agree_with_python),
-      cmocka_unit_test(extreme_slices_do_not_overflow),
-      cmocka_unit_test(pieces_end_where_pytorchs_do),
-      cmocka_unit_test(windows_overlap_where_the_step_is_short),
-      cmocka_unit_test(windows_beyond_63_bits_are_too_large),
-      cmocka_unit_test(a_diagonal_far_outside_is_empty),
-      cmocka_unit_test(a_diagonal_whose_stride_overflows_is_too_large),
-      cmocka_unit_test(a_refused_view_leaves_the_layout_as_it_was),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -25,8 +25,7 @@ static tarn_tensor counting(tarn_pool *from, tarn_stream *stream) {
 
 /* --- zero copy --- */
 
-static void a_contiguous_host_tensor_is_read_in_place(void **state) {
-  (void)state;
+TEST(a_contiguous_host_tensor_is_read_in_place) {
   tarn_tensor tensor = counting(pool, NULL);
   tarn_linear_span span;
   assert_ok(tarn_tensor_select(&tensor, 0, 2));
@@ -40,8 +39,7 @@ static void a_contiguous_host_tensor_is_read_in_place(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_write_in_place_is_the_tensors(void **state) {
-  (void)state;
+TEST(a_write_in_place_is_the_tensors) {
   tarn_tensor tensor = counting(pool, NULL);
   tarn_linear_span span;
   assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_WRITE, NULL, NULL, &span));
@@ -51,8 +49,7 @@ static void a_write_in_place_is_the_tensors(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_span_borrows_the_tensor(void **state) {
-  (void)state;
+TEST(a_span_borrows_the_tensor) {
   tarn_tensor tensor = counting(pool, NULL), turned = tensor;
   tarn_linear_span in_place, staged;
   assert_ok(tarn_tensor_transpose(&turned, 0, 1));
@@ -67,8 +64,7 @@ static void a_span_borrows_the_tensor(void **state) {
 }
 
 /* Strides of dimensions of size 1 say nothing, and one element is in order whatever they are. */
-static void odd_strides_of_single_indices_are_in_place(void **state) {
-  (void)state;
+TEST(odd_strides_of_single_indices_are_in_place) {
   static int32_t numbers[24];
   static const struct {
     int32_t rank;
@@ -93,8 +89,7 @@ static void odd_strides_of_single_indices_are_in_place(void **state) {
   }
 }
 
-static void memory_that_the_cpu_reaches_is_in_place(void **state) {
-  (void)state;
+TEST(memory_that_the_cpu_reaches_is_in_place) {
   static int32_t numbers[24];
   static const int32_t types[] = {TARN_DEVICE_CPU, TARN_DEVICE_CUDA_HOST, TARN_DEVICE_CUDA_MANAGED};
   for (size_t i = 0; i < COUNT_OF(types); i++) {
@@ -114,8 +109,7 @@ static void memory_that_the_cpu_reaches_is_in_place(void **state) {
 
 /* --- rows --- */
 
-static void rows_alone_are_moved_and_written(void **state) {
-  (void)state;
+TEST(rows_alone_are_moved_and_written) {
   tarn_pool *pools[] = {pool, device_pool};
   for (int i = 0; i < 2; i++) {
     tarn_stream *stream = i == 0 ? NULL : device_stream;
@@ -142,8 +136,7 @@ static void rows_alone_are_moved_and_written(void **state) {
   }
 }
 
-static void one_row_of_a_gapped_matrix_is_in_place(void **state) {
-  (void)state;
+TEST(one_row_of_a_gapped_matrix_is_in_place) {
   tarn_tensor tensor = counting(pool, NULL), narrow = tensor;
   tarn_linear_span span;
   assert_ok(tarn_tensor_narrow(&narrow, 1, 1, 4));
@@ -158,8 +151,7 @@ static void one_row_of_a_gapped_matrix_is_in_place(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_scalar_is_one_row(void **state) {
-  (void)state;
+TEST(a_scalar_is_one_row) {
   tarn_tensor tensor = counting(pool, NULL), scalar = tensor;
   tarn_linear_span span;
   assert_ok(tarn_tensor_select(&scalar, 0, 1));
@@ -175,8 +167,7 @@ static void a_scalar_is_one_row(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void rows_that_are_not_there_are_refused(void **state) {
-  (void)state;
+TEST(rows_that_are_not_there_are_refused) {
   tarn_tensor tensor = counting(pool, NULL), zeroed = {0};
   static const int64_t wrong[][2] = {{-1, 1}, {0, 5}, {5, 0}, {4, 1}, {0, -1}, {1, INT64_MAX}};
   for (size_t i = 0; i < COUNT_OF(wrong); i++) {
@@ -197,8 +188,7 @@ static void rows_that_are_not_there_are_refused(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_tensor_without_elements_has_an_empty_span(void **state) {
-  (void)state;
+TEST(a_tensor_without_elements_has_an_empty_span) {
   tarn_tensor tensor = counting(device_pool, device_stream);
   tarn_linear_span span;
   assert_ok(tarn_tensor_narrow(&tensor, 1, 3, 0));
@@ -210,8 +200,7 @@ static void a_tensor_without_elements_has_an_empty_span(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void reading_in_place_waits_for_the_stream(void **state) {
-  (void)state;
+TEST(reading_in_place_waits_for_the_stream) {
   tarn_stream *stream;
   assert_ok(manual_stream_create(&stream));
   tarn_tensor src = counting(pool, NULL), dst = counting(pool, NULL);
@@ -258,34 +247,29 @@ static void check_gather_and_scatter(tarn_pool *from, tarn_stream *stream) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_strided_host_tensor_is_gathered_and_scattered(void **state) {
-  (void)state;
+TEST(a_strided_host_tensor_is_gathered_and_scattered) {
   check_gather_and_scatter(pool, NULL);
 }
 
-static void a_worker_stream_gathers_and_scatters(void **state) {
-  (void)state;
+TEST(a_worker_stream_gathers_and_scatters) {
   tarn_stream *stream;
   assert_ok(tarn_worker_stream_create(&stream));
   for (int round = 0; round < 50; round++) check_gather_and_scatter(pool, stream);
   tarn_stream_release(stream);
 }
 
-static void a_late_stream_gathers_and_scatters(void **state) {
-  (void)state;
+TEST(a_late_stream_gathers_and_scatters) {
   tarn_stream *stream;
   assert_ok(manual_stream_create(&stream));
   check_gather_and_scatter(pool, stream);
   tarn_stream_release(stream);
 }
 
-static void a_device_tensor_is_gathered_and_scattered(void **state) {
-  (void)state;
+TEST(a_device_tensor_is_gathered_and_scattered) {
   check_gather_and_scatter(device_pool, device_stream);
 }
 
-static void a_contiguous_device_tensor_is_brought_over(void **state) {
-  (void)state;
+TEST(a_contiguous_device_tensor_is_brought_over) {
   tarn_tensor tensor = counting(device_pool, device_stream);
   tarn_linear_span span;
   assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, pool, device_stream, &span));
@@ -298,8 +282,7 @@ static void a_contiguous_device_tensor_is_brought_over(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void writing_alone_reads_nothing(void **state) {
-  (void)state;
+TEST(writing_alone_reads_nothing) {
   tarn_tensor tensor = counting(device_pool, device_stream);
   tarn_linear_span span;
   fake_copy_calls = 0;
@@ -314,8 +297,7 @@ static void writing_alone_reads_nothing(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void random_tensors_read_as_the_model_lists_them(void **state) {
-  (void)state;
+TEST(random_tensors_read_as_the_model_lists_them) {
   static int32_t numbers[4096];
   static model all;
   uint64_t random = 67;
@@ -343,8 +325,7 @@ static void random_tensors_read_as_the_model_lists_them(void **state) {
   assert_true(gathered > 500 && in_place > 500);
 }
 
-static void spans_may_be_open_side_by_side(void **state) {
-  (void)state;
+TEST(spans_may_be_open_side_by_side) {
   tarn_tensor tensor = counting(pool, NULL), turned = tensor;
   tarn_linear_span in_place, first, second;
   assert_ok(tarn_tensor_transpose(&turned, 0, 1));
@@ -360,8 +341,7 @@ static void spans_may_be_open_side_by_side(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_write_in_place_shows_beside_and_not_in_staged_spans(void **state) {
-  (void)state;
+TEST(a_write_in_place_shows_beside_and_not_in_staged_spans) {
   tarn_tensor tensor = counting(pool, NULL), turned = tensor;
   tarn_linear_span writer, reader, staged, staged_writer;
   assert_ok(tarn_tensor_transpose(&turned, 0, 1));
@@ -402,8 +382,7 @@ static void *add_to_row(void *argument) {
   return NULL;
 }
 
-static void threads_write_rows_of_one_tensor(void **state) {
-  (void)state;
+TEST(threads_write_rows_of_one_tensor) {
   for (int is_turned = 0; is_turned < 2; is_turned++) {
     tarn_tensor tensor = counting(pool, NULL), view = tensor;
     row_worker workers[4];
@@ -424,8 +403,7 @@ static void threads_write_rows_of_one_tensor(void **state) {
   }
 }
 
-static void elements_outside_of_the_storage_are_refused(void **state) {
-  (void)state;
+TEST(elements_outside_of_the_storage_are_refused) {
   tarn_tensor tensor = counting(pool, NULL), beyond = tensor, before = tensor;
   tarn_linear_span span;
   beyond.layout.shape[0] = 5;
@@ -455,8 +433,7 @@ static void expect_refused(tarn_status expected, const tarn_tensor *tensor, uint
   assert_ok(tarn_linear_end(&span, device_stream));
 }
 
-static void a_span_that_cannot_be_opened_leaves_nothing(void **state) {
-  (void)state;
+TEST(a_span_that_cannot_be_opened_leaves_nothing) {
   tarn_tensor tensor = counting(pool, NULL), zeroed = {0}, turned = tensor, wide = tensor;
   expect_refused(TARN_INVALID_ARGUMENT, &tensor, 0, pool);
   expect_refused(TARN_INVALID_ARGUMENT, &tensor, 8, pool);
@@ -477,8 +454,7 @@ static void a_span_that_cannot_be_opened_leaves_nothing(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_failing_copy_closes_what_was_opened(void **state) {
-  (void)state;
+TEST(a_failing_copy_closes_what_was_opened) {
   tarn_tensor tensor = counting(device_pool, device_stream);
   fake_copies_to_fail = 0;
   expect_refused(TARN_DEVICE_ERROR, &tensor, TARN_LINEAR_READ, pool);
@@ -493,8 +469,7 @@ static void a_failing_copy_closes_what_was_opened(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void ending_twice_is_ending_once(void **state) {
-  (void)state;
+TEST(ending_twice_is_ending_once) {
   tarn_tensor tensor = counting(pool, NULL);
   tarn_linear_span span;
   assert_ok(tarn_linear_begin(&tensor, TARN_LINEAR_READ, pool, NULL, &span));
@@ -506,32 +481,5 @@ static void ending_twice_is_ending_once(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_contiguous_host_tensor_is_read_in_place),
-      cmocka_unit_test(a_write_in_place_is_the_tensors),
-      cmocka_unit_test(a_span_borrows_the_tensor),
-      cmocka_unit_test(odd_strides_of_single_indices_are_in_place),
-      cmocka_unit_test(memory_that_the_cpu_reaches_is_in_place),
-      cmocka_unit_test(rows_alone_are_moved_and_written),
-      cmocka_unit_test(one_row_of_a_gapped_matrix_is_in_place),
-      cmocka_unit_test(a_scalar_is_one_row),
-      cmocka_unit_test(rows_that_are_not_there_are_refused),
-      cmocka_unit_test(a_tensor_without_elements_has_an_empty_span),
-      cmocka_unit_test(reading_in_place_waits_for_the_stream),
-      cmocka_unit_test(a_strided_host_tensor_is_gathered_and_scattered),
-      cmocka_unit_test(a_worker_stream_gathers_and_scatters),
-      cmocka_unit_test(a_late_stream_gathers_and_scatters),
-      cmocka_unit_test(a_device_tensor_is_gathered_and_scattered),
-      cmocka_unit_test(a_contiguous_device_tensor_is_brought_over),
-      cmocka_unit_test(writing_alone_reads_nothing),
-      cmocka_unit_test(random_tensors_read_as_the_model_lists_them),
-      cmocka_unit_test(spans_may_be_open_side_by_side),
-      cmocka_unit_test(a_write_in_place_shows_beside_and_not_in_staged_spans),
-      cmocka_unit_test(threads_write_rows_of_one_tensor),
-      cmocka_unit_test(elements_outside_of_the_storage_are_refused),
-      cmocka_unit_test(a_span_that_cannot_be_opened_leaves_nothing),
-      cmocka_unit_test(a_failing_copy_closes_what_was_opened),
-      cmocka_unit_test(ending_twice_is_ending_once),
-  };
-  return cmocka_run_group_tests(tests, start, stop);
+  return run_listed_tests(start, stop);
 }

@@ -95,8 +95,7 @@ static void check_view(const tarn_tensor *whole, const tarn_tensor *view, bool i
   free(expected);
 }
 
-static void a_turned_matrix_goes_there_and_back(void **state) {
-  (void)state;
+TEST(a_turned_matrix_goes_there_and_back) {
   tarn_tensor tensor = counting(), turned = tensor;
   assert_ok(tarn_tensor_transpose(&turned, 0, 1));
   check_view(&tensor, &turned, false);
@@ -104,8 +103,7 @@ static void a_turned_matrix_goes_there_and_back(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void flips_and_single_indices_do_too(void **state) {
-  (void)state;
+TEST(flips_and_single_indices_do_too) {
   tarn_tensor tensor = counting(), view = tensor;
   assert_ok(tarn_tensor_slice(&view, 0, TARN_SLICE_OPEN, TARN_SLICE_OPEN, -1));
   assert_ok(tarn_tensor_unsqueeze(&view, 1));
@@ -117,8 +115,7 @@ static void flips_and_single_indices_do_too(void **state) {
 }
 
 /* Only what there is comes over, once. */
-static void what_is_broadcast_comes_over_once(void **state) {
-  (void)state;
+TEST(what_is_broadcast_comes_over_once) {
   tarn_tensor tensor = counting(), view = tensor;
   tarn_linear_span span;
   assert_ok(tarn_tensor_transpose(&view, 0, 1));
@@ -138,8 +135,7 @@ static void what_is_broadcast_comes_over_once(void **state) {
 
 /* A view whose memory order is the row-major one needs no CPU, a small one no pieces, and pageable
  * memory cannot overlap. */
-static void what_needs_no_turning_is_copied_at_once(void **state) {
-  (void)state;
+TEST(what_needs_no_turning_is_copied_at_once) {
   tarn_tensor tensor = counting(), turned = tensor, rows = tensor, small = tensor;
   assert_ok(tarn_tensor_transpose(&turned, 0, 1));
   assert_ok(tarn_tensor_narrow(&rows, 1, 10, 900));
@@ -155,8 +151,7 @@ static void what_needs_no_turning_is_copied_at_once(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_piece_that_fails_ends_it_without_a_leak(void **state) {
-  (void)state;
+TEST(a_piece_that_fails_ends_it_without_a_leak) {
   tarn_tensor tensor = counting(), turned = tensor;
   assert_ok(tarn_tensor_transpose(&turned, 0, 1));
   for (int failing = 0; failing < 3; failing++) {
@@ -178,8 +173,7 @@ static void a_piece_that_fails_ends_it_without_a_leak(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void turning_works_without_a_span(void **state) {
-  (void)state;
+TEST(turning_works_without_a_span) {
   tarn_tensor tensor = counting(), turned = tensor, packed;
   assert_ok(tarn_tensor_transpose(&turned, 0, 1));
   assert_ok(tarn_tensor_create(pinned_pool, TARN_I32, 2, turned.layout.shape, NULL, &packed));
@@ -196,13 +190,5 @@ static void turning_works_without_a_span(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_turned_matrix_goes_there_and_back),
-      cmocka_unit_test(flips_and_single_indices_do_too),
-      cmocka_unit_test(what_is_broadcast_comes_over_once),
-      cmocka_unit_test(what_needs_no_turning_is_copied_at_once),
-      cmocka_unit_test(a_piece_that_fails_ends_it_without_a_leak),
-      cmocka_unit_test(turning_works_without_a_span),
-  };
-  return cmocka_run_group_tests(tests, start, stop);
+  return run_listed_tests(start, stop);
 }

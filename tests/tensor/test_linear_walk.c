@@ -116,8 +116,7 @@ static void check_walk(uint64_t *random, tarn_pool *from, tarn_pool *staging, ta
   tarn_tensor_release(&tensor);
 }
 
-static void walks_read_and_write_what_the_model_lists(void **state) {
-  (void)state;
+TEST(walks_read_and_write_what_the_model_lists) {
   uint64_t random = 41;
   size_t zero_copies = 0;
   tarn_stream *worker, *late;
@@ -137,8 +136,7 @@ static void walks_read_and_write_what_the_model_lists(void **state) {
 
 /* --- chunks --- */
 
-static void a_contiguous_tensor_is_walked_in_place(void **state) {
-  (void)state;
+TEST(a_contiguous_tensor_is_walked_in_place) {
   tarn_tensor tensor = counting(pool, NULL, 10, 100);
   tarn_linear_walk walk;
   assert_ok(tarn_linear_walk_begin(&tensor, READ, 1200, NULL, NULL, &walk));
@@ -158,8 +156,7 @@ static void a_contiguous_tensor_is_walked_in_place(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void rows_with_gaps_are_in_place_one_at_a_time(void **state) {
-  (void)state;
+TEST(rows_with_gaps_are_in_place_one_at_a_time) {
   tarn_tensor tensor = counting(pool, NULL, 6, 100), narrow = tensor;
   tarn_linear_walk walk;
   assert_ok(tarn_tensor_narrow(&narrow, 1, 0, 90));
@@ -174,8 +171,7 @@ static void rows_with_gaps_are_in_place_one_at_a_time(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void no_elements_are_no_chunks(void **state) {
-  (void)state;
+TEST(no_elements_are_no_chunks) {
   tarn_tensor tensor = counting(device_pool, device_stream, 4, 6);
   tarn_linear_walk walk;
   assert_ok(tarn_tensor_narrow(&tensor, 1, 2, 0));
@@ -189,8 +185,7 @@ static void no_elements_are_no_chunks(void **state) {
 
 /* --- the pipeline --- */
 
-static void the_next_chunk_is_on_its_way_while_one_is_at_hand(void **state) {
-  (void)state;
+TEST(the_next_chunk_is_on_its_way_while_one_is_at_hand) {
   tarn_tensor tensor = counting(device_pool, device_stream, 8, 100);
   tarn_linear_walk walk;
   assert_ok(tarn_linear_walk_begin(&tensor, READ, 800, pinned_pool, device_stream, &walk));
@@ -209,8 +204,7 @@ static void the_next_chunk_is_on_its_way_while_one_is_at_hand(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void nothing_is_read_ahead_where_that_would_be_waited_for(void **state) {
-  (void)state;
+TEST(nothing_is_read_ahead_where_that_would_be_waited_for) {
   tarn_tensor far = counting(device_pool, device_stream, 8, 100), near, turned;
   tarn_linear_walk walk;
   assert_ok(tarn_linear_walk_begin(&far, READ, 800, pool, device_stream, &walk));
@@ -231,8 +225,7 @@ static void nothing_is_read_ahead_where_that_would_be_waited_for(void **state) {
 }
 
 /* A chunk that was written goes back behind the CPU, and one that was not visited stays. */
-static void a_walk_may_end_early(void **state) {
-  (void)state;
+TEST(a_walk_may_end_early) {
   tarn_stream *late;
   assert_ok(manual_stream_create(&late));
   tarn_tensor tensor = counting(pool, NULL, 4, 6), turned = tensor;
@@ -254,8 +247,7 @@ static void a_walk_may_end_early(void **state) {
   tarn_stream_release(late);
 }
 
-static void a_walk_in_place_waits_for_the_stream(void **state) {
-  (void)state;
+TEST(a_walk_in_place_waits_for_the_stream) {
   tarn_stream *late;
   assert_ok(manual_stream_create(&late));
   tarn_tensor tensor = counting(pool, NULL, 4, 6);
@@ -271,8 +263,7 @@ static void a_walk_in_place_waits_for_the_stream(void **state) {
   tarn_stream_release(late);
 }
 
-static void walks_stand_side_by_side(void **state) {
-  (void)state;
+TEST(walks_stand_side_by_side) {
   tarn_tensor tensor = counting(pool, NULL, 4, 6), turned = tensor;
   tarn_linear_walk first, second;
   assert_ok(tarn_tensor_transpose(&turned, 0, 1));
@@ -291,8 +282,7 @@ static void walks_stand_side_by_side(void **state) {
 
 /* --- failures --- */
 
-static void a_walk_that_cannot_begin_leaves_nothing(void **state) {
-  (void)state;
+TEST(a_walk_that_cannot_begin_leaves_nothing) {
   tarn_tensor tensor = counting(pool, NULL, 4, 6), zeroed = {0}, wide = tensor;
   tarn_linear_walk walk = {.size_bytes = 9};
   assert_status(tarn_linear_walk_begin(&tensor, 0, 0, pool, NULL, &walk), TARN_INVALID_ARGUMENT);
@@ -308,8 +298,7 @@ static void a_walk_that_cannot_begin_leaves_nothing(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_walk_without_staging_memory_says_so(void **state) {
-  (void)state;
+TEST(a_walk_without_staging_memory_says_so) {
   tarn_tensor tensor = counting(pool, NULL, 4, 6), turned = tensor;
   tarn_linear_walk walk;
   tarn_pool *unfit[] = {NULL, device_pool};
@@ -323,8 +312,7 @@ static void a_walk_without_staging_memory_says_so(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_failing_copy_ends_no_walk_with_a_leak(void **state) {
-  (void)state;
+TEST(a_failing_copy_ends_no_walk_with_a_leak) {
   tarn_tensor tensor = counting(device_pool, device_stream, 8, 100);
   for (int failing = 0; failing < 8; failing++) {
     tarn_linear_walk walk;
@@ -348,19 +336,5 @@ static void a_failing_copy_ends_no_walk_with_a_leak(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(walks_read_and_write_what_the_model_lists),
-      cmocka_unit_test(a_contiguous_tensor_is_walked_in_place),
-      cmocka_unit_test(rows_with_gaps_are_in_place_one_at_a_time),
-      cmocka_unit_test(no_elements_are_no_chunks),
-      cmocka_unit_test(the_next_chunk_is_on_its_way_while_one_is_at_hand),
-      cmocka_unit_test(nothing_is_read_ahead_where_that_would_be_waited_for),
-      cmocka_unit_test(a_walk_may_end_early),
-      cmocka_unit_test(a_walk_in_place_waits_for_the_stream),
-      cmocka_unit_test(walks_stand_side_by_side),
-      cmocka_unit_test(a_walk_that_cannot_begin_leaves_nothing),
-      cmocka_unit_test(a_walk_without_staging_memory_says_so),
-      cmocka_unit_test(a_failing_copy_ends_no_walk_with_a_leak),
-  };
-  return cmocka_run_group_tests(tests, start, stop);
+  return run_listed_tests(start, stop);
 }

@@ -78,8 +78,7 @@ static size_t mapped_files(void) {
 
 /* --- opening --- */
 
-static void a_file_is_read_where_it_is_mapped(void **state) {
-  (void)state;
+TEST(a_file_is_read_where_it_is_mapped) {
   tarn_tensor tensor;
   char path[64];
   const int file = write_six_floats(path);
@@ -102,8 +101,7 @@ static void a_file_is_read_where_it_is_mapped(void **state) {
   close(file);
 }
 
-static void fortran_order_becomes_strides(void **state) {
-  (void)state;
+TEST(fortran_order_becomes_strides) {
   tarn_tensor tensor;
   image_begin_aligned(&image, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }");
   image_add(&image, floats, sizeof floats);
@@ -116,8 +114,7 @@ static void fortran_order_becomes_strides(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void the_last_reference_ends_the_mapping_and_no_file_stays_open(void **state) {
-  (void)state;
+TEST(the_last_reference_ends_the_mapping_and_no_file_stays_open) {
   tarn_tensor tensor, other;
   const size_t open_before = open_files();
   image_begin_aligned(&image, SIX_FLOATS);
@@ -133,8 +130,7 @@ static void the_last_reference_ends_the_mapping_and_no_file_stays_open(void **st
   assert_int_equal(mapped_files(), 0);
 }
 
-static void what_is_written_to_a_private_copy_stays_here(void **state) {
-  (void)state;
+TEST(what_is_written_to_a_private_copy_stays_here) {
   tarn_tensor tensor;
   char path[64];
   float in_file;
@@ -148,8 +144,7 @@ static void what_is_written_to_a_private_copy_stays_here(void **state) {
   close(file);
 }
 
-static void what_is_written_to_a_shared_mapping_is_in_the_file(void **state) {
-  (void)state;
+TEST(what_is_written_to_a_shared_mapping_is_in_the_file) {
   tarn_tensor tensor;
   char path[64];
   float in_file;
@@ -162,8 +157,7 @@ static void what_is_written_to_a_shared_mapping_is_in_the_file(void **state) {
   close(file);
 }
 
-static void an_array_without_elements_maps_nothing(void **state) {
-  (void)state;
+TEST(an_array_without_elements_maps_nothing) {
   tarn_tensor tensor;
   image_begin_aligned(&image, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 0, 2), }");
   assert_ok(open_image(&tensor));
@@ -177,8 +171,7 @@ static void an_array_without_elements_maps_nothing(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_scalar_has_one_element(void **state) {
-  (void)state;
+TEST(a_scalar_has_one_element) {
   tarn_tensor tensor;
   image_begin_aligned(&image, "{'descr': '<f4', 'fortran_order': True, 'shape': (), }");
   image_add(&image, &floats[3], sizeof floats[3]);
@@ -190,8 +183,7 @@ static void a_scalar_has_one_element(void **state) {
 
 /* --- files that are not what they say --- */
 
-static void a_file_shorter_than_its_header_says_is_refused(void **state) {
-  (void)state;
+TEST(a_file_shorter_than_its_header_says_is_refused) {
   image_begin_aligned(&image, SIX_FLOATS);
   image_add(&image, floats, sizeof floats);
   for (size_t size = 0; size < 128 + sizeof floats; size++) {
@@ -204,8 +196,7 @@ static void a_file_shorter_than_its_header_says_is_refused(void **state) {
   assert_int_equal(mapped_files(), 0);
 }
 
-static void a_file_longer_than_its_header_says_is_fine(void **state) {
-  (void)state;
+TEST(a_file_longer_than_its_header_says_is_fine) {
   tarn_tensor tensor;
   image_begin_aligned(&image, SIX_FLOATS);
   image_add(&image, floats, sizeof floats);
@@ -215,8 +206,7 @@ static void a_file_longer_than_its_header_says_is_fine(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void sizes_near_the_end_of_the_range_are_refused(void **state) {
-  (void)state;
+TEST(sizes_near_the_end_of_the_range_are_refused) {
   static const char *const shapes[] = {"9223372036854775807", "1152921504606846976",
                                        "2305843009213693951", "576460752303423487"};
   for (size_t i = 0; i < COUNT_OF(shapes); i++) {
@@ -230,8 +220,7 @@ static void sizes_near_the_end_of_the_range_are_refused(void **state) {
   }
 }
 
-static void a_path_that_is_no_file_is_refused(void **state) {
-  (void)state;
+TEST(a_path_that_is_no_file_is_refused) {
   tarn_tensor tensor;
   assert_status(tarn_npy_open("/nowhere/at_all.npy", NULL, &tensor), TARN_NOT_FOUND);
   assert_int_equal(tarn_last_error()->native_code, 2 /* ENOENT */);
@@ -246,8 +235,7 @@ static void a_path_that_is_no_file_is_refused(void **state) {
 }
 
 /* A pipe without a writer would be waited for. */
-static void a_pipe_is_refused_at_once(void **state) {
-  (void)state;
+TEST(a_pipe_is_refused_at_once) {
   char folder[] = "/tmp/tarn_npy_XXXXXX", path[64];
   tarn_tensor tensor;
   assert_non_null(mkdtemp(folder));
@@ -258,8 +246,7 @@ static void a_pipe_is_refused_at_once(void **state) {
   rmdir(folder);
 }
 
-static void unknown_options_are_refused(void **state) {
-  (void)state;
+TEST(unknown_options_are_refused) {
   char path[64];
   tarn_tensor tensor;
   const int file = write_six_floats(path);
@@ -274,8 +261,7 @@ static void unknown_options_are_refused(void **state) {
 }
 
 /* More than the address space of any process. */
-static void a_mapping_that_the_system_refuses_is_told(void **state) {
-  (void)state;
+TEST(a_mapping_that_the_system_refuses_is_told) {
   char path[64];
   tarn_tensor tensor;
   image_begin_aligned(&image,
@@ -289,8 +275,7 @@ static void a_mapping_that_the_system_refuses_is_told(void **state) {
 
 /* --- loading --- */
 
-static void the_other_byte_order_is_loaded_and_not_opened(void **state) {
-  (void)state;
+TEST(the_other_byte_order_is_loaded_and_not_opened) {
   const struct {
     const char *descr;
     unsigned char bytes[16];
@@ -324,8 +309,7 @@ static void the_other_byte_order_is_loaded_and_not_opened(void **state) {
   assert_int_equal(mapped_files(), 0);
 }
 
-static void data_on_an_odd_byte_is_loaded_and_not_opened(void **state) {
-  (void)state;
+TEST(data_on_an_odd_byte_is_loaded_and_not_opened) {
   tarn_tensor tensor;
   const char text[] = "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }\n";
   image_begin(&image, 1, text, strlen(text));
@@ -339,8 +323,7 @@ static void data_on_an_odd_byte_is_loaded_and_not_opened(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_loaded_tensor_is_the_pools_and_may_be_written(void **state) {
-  (void)state;
+TEST(a_loaded_tensor_is_the_pools_and_may_be_written) {
   tarn_tensor tensor;
   image_begin_aligned(&image, SIX_FLOATS);
   image_add(&image, floats, sizeof floats);
@@ -352,8 +335,7 @@ static void a_loaded_tensor_is_the_pools_and_may_be_written(void **state) {
 }
 
 /* The mapping lives until the worker has copied from it. */
-static void a_file_is_loaded_in_the_order_of_a_stream(void **state) {
-  (void)state;
+TEST(a_file_is_loaded_in_the_order_of_a_stream) {
   tarn_stream *stream;
   tarn_tensor tensor;
   char path[64];
@@ -367,8 +349,7 @@ static void a_file_is_loaded_in_the_order_of_a_stream(void **state) {
   close(file);
 }
 
-static void a_file_is_loaded_onto_a_device(void **state) {
-  (void)state;
+TEST(a_file_is_loaded_onto_a_device) {
   tarn_tensor tensor;
   char path[64];
   fake_device_start();
@@ -386,26 +367,5 @@ static void a_file_is_loaded_onto_a_device(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_file_is_read_where_it_is_mapped),
-      cmocka_unit_test(fortran_order_becomes_strides),
-      cmocka_unit_test(the_last_reference_ends_the_mapping_and_no_file_stays_open),
-      cmocka_unit_test(what_is_written_to_a_private_copy_stays_here),
-      cmocka_unit_test(what_is_written_to_a_shared_mapping_is_in_the_file),
-      cmocka_unit_test(an_array_without_elements_maps_nothing),
-      cmocka_unit_test(a_scalar_has_one_element),
-      cmocka_unit_test(a_file_shorter_than_its_header_says_is_refused),
-      cmocka_unit_test(a_file_longer_than_its_header_says_is_fine),
-      cmocka_unit_test(sizes_near_the_end_of_the_range_are_refused),
-      cmocka_unit_test(a_path_that_is_no_file_is_refused),
-      cmocka_unit_test(a_pipe_is_refused_at_once),
-      cmocka_unit_test(unknown_options_are_refused),
-      cmocka_unit_test(a_mapping_that_the_system_refuses_is_told),
-      cmocka_unit_test(the_other_byte_order_is_loaded_and_not_opened),
-      cmocka_unit_test(data_on_an_odd_byte_is_loaded_and_not_opened),
-      cmocka_unit_test(a_loaded_tensor_is_the_pools_and_may_be_written),
-      cmocka_unit_test(a_file_is_loaded_in_the_order_of_a_stream),
-      cmocka_unit_test(a_file_is_loaded_onto_a_device),
-  };
-  return cmocka_run_group_tests(tests, start, stop);
+  return run_listed_tests(start, stop);
 }

@@ -35,8 +35,7 @@ static void assert_says(const char *dictionary, tarn_dtype dtype, int32_t rank,
 
 /* --- what it says --- */
 
-static void a_header_tells_dtype_shape_and_order(void **state) {
-  (void)state;
+TEST(a_header_tells_dtype_shape_and_order) {
   assert_says("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n", TARN_F32, 2,
               SHAPE(2, 3), SHAPE(3, 1));
   assert_says("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3, 4), }\n", TARN_F32, 3,
@@ -49,8 +48,7 @@ static void a_header_tells_dtype_shape_and_order(void **state) {
               SHAPE(3, 0, 2), SHAPE(1, 3, 3));
 }
 
-static void a_dictionary_may_be_spelled_as_python_allows(void **state) {
-  (void)state;
+TEST(a_dictionary_may_be_spelled_as_python_allows) {
   static const char *const spellings[] = {
       "{'descr':'<f4','fortran_order':False,'shape':(2,3)}",
       "{\"shape\": (2,3,), 'fortran_order' : False , \"descr\": \"<f4\"}",
@@ -62,8 +60,7 @@ static void a_dictionary_may_be_spelled_as_python_allows(void **state) {
   }
 }
 
-static void every_version_has_the_same_dictionary(void **state) {
-  (void)state;
+TEST(every_version_has_the_same_dictionary) {
   for (int major = 1; major <= 3; major++) {
     tarn__npy_header header;
     assert_ok(parse(major, "{'descr': '<u2', 'fortran_order': False, 'shape': (5,), }\n", &header));
@@ -72,8 +69,7 @@ static void every_version_has_the_same_dictionary(void **state) {
   }
 }
 
-static void every_descr_has_its_dtype(void **state) {
-  (void)state;
+TEST(every_descr_has_its_dtype) {
   const struct {
     const char *descr;
     tarn_dtype dtype;
@@ -120,8 +116,7 @@ static void every_descr_has_its_dtype(void **state) {
 
 /* --- what is refused --- */
 
-static void a_malformed_dictionary_is_refused(void **state) {
-  (void)state;
+TEST(a_malformed_dictionary_is_refused) {
   const struct {
     const char *dictionary;
     tarn_status status;
@@ -193,8 +188,7 @@ static void a_malformed_dictionary_is_refused(void **state) {
   }
 }
 
-static void elements_without_a_dtype_are_refused_by_their_descr(void **state) {
-  (void)state;
+TEST(elements_without_a_dtype_are_refused_by_their_descr) {
   const struct {
     const char *descr;
     const char *says;
@@ -233,16 +227,14 @@ static void elements_without_a_dtype_are_refused_by_their_descr(void **state) {
   }
 }
 
-static void what_python_2_wrote_is_not_in_version_3(void **state) {
-  (void)state;
+TEST(what_python_2_wrote_is_not_in_version_3) {
   tarn__npy_header header;
   const char *text = "{'descr': '<f4', 'fortran_order': False, 'shape': (2L,), }\n";
   assert_ok(parse(2, text, &header));
   assert_status(parse(3, text, &header), TARN_BAD_FORMAT);
 }
 
-static void another_version_is_refused(void **state) {
-  (void)state;
+TEST(another_version_is_refused) {
   tarn__npy_header header;
   const char *text = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n";
   assert_status(parse(4, text, &header), TARN_NOT_SUPPORTED);
@@ -253,8 +245,7 @@ static void another_version_is_refused(void **state) {
 }
 
 /* Of one header all beginnings, and of its prefix every byte. */
-static void a_header_that_is_cut_is_refused(void **state) {
-  (void)state;
+TEST(a_header_that_is_cut_is_refused) {
   for (int major = 1; major <= 3; major++) {
     tarn__npy_header header;
     assert_ok(parse(major, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", &header));
@@ -266,8 +257,7 @@ static void a_header_that_is_cut_is_refused(void **state) {
   }
 }
 
-static void the_longest_header_is_read_and_none_longer(void **state) {
-  (void)state;
+TEST(the_longest_header_is_read_and_none_longer) {
   static char text[65536 + 1];
   tarn__npy_header header;
   memset(text, ' ', sizeof text);
@@ -285,8 +275,7 @@ static void the_longest_header_is_read_and_none_longer(void **state) {
 }
 
 /* As deep as a header can be long: nothing is called once per bracket. */
-static void brackets_may_be_nested_without_end(void **state) {
-  (void)state;
+TEST(brackets_may_be_nested_without_end) {
   static char text[65535];
   const size_t deep = 32000;
   tarn__npy_header header;
@@ -304,8 +293,7 @@ static void brackets_may_be_nested_without_end(void **state) {
 /* --- what is written --- */
 
 /* Each as NumPy 2.4 writes it, spaces counted. */
-static void a_header_is_what_numpy_writes(void **state) {
-  (void)state;
+TEST(a_header_is_what_numpy_writes) {
   const struct {
     tarn_dtype dtype;
     int32_t rank;
@@ -387,8 +375,7 @@ static void a_header_is_what_numpy_writes(void **state) {
 }
 
 /* NumPy adds a whole block where the header would just fill one; and the longest header fits. */
-static void a_written_header_ends_on_a_block_and_reads_as_it_was(void **state) {
-  (void)state;
+TEST(a_written_header_ends_on_a_block_and_reads_as_it_was) {
   int64_t shape[TARN_RANK_MAX];
   for (int32_t rank = 0; rank <= TARN_RANK_MAX; rank++) {
     for (int digits = 1; digits <= 18; digits++) {
@@ -415,8 +402,7 @@ static void a_written_header_ends_on_a_block_and_reads_as_it_was(void **state) {
   assert_int_equal(size, 320);
 }
 
-static void a_dtype_without_a_descr_is_not_written(void **state) {
-  (void)state;
+TEST(a_dtype_without_a_descr_is_not_written) {
   const tarn_dtype dtypes[] = {
       tarn_dtype_make(TARN_CODE_FLOAT, 32, 4), tarn_dtype_make(TARN_CODE_BFLOAT, 16, 2),
       tarn_dtype_make(TARN_CODE_INT, 4, 2), tarn_dtype_make(TARN_CODE_COMPLEX, 32, 1),
@@ -431,21 +417,5 @@ static void a_dtype_without_a_descr_is_not_written(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_header_tells_dtype_shape_and_order),
-      cmocka_unit_test(a_dictionary_may_be_spelled_as_python_allows),
-      cmocka_unit_test(every_version_has_the_same_dictionary),
-      cmocka_unit_test(every_descr_has_its_dtype),
-      cmocka_unit_test(a_malformed_dictionary_is_refused),
-      cmocka_unit_test(elements_without_a_dtype_are_refused_by_their_descr),
-      cmocka_unit_test(what_python_2_wrote_is_not_in_version_3),
-      cmocka_unit_test(another_version_is_refused),
-      cmocka_unit_test(a_header_that_is_cut_is_refused),
-      cmocka_unit_test(the_longest_header_is_read_and_none_longer),
-      cmocka_unit_test(brackets_may_be_nested_without_end),
-      cmocka_unit_test(a_header_is_what_numpy_writes),
-      cmocka_unit_test(a_written_header_ends_on_a_block_and_reads_as_it_was),
-      cmocka_unit_test(a_dtype_without_a_descr_is_not_written),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -38,8 +38,7 @@ static tarn_tensor save_numbers(void) {
   return near;
 }
 
-static void a_file_is_read_into_slots_and_not_mapped(void **state) {
-  (void)state;
+TEST(a_file_is_read_into_slots_and_not_mapped) {
   tarn_tensor near = save_numbers(), far;
   const uint64_t before = stats_of_ring().passed_bytes;
   assert_ok(tarn_npy_load(path, device_pool, device_stream, &far));
@@ -61,8 +60,7 @@ static long read_file(const char *name, char *bytes, size_t size_bytes) {
 }
 
 /* As it lies, transposed (Fortran's order), and in neither order. */
-static void files_from_a_device_are_those_of_the_host_byte_for_byte(void **state) {
-  (void)state;
+TEST(files_from_a_device_are_those_of_the_host_byte_for_byte) {
   static char one[1 << 16], two[1 << 16];
   for (int view = 0; view < 3; view++) {
     tarn_tensor near = save_numbers(), far;
@@ -83,8 +81,7 @@ static void files_from_a_device_are_those_of_the_host_byte_for_byte(void **state
   }
 }
 
-static void arrays_without_elements_need_no_slot(void **state) {
-  (void)state;
+TEST(arrays_without_elements_need_no_slot) {
   const int64_t empty[] = {3, 0};
   tarn_tensor near, far;
   assert_ok(tarn_tensor_create(pool, TARN_F32, 2, empty, NULL, &near));
@@ -97,8 +94,7 @@ static void arrays_without_elements_need_no_slot(void **state) {
 }
 
 /* '>' in place of '<' in the header: the same bytes mean other numbers. */
-static void a_file_in_the_other_byte_order_is_turned_first(void **state) {
-  (void)state;
+TEST(a_file_in_the_other_byte_order_is_turned_first) {
   tarn_tensor near = save_numbers(), far;
   static char bytes[1 << 16];
   const long size = read_file(path, bytes, sizeof bytes);
@@ -117,8 +113,7 @@ static void a_file_in_the_other_byte_order_is_turned_first(void **state) {
   tarn_tensor_release(&far);
 }
 
-static void a_failure_in_the_middle_keeps_neither_slots_nor_memory(void **state) {
-  (void)state;
+TEST(a_failure_in_the_middle_keeps_neither_slots_nor_memory) {
   tarn_tensor near = save_numbers(), far, none;
   assert_ok(tarn_npy_load(path, device_pool, device_stream, &far));
   for (int nth = 0; nth < 3; nth++) {
@@ -142,12 +137,5 @@ static void a_failure_in_the_middle_keeps_neither_slots_nor_memory(void **state)
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_file_is_read_into_slots_and_not_mapped),
-      cmocka_unit_test(files_from_a_device_are_those_of_the_host_byte_for_byte),
-      cmocka_unit_test(arrays_without_elements_need_no_slot),
-      cmocka_unit_test(a_file_in_the_other_byte_order_is_turned_first),
-      cmocka_unit_test(a_failure_in_the_middle_keeps_neither_slots_nor_memory),
-  };
-  return cmocka_run_group_tests(tests, start_files, stop_files);
+  return run_listed_tests(start_files, stop_files);
 }

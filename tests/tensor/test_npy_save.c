@@ -89,8 +89,7 @@ static void assert_reads_back(const tarn_tensor *tensor) {
 
 /* --- the bytes --- */
 
-static void a_file_is_what_numpy_writes(void **state) {
-  (void)state;
+TEST(a_file_is_what_numpy_writes) {
   char bytes[256], wanted[256] = "\x93NUMPY\x01\x00\x76\x00";
   tarn_tensor tensor = counting(2, (const int64_t[]){2, 3});
   snprintf(wanted + 10, sizeof wanted - 10, "%-117s\n",
@@ -110,8 +109,7 @@ static void a_file_is_what_numpy_writes(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void any_strides_are_written_in_order(void **state) {
-  (void)state;
+TEST(any_strides_are_written_in_order) {
   tarn_tensor tensor = counting(3, (const int64_t[]){4, 5, 6}), view = tensor;
   assert_ok(tarn_npy_save(&view, path, NULL, NULL));
   assert_reads_back(&view);
@@ -128,8 +126,7 @@ static void any_strides_are_written_in_order(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_scalar_and_an_empty_tensor_are_written(void **state) {
-  (void)state;
+TEST(a_scalar_and_an_empty_tensor_are_written) {
   char bytes[256];
   tarn_tensor tensor = counting(2, (const int64_t[]){2, 3}), view = tensor;
   assert_ok(tarn_tensor_narrow(&view, 1, 3, 0));
@@ -146,8 +143,7 @@ static void a_scalar_and_an_empty_tensor_are_written(void **state) {
 }
 
 /* Rows longer than what is gathered at a time, rows that do not divide it, and many small ones. */
-static void a_tensor_of_several_chunks_is_written_whole(void **state) {
-  (void)state;
+TEST(a_tensor_of_several_chunks_is_written_whole) {
   static const int64_t shapes[][3] = {{2, 1500001, 1}, {7, 3, 150001}, {1000, 3, 1001}, {3, 2, 1}};
   for (size_t i = 0; i < COUNT_OF(shapes); i++) {
     tarn_tensor tensor = counting(3, shapes[i]), view = tensor;
@@ -158,8 +154,7 @@ static void a_tensor_of_several_chunks_is_written_whole(void **state) {
   }
 }
 
-static void a_device_tensor_is_written_by_way_of_the_host(void **state) {
-  (void)state;
+TEST(a_device_tensor_is_written_by_way_of_the_host) {
   tarn_pool *device_pool = fake_device_pool_create();
   tarn_stream *stream = fake_device_stream_create();
   tarn_tensor host = counting(2, (const int64_t[]){40, 50}), device;
@@ -179,8 +174,7 @@ static void a_device_tensor_is_written_by_way_of_the_host(void **state) {
   tarn_pool_release(device_pool);
 }
 
-static void what_the_stream_still_writes_is_waited_for(void **state) {
-  (void)state;
+TEST(what_the_stream_still_writes_is_waited_for) {
   tarn_stream *stream;
   assert_ok(manual_stream_create(&stream));
   tarn_tensor from = counting(1, (const int64_t[]){6});
@@ -198,8 +192,7 @@ static void what_the_stream_still_writes_is_waited_for(void **state) {
   tarn_stream_release(stream);
 }
 
-static void bfloat16_comes_back_as_bfloat16(void **state) {
-  (void)state;
+TEST(bfloat16_comes_back_as_bfloat16) {
   tarn_tensor tensor, read;
   assert_ok(tarn_tensor_create(pool, TARN_BF16, 1, (const int64_t[]){4}, NULL, &tensor));
   memset(tarn_tensor_data_mutable(&tensor), 0x3f, 8);
@@ -212,8 +205,7 @@ static void bfloat16_comes_back_as_bfloat16(void **state) {
 
 /* --- the file --- */
 
-static void a_file_is_replaced_whole_and_nothing_else_is_left(void **state) {
-  (void)state;
+TEST(a_file_is_replaced_whole_and_nothing_else_is_left) {
   const tarn_npy_save_options options = {.struct_size = sizeof options, .flags = TARN_NPY_SYNC};
   tarn_tensor tensor = counting(1, (const int64_t[]){100}), mapped;
   assert_ok(tarn_npy_save(&tensor, path, NULL, &options));
@@ -229,8 +221,7 @@ static void a_file_is_replaced_whole_and_nothing_else_is_left(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_file_keeps_its_permissions(void **state) {
-  (void)state;
+TEST(a_file_keeps_its_permissions) {
   struct stat about;
   tarn_tensor tensor = counting(1, (const int64_t[]){3});
   unlink(path);
@@ -247,8 +238,7 @@ static void a_file_keeps_its_permissions(void **state) {
 }
 
 /* A full disk, as far as the writer can tell. */
-static void a_write_that_fails_leaves_the_old_file(void **state) {
-  (void)state;
+TEST(a_write_that_fails_leaves_the_old_file) {
   struct rlimit before, small;
   tarn_tensor old = counting(1, (const int64_t[]){3}), large = counting(1, (const int64_t[]){9000});
   assert_ok(tarn_npy_save(&old, path, NULL, NULL));
@@ -271,8 +261,7 @@ static void a_write_that_fails_leaves_the_old_file(void **state) {
   tarn_tensor_release(&large);
 }
 
-static void what_is_no_file_is_not_replaced(void **state) {
-  (void)state;
+TEST(what_is_no_file_is_not_replaced) {
   struct stat about;
   tarn_tensor tensor = counting(1, (const int64_t[]){3});
   assert_status(tarn_npy_save(&tensor, "/dev/full", NULL, NULL), TARN_INVALID_ARGUMENT);
@@ -284,8 +273,7 @@ static void what_is_no_file_is_not_replaced(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void wrong_arguments_are_refused(void **state) {
-  (void)state;
+TEST(wrong_arguments_are_refused) {
   char long_path[5000];
   tarn_tensor tensor = counting(1, (const int64_t[]){6}), none = {0}, wrong = tensor;
   tarn_npy_save_options options = {.struct_size = sizeof options, .flags = 2};
@@ -318,19 +306,5 @@ static void wrong_arguments_are_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_file_is_what_numpy_writes),
-      cmocka_unit_test(any_strides_are_written_in_order),
-      cmocka_unit_test(a_scalar_and_an_empty_tensor_are_written),
-      cmocka_unit_test(a_tensor_of_several_chunks_is_written_whole),
-      cmocka_unit_test(a_device_tensor_is_written_by_way_of_the_host),
-      cmocka_unit_test(what_the_stream_still_writes_is_waited_for),
-      cmocka_unit_test(bfloat16_comes_back_as_bfloat16),
-      cmocka_unit_test(a_file_is_replaced_whole_and_nothing_else_is_left),
-      cmocka_unit_test(a_file_keeps_its_permissions),
-      cmocka_unit_test(a_write_that_fails_leaves_the_old_file),
-      cmocka_unit_test(what_is_no_file_is_not_replaced),
-      cmocka_unit_test(wrong_arguments_are_refused),
-  };
-  return cmocka_run_group_tests(tests, start, stop);
+  return run_listed_tests(start, stop);
 }

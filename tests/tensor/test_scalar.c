@@ -13,8 +13,7 @@ static tarn_dtype dtype_of(const char *name) {
   return dtype;
 }
 
-static void scalars_become_doubles_and_say_when_they_are_not_exact(void **state) {
-  (void)state;
+TEST(scalars_become_doubles_and_say_when_they_are_not_exact) {
   static const struct {
     int64_t integer;
     double expected;
@@ -42,8 +41,7 @@ static void scalars_become_doubles_and_say_when_they_are_not_exact(void **state)
   assert_true(value == 2.5);
 }
 
-static void scalars_become_integers_and_say_when_they_are_not_exact(void **state) {
-  (void)state;
+TEST(scalars_become_integers_and_say_when_they_are_not_exact) {
   static const struct {
     double real;
     int64_t expected;
@@ -70,8 +68,7 @@ static void scalars_become_integers_and_say_when_they_are_not_exact(void **state
   assert_false(tarn_scalar_as_int64(tarn_scalar_of_complex(4.0, 1.0), &value));
 }
 
-static void what_does_not_fit_is_refused_and_nothing_is_written(void **state) {
-  (void)state;
+TEST(what_does_not_fit_is_refused_and_nothing_is_written) {
   const tarn_scalar nan = tarn_scalar_of_float(NAN), infinite = tarn_scalar_of_float(INFINITY);
   const struct {
     tarn_scalar scalar;
@@ -135,8 +132,7 @@ static void check_round(tarn_scalar scalar, const char *name, tarn_scalar expect
   }
 }
 
-static void what_fits_comes_back(void **state) {
-  (void)state;
+TEST(what_fits_comes_back) {
   const tarn_scalar nan = tarn_scalar_of_float(NAN), infinite = tarn_scalar_of_float(-INFINITY);
   check_round(tarn_scalar_of_int(255), "uint8", tarn_scalar_of_uint(255));
   check_round(tarn_scalar_of_float(-128.0), "int8", tarn_scalar_of_int(-128));
@@ -163,8 +159,7 @@ static void what_fits_comes_back(void **state) {
 
 /* 2^60 + 2^36 is in the middle of two floats; one more bit far below decides. By way of double that
  * bit is lost. */
-static void integers_round_once_to_single_precision(void **state) {
-  (void)state;
+TEST(integers_round_once_to_single_precision) {
   const int64_t middle = (INT64_C(1) << 60) + (INT64_C(1) << 36);
   check_round(tarn_scalar_of_int(middle), "float32", tarn_scalar_of_float(0x1p60));
   check_round(tarn_scalar_of_int(middle + 1), "float32", tarn_scalar_of_float(0x1.000002p60));
@@ -181,8 +176,7 @@ static void integers_round_once_to_single_precision(void **state) {
   }
 }
 
-static void types_that_are_no_value_are_not_supported(void **state) {
-  (void)state;
+TEST(types_that_are_no_value_are_not_supported) {
   static const char *const names[] = {"opaque64",        "float32x4",     "float8_e8m0fnu",
                                       "float4_e2m1fnx2", "float6_e2m3fn", "int4x2",
                                       "float8_e4m3"};
@@ -199,13 +193,5 @@ static void types_that_are_no_value_are_not_supported(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(scalars_become_doubles_and_say_when_they_are_not_exact),
-      cmocka_unit_test(scalars_become_integers_and_say_when_they_are_not_exact),
-      cmocka_unit_test(what_does_not_fit_is_refused_and_nothing_is_written),
-      cmocka_unit_test(what_fits_comes_back),
-      cmocka_unit_test(integers_round_once_to_single_precision),
-      cmocka_unit_test(types_that_are_no_value_are_not_supported),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

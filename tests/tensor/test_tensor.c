@@ -1,18 +1,14 @@
 /* test_tensor.c: tests of tensor/tensor.c. */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
 #include "tensor/tarn_tensor.h"
+#include "tests/support/test.h"
 
 #define SHAPE(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), ((int64_t[]){__VA_ARGS__})
-#define assert_ok(call) assert_int_equal(call, TARN_OK)
 
 static tarn_pool *pool;
 
@@ -45,8 +41,7 @@ static bool is_zeroed(const tarn_tensor *tensor) {
 
 /* --- create --- */
 
-static void a_new_tensor_is_row_major_and_owned(void **state) {
-  (void)state;
+TEST(a_new_tensor_is_row_major_and_owned) {
   tarn_tensor tensor;
   assert_ok(tarn_tensor_create(pool, TARN_F32, SHAPE(3, 5), NULL, &tensor));
   assert_int_equal(tarn_storage_use_count(tensor.storage), 1);
@@ -61,8 +56,7 @@ static void a_new_tensor_is_row_major_and_owned(void **state) {
   tarn_tensor_release(NULL);
 }
 
-static void a_tensor_without_elements_has_no_data(void **state) {
-  (void)state;
+TEST(a_tensor_without_elements_has_no_data) {
   tarn_tensor tensor;
   assert_ok(tarn_tensor_create(pool, TARN_F64, SHAPE(3, 0), NULL, &tensor));
   assert_int_equal(tarn_tensor_size_bytes(&tensor), 0);
@@ -72,8 +66,7 @@ static void a_tensor_without_elements_has_no_data(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_zeroed_tensor_answers_without_a_storage(void **state) {
-  (void)state;
+TEST(a_zeroed_tensor_answers_without_a_storage) {
   tarn_tensor tensor = {0};
   assert_null(tarn_tensor_data(&tensor));
   assert_int_equal(tarn_tensor_element_count(&tensor), 0);
@@ -84,8 +77,7 @@ static void a_zeroed_tensor_answers_without_a_storage(void **state) {
                    TARN_INVALID_ARGUMENT);
 }
 
-static void sizes_beyond_the_machine_are_too_large(void **state) {
-  (void)state;
+TEST(sizes_beyond_the_machine_are_too_large) {
   tarn_tensor tensor;
   assert_int_equal(tarn_tensor_create(pool, TARN_F32, SHAPE(INT64_MAX), NULL, &tensor),
                    TARN_TOO_LARGE);
@@ -102,8 +94,7 @@ static void sizes_beyond_the_machine_are_too_large(void **state) {
 
 /* --- sharing --- */
 
-static void a_view_shares_the_storage_and_a_copy_of_the_value_borrows(void **state) {
-  (void)state;
+TEST(a_view_shares_the_storage_and_a_copy_of_the_value_borrows) {
   tarn_tensor matrix;
   assert_ok(tarn_tensor_create(pool, TARN_I32, SHAPE(4, 6), NULL, &matrix));
   tarn_tensor row = matrix;
@@ -121,8 +112,7 @@ static void a_view_shares_the_storage_and_a_copy_of_the_value_borrows(void **sta
   tarn_storage_weak_release(weak);
 }
 
-static void data_follows_offset_and_negative_strides(void **state) {
-  (void)state;
+TEST(data_follows_offset_and_negative_strides) {
   int32_t numbers[6] = {0, 1, 2, 3, 4, 5};
   tarn_blob blob = {.struct_size = sizeof blob, .address = numbers, .size_bytes = sizeof numbers};
   tarn_tensor tensor;
@@ -137,8 +127,7 @@ static void data_follows_offset_and_negative_strides(void **state) {
 
 /* --- on a storage --- */
 
-static void a_tensor_of_a_storage_lies_inside_it(void **state) {
-  (void)state;
+TEST(a_tensor_of_a_storage_lies_inside_it) {
   tarn_storage *storage;
   tarn_tensor tensor;
   assert_ok(tarn_storage_create(pool, 64, NULL, &storage));
@@ -158,8 +147,7 @@ static void a_tensor_of_a_storage_lies_inside_it(void **state) {
   tarn_storage_release(storage);
 }
 
-static void as_strided_counts_from_the_start_of_the_storage(void **state) {
-  (void)state;
+TEST(as_strided_counts_from_the_start_of_the_storage) {
   tarn_tensor tensor;
   assert_ok(tarn_tensor_create(pool, TARN_F32, SHAPE(4, 6), NULL, &tensor));
   assert_ok(tarn_tensor_select(&tensor, 0, 3));
@@ -189,8 +177,7 @@ static tarn_blob blob_of(guest *owner) {
                      .context = owner};
 }
 
-static void the_deleter_runs_once_when_the_last_view_dies(void **state) {
-  (void)state;
+TEST(the_deleter_runs_once_when_the_last_view_dies) {
   guest owner = {0};
   tarn_blob blob = blob_of(&owner);
   tarn_tensor tensor;
@@ -209,8 +196,7 @@ static void *release_elsewhere(void *argument) {
   return NULL;
 }
 
-static void whichever_thread_is_last_runs_the_deleter_once(void **state) {
-  (void)state;
+TEST(whichever_thread_is_last_runs_the_deleter_once) {
   for (int round = 0; round < 200; round++) {
     guest owner = {0};
     tarn_blob blob = blob_of(&owner);
@@ -231,8 +217,7 @@ static void whichever_thread_is_last_runs_the_deleter_once(void **state) {
   }
 }
 
-static void a_blob_may_have_no_deleter(void **state) {
-  (void)state;
+TEST(a_blob_may_have_no_deleter) {
   guest owner = {0};
   tarn_blob blob = blob_of(&owner);
   blob.deleter = NULL;
@@ -242,8 +227,7 @@ static void a_blob_may_have_no_deleter(void **state) {
   assert_int_equal(owner.calls, 0);
 }
 
-static void a_blob_without_an_address_holds_nothing(void **state) {
-  (void)state;
+TEST(a_blob_without_an_address_holds_nothing) {
   tarn_blob blob = {.struct_size = sizeof blob};
   tarn_tensor tensor;
   assert_int_equal(tarn_tensor_wrap(&blob, TARN_I32, SHAPE(8), NULL, 0, &tensor),
@@ -258,8 +242,7 @@ static void a_blob_without_an_address_holds_nothing(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_refused_blob_keeps_its_deleter(void **state) {
-  (void)state;
+TEST(a_refused_blob_keeps_its_deleter) {
   guest owner = {0};
   tarn_blob blob = blob_of(&owner);
   tarn_tensor tensor;
@@ -284,8 +267,7 @@ static void a_refused_blob_keeps_its_deleter(void **state) {
   assert_int_equal(owner.calls, 0);
 }
 
-static void an_offset_counts_bytes_and_strides_count_elements(void **state) {
-  (void)state;
+TEST(an_offset_counts_bytes_and_strides_count_elements) {
   guest owner = {0};
   tarn_blob blob = blob_of(&owner);
   tarn_tensor tensor;
@@ -295,8 +277,7 @@ static void an_offset_counts_bytes_and_strides_count_elements(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_size_left_open_is_what_the_layout_reaches(void **state) {
-  (void)state;
+TEST(a_size_left_open_is_what_the_layout_reaches) {
   guest owner = {0};
   tarn_blob blob = blob_of(&owner);
   blob.size_bytes = 0;
@@ -315,8 +296,7 @@ static void a_size_left_open_is_what_the_layout_reaches(void **state) {
   assert_int_equal(owner.calls, 2);
 }
 
-static void a_misaligned_blob_is_refused_for_wide_elements_only(void **state) {
-  (void)state;
+TEST(a_misaligned_blob_is_refused_for_wide_elements_only) {
   _Alignas(16) char bytes[64];
   tarn_tensor tensor;
   static const struct {
@@ -339,8 +319,7 @@ static void a_misaligned_blob_is_refused_for_wide_elements_only(void **state) {
   }
 }
 
-static void a_read_only_blob_gives_no_address_to_write(void **state) {
-  (void)state;
+TEST(a_read_only_blob_gives_no_address_to_write) {
   guest owner = {0};
   tarn_blob blob = blob_of(&owner);
   blob.flags = TARN_STORAGE_READ_ONLY;
@@ -353,8 +332,7 @@ static void a_read_only_blob_gives_no_address_to_write(void **state) {
 
 /* --- reshape --- */
 
-static void a_reshape_that_is_a_view_shares_the_storage(void **state) {
-  (void)state;
+TEST(a_reshape_that_is_a_view_shares_the_storage) {
   tarn_tensor tensor, reshaped;
   bool copied = true;
   assert_ok(tarn_tensor_create(pool, TARN_I32, SHAPE(4, 6), NULL, &tensor));
@@ -366,8 +344,7 @@ static void a_reshape_that_is_a_view_shares_the_storage(void **state) {
   tarn_tensor_release(&reshaped);
 }
 
-static void a_reshape_that_no_view_expresses_copies(void **state) {
-  (void)state;
+TEST(a_reshape_that_no_view_expresses_copies) {
   tarn_tensor tensor, reshaped;
   bool copied = false;
   assert_ok(tarn_tensor_create(pool, TARN_I32, SHAPE(2, 3), NULL, &tensor));
@@ -391,26 +368,5 @@ static void a_reshape_that_no_view_expresses_copies(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_new_tensor_is_row_major_and_owned),
-      cmocka_unit_test(a_tensor_without_elements_has_no_data),
-      cmocka_unit_test(a_zeroed_tensor_answers_without_a_storage),
-      cmocka_unit_test(sizes_beyond_the_machine_are_too_large),
-      cmocka_unit_test(a_view_shares_the_storage_and_a_copy_of_the_value_borrows),
-      cmocka_unit_test(data_follows_offset_and_negative_strides),
-      cmocka_unit_test(a_tensor_of_a_storage_lies_inside_it),
-      cmocka_unit_test(as_strided_counts_from_the_start_of_the_storage),
-      cmocka_unit_test(the_deleter_runs_once_when_the_last_view_dies),
-      cmocka_unit_test(whichever_thread_is_last_runs_the_deleter_once),
-      cmocka_unit_test(a_blob_may_have_no_deleter),
-      cmocka_unit_test(a_blob_without_an_address_holds_nothing),
-      cmocka_unit_test(a_refused_blob_keeps_its_deleter),
-      cmocka_unit_test(an_offset_counts_bytes_and_strides_count_elements),
-      cmocka_unit_test(a_size_left_open_is_what_the_layout_reaches),
-      cmocka_unit_test(a_misaligned_blob_is_refused_for_wide_elements_only),
-      cmocka_unit_test(a_read_only_blob_gives_no_address_to_write),
-      cmocka_unit_test(a_reshape_that_is_a_view_shares_the_storage),
-      cmocka_unit_test(a_reshape_that_no_view_expresses_copies),
-  };
-  return cmocka_run_group_tests(tests, make_pool, drop_pool);
+  return run_listed_tests(make_pool, drop_pool);
 }

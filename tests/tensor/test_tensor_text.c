@@ -65,8 +65,7 @@ static void check_styles(const text_case *row, const tarn_tensor *tensor, tarn_s
   }
 }
 
-static void texts_are_numpys(void **state) {
-  (void)state;
+TEST(texts_are_numpys) {
   for (size_t i = 0; i < COUNT_OF(text_cases); i++) {
     tarn_tensor tensor = make_case(&text_cases[i]);
     check_styles(&text_cases[i], &tensor, NULL);
@@ -75,8 +74,7 @@ static void texts_are_numpys(void **state) {
 }
 
 /* The same through a view with strides of both signs, and on a device that the CPU cannot read. */
-static void strides_and_devices_change_nothing(void **state) {
-  (void)state;
+TEST(strides_and_devices_change_nothing) {
   for (size_t i = 0; i < COUNT_OF(text_cases); i++) {
     const text_case *row = &text_cases[i];
     tarn_tensor tensor = make_case(row), view, far;
@@ -99,8 +97,7 @@ static void strides_and_devices_change_nothing(void **state) {
   }
 }
 
-static void only_the_edges_of_a_device_tensor_are_brought_over(void **state) {
-  (void)state;
+TEST(only_the_edges_of_a_device_tensor_are_brought_over) {
   tarn_tensor far;
   size_t length_bytes;
   assert_ok(
@@ -115,8 +112,7 @@ static void only_the_edges_of_a_device_tensor_are_brought_over(void **state) {
   tarn_tensor_release(&far);
 }
 
-static void text_waits_for_the_stream(void **state) {
-  (void)state;
+TEST(text_waits_for_the_stream) {
   tarn_stream *stream;
   assert_ok(manual_stream_create(&stream));
   tarn_tensor src = make("int32", 1, (int64_t[]){2}), dst = make("int32", 1, (int64_t[]){2});
@@ -131,8 +127,7 @@ static void text_waits_for_the_stream(void **state) {
   tarn_stream_release(stream);
 }
 
-static void types_that_numpy_lacks_are_written_likewise(void **state) {
-  (void)state;
+TEST(types_that_numpy_lacks_are_written_likewise) {
   static const struct {
     const char *dtype, *repr;
   } cases[] = {
@@ -162,8 +157,7 @@ static void check_shortest(double value, tarn_dtype real, const char *expected) 
   assert_string_equal(text, expected);
 }
 
-static void the_fewest_digits_are_found(void **state) {
-  (void)state;
+TEST(the_fewest_digits_are_found) {
   check_shortest(0.1, TARN_F64, "1e-1");
   check_shortest(-0.0, TARN_F64, "-0e0");
   check_shortest(5e-324, TARN_F64, "5e-324");
@@ -181,8 +175,7 @@ static void the_fewest_digits_are_found(void **state) {
 }
 
 /* Numbers that are read back as themselves, and not with a digit less. */
-static void no_shorter_digits_would_do(void **state) {
-  (void)state;
+TEST(no_shorter_digits_would_do) {
   uint64_t random = 17;
   for (int i = 0; i < 20000; i++) {
     tarn__decimal decimal, fewer;
@@ -204,8 +197,7 @@ static void no_shorter_digits_would_do(void **state) {
   }
 }
 
-static void a_locale_changes_nothing(void **state) {
-  (void)state;
+TEST(a_locale_changes_nothing) {
   static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE"};
   const char *found = NULL;
   for (size_t i = 0; i < COUNT_OF(names) && found == NULL; i++) {
@@ -225,8 +217,7 @@ static void a_locale_changes_nothing(void **state) {
 
 /* --- the buffer, the callback, mistakes --- */
 
-static void a_small_buffer_gets_the_beginning(void **state) {
-  (void)state;
+TEST(a_small_buffer_gets_the_beginning) {
   tarn_tensor tensor = make("int32", 1, (int64_t[]){3});
   for (int64_t i = 0; i < 3; i++) set(&tensor, i, tarn_scalar_of_int(i));
   for (size_t text_bytes = 0; text_bytes < 10; text_bytes++) {
@@ -253,8 +244,7 @@ static tarn_status refuse_third(void *context, const char *text, size_t size_byt
   return ++*calls == 3 ? TARN_BUSY : TARN_OK;
 }
 
-static void a_callback_that_fails_ends_the_writing(void **state) {
-  (void)state;
+TEST(a_callback_that_fails_ends_the_writing) {
   tarn_tensor tensor = make("int64", 1, (int64_t[]){100000});
   memset(tarn_tensor_data_mutable(&tensor), 1, 800000);
   const tarn_text_options options = {.struct_size = sizeof options, .style = TARN_TEXT_LIST};
@@ -265,8 +255,7 @@ static void a_callback_that_fails_ends_the_writing(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void mistakes_are_refused(void **state) {
-  (void)state;
+TEST(mistakes_are_refused) {
   tarn_tensor tensor = make("int32", 1, (int64_t[]){3}), zeroed = {0}, far, opaque;
   char text[8] = "before";
   size_t length_bytes = 5;
@@ -305,18 +294,5 @@ static void mistakes_are_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(texts_are_numpys),
-      cmocka_unit_test(strides_and_devices_change_nothing),
-      cmocka_unit_test(only_the_edges_of_a_device_tensor_are_brought_over),
-      cmocka_unit_test(text_waits_for_the_stream),
-      cmocka_unit_test(types_that_numpy_lacks_are_written_likewise),
-      cmocka_unit_test(the_fewest_digits_are_found),
-      cmocka_unit_test(no_shorter_digits_would_do),
-      cmocka_unit_test(a_locale_changes_nothing),
-      cmocka_unit_test(a_small_buffer_gets_the_beginning),
-      cmocka_unit_test(a_callback_that_fails_ends_the_writing),
-      cmocka_unit_test(mistakes_are_refused),
-  };
-  return cmocka_run_group_tests(tests, start, stop);
+  return run_listed_tests(start, stop);
 }

@@ -1,16 +1,12 @@
 /* test_tensor_view.c: tests of tensor/tensor_view.c, and of the views that run in the caller. */
 #include <complex.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "tensor/tarn_tensor.h"
+#include "tests/support/test.h"
 
 #define SHAPE(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), ((int64_t[]){__VA_ARGS__})
-#define assert_ok(call) assert_int_equal(call, TARN_OK)
 
 static tarn_tensor wrap(void *address, size_t size_bytes, tarn_dtype dtype, size_t rank,
                         const int64_t *shape) {
@@ -29,8 +25,7 @@ static tarn_tensor wrap(void *address, size_t size_bytes, tarn_dtype dtype, size
 
 /* --- as another dtype --- */
 
-static void elements_of_one_size_keep_the_layout(void **state) {
-  (void)state;
+TEST(elements_of_one_size_keep_the_layout) {
   float numbers[6] = {1, 2, 3, 4, 5, 6};
   tarn_tensor tensor = wrap(numbers, sizeof numbers, TARN_F32, SHAPE(2, 3));
   tarn_tensor_reverse(&tensor);
@@ -41,8 +36,7 @@ static void elements_of_one_size_keep_the_layout(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void smaller_elements_lengthen_the_last_dimension(void **state) {
-  (void)state;
+TEST(smaller_elements_lengthen_the_last_dimension) {
   uint32_t numbers[12];
   for (uint32_t i = 0; i < 12; i++) numbers[i] = 0x01010101u * i;
   tarn_tensor tensor = wrap(numbers, sizeof numbers, TARN_U32, SHAPE(3, 4));
@@ -62,8 +56,7 @@ static void smaller_elements_lengthen_the_last_dimension(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void what_does_not_divide_is_refused(void **state) {
-  (void)state;
+TEST(what_does_not_divide_is_refused) {
   _Alignas(16) int16_t numbers[64] = {0};
   tarn_tensor tensor = wrap(numbers, sizeof numbers, TARN_I16, SHAPE(4, 6));
   REFUSED(tarn_tensor_view_as_dtype(&tensor, TARN_F64)); /* 6 is no multiple of 4 */
@@ -93,8 +86,7 @@ static void what_does_not_divide_is_refused(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_size_1_dimension_of_any_stride_is_packed(void **state) {
-  (void)state;
+TEST(a_size_1_dimension_of_any_stride_is_packed) {
   int32_t numbers[12] = {0};
   tarn_tensor tensor = wrap(numbers, sizeof numbers, TARN_I32, SHAPE(3, 4));
   assert_ok(tarn_tensor_as_strided(&tensor, 2, (int64_t[]){3, 1}, (int64_t[]){4, 9}, 0));
@@ -104,8 +96,7 @@ static void a_size_1_dimension_of_any_stride_is_packed(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void no_elements_have_every_dtype(void **state) {
-  (void)state;
+TEST(no_elements_have_every_dtype) {
   tarn_tensor tensor = wrap(NULL, 0, TARN_I64, SHAPE(3, 0));
   assert_ok(tarn_tensor_view_as_dtype(&tensor, TARN_U8));
   assert_memory_equal(tensor.layout.shape, ((int64_t[]){3, 0}), 16);
@@ -120,8 +111,7 @@ static void no_elements_have_every_dtype(void **state) {
 
 /* --- complex numbers --- */
 
-static void complex_numbers_are_pairs(void **state) {
-  (void)state;
+TEST(complex_numbers_are_pairs) {
   float complex numbers[6] = {1 + 2 * I, 3 + 4 * I, 5 + 6 * I, 7 + 8 * I, 9 + 10 * I, 11 + 12 * I};
   tarn_tensor tensor = wrap(numbers, sizeof numbers, TARN_C64, SHAPE(2, 3)), part;
   assert_ok(tarn_tensor_slice(&tensor, 1, TARN_SLICE_OPEN, TARN_SLICE_OPEN, -2));
@@ -150,8 +140,7 @@ static void complex_numbers_are_pairs(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void odd_places_are_no_complex_numbers(void **state) {
-  (void)state;
+TEST(odd_places_are_no_complex_numbers) {
   double numbers[12] = {0};
   tarn_tensor tensor = wrap(numbers, sizeof numbers, TARN_F64, SHAPE(4, 3));
   REFUSED(tarn_tensor_view_as_complex(&tensor)); /* not two */
@@ -171,8 +160,7 @@ static void odd_places_are_no_complex_numbers(void **state) {
 
 /* --- in the caller, where the rank is a constant --- */
 
-static void constants_and_variables_give_the_same_views(void **state) {
-  (void)state;
+TEST(constants_and_variables_give_the_same_views) {
   int32_t numbers[480];
   volatile int32_t one = 1, two = 2, four = 4, five = 5;
   const tarn_tensor base = wrap(numbers, sizeof numbers, TARN_I32, SHAPE(4, 6, 4, 5));
@@ -203,8 +191,7 @@ static void constants_and_variables_give_the_same_views(void **state) {
   tarn_tensor_release(&owner);
 }
 
-static void constants_are_refused_as_variables_are(void **state) {
-  (void)state;
+TEST(constants_are_refused_as_variables_are) {
   int32_t numbers[24];
   tarn_tensor tensor = wrap(numbers, sizeof numbers, TARN_I32, SHAPE(4, 6));
   REFUSED(tarn_tensor_select(&tensor, 2, 0));
@@ -231,8 +218,7 @@ static void constants_are_refused_as_variables_are(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void a_tensor_knows_its_capacity_and_its_order(void **state) {
-  (void)state;
+TEST(a_tensor_knows_its_capacity_and_its_order) {
   _Alignas(16) char bytes[50];
   tarn_tensor tensor = wrap(bytes, sizeof bytes, TARN_I32, SHAPE(2, 3)), none = {0};
   assert_int_equal(tarn_tensor_capacity(&tensor), 12);
@@ -247,17 +233,5 @@ static void a_tensor_knows_its_capacity_and_its_order(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(elements_of_one_size_keep_the_layout),
-      cmocka_unit_test(smaller_elements_lengthen_the_last_dimension),
-      cmocka_unit_test(what_does_not_divide_is_refused),
-      cmocka_unit_test(a_size_1_dimension_of_any_stride_is_packed),
-      cmocka_unit_test(no_elements_have_every_dtype),
-      cmocka_unit_test(complex_numbers_are_pairs),
-      cmocka_unit_test(odd_places_are_no_complex_numbers),
-      cmocka_unit_test(constants_and_variables_give_the_same_views),
-      cmocka_unit_test(constants_are_refused_as_variables_are),
-      cmocka_unit_test(a_tensor_knows_its_capacity_and_its_order),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -486,14 +486,12 @@ static void on_every_schedule(void (*run)(const char *schedule)) {
   }
 }
 
-static void every_transfer_brings_its_bytes_and_protects_both_sides(void **state) {
-  (void)state;
+TEST(every_transfer_brings_its_bytes_and_protects_both_sides) {
   on_every_schedule(all_transfers);
 }
 
 /* A file that is mapped to be read is not written. */
-static void a_read_only_mapping_is_no_destination(void **state) {
-  (void)state;
+TEST(a_read_only_mapping_is_no_destination) {
   tarn_tensor near = whole(FILE_MAPPING, TARN_F32, /*is_read=*/true);
   tarn_tensor far = far_side(&near, IN_ORDER);
   assert_status(tarn_tensor_copy(&near, &far, stream, NULL), TARN_READ_ONLY);
@@ -539,17 +537,11 @@ static void all_linear_rounds(const char *schedule) {
   }
 }
 
-static void linear_access_is_one_such_transfer(void **state) {
-  (void)state;
+TEST(linear_access_is_one_such_transfer) {
   on_every_schedule(all_linear_rounds);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_transfer_brings_its_bytes_and_protects_both_sides),
-      cmocka_unit_test(a_read_only_mapping_is_no_destination),
-      cmocka_unit_test(linear_access_is_one_such_transfer),
-  };
   const tarn_status status = test_open_cuda(&cuda);
   if (status != TARN_OK) {
     printf("%s: %s\n", tarn_status_name(status), tarn_last_error()->message);
@@ -560,8 +552,8 @@ int main(void) {
   const int file = mkstemp(npy_path);
   if (file < 0) return 1;
   close(file);
-  int failed = cmocka_run_group_tests(tests, start, stop);
-  failed += cmocka_run_group_tests(tests, start_with_ring, stop);
+  int failed = run_listed_tests(start, stop);
+  failed += run_listed_tests(start_with_ring, stop);
   unlink(npy_path);
   tarn_cuda_release(cuda);
   return failed;

@@ -122,8 +122,7 @@ static void count(const char *range, size_t size_bytes, size_t counts[GUEST_NODE
 
 /* --- one node --- */
 
-static void strict_pages_lie_on_their_node_also_when_they_come_again(void **state) {
-  (void)state;
+TEST_WITH(strict_pages_lie_on_their_node_also_when_they_come_again, NULL, unmap_all) {
   const size_t size_bytes = 8 * MIB;
   for (int32_t node = 0; node < machine->node_count; ++node) {
     char *range = map(size_bytes);
@@ -139,8 +138,7 @@ static void strict_pages_lie_on_their_node_also_when_they_come_again(void **stat
   }
 }
 
-static void pages_that_are_there_move_where_that_is_asked(void **state) {
-  (void)state;
+TEST_WITH(pages_that_are_there_move_where_that_is_asked, NULL, unmap_all) {
   const size_t size_bytes = 4 * MIB;
   for (int32_t node = 0; node < machine->node_count; ++node) {
     char *range = map(size_bytes);
@@ -153,8 +151,7 @@ static void pages_that_are_there_move_where_that_is_asked(void **state) {
   }
 }
 
-static void strict_beyond_the_node_is_refused(void **state) {
-  (void)state;
+TEST_WITH(strict_beyond_the_node_is_refused, NULL, unmap_all) {
   const int32_t node = machine->node_count - 1;
   const size_t size_bytes = (machine->nodes[node].capacity_mib + 64) * MIB;
   char *range = map(size_bytes);
@@ -207,8 +204,7 @@ static void check_spill(const tarn_placement *placement, const int32_t *nodes, i
   unmap(range);
 }
 
-static void a_preferred_node_spills_to_the_nearest(void **state) {
-  (void)state;
+TEST_WITH(a_preferred_node_spills_to_the_nearest, NULL, unmap_all) {
   if (machine->node_count < 2) skip();
   fill_nodes();
   for (int32_t node = 0; node < machine->node_count; ++node) {
@@ -239,18 +235,15 @@ static void order_is_kept(uint32_t flags) {
   }
 }
 
-static void spill_follows_the_order_asked(void **state) {
-  (void)state;
+TEST_WITH(spill_follows_the_order_asked, NULL, unmap_all) {
   order_is_kept(0);
 }
 
-static void strict_spill_follows_the_order_asked(void **state) {
-  (void)state;
+TEST_WITH(strict_spill_follows_the_order_asked, NULL, unmap_all) {
   order_is_kept(TARN_PLACEMENT_STRICT);
 }
 
-static void a_strict_order_has_no_more_than_its_nodes(void **state) {
-  (void)state;
+TEST_WITH(a_strict_order_has_no_more_than_its_nodes, NULL, unmap_all) {
   if (machine->node_count < 2) skip();
   fill_nodes();
   tarn_placement placement = placement_of(TARN_PLACEMENT_ORDERED, TARN_PLACEMENT_STRICT);
@@ -265,8 +258,7 @@ static void a_strict_order_has_no_more_than_its_nodes(void **state) {
 }
 
 /* Somebody else takes the first node's room between the asking and the touching. */
-static void a_node_that_fills_up_early_is_followed_by_one_of_those_asked(void **state) {
-  (void)state;
+TEST_WITH(a_node_that_fills_up_early_is_followed_by_one_of_those_asked, NULL, empty_nodes) {
   if (machine->node_count < 4) skip();
   fill_nodes();
   tarn_placement placement = placement_of(TARN_PLACEMENT_ORDERED, 0);
@@ -290,8 +282,7 @@ static void a_node_that_fills_up_early_is_followed_by_one_of_those_asked(void **
 
 /* --- shares --- */
 
-static void pages_lie_on_all_nodes_in_turn(void **state) {
-  (void)state;
+TEST_WITH(pages_lie_on_all_nodes_in_turn, NULL, unmap_all) {
   const size_t size_bytes = (size_t)machine->node_count * 8 * MIB;
   const size_t share_pages = size_bytes / PAGE_BYTES / (size_t)machine->node_count;
   const uint32_t modes[] = {0, TARN_PLACEMENT_STRICT};
@@ -313,8 +304,7 @@ static void pages_lie_on_all_nodes_in_turn(void **state) {
   }
 }
 
-static void pages_lie_on_the_nodes_by_weight(void **state) {
-  (void)state;
+TEST_WITH(pages_lie_on_the_nodes_by_weight, NULL, unmap_all) {
   if (machine->node_count < 2) skip();
   const uint32_t modes[] = {0, TARN_PLACEMENT_STRICT};
   const size_t stripes_bytes[] = {0, 64 << 10, 2 * MIB};
@@ -345,8 +335,7 @@ static void pages_lie_on_the_nodes_by_weight(void **state) {
 
 /* --- nodes that are found --- */
 
-static void near_to_the_thread_is_where_it_runs(void **state) {
-  (void)state;
+TEST_WITH(near_to_the_thread_is_where_it_runs, NULL, unmap_all) {
   for (int32_t node = 0; node < machine->node_count; ++node) {
     if (machine->nodes[node].cpu_count == 0) continue;
     guest_run_on(node);
@@ -360,8 +349,7 @@ static void near_to_the_thread_is_where_it_runs(void **state) {
   }
 }
 
-static void near_to_a_device_is_the_node_of_its_bridge(void **state) {
-  (void)state;
+TEST_WITH(near_to_a_device_is_the_node_of_its_bridge, NULL, unmap_all) {
   if (machine->pci_bus_id[0] == '\0') skip();
   tarn_placement placement = placement_of(TARN_PLACEMENT_NEAR_DEVICE, TARN_PLACEMENT_STRICT);
   strcpy(placement.pci_bus_id, machine->pci_bus_id);
@@ -372,8 +360,7 @@ static void near_to_a_device_is_the_node_of_its_bridge(void **state) {
   unmap(range);
 }
 
-static void the_best_node_is_passed_over_where_it_lacks_room(void **state) {
-  (void)state;
+TEST_WITH(the_best_node_is_passed_over_where_it_lacks_room, NULL, empty_nodes) {
   const tarn_node_attribute attributes[] = {TARN_NODE_BANDWIDTH, TARN_NODE_LATENCY};
   for (size_t i = 0; i < COUNT_OF(attributes); ++i) {
     for (int32_t node = 0; node < machine->node_count; ++node) {
@@ -404,24 +391,7 @@ static void the_best_node_is_passed_over_where_it_lacks_room(void **state) {
 int main(void) {
   machine = guest_machine_here();
   if (tarn_topology_create(NULL, &topology) != TARN_OK) return 1;
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_teardown(strict_pages_lie_on_their_node_also_when_they_come_again,
-                                unmap_all),
-      cmocka_unit_test_teardown(pages_that_are_there_move_where_that_is_asked, unmap_all),
-      cmocka_unit_test_teardown(strict_beyond_the_node_is_refused, unmap_all),
-      cmocka_unit_test_teardown(a_preferred_node_spills_to_the_nearest, unmap_all),
-      cmocka_unit_test_teardown(spill_follows_the_order_asked, unmap_all),
-      cmocka_unit_test_teardown(strict_spill_follows_the_order_asked, unmap_all),
-      cmocka_unit_test_teardown(a_strict_order_has_no_more_than_its_nodes, unmap_all),
-      cmocka_unit_test_teardown(a_node_that_fills_up_early_is_followed_by_one_of_those_asked,
-                                empty_nodes),
-      cmocka_unit_test_teardown(pages_lie_on_all_nodes_in_turn, unmap_all),
-      cmocka_unit_test_teardown(pages_lie_on_the_nodes_by_weight, unmap_all),
-      cmocka_unit_test_teardown(near_to_the_thread_is_where_it_runs, unmap_all),
-      cmocka_unit_test_teardown(near_to_a_device_is_the_node_of_its_bridge, unmap_all),
-      cmocka_unit_test_teardown(the_best_node_is_passed_over_where_it_lacks_room, empty_nodes),
-  };
-  const int failed_count = cmocka_run_group_tests(tests, NULL, NULL);
+  const int failed_count = run_listed_tests(NULL, NULL);
   tarn_topology_release(topology);
   return guest_finish(failed_count);
 }

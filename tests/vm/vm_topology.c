@@ -12,8 +12,7 @@ static tarn_node_info info_of(int32_t index) {
   return info;
 }
 
-static void every_node_is_there_with_its_memory(void **state) {
-  (void)state;
+TEST(every_node_is_there_with_its_memory) {
   const guest_machine *machine = guest_machine_here();
   assert_int_equal(tarn_topology_node_count(topology), machine->node_count);
   unsigned seen = 0;
@@ -28,8 +27,7 @@ static void every_node_is_there_with_its_memory(void **state) {
   assert_int_equal(seen, (1u << machine->node_count) - 1);
 }
 
-static void distances_are_the_firmwares(void **state) {
-  (void)state;
+TEST(distances_are_the_firmwares) {
   const guest_machine *machine = guest_machine_here();
   for (int32_t from = 0; from < machine->node_count; ++from) {
     for (int32_t to = 0; to < machine->node_count; ++to) {
@@ -48,8 +46,7 @@ static void distances_are_the_firmwares(void **state) {
   }
 }
 
-static void bandwidth_and_latency_are_the_firmwares(void **state) {
-  (void)state;
+TEST(bandwidth_and_latency_are_the_firmwares) {
   const guest_machine *machine = guest_machine_here();
   for (int32_t i = 0; i < machine->node_count; ++i) {
     const tarn_node_info info = info_of(i);
@@ -58,8 +55,7 @@ static void bandwidth_and_latency_are_the_firmwares(void **state) {
   }
 }
 
-static void a_thread_is_nearest_to_the_node_it_runs_on(void **state) {
-  (void)state;
+TEST(a_thread_is_nearest_to_the_node_it_runs_on) {
   const guest_machine *machine = guest_machine_here();
   for (int32_t i = 0; i < machine->node_count; ++i) {
     if (machine->nodes[i].cpu_count == 0) continue;
@@ -70,8 +66,7 @@ static void a_thread_is_nearest_to_the_node_it_runs_on(void **state) {
   }
 }
 
-static void a_device_is_nearest_to_the_node_of_its_bridge(void **state) {
-  (void)state;
+TEST(a_device_is_nearest_to_the_node_of_its_bridge) {
   const guest_machine *machine = guest_machine_here();
   if (machine->pci_bus_id[0] == '\0') skip();
   int32_t node = -1;
@@ -81,14 +76,7 @@ static void a_device_is_nearest_to_the_node_of_its_bridge(void **state) {
 
 int main(void) {
   if (tarn_topology_create(NULL, &topology) != TARN_OK) return 1;
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_node_is_there_with_its_memory),
-      cmocka_unit_test(distances_are_the_firmwares),
-      cmocka_unit_test(bandwidth_and_latency_are_the_firmwares),
-      cmocka_unit_test(a_thread_is_nearest_to_the_node_it_runs_on),
-      cmocka_unit_test(a_device_is_nearest_to_the_node_of_its_bridge),
-  };
-  const int failed_count = cmocka_run_group_tests(tests, NULL, NULL);
+  const int failed_count = run_listed_tests(NULL, NULL);
   tarn_topology_release(topology);
   return guest_finish(failed_count);
 }

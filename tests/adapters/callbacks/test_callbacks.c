@@ -74,8 +74,7 @@ static const struct {
 } allocator = {tarn_callbacks_malloc, tarn_callbacks_calloc, tarn_callbacks_realloc,
                tarn_callbacks_posix_free};
 
-static void functions_fit_their_clients_tables(void **state) {
-  (void)state;
+TEST(functions_fit_their_clients_tables) {
   client user;
   make_client(&user, 0);
   void *block = NULL;
@@ -88,8 +87,7 @@ static void functions_fit_their_clients_tables(void **state) {
   drop_client(&user);
 }
 
-static void each_shape_lends_memory_and_takes_it_back(void **state) {
-  (void)state;
+TEST(each_shape_lends_memory_and_takes_it_back) {
   client user;
   make_client(&user, 0);
   for (int round = 0; round < 3; round++) {
@@ -116,8 +114,7 @@ static void each_shape_lends_memory_and_takes_it_back(void **state) {
   drop_client(&user);
 }
 
-static void a_device_has_the_callbacks_that_it_was_given(void **state) {
-  (void)state;
+TEST(a_device_has_the_callbacks_that_it_was_given) {
   client user, other;
   make_client(&user, 0);
   make_client(&other, 0);
@@ -147,8 +144,7 @@ static void a_device_has_the_callbacks_that_it_was_given(void **state) {
   assert_null(tarn_callbacks_device_alloc(1, 4, handle_a)); /* it went with its callbacks */
 }
 
-static void without_streams_handles_are_not_looked_at(void **state) {
-  (void)state;
+TEST(without_streams_handles_are_not_looked_at) {
   tarn_pool *pool = callbacks_test_pool(0);
   tarn_callbacks *callbacks;
   assert_ok(tarn_callbacks_create(pool, NULL, &callbacks));
@@ -165,8 +161,7 @@ static void without_streams_handles_are_not_looked_at(void **state) {
 
 /* --- handles --- */
 
-static void a_handle_is_wrapped_once_and_found_again(void **state) {
-  (void)state;
+TEST(a_handle_is_wrapped_once_and_found_again) {
   client user;
   make_client(&user, 0);
   for (int i = 0; i < 50; i++) {
@@ -185,8 +180,7 @@ static void a_handle_is_wrapped_once_and_found_again(void **state) {
   drop_client(&user);
 }
 
-static void memory_freed_on_one_stream_reaches_another_behind_a_fence(void **state) {
-  (void)state;
+TEST(memory_freed_on_one_stream_reaches_another_behind_a_fence) {
   client user;
   make_client(&user, 4 << 20);
   void *block = tarn_callbacks_alloc(3 << 20, handle_a, user.callbacks);
@@ -201,8 +195,7 @@ static void memory_freed_on_one_stream_reaches_another_behind_a_fence(void **sta
   drop_client(&user);
 }
 
-static void a_noted_use_keeps_memory_from_a_stream_that_freed_it(void **state) {
-  (void)state;
+TEST(a_noted_use_keeps_memory_from_a_stream_that_freed_it) {
   client user;
   make_client(&user, 4 << 20);
   char *block = tarn_callbacks_alloc(3 << 20, handle_a, user.callbacks);
@@ -217,8 +210,7 @@ static void a_noted_use_keeps_memory_from_a_stream_that_freed_it(void **state) {
   drop_client(&user);
 }
 
-static void a_forgotten_handle_that_comes_back_is_another_stream(void **state) {
-  (void)state;
+TEST(a_forgotten_handle_that_comes_back_is_another_stream) {
   client user;
   make_client(&user, 4 << 20);
   void *block = tarn_callbacks_alloc(3 << 20, handle_a, user.callbacks);
@@ -239,8 +231,7 @@ static void a_forgotten_handle_that_comes_back_is_another_stream(void **state) {
   drop_client(&user);
 }
 
-static void a_captured_stream_is_not_forgotten_yet(void **state) {
-  (void)state;
+TEST(a_captured_stream_is_not_forgotten_yet) {
   client user;
   make_client(&user, 0);
   tarn_stream *stream = stream_of(&user, handle_a);
@@ -257,8 +248,7 @@ static void a_captured_stream_is_not_forgotten_yet(void **state) {
 
 /* --- what goes wrong --- */
 
-static void out_of_memory_is_null_and_the_next_call_goes_on(void **state) {
-  (void)state;
+TEST(out_of_memory_is_null_and_the_next_call_goes_on) {
   client user;
   make_client(&user, 4 << 20);
   void *block = tarn_callbacks_alloc(3 << 20, handle_a, user.callbacks), *other = &user;
@@ -276,8 +266,7 @@ static void out_of_memory_is_null_and_the_next_call_goes_on(void **state) {
   drop_client(&user);
 }
 
-static void a_free_that_is_refused_is_counted(void **state) {
-  (void)state;
+TEST(a_free_that_is_refused_is_counted) {
   client user;
   make_client(&user, 0);
   char *block = tarn_callbacks_alloc(SIZE_BYTES, handle_a, user.callbacks);
@@ -301,8 +290,7 @@ static void a_free_that_is_refused_is_counted(void **state) {
   tarn_pool_release(user.pool);
 }
 
-static void options_that_make_no_sense_are_refused(void **state) {
-  (void)state;
+TEST(options_that_make_no_sense_are_refused) {
   tarn_pool *pool = callbacks_test_pool(0);
   tarn_callbacks *callbacks = (tarn_callbacks *)&pool;
   tarn_callbacks_options options = {.struct_size = 8};
@@ -319,8 +307,7 @@ static void options_that_make_no_sense_are_refused(void **state) {
 
 /* --- lives --- */
 
-static void memory_outlives_the_pools_handle_and_the_callbacks(void **state) {
-  (void)state;
+TEST(memory_outlives_the_pools_handle_and_the_callbacks) {
   client user;
   make_client(&user, 0);
   tarn_pool_release(user.pool);
@@ -351,8 +338,7 @@ static void free_late(void) {
             : 1);
 }
 
-static void a_client_may_free_at_exit(void **state) {
-  (void)state;
+TEST(a_client_may_free_at_exit) {
   make_client(&late, 0);
   const pid_t child = fork();
   if (child == 0) {
@@ -398,8 +384,7 @@ static int use_in_child(tarn_callbacks *callbacks) {
   return 0;
 }
 
-static void a_child_of_fork_adds_handles_whatever_other_threads_did(void **state) {
-  (void)state;
+TEST(a_child_of_fork_adds_handles_whatever_other_threads_did) {
   client one;
   make_client(&one, 0);
   const tarn_callbacks_options options = {.struct_size = sizeof options, .wrap = wrap_nothing};
@@ -458,8 +443,7 @@ static void *allocate_and_free_others(void *argument) {
   return NULL;
 }
 
-static void threads_free_what_others_allocated(void **state) {
-  (void)state;
+TEST(threads_free_what_others_allocated) {
   tarn_pool *pool = callbacks_test_pool(0);
   crowd all = {.callbacks = NULL};
   const tarn_callbacks_options options = {.struct_size = sizeof options, .wrap = wrap_worker};
@@ -482,23 +466,5 @@ static void threads_free_what_others_allocated(void **state) {
 }
 
 int run_callbacks_tests(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(functions_fit_their_clients_tables),
-      cmocka_unit_test(each_shape_lends_memory_and_takes_it_back),
-      cmocka_unit_test(a_device_has_the_callbacks_that_it_was_given),
-      cmocka_unit_test(without_streams_handles_are_not_looked_at),
-      cmocka_unit_test(a_handle_is_wrapped_once_and_found_again),
-      cmocka_unit_test(memory_freed_on_one_stream_reaches_another_behind_a_fence),
-      cmocka_unit_test(a_noted_use_keeps_memory_from_a_stream_that_freed_it),
-      cmocka_unit_test(a_forgotten_handle_that_comes_back_is_another_stream),
-      cmocka_unit_test(a_captured_stream_is_not_forgotten_yet),
-      cmocka_unit_test(out_of_memory_is_null_and_the_next_call_goes_on),
-      cmocka_unit_test(a_free_that_is_refused_is_counted),
-      cmocka_unit_test(options_that_make_no_sense_are_refused),
-      cmocka_unit_test(memory_outlives_the_pools_handle_and_the_callbacks),
-      cmocka_unit_test(a_client_may_free_at_exit),
-      cmocka_unit_test(a_child_of_fork_adds_handles_whatever_other_threads_did),
-      cmocka_unit_test(threads_free_what_others_allocated),
-  };
-  return cmocka_run_group_tests_name("callbacks", tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

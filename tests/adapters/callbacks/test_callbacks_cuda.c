@@ -90,7 +90,7 @@ static tarn_stream *stream_of(client *self, CUstream native) {
   return stream;
 }
 
-static void null_and_legacy_are_one_stream(void **state) {
+TEST(null_and_legacy_are_one_stream) {
   client user;
   make_client(&user, *state, 0);
   tarn_stream *legacy = stream_of(&user, NULL);
@@ -142,7 +142,7 @@ static void run_visitor(visitor *self) {
   if (self->complaint != NULL) fail_msg("a thread has %s", self->complaint);
 }
 
-static void each_thread_has_a_default_stream_of_its_own(void **state) {
+TEST(each_thread_has_a_default_stream_of_its_own) {
   client user;
   make_client(&user, *state, 4 * SIZE_BYTES);
   tarn_stream *mine = stream_of(&user, CU_STREAM_PER_THREAD);
@@ -155,7 +155,7 @@ static void each_thread_has_a_default_stream_of_its_own(void **state) {
   drop_client(&user);
 }
 
-static void threads_that_forget_may_come_and_go_without_end(void **state) {
+TEST(threads_that_forget_may_come_and_go_without_end) {
   client user;
   make_client(&user, *state, 4 * SIZE_BYTES);
   visitor each = {.user = &user};
@@ -164,7 +164,7 @@ static void threads_that_forget_may_come_and_go_without_end(void **state) {
   drop_client(&user);
 }
 
-static void the_cpu_gets_no_memory_of_a_device(void **state) {
+TEST(the_cpu_gets_no_memory_of_a_device) {
   client user;
   make_client(&user, *state, 0);
   assert_null(tarn_callbacks_malloc(user.callbacks, 10));
@@ -178,7 +178,7 @@ static void the_cpu_gets_no_memory_of_a_device(void **state) {
   drop_client(&user);
 }
 
-static void pinned_memory_is_the_cpus_and_its_streams(void **state) {
+TEST(pinned_memory_is_the_cpus_and_its_streams) {
   client current;
   make_client(&current, *state, 0);
   tarn_provider *provider;
@@ -275,7 +275,7 @@ static void replace_stream(world *self) {
   if (self->streams[stream] == old) self->came_back_count++;
 }
 
-static void streams_come_and_go_and_no_memory_is_used_twice(void **state) {
+TEST(streams_come_and_go_and_no_memory_is_used_twice) {
   world all = {.random = 5};
   make_client(&all.user, *state, 6 * SIZE_BYTES);
   for (int i = 0; i < STREAMS; i++) {
@@ -304,7 +304,7 @@ static void streams_come_and_go_and_no_memory_is_used_twice(void **state) {
   drop_client(&all.user);
 }
 
-static void streams_may_be_destroyed_after_the_callbacks(void **state) {
+TEST(streams_may_be_destroyed_after_the_callbacks) {
   client user;
   make_client(&user, *state, 0);
   CUstream stream;
@@ -325,14 +325,5 @@ int main(int argument_count, char **arguments) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   fixture_choose_driver(argument_count > 1 ? arguments[1] : NULL);
   find_driver();
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(null_and_legacy_are_one_stream),
-      cmocka_unit_test(each_thread_has_a_default_stream_of_its_own),
-      cmocka_unit_test(threads_that_forget_may_come_and_go_without_end),
-      cmocka_unit_test(the_cpu_gets_no_memory_of_a_device),
-      cmocka_unit_test(pinned_memory_is_the_cpus_and_its_streams),
-      cmocka_unit_test(streams_come_and_go_and_no_memory_is_used_twice),
-      cmocka_unit_test(streams_may_be_destroyed_after_the_callbacks),
-  };
-  return cmocka_run_group_tests_name("callbacks_cuda", tests, fixture_setup, fixture_teardown);
+  return run_listed_tests(fixture_setup, fixture_teardown);
 }

@@ -25,8 +25,7 @@ static void drop_heap(heap *self) {
   tarn_pool_release(self->pool);
 }
 
-static void calloc_clears_what_others_left_and_knows_its_limits(void **state) {
-  (void)state;
+TEST(calloc_clears_what_others_left_and_knows_its_limits) {
   heap own = make_heap(0);
   char *block = tarn_callbacks_malloc(own.callbacks, 5000);
   memset(block, 7, 5000);
@@ -40,8 +39,7 @@ static void calloc_clears_what_others_left_and_knows_its_limits(void **state) {
   drop_heap(&own);
 }
 
-static void blocks_of_no_bytes_are_blocks_of_their_own(void **state) {
-  (void)state;
+TEST(blocks_of_no_bytes_are_blocks_of_their_own) {
   heap own = make_heap(0);
   void *blocks[] = {tarn_callbacks_malloc(own.callbacks, 0),
                     tarn_callbacks_calloc(own.callbacks, 0, 4),
@@ -58,8 +56,7 @@ static void blocks_of_no_bytes_are_blocks_of_their_own(void **state) {
   drop_heap(&own);
 }
 
-static void aligned_blocks_are_aligned(void **state) {
-  (void)state;
+TEST(aligned_blocks_are_aligned) {
   heap own = make_heap(0);
   for (size_t alignment = 1; alignment <= 1 << 16; alignment *= 4) {
     void *block = tarn_callbacks_aligned_alloc(own.callbacks, alignment, 100);
@@ -71,8 +68,7 @@ static void aligned_blocks_are_aligned(void **state) {
   drop_heap(&own);
 }
 
-static void contents_move_with_a_block_that_grows_and_shrinks(void **state) {
-  (void)state;
+TEST(contents_move_with_a_block_that_grows_and_shrinks) {
   heap own = make_heap(0);
   unsigned char *block = NULL;
   size_t old_bytes = 0;
@@ -90,8 +86,7 @@ static void contents_move_with_a_block_that_grows_and_shrinks(void **state) {
   drop_heap(&own);
 }
 
-static void a_block_stays_within_its_size_and_whole_where_there_is_no_memory(void **state) {
-  (void)state;
+TEST(a_block_stays_within_its_size_and_whole_where_there_is_no_memory) {
   heap own = make_heap(4 << 20);
   char *block = tarn_callbacks_malloc(own.callbacks, 3 << 20);
   memset(block, 9, 3 << 20);
@@ -115,8 +110,7 @@ static void a_block_stays_within_its_size_and_whole_where_there_is_no_memory(voi
   drop_heap(&own);
 }
 
-static void plain_functions_use_the_callbacks_of_their_expression(void **state) {
-  (void)state;
+TEST(plain_functions_use_the_callbacks_of_their_expression) {
   heap own = make_heap(0);
   plain_callbacks = own.callbacks;
   char *block = plain_malloc(10), *other = plain_calloc(2, 5);
@@ -144,8 +138,7 @@ static z_stream zlib_over(const heap *own) {
   return (z_stream){.zalloc = zlib_alloc, .zfree = zlib_free, .opaque = own->callbacks};
 }
 
-static void zlib_packs_and_unpacks_in_a_pool(void **state) {
-  (void)state;
+TEST(zlib_packs_and_unpacks_in_a_pool) {
   heap own = make_heap(0);
   enum { TEXT_BYTES = 300000 };
   unsigned char *text = malloc(TEXT_BYTES), *packed = malloc(TEXT_BYTES),
@@ -172,8 +165,7 @@ static void zlib_packs_and_unpacks_in_a_pool(void **state) {
   drop_heap(&own);
 }
 
-static void zlib_says_that_a_pool_has_no_memory(void **state) {
-  (void)state;
+TEST(zlib_says_that_a_pool_has_no_memory) {
   heap own = make_heap(4096);
   z_stream out = zlib_over(&own);
   assert_int_equal(deflateInit(&out, 6), Z_MEM_ERROR);
@@ -181,15 +173,5 @@ static void zlib_says_that_a_pool_has_no_memory(void **state) {
 }
 
 int run_callbacks_posix_tests(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(calloc_clears_what_others_left_and_knows_its_limits),
-      cmocka_unit_test(blocks_of_no_bytes_are_blocks_of_their_own),
-      cmocka_unit_test(aligned_blocks_are_aligned),
-      cmocka_unit_test(contents_move_with_a_block_that_grows_and_shrinks),
-      cmocka_unit_test(a_block_stays_within_its_size_and_whole_where_there_is_no_memory),
-      cmocka_unit_test(plain_functions_use_the_callbacks_of_their_expression),
-      cmocka_unit_test(zlib_packs_and_unpacks_in_a_pool),
-      cmocka_unit_test(zlib_says_that_a_pool_has_no_memory),
-  };
-  return cmocka_run_group_tests_name("callbacks_posix", tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

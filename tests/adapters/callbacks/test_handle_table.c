@@ -38,8 +38,7 @@ static void remove_key(tarn__handle_table *table, uintptr_t key) {
   tarn_stream_release(stream);
 }
 
-static void keys_are_found_behind_others_and_behind_the_end(void **state) {
-  (void)state;
+TEST(keys_are_found_behind_others_and_behind_the_end) {
   tarn__handle_table *table = make_table();
   tarn_stream *stream, *found;
   assert_ok(manual_stream_create(&stream));
@@ -65,8 +64,7 @@ static void keys_are_found_behind_others_and_behind_the_end(void **state) {
   drop_table(table);
 }
 
-static void the_second_of_two_at_once_gets_the_firsts_stream(void **state) {
-  (void)state;
+TEST(the_second_of_two_at_once_gets_the_firsts_stream) {
   tarn__handle_table *table = make_table();
   tarn_stream *first, *second;
   assert_ok(manual_stream_create(&first));
@@ -79,8 +77,7 @@ static void the_second_of_two_at_once_gets_the_firsts_stream(void **state) {
   drop_table(table);
 }
 
-static void a_full_table_refuses_and_takes_what_was_forgotten(void **state) {
-  (void)state;
+TEST(a_full_table_refuses_and_takes_what_was_forgotten) {
   tarn__handle_table *table = make_table();
   for (uintptr_t key = 1; key <= TARN__HANDLE_PLACES; key++) add(table, key, NULL);
   tarn_stream *stream, *found;
@@ -119,8 +116,7 @@ static void *look_for_one_key(void *argument) {
   return NULL;
 }
 
-static void a_place_that_changes_hands_shows_nobody_anothers_stream(void **state) {
-  (void)state;
+TEST(a_place_that_changes_hands_shows_nobody_anothers_stream) {
   watch seen = {.table = make_table()};
   tarn_stream *other;
   uintptr_t keys[3];
@@ -150,11 +146,5 @@ static void a_place_that_changes_hands_shows_nobody_anothers_stream(void **state
 }
 
 int run_handle_table_tests(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(keys_are_found_behind_others_and_behind_the_end),
-      cmocka_unit_test(the_second_of_two_at_once_gets_the_firsts_stream),
-      cmocka_unit_test(a_full_table_refuses_and_takes_what_was_forgotten),
-      cmocka_unit_test(a_place_that_changes_hands_shows_nobody_anothers_stream),
-  };
-  return cmocka_run_group_tests_name("handle_table", tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -14,7 +14,7 @@
 
 namespace {
 
-void containers_and_handles_work(void **) {
+TEST(containers_and_handles_work) {
   tarn::pool pool = make_pool();
   {
     tarn::memory_resource resource(pool.get());
@@ -27,7 +27,7 @@ void containers_and_handles_work(void **) {
   assert_int_equal(live_blocks(pool), 0);
 }
 
-void a_resource_equals_itself_alone(void **) {
+TEST(a_resource_equals_itself_alone) {
   tarn::pool pool = make_pool();
   tarn::memory_resource a(pool.get());
   tarn::memory_resource b(pool.get());
@@ -35,7 +35,7 @@ void a_resource_equals_itself_alone(void **) {
   assert_false(a == b);
 }
 
-void no_memory_for_a_container_ends_the_program(void **) {
+TEST(no_memory_for_a_container_ends_the_program) {
   const pid_t child = fork();
   assert_true(child >= 0);
   if (child == 0) {
@@ -54,10 +54,5 @@ void no_memory_for_a_container_ends_the_program(void **) {
 }  // namespace
 
 int main() {
-  const CMUnitTest tests[] = {
-      cmocka_unit_test(containers_and_handles_work),
-      cmocka_unit_test(a_resource_equals_itself_alone),
-      cmocka_unit_test(no_memory_for_a_container_ends_the_program),
-  };
-  return cmocka_run_group_tests(tests, nullptr, nullptr);
+  return run_listed_tests(nullptr, nullptr);
 }

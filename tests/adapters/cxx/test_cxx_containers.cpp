@@ -26,7 +26,7 @@ bool is_aligned(const void *address, std::size_t alignment) {
 
 /* --- std::pmr::memory_resource --- */
 
-void resources_over_one_pool_are_equal_and_free_for_each_other(void **) {
+TEST(resources_over_one_pool_are_equal_and_free_for_each_other) {
   tarn::pool pool = make_pool();
   tarn::pool another = make_pool();
   tarn::memory_resource a(pool.get());
@@ -43,7 +43,7 @@ void resources_over_one_pool_are_equal_and_free_for_each_other(void **) {
   assert_int_equal(live_blocks(pool), 0);
 }
 
-void every_alignment_is_honoured(void **) {
+TEST(every_alignment_is_honoured) {
   tarn::pool pool = make_pool();
   tarn::memory_resource resource(pool.get());
   for (std::size_t alignment = 1; alignment <= (std::size_t)1 << 20; alignment *= 2) {
@@ -57,7 +57,7 @@ void every_alignment_is_honoured(void **) {
   for (const wide &node : nodes) assert_true(is_aligned(&node, alignof(wide)));
 }
 
-void size_zero_has_an_address_of_its_own(void **) {
+TEST(size_zero_has_an_address_of_its_own) {
   tarn::pool pool = make_pool();
   tarn::memory_resource resource(pool.get());
   void *first = resource.allocate(0);
@@ -93,7 +93,7 @@ void grow_beyond_the_pool(Vector &numbers) {
   for (std::size_t i = 0; i < before; i++) assert_int_equal(numbers[i], i);
 }
 
-void no_memory_is_bad_alloc_and_leaves_the_container_as_it_was(void **) {
+TEST(no_memory_is_bad_alloc_and_leaves_the_container_as_it_was) {
   tarn::pool pool = make_small_pool();
   {
     tarn::memory_resource resource(pool.get());
@@ -144,14 +144,14 @@ void use_on_top(const tarn::pool &pool) {
   assert_int_equal(live_blocks(pool), 0);
 }
 
-void the_standards_own_resources_work_on_top(void **) {
+TEST(the_standards_own_resources_work_on_top) {
   tarn::pool pool = make_pool();
   use_on_top<std::pmr::monotonic_buffer_resource>(pool);
   use_on_top<std::pmr::unsynchronized_pool_resource>(pool);
   use_on_top<std::pmr::synchronized_pool_resource>(pool);
 }
 
-void a_resource_keeps_its_pool(void **) {
+TEST(a_resource_keeps_its_pool) {
   tarn::pool pool = make_pool();
   tarn::memory_resource resource(pool.get());
   pool.release();
@@ -161,7 +161,7 @@ void a_resource_keeps_its_pool(void **) {
 }
 
 /* The resource is gone, and what it lent is still the pool's to take back. */
-void memory_outlives_its_resource_for_whoever_has_the_pool(void **) {
+TEST(memory_outlives_its_resource_for_whoever_has_the_pool) {
   tarn::pool pool = make_pool();
   void *address = nullptr;
   {
@@ -176,7 +176,8 @@ void memory_outlives_its_resource_for_whoever_has_the_pool(void **) {
 
 /* --- containers that move --- */
 
-void a_pmr_container_moves_its_elements_between_pools_and_its_memory_within_one(void **) {
+TEST_WITH(a_pmr_container_moves_its_elements_between_pools_and_its_memory_within_one, nullptr,
+          nullptr) {
   tarn::pool first_pool = make_pool();
   tarn::pool second_pool = make_pool();
   tarn::memory_resource first(first_pool.get());
@@ -195,7 +196,7 @@ void a_pmr_container_moves_its_elements_between_pools_and_its_memory_within_one(
   assert_int_equal(live_blocks(second_pool), 1);
 }
 
-void a_container_of_an_allocator_takes_memory_and_pool_along(void **) {
+TEST(a_container_of_an_allocator_takes_memory_and_pool_along) {
   tarn::pool first_pool = make_pool();
   tarn::pool second_pool = make_pool();
   const tarn::allocator<int> first(first_pool.get());
@@ -225,7 +226,7 @@ void a_container_of_an_allocator_takes_memory_and_pool_along(void **) {
   assert_true(copied.get_allocator() == first);
 }
 
-void containers_keep_the_pool_that_nobody_else_has(void **) {
+TEST(containers_keep_the_pool_that_nobody_else_has) {
   tarn::pool pool = make_pool();
   std::map<std::string, int, std::less<>, tarn::allocator<std::pair<const std::string, int>>> map(
       tarn::allocator<int>(pool.get()));
@@ -246,7 +247,7 @@ void containers_keep_the_pool_that_nobody_else_has(void **) {
 
 /* --- threads --- */
 
-void memory_is_freed_on_other_threads(void **) {
+TEST(memory_is_freed_on_other_threads) {
   tarn::pool pool = make_pool();
   tarn::memory_resource resource(pool.get());
   std::vector<std::thread> threads;
@@ -272,7 +273,7 @@ void memory_is_freed_on_other_threads(void **) {
   assert_int_equal(live_blocks(pool), 0);
 }
 
-void a_copy_that_a_stream_still_makes_keeps_a_containers_memory(void **) {
+TEST(a_copy_that_a_stream_still_makes_keeps_a_containers_memory) {
   tarn::pool pool = make_pool();
   tarn::stream stream;
   assert_ok(tarn_worker_stream_create(stream.put()));
@@ -304,7 +305,7 @@ void refuse(tarn_pool *pool, tarn_status expected) {
   assert_int_equal(status, expected);
 }
 
-void no_pool_and_a_devices_pool_are_refused(void **) {
+TEST(no_pool_and_a_devices_pool_are_refused) {
   refuse<tarn::memory_resource>(nullptr, TARN_INVALID_ARGUMENT);
   refuse<tarn::allocator<int>>(nullptr, TARN_INVALID_ARGUMENT);
   tarn::provider range;
@@ -321,20 +322,5 @@ void no_pool_and_a_devices_pool_are_refused(void **) {
 }  // namespace
 
 int main() {
-  const CMUnitTest tests[] = {
-      cmocka_unit_test(resources_over_one_pool_are_equal_and_free_for_each_other),
-      cmocka_unit_test(every_alignment_is_honoured),
-      cmocka_unit_test(size_zero_has_an_address_of_its_own),
-      cmocka_unit_test(no_memory_is_bad_alloc_and_leaves_the_container_as_it_was),
-      cmocka_unit_test(the_standards_own_resources_work_on_top),
-      cmocka_unit_test(a_resource_keeps_its_pool),
-      cmocka_unit_test(memory_outlives_its_resource_for_whoever_has_the_pool),
-      cmocka_unit_test(a_pmr_container_moves_its_elements_between_pools_and_its_memory_within_one),
-      cmocka_unit_test(a_container_of_an_allocator_takes_memory_and_pool_along),
-      cmocka_unit_test(containers_keep_the_pool_that_nobody_else_has),
-      cmocka_unit_test(memory_is_freed_on_other_threads),
-      cmocka_unit_test(a_copy_that_a_stream_still_makes_keeps_a_containers_memory),
-      cmocka_unit_test(no_pool_and_a_devices_pool_are_refused),
-  };
-  return cmocka_run_group_tests(tests, nullptr, nullptr);
+  return run_listed_tests(nullptr, nullptr);
 }

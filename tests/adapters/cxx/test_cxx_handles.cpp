@@ -20,7 +20,7 @@ tarn::storage make_storage(const tarn::pool &pool) {
   return made;
 }
 
-void a_handle_moves_and_shares_only_when_asked(void **) {
+TEST(a_handle_moves_and_shares_only_when_asked) {
   tarn::pool pool = make_pool();
   tarn::storage first = make_storage(pool);
   tarn_storage *raw = first.get();
@@ -42,7 +42,7 @@ void a_handle_moves_and_shares_only_when_asked(void **) {
   assert_int_equal(live_blocks(pool), 0);
 }
 
-void references_cross_to_c_and_back(void **) {
+TEST(references_cross_to_c_and_back) {
   tarn::pool pool = make_pool();
   tarn_storage *raw = make_storage(pool).give();
   assert_int_equal(tarn_storage_use_count(raw), 1);
@@ -60,7 +60,7 @@ void references_cross_to_c_and_back(void **) {
   assert_false(static_cast<bool>(nothing.retain()));
 }
 
-void a_weak_storage_locks_as_long_as_somebody_keeps_the_bytes(void **) {
+TEST(a_weak_storage_locks_as_long_as_somebody_keeps_the_bytes) {
   tarn::pool pool = make_pool();
   tarn::storage strong = make_storage(pool);
   tarn::weak_storage weak = tarn::weak_storage::retain(strong.get());
@@ -76,7 +76,7 @@ void a_weak_storage_locks_as_long_as_somebody_keeps_the_bytes(void **) {
   assert_false(static_cast<bool>(tarn::lock(tarn::weak_storage())));
 }
 
-void a_tensor_owns_and_its_value_borrows(void **) {
+TEST(a_tensor_owns_and_its_value_borrows) {
   tarn::pool pool = make_pool();
   const int64_t shape[] = {3, 4};
   tarn::tensor matrix;
@@ -103,7 +103,7 @@ void a_tensor_owns_and_its_value_borrows(void **) {
   assert_int_equal(live_blocks(pool), 0);
 }
 
-void streams_and_providers_are_handles_as_well(void **) {
+TEST(streams_and_providers_are_handles_as_well) {
   tarn::stream now;
   assert_string_equal(tarn_stream_name(now.retain().get()), "now");
   tarn::stream worker;
@@ -116,7 +116,7 @@ void streams_and_providers_are_handles_as_well(void **) {
   assert_string_equal(tarn_provider_name(pages.retain().get()), "pages");
 }
 
-void a_failure_is_thrown_with_its_reason(void **) {
+TEST(a_failure_is_thrown_with_its_reason) {
   tarn::check(TARN_OK);
   std::string said;
   try {
@@ -147,13 +147,5 @@ void a_failure_is_thrown_with_its_reason(void **) {
 }  // namespace
 
 int main() {
-  const CMUnitTest tests[] = {
-      cmocka_unit_test(a_handle_moves_and_shares_only_when_asked),
-      cmocka_unit_test(references_cross_to_c_and_back),
-      cmocka_unit_test(a_weak_storage_locks_as_long_as_somebody_keeps_the_bytes),
-      cmocka_unit_test(a_tensor_owns_and_its_value_borrows),
-      cmocka_unit_test(streams_and_providers_are_handles_as_well),
-      cmocka_unit_test(a_failure_is_thrown_with_its_reason),
-  };
-  return cmocka_run_group_tests(tests, nullptr, nullptr);
+  return run_listed_tests(nullptr, nullptr);
 }

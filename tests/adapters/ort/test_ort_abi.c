@@ -30,8 +30,7 @@ CHECK_MEMBER(AllocOnStream)
 CHECK_MEMBER(Shrink)
 #endif
 
-static void numbers_are_those_of_the_header(void **state) {
-  (void)state;
+TEST(numbers_are_those_of_the_header) {
   assert_int_equal(ORT_ABI_FAIL, ORT_FAIL);
   assert_int_equal(ORT_ABI_INVALID_ARGUMENT, ORT_INVALID_ARGUMENT);
   assert_int_equal(ORT_ABI_NOT_IMPLEMENTED, ORT_NOT_IMPLEMENTED);
@@ -43,8 +42,7 @@ static void numbers_are_those_of_the_header(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(numbers_are_those_of_the_header)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }
 #else
 int main(void) {

@@ -80,8 +80,7 @@ static tarn_status open_version(const char *version, tarn_ort **ort) {
   return tarn_ort_open(stand_in_base(), ort);
 }
 
-static void runtime_of_an_unknown_or_old_version_is_refused(void **state) {
-  (void)state;
+TEST_WITH(runtime_of_an_unknown_or_old_version_is_refused, set_up, tear_down) {
   static const char *const versions[] = {"1.13.1", "2.0.0", "1.", "", "one", NULL};
   for (size_t index = 0; index < COUNT_OF(versions); index++) {
     tarn_ort *ort = self.ort;
@@ -90,14 +89,12 @@ static void runtime_of_an_unknown_or_old_version_is_refused(void **state) {
   }
 }
 
-static void newer_runtime_is_asked_for_the_newest_version_that_is_known(void **state) {
-  (void)state;
+TEST_WITH(newer_runtime_is_asked_for_the_newest_version_that_is_known, set_up, tear_down) {
   assert_int_equal(tarn_ort_api_version(self.ort), ORT_ABI_NEWEST);
   assert_int_equal(stand_in.asked_version, ORT_ABI_NEWEST);
 }
 
-static void allocator_has_the_members_of_the_version_and_no_more(void **state) {
-  (void)state;
+TEST_WITH(allocator_has_the_members_of_the_version_and_no_more, set_up, tear_down) {
   static const struct {
     const char *text;
     uint32_t version;
@@ -129,8 +126,7 @@ static void *free_elsewhere(void *argument) {
   return NULL;
 }
 
-static void blocks_come_from_the_pool_and_return_on_any_thread(void **state) {
-  (void)state;
+TEST_WITH(blocks_come_from_the_pool_and_return_on_any_thread, set_up, tear_down) {
   struct OrtAllocator *allocator = make_allocator(self.ort, self.pool, NULL, 0);
   void *both[] = {allocator, take(allocator, 1000)};
   void *const reserved = members_of(allocator)->Reserve(allocator, 5000);
@@ -147,8 +143,7 @@ static void blocks_come_from_the_pool_and_return_on_any_thread(void **state) {
   tarn_ort_allocator_release(allocator);
 }
 
-static void allocator_keeps_its_pool_and_its_table(void **state) {
-  (void)state;
+TEST_WITH(allocator_keeps_its_pool_and_its_table, set_up, tear_down) {
   struct OrtAllocator *allocator = make_allocator(self.ort, self.pool, NULL, 0);
   tarn_pool_release(self.pool);
   tarn_ort_retain(self.ort);
@@ -208,8 +203,7 @@ static tarn_pool *make_weak_pool(void *block) {
   return pool;
 }
 
-static void pool_of_little_alignment_is_asked_for_the_runtimes(void **state) {
-  (void)state;
+TEST_WITH(pool_of_little_alignment_is_asked_for_the_runtimes, set_up, tear_down) {
   static _Alignas(64) char block[64];
   tarn_pool *pool = make_weak_pool(block);
   struct OrtAllocator *allocator = make_allocator(self.ort, pool, NULL, 0);
@@ -219,8 +213,7 @@ static void pool_of_little_alignment_is_asked_for_the_runtimes(void **state) {
   tarn_pool_release(pool);
 }
 
-static void failure_answers_null_and_statuses(void **state) {
-  (void)state;
+TEST_WITH(failure_answers_null_and_statuses, set_up, tear_down) {
   tarn_pool *pool = make_weak_pool(NULL);
   struct OrtAllocator *allocator = make_allocator(self.ort, pool, NULL, TARN_ORT_NULL);
   assert_null(take(allocator, 64));
@@ -244,8 +237,7 @@ static const char *figure(const struct OrtKeyValuePairs *pairs, const char *key)
   return NULL;
 }
 
-static void statistics_are_the_pools_and_shrinking_trims_it(void **state) {
-  (void)state;
+TEST_WITH(statistics_are_the_pools_and_shrinking_trims_it, set_up, tear_down) {
   struct OrtAllocator *allocator = make_allocator(self.ort, self.pool, NULL, 0);
   give(allocator, members_of(allocator)->Reserve(allocator, 100000));
   tarn_pool_stats stats = {.struct_size = sizeof stats};
@@ -266,8 +258,7 @@ static void statistics_are_the_pools_and_shrinking_trims_it(void **state) {
   tarn_ort_allocator_release(allocator);
 }
 
-static void wrong_options_are_refused(void **state) {
-  (void)state;
+TEST_WITH(wrong_options_are_refused, set_up, tear_down) {
   tarn_ort_allocator_options options = {.struct_size = 1};
   struct OrtAllocator *allocator = NULL;
   assert_status(tarn_ort_allocator_create(self.ort, self.pool, &options, &allocator),
@@ -285,8 +276,7 @@ static void wrong_options_are_refused(void **state) {
 
 /* --- registration --- */
 
-static void registration_holds_the_allocator(void **state) {
-  (void)state;
+TEST_WITH(registration_holds_the_allocator, set_up, tear_down) {
   struct OrtEnv *env = NULL;
   assert_ok(tarn_ort_env_acquire(self.ort, &env));
   struct OrtAllocator *allocator = make_allocator(self.ort, self.pool, NULL, 0);
@@ -299,8 +289,7 @@ static void registration_holds_the_allocator(void **state) {
   tarn_ort_env_release(self.ort, env);
 }
 
-static void refused_registration_changes_nothing(void **state) {
-  (void)state;
+TEST_WITH(refused_registration_changes_nothing, set_up, tear_down) {
   struct OrtAllocator *allocator = make_allocator(self.ort, self.pool, NULL, 0);
   stand_in.fail_in = 1;
   assert_status(tarn_ort_register(self.ort, &stand_in.env, allocator), TARN_SYSTEM_ERROR);
@@ -315,8 +304,7 @@ static void refused_registration_changes_nothing(void **state) {
 
 /* --- streams and devices --- */
 
-static void freed_block_waits_for_the_stream(void **state) {
-  (void)state;
+TEST_WITH(freed_block_waits_for_the_stream, set_up, tear_down) {
   tarn_stream *stream = NULL;
   assert_ok(manual_stream_create(&stream));
   struct OrtAllocator *allocator = make_allocator(self.ort, self.pool, stream, 0);
@@ -360,8 +348,7 @@ static void end_device(device_scene *scene) {
   tarn_cuda_release(scene->cuda);
 }
 
-static void device_memory_follows_the_stream_it_was_made_for(void **state) {
-  (void)state;
+TEST_WITH(device_memory_follows_the_stream_it_was_made_for, set_up, tear_down) {
   device_scene scene;
   if (!begin_device(&scene)) skip();
   struct OrtAllocator *allocator = NULL;
@@ -396,8 +383,7 @@ static void assert_goes_by(tarn_pool *pool, uint32_t flags, const char *name, in
   tarn_ort_allocator_release(allocator);
 }
 
-static void pinned_memory_goes_by_either_name(void **state) {
-  (void)state;
+TEST_WITH(pinned_memory_goes_by_either_name, set_up, tear_down) {
   device_scene scene;
   if (!begin_device(&scene)) skip();
   assert_goes_by(scene.pinned, 0, "CudaPinned", ORT_ABI_MEM_CPU_OUTPUT);
@@ -411,22 +397,5 @@ static void pinned_memory_goes_by_either_name(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-  const struct CMUnitTest tests[] = {
-      TEST(runtime_of_an_unknown_or_old_version_is_refused),
-      TEST(newer_runtime_is_asked_for_the_newest_version_that_is_known),
-      TEST(allocator_has_the_members_of_the_version_and_no_more),
-      TEST(blocks_come_from_the_pool_and_return_on_any_thread),
-      TEST(allocator_keeps_its_pool_and_its_table),
-      TEST(pool_of_little_alignment_is_asked_for_the_runtimes),
-      TEST(failure_answers_null_and_statuses),
-      TEST(statistics_are_the_pools_and_shrinking_trims_it),
-      TEST(wrong_options_are_refused),
-      TEST(registration_holds_the_allocator),
-      TEST(refused_registration_changes_nothing),
-      TEST(freed_block_waits_for_the_stream),
-      TEST(device_memory_follows_the_stream_it_was_made_for),
-      TEST(pinned_memory_goes_by_either_name),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

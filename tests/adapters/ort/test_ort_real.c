@@ -153,8 +153,7 @@ static void assert_is_result(const float *x, const float *y, int64_t batch) {
 
 /* --- the allocator in sessions --- */
 
-static void session_allocates_in_the_registered_pool(void **state) {
-  (void)state;
+TEST(session_allocates_in_the_registered_pool) {
   ort_scene scene = begin(0);
   const tarn_pool_stats loaded = stats_of(scene.pool);
   assert_true(loaded.alloc_count > 0); /* weights */
@@ -171,8 +170,7 @@ static void session_allocates_in_the_registered_pool(void **state) {
   end(&scene);
 }
 
-static void session_outlives_the_handle_of_the_pool(void **state) {
-  (void)state;
+TEST(session_outlives_the_handle_of_the_pool) {
   ort_scene scene = begin(0);
   tarn_tensor x = make_input(scene.pool, BATCH);
   struct OrtValue *in = value_of(&x, TARN_ORT_INPUT), *out = NULL;
@@ -184,8 +182,7 @@ static void session_outlives_the_handle_of_the_pool(void **state) {
   end_but_pool(&scene);
 }
 
-static void one_pool_follows_another_in_an_environment(void **state) {
-  (void)state;
+TEST(one_pool_follows_another_in_an_environment) {
   ort_scene first = begin(0);
   assert_ok(tarn_ort_unregister(runtime.ort, runtime.env, first.allocator));
   ort_scene second = begin(0);
@@ -207,8 +204,7 @@ static void one_pool_follows_another_in_an_environment(void **state) {
   tarn_pool_release(first.pool);
 }
 
-static void statistics_and_blocks_go_through_the_runtime(void **state) {
-  (void)state;
+TEST(statistics_and_blocks_go_through_the_runtime) {
   tarn_pool *pool = make_pool(0);
   struct OrtAllocator *allocator = make_allocator(pool);
   void *address = NULL;
@@ -231,8 +227,7 @@ static void statistics_and_blocks_go_through_the_runtime(void **state) {
 
 /* --- values --- */
 
-static void output_is_written_straight_into_the_tensor(void **state) {
-  (void)state;
+TEST(output_is_written_straight_into_the_tensor) {
   ort_scene scene = begin(0);
   tarn_pool *apart = make_pool(0); /* where the session has nothing to do */
   tarn_tensor x = make_input(apart, BATCH), y = make_tensor(apart, BATCH);
@@ -264,8 +259,7 @@ static void output_is_written_straight_into_the_tensor(void **state) {
   end(&scene);
 }
 
-static void binding_takes_inputs_and_outputs(void **state) {
-  (void)state;
+TEST(binding_takes_inputs_and_outputs) {
   ort_scene scene = begin(0);
   tarn_tensor x = make_input(scene.pool, BATCH), y = make_tensor(scene.pool, BATCH);
   struct OrtValue *in = value_of(&x, TARN_ORT_INPUT | TARN_ORT_BORROW);
@@ -288,8 +282,7 @@ static void binding_takes_inputs_and_outputs(void **state) {
   end(&scene);
 }
 
-static void value_keeps_the_memory_of_a_released_tensor(void **state) {
-  (void)state;
+TEST(value_keeps_the_memory_of_a_released_tensor) {
   ort_scene scene = begin(0);
   tarn_pool *apart = make_pool(0);
   tarn_tensor x = make_input(apart, BATCH);
@@ -314,8 +307,7 @@ static void *release_elsewhere(void *tensor) {
   return NULL;
 }
 
-static void runtimes_output_becomes_a_tensor_and_ends_on_another_thread(void **state) {
-  (void)state;
+TEST(runtimes_output_becomes_a_tensor_and_ends_on_another_thread) {
   ort_scene scene = begin(0);
   tarn_tensor x = make_input(scene.pool, BATCH), y;
   struct OrtValue *in = value_of(&x, TARN_ORT_INPUT), *out = NULL;
@@ -340,8 +332,7 @@ static void runtimes_output_becomes_a_tensor_and_ends_on_another_thread(void **s
   end(&scene);
 }
 
-static void every_element_type_goes_out_and_comes_back(void **state) {
-  (void)state;
+TEST(every_element_type_goes_out_and_comes_back) {
   tarn_pool *pool = make_pool(0);
   const int64_t shape[] = {3, 5};
 #define ROW(name, number, code, bits) tarn_dtype_make(code, bits, 1),
@@ -360,8 +351,7 @@ static void every_element_type_goes_out_and_comes_back(void **state) {
   tarn_pool_release(pool);
 }
 
-static void scalars_and_empty_tensors_are_values(void **state) {
-  (void)state;
+TEST(scalars_and_empty_tensors_are_values) {
   tarn_pool *pool = make_pool(0);
   const int64_t shape[] = {4, 0, 2};
   for (int32_t rank = 0; rank <= 3; rank += 3) {
@@ -379,8 +369,7 @@ static void scalars_and_empty_tensors_are_values(void **state) {
 
 /* --- out of memory --- */
 
-static void out_of_memory_becomes_the_runtimes_status(void **state) {
-  (void)state;
+TEST(out_of_memory_becomes_the_runtimes_status) {
   enum { LIMIT_BYTES = 3 << 20, LARGE_BATCH = 16384 };
   ort_scene scene = begin(LIMIT_BYTES);
   tarn_pool *apart = make_pool(0);
@@ -410,8 +399,7 @@ static void out_of_memory_becomes_the_runtimes_status(void **state) {
   end(&scene);
 }
 
-static void allocation_from_c_answers_null_where_that_was_asked_for(void **state) {
-  (void)state;
+TEST(allocation_from_c_answers_null_where_that_was_asked_for) {
   const tarn_ort_allocator_options options = {.struct_size = sizeof options,
                                               .flags = TARN_ORT_NULL};
   tarn_pool *pool = make_pool(1 << 20);
@@ -425,8 +413,7 @@ static void allocation_from_c_answers_null_where_that_was_asked_for(void **state
   tarn_pool_release(pool);
 }
 
-static void session_that_does_not_fit_is_refused_whole(void **state) {
-  (void)state;
+TEST(session_that_does_not_fit_is_refused_whole) {
   static _Alignas(4096) char range[8192]; /* the weights are 16 KiB */
   tarn_provider *provider = NULL;
   tarn_pool *pool = NULL;
@@ -454,8 +441,7 @@ static tarn_pool *pool_over(tarn_provider *taken) {
   return pool;
 }
 
-static void session_computes_in_pinned_memory(void **state) {
-  (void)state;
+TEST(session_computes_in_pinned_memory) {
   const tarn_ort_allocator_options options = {.struct_size = sizeof options,
                                               .flags = TARN_ORT_AS_CPU};
   tarn_cuda *cuda = NULL;
@@ -482,8 +468,7 @@ static void session_computes_in_pinned_memory(void **state) {
 }
 
 /* The runtime without CUDA has no use for it, but passes it on, and calls it by its own names. */
-static void devices_memory_goes_through_the_runtime(void **state) {
-  (void)state;
+TEST(devices_memory_goes_through_the_runtime) {
   tarn_ort_allocator_options options = {.struct_size = sizeof options};
   tarn_cuda *cuda = NULL;
   if (test_open_cuda(&cuda) != TARN_OK) skip();
@@ -536,8 +521,7 @@ static void *run_again_and_again(void *argument) {
   return NULL;
 }
 
-static void threads_share_a_session(void **state) {
-  (void)state;
+TEST(threads_share_a_session) {
   ort_scene scene = begin(0);
   pthread_t threads[THREADS];
   for (int index = 0; index < THREADS; index++) {
@@ -559,8 +543,7 @@ static int exit_with_all_of_it_alive(void) {
   return 0;
 }
 
-static void process_may_exit_with_all_of_it_alive(void **state) {
-  (void)state;
+TEST(process_may_exit_with_all_of_it_alive) {
   const pid_t child = fork();
   if (child == 0) {
     (void)execl(program_path, program_path, library_path, model_path, "exit", (char *)NULL);
@@ -569,8 +552,7 @@ static void process_may_exit_with_all_of_it_alive(void **state) {
   assert_int_equal(exit_code_of(child), 0);
 }
 
-static void runtime_says_which_version(void **state) {
-  (void)state;
+TEST(runtime_says_which_version) {
   const ort_abi_base *const base = (const void *)runtime.base;
   const unsigned long minor = strtoul(base->GetVersionString() + 2, NULL, 10);
   assert_int_equal(tarn_ort_api_version(runtime.ort),
@@ -586,27 +568,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   if (argc > 3) return exit_with_all_of_it_alive();
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(runtime_says_which_version),
-      cmocka_unit_test(session_allocates_in_the_registered_pool),
-      cmocka_unit_test(session_outlives_the_handle_of_the_pool),
-      cmocka_unit_test(one_pool_follows_another_in_an_environment),
-      cmocka_unit_test(statistics_and_blocks_go_through_the_runtime),
-      cmocka_unit_test(output_is_written_straight_into_the_tensor),
-      cmocka_unit_test(binding_takes_inputs_and_outputs),
-      cmocka_unit_test(value_keeps_the_memory_of_a_released_tensor),
-      cmocka_unit_test(runtimes_output_becomes_a_tensor_and_ends_on_another_thread),
-      cmocka_unit_test(every_element_type_goes_out_and_comes_back),
-      cmocka_unit_test(scalars_and_empty_tensors_are_values),
-      cmocka_unit_test(out_of_memory_becomes_the_runtimes_status),
-      cmocka_unit_test(allocation_from_c_answers_null_where_that_was_asked_for),
-      cmocka_unit_test(session_that_does_not_fit_is_refused_whole),
-      cmocka_unit_test(session_computes_in_pinned_memory),
-      cmocka_unit_test(devices_memory_goes_through_the_runtime),
-      cmocka_unit_test(threads_share_a_session),
-      cmocka_unit_test(process_may_exit_with_all_of_it_alive),
-  };
-  const int failures = cmocka_run_group_tests(tests, NULL, NULL);
+  const int failures = run_listed_tests(NULL, NULL);
   tarn_ort_release(runtime.ort);
   runtime.ReleaseEnv(runtime.env);
   return failures;

@@ -71,8 +71,7 @@ static tarn_tensor wrap(tarn_device device, uint32_t flags) {
 
 /* --- out --- */
 
-static void value_has_the_tensors_address_and_shape_and_holds_it(void **state) {
-  (void)state;
+TEST_WITH(value_has_the_tensors_address_and_shape_and_holds_it, set_up, tear_down) {
   tarn_tensor tensor = make_tensor(TARN_F32);
   const void *const address = tarn_tensor_data(&tensor);
   struct OrtValue *value = NULL;
@@ -88,8 +87,7 @@ static void value_has_the_tensors_address_and_shape_and_holds_it(void **state) {
   stand_in_release(value);
 }
 
-static void borrowed_value_holds_nothing_and_needs_no_new_runtime(void **state) {
-  (void)state;
+TEST_WITH(borrowed_value_holds_nothing_and_needs_no_new_runtime, set_up, tear_down) {
   tarn_ort *old = NULL;
   stand_in.version = "1.21.0";
   assert_ok(tarn_ort_open(stand_in_base(), &old));
@@ -104,8 +102,7 @@ static void borrowed_value_holds_nothing_and_needs_no_new_runtime(void **state) 
   tarn_ort_release(old);
 }
 
-static void refused_value_leaves_the_tensor_as_it_was(void **state) {
-  (void)state;
+TEST_WITH(refused_value_leaves_the_tensor_as_it_was, set_up, tear_down) {
   tarn_tensor tensor = make_tensor(TARN_F32);
   for (int late = 0; late < 2; late++) {
     stand_in.deletes_and_fails = late == 1;
@@ -122,8 +119,7 @@ static void refused_value_leaves_the_tensor_as_it_was(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void what_a_value_cannot_be_is_refused_with_the_reason(void **state) {
-  (void)state;
+TEST_WITH(what_a_value_cannot_be_is_refused_with_the_reason, set_up, tear_down) {
   tarn_tensor tensor = make_tensor(TARN_C64);
   struct OrtValue *value = NULL;
   assert_status(tarn_ort_value_of_tensor(self.ort, &tensor, 0, &value), TARN_NOT_SUPPORTED);
@@ -142,8 +138,7 @@ static void what_a_value_cannot_be_is_refused_with_the_reason(void **state) {
   tarn_tensor_release(&tensor);
 }
 
-static void read_only_tensor_is_an_input_alone(void **state) {
-  (void)state;
+TEST_WITH(read_only_tensor_is_an_input_alone, set_up, tear_down) {
   tarn_tensor tensor = wrap((tarn_device){0}, TARN_STORAGE_READ_ONLY);
   struct OrtValue *value = NULL;
   assert_status(tarn_ort_value_of_tensor(self.ort, &tensor, 0, &value), TARN_READ_ONLY);
@@ -155,8 +150,7 @@ static void read_only_tensor_is_an_input_alone(void **state) {
   assert_int_equal(self.blobs_gone, 1);
 }
 
-static void memory_goes_by_the_runtimes_names(void **state) {
-  (void)state;
+TEST_WITH(memory_goes_by_the_runtimes_names, set_up, tear_down) {
   static const struct {
     tarn_device device;
     uint32_t flags;
@@ -190,8 +184,7 @@ static void memory_goes_by_the_runtimes_names(void **state) {
 static const int64_t two_by_three[] = {2, 3};
 static float elements[6];
 
-static void value_of_the_runtime_becomes_a_tensor_that_holds_it(void **state) {
-  (void)state;
+TEST_WITH(value_of_the_runtime_becomes_a_tensor_that_holds_it, set_up, tear_down) {
   static const struct {
     const char *name;
     tarn_device device;
@@ -218,8 +211,7 @@ static void assert_stays_a_value(struct OrtValue *value, tarn_status status) {
   stand_in_release(value);
 }
 
-static void value_that_no_tensor_can_be_is_refused_and_stays_the_callers(void **state) {
-  (void)state;
+TEST_WITH(value_that_no_tensor_can_be_is_refused_and_stays_the_callers, set_up, tear_down) {
   static const int64_t ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
   static const int64_t huge[] = {INT64_MAX / 2, 8};
   assert_stays_a_value(stand_in_value(STRING, 2, two_by_three, elements, "Cpu"),
@@ -235,8 +227,7 @@ static void value_that_no_tensor_can_be_is_refused_and_stays_the_callers(void **
   assert_stays_a_value(sequence, TARN_NOT_SUPPORTED);
 }
 
-static void every_call_of_the_runtime_may_fail(void **state) {
-  (void)state;
+TEST_WITH(every_call_of_the_runtime_may_fail, set_up, tear_down) {
   int failures = 0;
   for (;; failures++) {
     struct OrtValue *value = stand_in_value(FLOAT, 2, two_by_three, elements, "Cpu");
@@ -254,17 +245,5 @@ static void every_call_of_the_runtime_may_fail(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-  const struct CMUnitTest tests[] = {
-      TEST(value_has_the_tensors_address_and_shape_and_holds_it),
-      TEST(borrowed_value_holds_nothing_and_needs_no_new_runtime),
-      TEST(refused_value_leaves_the_tensor_as_it_was),
-      TEST(what_a_value_cannot_be_is_refused_with_the_reason),
-      TEST(read_only_tensor_is_an_input_alone),
-      TEST(memory_goes_by_the_runtimes_names),
-      TEST(value_of_the_runtime_becomes_a_tensor_that_holds_it),
-      TEST(value_that_no_tensor_can_be_is_refused_and_stays_the_callers),
-      TEST(every_call_of_the_runtime_may_fail),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -21,8 +21,7 @@ static bool is_aligned(const void *address, size_t alignment_bytes) {
   return ((uintptr_t)address & (alignment_bytes - 1)) == 0;
 }
 
-static void every_block_is_aligned_and_the_pool_says_so(void **state) {
-  (void)state;
+TEST(every_block_is_aligned_and_the_pool_says_so) {
   tarn_pool *pool = make_aligned(0, 0);
   void *blocks[BLOCKS];
   assert_int_equal(tarn_pool_attributes_of(pool)->alignment_bytes, ALIGNMENT);
@@ -40,8 +39,7 @@ static void every_block_is_aligned_and_the_pool_says_so(void **state) {
   tarn_pool_release(pool);
 }
 
-static void small_blocks_are_left_alone_where_asked_for(void **state) {
-  (void)state;
+TEST(small_blocks_are_left_alone_where_asked_for) {
   tarn_pool *pool = make_aligned(4096, 0);
   void *blocks[BLOCKS];
   bool is_some_other = false;
@@ -59,8 +57,7 @@ static void small_blocks_are_left_alone_where_asked_for(void **state) {
   tarn_pool_release(pool);
 }
 
-static void whole_units_are_one_blocks_alone(void **state) {
-  (void)state;
+TEST(whole_units_are_one_blocks_alone) {
   tarn_pool *pool = make_aligned(0, TARN_ALIGNED_POOL_WHOLE);
   void *blocks[BLOCKS];
   for (size_t index = 0; index < BLOCKS; index++) {
@@ -80,8 +77,7 @@ static void whole_units_are_one_blocks_alone(void **state) {
   tarn_pool_release(pool);
 }
 
-static void what_is_no_alignment_is_refused(void **state) {
-  (void)state;
+TEST(what_is_no_alignment_is_refused) {
   tarn_pool *upstream = make_pages_pool();
   tarn_pool *pool = NULL;
   tarn_aligned_pool_options options = {.struct_size = sizeof options, .alignment_bytes = 48};
@@ -97,11 +93,5 @@ static void what_is_no_alignment_is_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_block_is_aligned_and_the_pool_says_so),
-      cmocka_unit_test(small_blocks_are_left_alone_where_asked_for),
-      cmocka_unit_test(whole_units_are_one_blocks_alone),
-      cmocka_unit_test(what_is_no_alignment_is_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

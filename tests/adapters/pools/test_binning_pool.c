@@ -18,8 +18,7 @@ static tarn_pool *make_pool_over(tarn_pool *lower) {
   return pool;
 }
 
-static void a_size_comes_from_the_first_bin_that_it_fits(void **state) {
-  (void)state;
+TEST(a_size_comes_from_the_first_bin_that_it_fits) {
   tarn_pool *pools[3] = {make_pages_pool(), make_pages_pool(), make_pages_pool()};
   const tarn_bin bins[] = {{1000, pools[0]}, {5000, pools[1]}, {6000, pools[0]}};
   static const struct {
@@ -42,8 +41,7 @@ static void a_size_comes_from_the_first_bin_that_it_fits(void **state) {
   for (int index = 0; index < 3; index++) tarn_pool_release(pools[index]);
 }
 
-static void what_is_larger_than_all_bins_is_refused_without_a_rest(void **state) {
-  (void)state;
+TEST(what_is_larger_than_all_bins_is_refused_without_a_rest) {
   tarn_pool *below = make_pages_pool();
   const tarn_bin bin = {1000, below};
   tarn_pool *pool = NULL;
@@ -58,8 +56,7 @@ static void what_is_larger_than_all_bins_is_refused_without_a_rest(void **state)
 }
 
 /* Addresses in a block of the upper pool lie in one of the lower pool, too. */
-static void a_use_inside_of_a_block_is_told_to_its_own_pool(void **state) {
-  (void)state;
+TEST(a_use_inside_of_a_block_is_told_to_its_own_pool) {
   static _Alignas(64) char blocks[2][4096];
   scripted_pool scripts[2] = {{.block = blocks[0]}, {.block = blocks[1]}};
   tarn_pool *below[2] = {make_scripted_pool(&scripts[0]), make_scripted_pool(&scripts[1])};
@@ -89,8 +86,7 @@ static void a_use_inside_of_a_block_is_told_to_its_own_pool(void **state) {
   tarn_stream_release(stream);
 }
 
-static void pools_that_stand_on_each_other_keep_their_blocks_apart(void **state) {
-  (void)state;
+TEST(pools_that_stand_on_each_other_keep_their_blocks_apart) {
   tarn_pool *large = make_pages_pool();
   tarn_pool *small = make_pool_over(large);
   const tarn_bin bin = {4096, small};
@@ -115,8 +111,7 @@ static void pools_that_stand_on_each_other_keep_their_blocks_apart(void **state)
   tarn_pool_release(large);
 }
 
-static void a_trim_takes_from_the_large_sizes_first(void **state) {
-  (void)state;
+TEST(a_trim_takes_from_the_large_sizes_first) {
   tarn_pool *pools[2] = {make_pages_pool(), make_pages_pool()};
   const tarn_bin bin = {4096, pools[0]};
   tarn_pool *pool = NULL;
@@ -138,8 +133,7 @@ static void a_trim_takes_from_the_large_sizes_first(void **state) {
   for (int index = 0; index < 2; index++) tarn_pool_release(pools[index]);
 }
 
-static void pauses_are_the_pools_own(void **state) {
-  (void)state;
+TEST(pauses_are_the_pools_own) {
   const tarn_pause_options discard = {.struct_size = sizeof discard,
                                       .contents = TARN_PAUSE_DISCARD};
   tarn_pool *below = make_pages_pool();
@@ -164,8 +158,7 @@ static void pauses_are_the_pools_own(void **state) {
   tarn_pool_release(below);
 }
 
-static void bins_that_mean_nothing_are_refused(void **state) {
-  (void)state;
+TEST(bins_that_mean_nothing_are_refused) {
   scripted_pool device = {.device = {TARN_DEVICE_CUDA, 0}};
   tarn_pool *below = make_pages_pool();
   tarn_pool *elsewhere = make_scripted_pool(&device);
@@ -187,14 +180,5 @@ static void bins_that_mean_nothing_are_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_size_comes_from_the_first_bin_that_it_fits),
-      cmocka_unit_test(what_is_larger_than_all_bins_is_refused_without_a_rest),
-      cmocka_unit_test(a_use_inside_of_a_block_is_told_to_its_own_pool),
-      cmocka_unit_test(pools_that_stand_on_each_other_keep_their_blocks_apart),
-      cmocka_unit_test(a_trim_takes_from_the_large_sizes_first),
-      cmocka_unit_test(pauses_are_the_pools_own),
-      cmocka_unit_test(bins_that_mean_nothing_are_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

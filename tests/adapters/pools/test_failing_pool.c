@@ -30,8 +30,7 @@ static uint64_t failures_of(tarn_pool *pool, int count) {
   return failed;
 }
 
-static void each_kind_fails_the_calls_that_it_names(void **state) {
-  (void)state;
+TEST(each_kind_fails_the_calls_that_it_names) {
   tarn_pool *pool = make_failing();
   assert_int_equal(failures_of(pool, 8), 0);
   set_plan(pool, (tarn_failing_plan){.kind = TARN_FAILING_NTH, .n = 3});
@@ -46,8 +45,7 @@ static void each_kind_fails_the_calls_that_it_names(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_seed_fails_the_same_calls_again(void **state) {
-  (void)state;
+TEST(a_seed_fails_the_same_calls_again) {
   tarn_pool *pool = make_failing();
   const tarn_failing_plan quarter = {
       .kind = TARN_FAILING_RANDOM, .per_million = 250000, .seed = 11};
@@ -71,8 +69,7 @@ static void a_seed_fails_the_same_calls_again(void **state) {
   tarn_pool_release(pool);
 }
 
-static void the_answer_is_the_plans_and_small_calls_are_left_alone(void **state) {
-  (void)state;
+TEST(the_answer_is_the_plans_and_small_calls_are_left_alone) {
   tarn_pool *pool = make_failing();
   void *small = NULL;
   void *large = NULL;
@@ -91,8 +88,7 @@ static void the_answer_is_the_plans_and_small_calls_are_left_alone(void **state)
   tarn_pool_release(pool);
 }
 
-static void it_tells_how_many_calls_came_and_failed(void **state) {
-  (void)state;
+TEST(it_tells_how_many_calls_came_and_failed) {
   tarn_pool *pool = make_failing();
   tarn_failing_told told = {.struct_size = sizeof told};
   set_plan(pool, (tarn_failing_plan){.kind = TARN_FAILING_EVERY, .n = 4});
@@ -106,8 +102,7 @@ static void it_tells_how_many_calls_came_and_failed(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_plan_that_means_nothing_is_refused(void **state) {
-  (void)state;
+TEST(a_plan_that_means_nothing_is_refused) {
   tarn_pool *upstream = make_pages_pool();
   tarn_pool *pool = NULL;
   const tarn_failing_plan wrong[] = {
@@ -137,12 +132,5 @@ static void a_plan_that_means_nothing_is_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(each_kind_fails_the_calls_that_it_names),
-      cmocka_unit_test(a_seed_fails_the_same_calls_again),
-      cmocka_unit_test(the_answer_is_the_plans_and_small_calls_are_left_alone),
-      cmocka_unit_test(it_tells_how_many_calls_came_and_failed),
-      cmocka_unit_test(a_plan_that_means_nothing_is_refused),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

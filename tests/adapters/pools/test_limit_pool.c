@@ -16,8 +16,7 @@ static tarn_pool *make_limited(tarn_pool *upstream, size_t limit_bytes) {
   return pool;
 }
 
-static void the_last_byte_can_be_had_and_none_beyond_it(void **state) {
-  (void)state;
+TEST(the_last_byte_can_be_had_and_none_beyond_it) {
   tarn_pool *pool = make_limited(make_pages_pool(), 1000);
   void *blocks[2];
   void *refused = &refused;
@@ -34,8 +33,7 @@ static void the_last_byte_can_be_had_and_none_beyond_it(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_failure_of_the_upstream_costs_nothing(void **state) {
-  (void)state;
+TEST(a_failure_of_the_upstream_costs_nothing) {
   static _Alignas(64) char block[1000];
   scripted_pool script = {.block = block, .alloc_status = TARN_OUT_OF_MEMORY};
   tarn_pool *pool = make_limited(make_scripted_pool(&script), 1000);
@@ -59,8 +57,7 @@ static void ask_for_one_byte(void *context) {
 }
 
 /* What another thread may do at that moment. */
-static void what_is_on_its_way_counts_on_both_ways(void **state) {
-  (void)state;
+TEST(what_is_on_its_way_counts_on_both_ways) {
   static _Alignas(64) char block[1000];
   scripted_pool script = {.block = block};
   tarn_pool *pool = make_limited(make_scripted_pool(&script), 1000);
@@ -76,8 +73,7 @@ static void what_is_on_its_way_counts_on_both_ways(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_lower_limit_waits_for_what_is_out(void **state) {
-  (void)state;
+TEST(a_lower_limit_waits_for_what_is_out) {
   tarn_pool *pool = make_limited(make_pages_pool(), 0);
   void *blocks[2];
   assert_ok(tarn_pool_alloc(pool, 800, NULL, &blocks[0]));
@@ -92,8 +88,7 @@ static void a_lower_limit_waits_for_what_is_out(void **state) {
 }
 
 /* What a thread has freed it is lent again without asking anybody. */
-static void what_a_thread_freed_gets_it_nothing_beyond_a_lower_limit(void **state) {
-  (void)state;
+TEST(what_a_thread_freed_gets_it_nothing_beyond_a_lower_limit) {
   tarn_pool *pool = make_limited(make_pages_pool(), 1000);
   void *blocks[2];
   for (int index = 0; index < 2; index++) {
@@ -119,8 +114,7 @@ static void *free_here(void *argument) {
 }
 
 /* And what a thread has freed that lends nothing any more is everybody's. */
-static void what_another_thread_freed_can_be_had_to_the_last_byte(void **state) {
-  (void)state;
+TEST(what_another_thread_freed_can_be_had_to_the_last_byte) {
   void *call[5] = {make_limited(make_pages_pool(), 1000)};
   for (int round = 0; round < 3; round++) {
     for (int index = 1; index <= 4; index++) {
@@ -137,8 +131,7 @@ static void what_another_thread_freed_can_be_had_to_the_last_byte(void **state) 
   tarn_pool_release(call[0]);
 }
 
-static void a_pool_of_another_kind_has_no_limit_to_set(void **state) {
-  (void)state;
+TEST(a_pool_of_another_kind_has_no_limit_to_set) {
   tarn_pool *pool = make_pages_pool();
   assert_status(tarn_limit_pool_set(pool, 1), TARN_INVALID_ARGUMENT);
   assert_status(tarn_limit_pool_set(NULL, 1), TARN_INVALID_ARGUMENT);
@@ -179,8 +172,7 @@ static void *take_and_give(void *argument) {
   return NULL;
 }
 
-static void of_two_threads_that_ask_for_all_one_gets_it(void **state) {
-  (void)state;
+TEST(of_two_threads_that_ask_for_all_one_gets_it) {
   race both = {.pool = make_limited(make_pages_pool(), BLOCK_BYTES)};
   pthread_t threads[THREADS];
   for (int index = 0; index < THREADS; index++) {
@@ -268,8 +260,7 @@ static void *join_crowd(void *argument) {
   return NULL;
 }
 
-static void a_crowd_around_the_limit_never_has_more_and_loses_nothing(void **state) {
-  (void)state;
+TEST(a_crowd_around_the_limit_never_has_more_and_loses_nothing) {
   crowd all = {.pool = make_limited(make_pages_pool(), CROWD_LIMIT)};
   crowd_member members[CROWD];
   pthread_t threads[CROWD];
@@ -295,16 +286,5 @@ static void a_crowd_around_the_limit_never_has_more_and_loses_nothing(void **sta
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_last_byte_can_be_had_and_none_beyond_it),
-      cmocka_unit_test(a_failure_of_the_upstream_costs_nothing),
-      cmocka_unit_test(what_is_on_its_way_counts_on_both_ways),
-      cmocka_unit_test(a_lower_limit_waits_for_what_is_out),
-      cmocka_unit_test(what_a_thread_freed_gets_it_nothing_beyond_a_lower_limit),
-      cmocka_unit_test(what_another_thread_freed_can_be_had_to_the_last_byte),
-      cmocka_unit_test(a_crowd_around_the_limit_never_has_more_and_loses_nothing),
-      cmocka_unit_test(a_pool_of_another_kind_has_no_limit_to_set),
-      cmocka_unit_test(of_two_threads_that_ask_for_all_one_gets_it),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -18,8 +18,7 @@ static tarn_pool *make_logging(tarn_pool *upstream, uint32_t flags, text_sink *s
   return pool;
 }
 
-static void each_call_is_a_line_of_a_trace(void **state) {
-  (void)state;
+TEST(each_call_is_a_line_of_a_trace) {
   text_sink sink = {.length = 0};
   tarn_pool *pool = make_logging(make_pages_pool(), 0, &sink);
   tarn_stream *stream = NULL;
@@ -43,8 +42,7 @@ static void each_call_is_a_line_of_a_trace(void **state) {
   tarn_pool_release(pool);
 }
 
-static void failures_and_times_are_told_where_asked_for(void **state) {
-  (void)state;
+TEST(failures_and_times_are_told_where_asked_for) {
   static _Alignas(64) char block[4096];
   scripted_pool script = {.block = block, .alloc_status = TARN_OUT_OF_MEMORY};
   text_sink sink = {.length = 0};
@@ -61,8 +59,7 @@ static void failures_and_times_are_told_where_asked_for(void **state) {
   tarn_pool_release(pool);
 }
 
-static void a_free_that_is_refused_is_taken_back_in_the_log(void **state) {
-  (void)state;
+TEST(a_free_that_is_refused_is_taken_back_in_the_log) {
   static _Alignas(64) char block[4096];
   scripted_pool script = {.block = block, .free_status = TARN_NOT_SUPPORTED};
   text_sink sink = {.length = 0};
@@ -86,8 +83,7 @@ static void look_for_the_free(void *context) {
   assert_non_null(strstr(sink->text, "\nf,"));
 }
 
-static void a_free_is_written_before_anybody_else_can_have_the_block(void **state) {
-  (void)state;
+TEST(a_free_is_written_before_anybody_else_can_have_the_block) {
   static _Alignas(64) char block[4096];
   text_sink sink = {.length = 0};
   scripted_pool script = {.block = block, .in_call_context = &sink};
@@ -100,8 +96,7 @@ static void a_free_is_written_before_anybody_else_can_have_the_block(void **stat
   tarn_pool_release(pool);
 }
 
-static void a_log_that_cannot_be_written_fails_nothing_else(void **state) {
-  (void)state;
+TEST(a_log_that_cannot_be_written_fails_nothing_else) {
   text_sink sink = {.refused_from = 3};
   tarn_pool *pool = make_logging(make_pages_pool(), 0, &sink);
   void *block = NULL;
@@ -132,8 +127,7 @@ static tarn_status find_highest_thread(void *context, const char *text, size_t t
 }
 
 /* bench/traces/README.md: numbers of threads are below 1024. */
-static void a_process_of_many_threads_writes_what_a_replay_reads(void **state) {
-  (void)state;
+TEST(a_process_of_many_threads_writes_what_a_replay_reads) {
   long highest = 0;
   const tarn_logging_pool_options options = {
       .struct_size = sizeof options, .write = find_highest_thread, .write_context = &highest};
@@ -152,8 +146,7 @@ static void a_process_of_many_threads_writes_what_a_replay_reads(void **state) {
   tarn_pool_release(pool);
 }
 
-static void creation_says_what_is_wrong(void **state) {
-  (void)state;
+TEST(creation_says_what_is_wrong) {
   tarn_pool *upstream = make_pages_pool();
   tarn_pool *pool = NULL;
   text_sink full = {.refused_from = 1};
@@ -206,8 +199,7 @@ static void *use_pool(void *argument) {
   return NULL;
 }
 
-static void no_address_is_read_to_have_two_owners(void **state) {
-  (void)state;
+TEST(no_address_is_read_to_have_two_owners) {
   checking_log log = {.lock = PTHREAD_MUTEX_INITIALIZER};
   const tarn_logging_pool_options options = {
       .struct_size = sizeof options, .write = check_line, .write_context = &log};
@@ -229,15 +221,5 @@ static void no_address_is_read_to_have_two_owners(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(each_call_is_a_line_of_a_trace),
-      cmocka_unit_test(failures_and_times_are_told_where_asked_for),
-      cmocka_unit_test(a_free_that_is_refused_is_taken_back_in_the_log),
-      cmocka_unit_test(a_free_is_written_before_anybody_else_can_have_the_block),
-      cmocka_unit_test(a_log_that_cannot_be_written_fails_nothing_else),
-      cmocka_unit_test(creation_says_what_is_wrong),
-      cmocka_unit_test(no_address_is_read_to_have_two_owners),
-      cmocka_unit_test(a_process_of_many_threads_writes_what_a_replay_reads),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -25,8 +25,7 @@ static tarn_pool *make_plain(tarn_pool *upstream) {
   return pool;
 }
 
-static void a_block_of_the_upstreams_own_is_refused(void **state) {
-  (void)state;
+TEST(a_block_of_the_upstreams_own_is_refused) {
   tarn_pool *upstream = make_pages_pool();
   tarn_pool_retain(upstream);
   tarn_pool *pool = make_plain(upstream);
@@ -44,8 +43,7 @@ static void a_block_of_the_upstreams_own_is_refused(void **state) {
   tarn_pool_release(upstream);
 }
 
-static void each_level_counts_what_it_lent_out(void **state) {
-  (void)state;
+TEST(each_level_counts_what_it_lent_out) {
   tarn_pool *upstream = make_pages_pool();
   tarn_pool_retain(upstream);
   tarn_pool *lower = make_plain(upstream);
@@ -76,8 +74,7 @@ static void each_level_counts_what_it_lent_out(void **state) {
   tarn_pool_release(upstream);
 }
 
-static void a_free_that_the_upstream_refuses_leaves_the_block_lent_out(void **state) {
-  (void)state;
+TEST(a_free_that_the_upstream_refuses_leaves_the_block_lent_out) {
   static _Alignas(64) char block[4096];
   scripted_pool script = {.block = block, .free_status = TARN_NOT_SUPPORTED};
   tarn_pool *pool = make_plain(make_scripted_pool(&script));
@@ -96,8 +93,7 @@ static void a_free_that_the_upstream_refuses_leaves_the_block_lent_out(void **st
 }
 
 /* As a storage has one that its owner asks for. */
-static void a_handle_that_comes_up_after_the_last_is_lent_memory_again(void **state) {
-  (void)state;
+TEST(a_handle_that_comes_up_after_the_last_is_lent_memory_again) {
   static _Alignas(64) char block[4096];
   scripted_pool script = {.block = block};
   tarn_pool *pool = make_plain(make_scripted_pool(&script));
@@ -119,8 +115,7 @@ static void a_handle_that_comes_up_after_the_last_is_lent_memory_again(void **st
   assert_int_equal(script.destroy_count, 1);
 }
 
-static void a_release_without_blocks_takes_the_pool_down_with_what_threads_keep(void **state) {
-  (void)state;
+TEST(a_release_without_blocks_takes_the_pool_down_with_what_threads_keep) {
   static _Alignas(64) char block[4096];
   scripted_pool script = {.block = block};
   tarn_pool *pool = make_plain(make_scripted_pool(&script));
@@ -136,8 +131,7 @@ static void lend_it_again(void *context) {
   assert_ok(tarn_pool_alloc(context, 500, NULL, &address));
 }
 
-static void an_address_may_be_lent_again_before_its_free_returns(void **state) {
-  (void)state;
+TEST(an_address_may_be_lent_again_before_its_free_returns) {
   static _Alignas(64) char block[4096];
   scripted_pool script = {.block = block};
   tarn_pool *pool = make_plain(make_scripted_pool(&script));
@@ -157,8 +151,7 @@ static void an_address_may_be_lent_again_before_its_free_returns(void **state) {
   tarn_pool_release(pool);
 }
 
-static void what_the_upstream_cannot_is_refused(void **state) {
-  (void)state;
+TEST(what_the_upstream_cannot_is_refused) {
   static _Alignas(64) char block[4096];
   scripted_pool script = {.block = block};
   tarn_pool *pool = make_plain(make_scripted_pool(&script));
@@ -185,8 +178,7 @@ static void what_the_upstream_cannot_is_refused(void **state) {
   tarn_pool_release(backup);
 }
 
-static void a_storage_over_adaptors_is_exported_where_the_upstream_shares(void **state) {
-  (void)state;
+TEST(a_storage_over_adaptors_is_exported_where_the_upstream_shares) {
   const tarn_pages_options shared = {.struct_size = sizeof shared, .flags = TARN_PAGES_SHARED};
   tarn_provider *pages = NULL;
   tarn_pool *upstream = NULL;
@@ -205,8 +197,7 @@ static void a_storage_over_adaptors_is_exported_where_the_upstream_shares(void *
   assert_int_equal(tarn_share_collect(), 0);
 }
 
-static void a_trace_records_what_the_adaptor_was_asked_for(void **state) {
-  (void)state;
+TEST(a_trace_records_what_the_adaptor_was_asked_for) {
   tarn_pool *upstream = make_pages_pool();
   tarn_pool_retain(upstream);
   tarn_pool *pool = make_plain(upstream);
@@ -236,8 +227,7 @@ static void a_trace_records_what_the_adaptor_was_asked_for(void **state) {
   tarn_pool_release(upstream);
 }
 
-static void a_snapshot_lists_what_the_adaptor_lent_out(void **state) {
-  (void)state;
+TEST(a_snapshot_lists_what_the_adaptor_lent_out) {
   tarn_pool *upstream = make_pages_pool();
   tarn_pool_retain(upstream);
   tarn_pool *pool = make_plain(upstream);
@@ -270,8 +260,7 @@ static void a_snapshot_lists_what_the_adaptor_lent_out(void **state) {
   tarn_pool_release(upstream);
 }
 
-static void a_paused_block_is_so_in_the_snapshot(void **state) {
-  (void)state;
+TEST(a_paused_block_is_so_in_the_snapshot) {
   tarn_pool *pool = make_plain(make_pages_pool());
   const tarn_pause_options discard = {.struct_size = sizeof discard,
                                       .contents = TARN_PAUSE_DISCARD};
@@ -287,8 +276,7 @@ static void a_paused_block_is_so_in_the_snapshot(void **state) {
   tarn_pool_release(pool);
 }
 
-static void maintenance_gives_the_upstreams_idle_memory_back(void **state) {
-  (void)state;
+TEST(maintenance_gives_the_upstreams_idle_memory_back) {
   const tarn_maintenance_options manual = {.struct_size = sizeof manual,
                                            .flags = TARN_MAINTENANCE_MANUAL};
   tarn_pool *pool = make_plain(make_pages_pool());
@@ -307,8 +295,7 @@ static void maintenance_gives_the_upstreams_idle_memory_back(void **state) {
   tarn_pool_release(pool);
 }
 
-static void creators_clear_the_pool_and_say_what_is_wrong(void **state) {
-  (void)state;
+TEST(creators_clear_the_pool_and_say_what_is_wrong) {
   tarn_pool *upstream = make_pages_pool();
   tarn_pool *pool = upstream;
   const tarn_limit_pool_options wrong = {.struct_size = 1};
@@ -368,8 +355,7 @@ static int use_in_child(tarn_pool *pool, void *block) {
   return 0;
 }
 
-static void a_child_of_fork_uses_the_adaptors_that_it_finds(void **state) {
-  (void)state;
+TEST(a_child_of_fork_uses_the_adaptors_that_it_finds) {
   busy_thread busy = {.pool = make_plain(make_plain(make_pages_pool()))};
   pthread_t threads[2];
   assert_ok(tarn_pool_alloc(busy.pool, 5000, NULL, &busy.block));
@@ -391,21 +377,5 @@ static void a_child_of_fork_uses_the_adaptors_that_it_finds(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_block_of_the_upstreams_own_is_refused),
-      cmocka_unit_test(each_level_counts_what_it_lent_out),
-      cmocka_unit_test(a_free_that_the_upstream_refuses_leaves_the_block_lent_out),
-      cmocka_unit_test(a_handle_that_comes_up_after_the_last_is_lent_memory_again),
-      cmocka_unit_test(a_release_without_blocks_takes_the_pool_down_with_what_threads_keep),
-      cmocka_unit_test(an_address_may_be_lent_again_before_its_free_returns),
-      cmocka_unit_test(what_the_upstream_cannot_is_refused),
-      cmocka_unit_test(a_storage_over_adaptors_is_exported_where_the_upstream_shares),
-      cmocka_unit_test(a_trace_records_what_the_adaptor_was_asked_for),
-      cmocka_unit_test(a_snapshot_lists_what_the_adaptor_lent_out),
-      cmocka_unit_test(a_paused_block_is_so_in_the_snapshot),
-      cmocka_unit_test(maintenance_gives_the_upstreams_idle_memory_back),
-      cmocka_unit_test(a_child_of_fork_uses_the_adaptors_that_it_finds),
-      cmocka_unit_test(creators_clear_the_pool_and_say_what_is_wrong),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

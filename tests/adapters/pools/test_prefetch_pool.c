@@ -46,8 +46,7 @@ static tarn_prefetch_told told_by(tarn_pool *pool) {
   return told;
 }
 
-static void pages_are_there_when_a_block_is_lent_to_the_host(void **state) {
-  (void)state;
+TEST(pages_are_there_when_a_block_is_lent_to_the_host) {
   char *pages = map_pages(PROT_READ | PROT_WRITE);
   scripted_pool script = {.block = pages + 64};
   tarn_pool *pool = make_prefetch(&script, (tarn_prefetch_pool_options){.thread_count = 2});
@@ -62,8 +61,7 @@ static void pages_are_there_when_a_block_is_lent_to_the_host(void **state) {
   munmap(pages, PAGES * page_bytes());
 }
 
-static void small_blocks_are_left_as_they_are(void **state) {
-  (void)state;
+TEST(small_blocks_are_left_as_they_are) {
   char *pages = map_pages(PROT_READ | PROT_WRITE);
   scripted_pool script = {.block = pages};
   tarn_pool *pool = make_prefetch(&script, (tarn_prefetch_pool_options){.size_min_bytes = 0});
@@ -75,8 +73,7 @@ static void small_blocks_are_left_as_they_are(void **state) {
   munmap(pages, PAGES * page_bytes());
 }
 
-static void an_allocation_whose_pages_cannot_be_had_fails_whole(void **state) {
-  (void)state;
+TEST(an_allocation_whose_pages_cannot_be_had_fails_whole) {
   char *pages = map_pages(PROT_READ); /* no place may be written: as of no memory */
   scripted_pool script = {.block = pages};
   tarn_pool *pool = make_prefetch(&script, (tarn_prefetch_pool_options){.thread_count = 1});
@@ -94,8 +91,7 @@ static void an_allocation_whose_pages_cannot_be_had_fails_whole(void **state) {
   munmap(pages, PAGES * page_bytes());
 }
 
-static void a_streams_block_is_touched_in_the_streams_order(void **state) {
-  (void)state;
+TEST(a_streams_block_is_touched_in_the_streams_order) {
   char *pages = map_pages(PROT_READ | PROT_WRITE);
   scripted_pool script = {.block = pages};
   tarn_pool *pool = make_prefetch(&script, (tarn_prefetch_pool_options){.thread_count = 1});
@@ -115,8 +111,7 @@ static void a_streams_block_is_touched_in_the_streams_order(void **state) {
 }
 
 /* The job outlives the pool. */
-static void a_stream_may_touch_after_the_pool_is_gone(void **state) {
-  (void)state;
+TEST(a_stream_may_touch_after_the_pool_is_gone) {
   char *pages = map_pages(PROT_READ | PROT_WRITE);
   scripted_pool script = {.block = pages};
   tarn_pool *pool = make_prefetch(&script, (tarn_prefetch_pool_options){.thread_count = 1});
@@ -149,8 +144,7 @@ static tarn_status note_prefetch(void *context, void *address, size_t size_bytes
   return self->status == TARN_OK ? TARN_OK : tarn_fail(self->status, "prefetcher");
 }
 
-static void managed_memory_is_prefetched_by_the_callers_function(void **state) {
-  (void)state;
+TEST(managed_memory_is_prefetched_by_the_callers_function) {
   static _Alignas(64) char block[100];
   scripted_pool script = {.block = block, .device = {TARN_DEVICE_CUDA_MANAGED, 0}};
   prefetcher told = {.status = TARN_OK};
@@ -175,8 +169,7 @@ static void managed_memory_is_prefetched_by_the_callers_function(void **state) {
   tarn_pool_release(pool);
 }
 
-static void creation_says_what_cannot_be_prefetched(void **state) {
-  (void)state;
+TEST(creation_says_what_cannot_be_prefetched) {
   scripted_pool managed = {.device = {TARN_DEVICE_CUDA_MANAGED, 0}};
   scripted_pool device = {.device = {TARN_DEVICE_CUDA, 0}};
   tarn_pool *upstream = make_scripted_pool(&managed);
@@ -200,14 +193,5 @@ static void creation_says_what_cannot_be_prefetched(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(pages_are_there_when_a_block_is_lent_to_the_host),
-      cmocka_unit_test(small_blocks_are_left_as_they_are),
-      cmocka_unit_test(an_allocation_whose_pages_cannot_be_had_fails_whole),
-      cmocka_unit_test(a_streams_block_is_touched_in_the_streams_order),
-      cmocka_unit_test(a_stream_may_touch_after_the_pool_is_gone),
-      cmocka_unit_test(managed_memory_is_prefetched_by_the_callers_function),
-      cmocka_unit_test(creation_says_what_cannot_be_prefetched),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -40,8 +40,7 @@ static const char *report_of(tarn_pool *pool, text_sink *sink) {
   return sink->text;
 }
 
-static void blocks_of_one_place_are_summed_and_most_bytes_come_first(void **state) {
-  (void)state;
+TEST(blocks_of_one_place_are_summed_and_most_bytes_come_first) {
   static text_sink sink;
   tarn_pool *pool = make_tracking(0);
   void *small[3];
@@ -64,8 +63,7 @@ static void blocks_of_one_place_are_summed_and_most_bytes_come_first(void **stat
   tarn_pool_release(pool);
 }
 
-static void tags_tell_blocks_of_one_place_apart(void **state) {
-  (void)state;
+TEST(tags_tell_blocks_of_one_place_apart) {
   static text_sink sink;
   tarn_pool *pool = make_tracking(0);
   void *blocks[2];
@@ -88,8 +86,7 @@ static size_t frames_in(const char *report) {
   return count;
 }
 
-static void no_more_addresses_are_kept_than_asked_for(void **state) {
-  (void)state;
+TEST(no_more_addresses_are_kept_than_asked_for) {
   static text_sink sink;
   for (uint32_t depth = 1; depth <= 3; depth++) {
     tarn_pool *pool = make_tracking(depth);
@@ -107,8 +104,7 @@ static void no_more_addresses_are_kept_than_asked_for(void **state) {
   tarn_pool_release(upstream);
 }
 
-static void below_other_adaptors_the_place_is_still_found(void **state) {
-  (void)state;
+TEST(below_other_adaptors_the_place_is_still_found) {
   static text_sink sink;
   tarn_pool *tracking = make_tracking(TARN_TRACKING_DEPTH_MAX);
   tarn_pool *pool = NULL;
@@ -134,8 +130,7 @@ static tarn_status allocate_while_writing(void *context, const char *text, size_
                              : tarn_pool_alloc(self->pool, 100, NULL, &self->block);
 }
 
-static void a_report_is_written_without_the_lock_and_ends_where_it_is_refused(void **state) {
-  (void)state;
+TEST(a_report_is_written_without_the_lock_and_ends_where_it_is_refused) {
   using_sink sink = {.pool = make_tracking(0)};
   void *block = hold_small(sink.pool);
   assert_status(tarn_tracking_pool_report(sink.pool, allocate_while_writing, &sink), TARN_BUSY);
@@ -145,8 +140,7 @@ static void a_report_is_written_without_the_lock_and_ends_where_it_is_refused(vo
 }
 
 /* The mistake that a report is to find must not be what breaks it. */
-static void a_block_that_was_freed_below_is_not_told_of_twice(void **state) {
-  (void)state;
+TEST(a_block_that_was_freed_below_is_not_told_of_twice) {
   static text_sink sink;
   tarn_pool *upstream = make_pages_pool();
   tarn_pool *pool = NULL;
@@ -167,13 +161,5 @@ static void a_block_that_was_freed_below_is_not_told_of_twice(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(blocks_of_one_place_are_summed_and_most_bytes_come_first),
-      cmocka_unit_test(tags_tell_blocks_of_one_place_apart),
-      cmocka_unit_test(no_more_addresses_are_kept_than_asked_for),
-      cmocka_unit_test(below_other_adaptors_the_place_is_still_found),
-      cmocka_unit_test(a_report_is_written_without_the_lock_and_ends_where_it_is_refused),
-      cmocka_unit_test(a_block_that_was_freed_below_is_not_told_of_twice),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

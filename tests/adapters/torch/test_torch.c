@@ -11,8 +11,7 @@
 #include "alloc/tarn_caching_pool.h"
 #include "tests/adapters/torch/torch_fixture.h"
 
-static void a_block_freed_on_a_stream_is_lent_again_on_it(void **state) {
-  (void)state;
+TEST_WITH(a_block_freed_on_a_stream_is_lent_again_on_it, torch_setup, torch_teardown) {
   torch_stream s = torch_make_stream();
   void *first = torch_take(SIZE_BYTES, &s);
   torch_give(first, &s);
@@ -22,16 +21,14 @@ static void a_block_freed_on_a_stream_is_lent_again_on_it(void **state) {
   torch_drop_stream(&s);
 }
 
-static void no_bytes_are_no_block(void **state) {
-  (void)state;
+TEST_WITH(no_bytes_are_no_block, torch_setup, torch_teardown) {
   assert_null(tarn_torch_malloc(0, 0, NULL));
   assert_null(tarn_torch_malloc_or_null(0, 0, NULL));
   tarn_torch_free(NULL, 0, 0, NULL);
   assert_int_equal(torch_stats().refused_free_count, 0);
 }
 
-static void the_default_stream_is_the_handle_zero(void **state) {
-  (void)state;
+TEST_WITH(the_default_stream_is_the_handle_zero, torch_setup, torch_teardown) {
   void *block = tarn_torch_malloc(SIZE_BYTES, 0, NULL);
   assert_non_null(block);
   tarn_torch_free(block, SIZE_BYTES, 0, NULL);
@@ -39,8 +36,8 @@ static void the_default_stream_is_the_handle_zero(void **state) {
 }
 
 /* The one block that the limit leaves room for; a race ends the program. */
-static void a_block_goes_to_another_stream_behind_the_work_of_the_first(void **state) {
-  (void)state;
+TEST_WITH(a_block_goes_to_another_stream_behind_the_work_of_the_first, torch_setup,
+          torch_teardown) {
   torch_limit(2 * MIB);
   torch_stream s = torch_make_stream(), t = torch_make_stream();
   for (uint8_t round = 0; round < ROUNDS; round++) {
@@ -55,8 +52,8 @@ static void a_block_goes_to_another_stream_behind_the_work_of_the_first(void **s
   torch_drop_stream(&s), torch_drop_stream(&t);
 }
 
-static void what_is_enqueued_after_record_stream_and_before_the_free_counts(void **state) {
-  (void)state;
+TEST_WITH(what_is_enqueued_after_record_stream_and_before_the_free_counts, torch_setup,
+          torch_teardown) {
   torch_stream s = torch_make_stream(), t = torch_make_stream();
   for (uint8_t round = 0; round < ROUNDS; round++) {
     void *block = torch_take(SIZE_BYTES, &s);
@@ -75,8 +72,7 @@ static void what_is_enqueued_after_record_stream_and_before_the_free_counts(void
   torch_drop_stream(&s), torch_drop_stream(&t);
 }
 
-static void a_stream_that_only_records_is_met_at_the_free(void **state) {
-  (void)state;
+TEST_WITH(a_stream_that_only_records_is_met_at_the_free, torch_setup, torch_teardown) {
   torch_stream s = torch_make_stream(), t = torch_make_stream();
   void *block = torch_take(SIZE_BYTES, &s);
   tarn_torch_record_stream(block, t.handle);
@@ -92,8 +88,7 @@ static void a_stream_that_only_records_is_met_at_the_free(void **state) {
 
 /* More than there are buckets, so some share one. The one block that the limit leaves room for goes
  * round; a race, or work in the order of another stream than its own, ends the program. */
-static void many_streams_are_not_mistaken_for_each_other(void **state) {
-  (void)state;
+TEST_WITH(many_streams_are_not_mistaken_for_each_other, torch_setup, torch_teardown) {
   enum { STREAMS = 130 };
   torch_limit(2 * MIB);
   torch_stream streams[STREAMS];
@@ -132,7 +127,7 @@ static void forget_a_stream_at_work(const torch_stream *t) {
   torch_destroy_native(&s);
 }
 
-static void a_forgotten_stream_is_new_when_its_handle_comes_back(void **state) {
+TEST_WITH(a_forgotten_stream_is_new_when_its_handle_comes_back, torch_setup, torch_teardown) {
   torch_limit(2 * MIB);
   torch_stream t = torch_make_stream();
   for (int round = 0; round < ROUNDS; round++) forget_a_stream_at_work(&t);
@@ -143,8 +138,7 @@ static void a_forgotten_stream_is_new_when_its_handle_comes_back(void **state) {
 
 /* --- out of memory --- */
 
-static void without_memory_the_answer_is_null_and_the_report_stays(void **state) {
-  (void)state;
+TEST_WITH(without_memory_the_answer_is_null_and_the_report_stays, torch_setup, torch_teardown) {
   torch_limit(4 * MIB);
   tarn_out_of_memory report = {.struct_size = sizeof report};
   assert_int_equal(tarn_torch_out_of_memory(0, &report), TARN_NOT_FOUND);
@@ -170,7 +164,7 @@ static void without_memory_the_answer_is_null_and_the_report_stays(void **state)
   torch_drop_stream(&s);
 }
 
-static void a_memory_fraction_is_the_pools_limit(void **state) {
+TEST_WITH(a_memory_fraction_is_the_pools_limit, torch_setup, torch_teardown) {
   tarn_cuda_device_info info = {.struct_size = sizeof info};
   OK(tarn_cuda_device_info_of(*state, 0, &info));
   const double fraction = 8.0 * MIB / (double)info.total_bytes;
@@ -188,8 +182,7 @@ static void a_memory_fraction_is_the_pools_limit(void **state) {
   tarn_torch_free(block, 16 * MIB, 0, NULL);
 }
 
-static void emptying_the_cache_gives_back_what_is_idle(void **state) {
-  (void)state;
+TEST_WITH(emptying_the_cache_gives_back_what_is_idle, torch_setup, torch_teardown) {
   tarn_torch_init(1);
   tarn_torch_reset(); /* before anything */
   torch_stream s = torch_make_stream();
@@ -202,8 +195,7 @@ static void emptying_the_cache_gives_back_what_is_idle(void **state) {
   torch_drop_stream(&s);
 }
 
-static void a_base_is_what_the_driver_made_at_once(void **state) {
-  (void)state;
+TEST_WITH(a_base_is_what_the_driver_made_at_once, torch_setup, torch_teardown) {
   char *block = tarn_torch_malloc(SIZE_BYTES, 0, NULL);
   size_t size_bytes = 0;
   char *base = tarn_torch_base_alloc(block + 100, &size_bytes);
@@ -214,7 +206,7 @@ static void a_base_is_what_the_driver_made_at_once(void **state) {
   tarn_torch_free(block, SIZE_BYTES, 0, NULL);
 }
 
-static void a_base_is_sought_on_devices_in_use_alone(void **state) {
+TEST_WITH(a_base_is_sought_on_devices_in_use_alone, torch_setup, torch_teardown) {
   FIXTURE_NEEDS_SIM();
   if (tarn_cuda_device_count(*state) < 2) skip();
   OK(tarn_torch_close());
@@ -234,8 +226,7 @@ static void a_base_is_sought_on_devices_in_use_alone(void **state) {
   tarn_cuda_release(cuda);
 }
 
-static void what_was_not_lent_out_is_not_taken_back(void **state) {
-  (void)state;
+TEST_WITH(what_was_not_lent_out_is_not_taken_back, torch_setup, torch_teardown) {
   int local;
   tarn_torch_free(&local, 4, 0, NULL); /* before the device's first use */
   assert_int_equal(torch_stats().refused_free_count, 1);
@@ -251,7 +242,7 @@ static void what_was_not_lent_out_is_not_taken_back(void **state) {
   assert_int_equal(torch_stats().pool.allocated_bytes, 0);
 }
 
-static void a_device_that_does_not_exist_has_no_memory(void **state) {
+TEST_WITH(a_device_that_does_not_exist_has_no_memory, torch_setup, torch_teardown) {
   assert_null(tarn_torch_malloc_or_null(SIZE_BYTES, -1, NULL));
   assert_null(tarn_torch_malloc_or_null(SIZE_BYTES, TARN_TORCH_DEVICES_MAX, NULL));
   assert_int_equal(tarn_last_error()->status, TARN_INVALID_ARGUMENT);
@@ -259,7 +250,7 @@ static void a_device_that_does_not_exist_has_no_memory(void **state) {
   assert_int_equal(tarn_last_error()->status, TARN_INVALID_ARGUMENT);
 }
 
-static void each_device_has_its_pool_and_streams_of_another_count(void **state) {
+TEST_WITH(each_device_has_its_pool_and_streams_of_another_count, torch_setup, torch_teardown) {
   if (tarn_cuda_device_count(*state) < 2) skip();
   torch_stream s = torch_make_stream(); /* of device 0, which nothing is allocated on */
   void *block = tarn_torch_malloc(SIZE_BYTES, 1, NULL);
@@ -278,8 +269,7 @@ static void each_device_has_its_pool_and_streams_of_another_count(void **state) 
 
 /* --- pools and options --- */
 
-static void another_pool_takes_over_once_the_first_is_idle(void **state) {
-  (void)state;
+TEST_WITH(another_pool_takes_over_once_the_first_is_idle, torch_setup, torch_teardown) {
   tarn_provider *provider = NULL;
   tarn_pool *pool = NULL, *found = NULL;
   OK(tarn_cuda_device_provider_create(*state, 0, &provider));
@@ -303,7 +293,7 @@ static void another_pool_takes_over_once_the_first_is_idle(void **state) {
   tarn_provider_release(provider);
 }
 
-static void options_and_the_environment_say_what_a_pool_is(void **state) {
+TEST_WITH(options_and_the_environment_say_what_a_pool_is, torch_setup, torch_teardown) {
   setenv("TARN_TORCH_LIMIT_BYTES", "4194304", 1);
   setenv("TARN_TORCH_MEMORY", "blocks", 1);
   assert_null(tarn_torch_malloc_or_null(8 * MIB, 0, NULL));
@@ -333,8 +323,7 @@ static void options_and_the_environment_say_what_a_pool_is(void **state) {
   tarn_torch_free(block, SIZE_BYTES, 0, NULL);
 }
 
-static void closing_waits_for_nobody_and_gives_all_back(void **state) {
-  (void)state;
+TEST_WITH(closing_waits_for_nobody_and_gives_all_back, torch_setup, torch_teardown) {
   torch_stream s = torch_make_stream();
   void *block = torch_take(SIZE_BYTES, &s);
   assert_int_equal(tarn_torch_close(), TARN_BUSY);
@@ -356,8 +345,7 @@ static size_t file_holds(const char *path, const char *words) {
   return strstr(text, words) != NULL;
 }
 
-static void snapshots_and_traces_are_saved(void **state) {
-  (void)state;
+TEST_WITH(snapshots_and_traces_are_saved, torch_setup, torch_teardown) {
   char path[64];
   snprintf(path, sizeof path, "/tmp/test_torch.%d", (int)getpid());
   OK(tarn_torch_trace_start(0, 100));
@@ -377,28 +365,5 @@ static void snapshots_and_traces_are_saved(void **state) {
 }
 
 int run_torch_tests(void) {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, torch_setup, torch_teardown)
-  const struct CMUnitTest tests[] = {
-      CASE(a_block_freed_on_a_stream_is_lent_again_on_it),
-      CASE(no_bytes_are_no_block),
-      CASE(the_default_stream_is_the_handle_zero),
-      CASE(a_block_goes_to_another_stream_behind_the_work_of_the_first),
-      CASE(what_is_enqueued_after_record_stream_and_before_the_free_counts),
-      CASE(a_stream_that_only_records_is_met_at_the_free),
-      CASE(many_streams_are_not_mistaken_for_each_other),
-      CASE(a_forgotten_stream_is_new_when_its_handle_comes_back),
-      CASE(without_memory_the_answer_is_null_and_the_report_stays),
-      CASE(a_memory_fraction_is_the_pools_limit),
-      CASE(emptying_the_cache_gives_back_what_is_idle),
-      CASE(a_base_is_what_the_driver_made_at_once),
-      CASE(a_base_is_sought_on_devices_in_use_alone),
-      CASE(what_was_not_lent_out_is_not_taken_back),
-      CASE(a_device_that_does_not_exist_has_no_memory),
-      CASE(each_device_has_its_pool_and_streams_of_another_count),
-      CASE(another_pool_takes_over_once_the_first_is_idle),
-      CASE(options_and_the_environment_say_what_a_pool_is),
-      CASE(closing_waits_for_nobody_and_gives_all_back),
-      CASE(snapshots_and_traces_are_saved),
-  };
-  return cmocka_run_group_tests(tests, torch_group_setup, fixture_teardown);
+  return run_listed_tests(torch_group_setup, fixture_teardown);
 }

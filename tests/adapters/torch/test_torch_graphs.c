@@ -97,7 +97,7 @@ static void *scratch(const torch_stream *stream, uint8_t value, const fixture_bl
   return block;
 }
 
-static void a_graphs_memory_is_its_own_until_the_pool_is_released(void **state) {
+TEST_WITH(a_graphs_memory_is_its_own_until_the_pool_is_released, enter_setup, leave_teardown) {
   fixture_block out = fixture_pinned_block(*state, SIZE_BYTES);
   graph self = {.stream = torch_make_stream(), .id = {7, 0}};
   overwrite_the_rest(&self.stream); /* there is idle memory to be drawn in */
@@ -126,7 +126,7 @@ static void a_graphs_memory_is_its_own_until_the_pool_is_released(void **state) 
   fixture_free(&out);
 }
 
-static void streams_forked_in_a_capture_are_drawn_in(void **state) {
+TEST_WITH(streams_forked_in_a_capture_are_drawn_in, enter_setup, leave_teardown) {
   fixture_block out = fixture_pinned_block(*state, SIZE_BYTES);
   graph self = {.stream = torch_make_stream(), .id = {8, 0}};
   torch_stream side = torch_make_stream();
@@ -152,7 +152,7 @@ static void streams_forked_in_a_capture_are_drawn_in(void **state) {
   fixture_free(&out);
 }
 
-static void graphs_of_one_pool_share_their_memory(void **state) {
+TEST_WITH(graphs_of_one_pool_share_their_memory, enter_setup, leave_teardown) {
   fixture_block out = fixture_pinned_block(*state, SIZE_BYTES);
   graph first = {.stream = torch_make_stream(), .id = {0, 3}};
   graph second = first, third = first;
@@ -184,7 +184,7 @@ static void graphs_of_one_pool_share_their_memory(void **state) {
   fixture_free(&out);
 }
 
-static void releasing_waits_for_the_end_of_another_capture(void **state) {
+TEST_WITH(releasing_waits_for_the_end_of_another_capture, enter_setup, leave_teardown) {
   fixture_block out = fixture_pinned_block(*state, SIZE_BYTES);
   graph first = {.stream = torch_make_stream(), .id = {1, 0}};
   graph second = {.stream = torch_make_stream(), .id = {2, 0}};
@@ -211,7 +211,7 @@ static void *empty_the_cache(void *is_over) {
   return NULL;
 }
 
-static void a_capture_begins_while_another_thread_empties_the_cache(void **state) {
+TEST_WITH(a_capture_begins_while_another_thread_empties_the_cache, enter_setup, leave_teardown) {
   fixture_block out = fixture_pinned_block(*state, SIZE_BYTES);
   graph self = {.stream = torch_make_stream(), .id = {3, 0}};
   torch_give(torch_take(SIZE_BYTES, &self.stream), &self.stream); /* a stream to be waited for */
@@ -231,8 +231,7 @@ static void a_capture_begins_while_another_thread_empties_the_cache(void **state
 }
 
 /* use_mem_pool of PyTorch's without a graph: the memory is apart, and the work runs at once. */
-static void a_pool_without_a_capture_is_apart_too(void **state) {
-  (void)state;
+TEST_WITH(a_pool_without_a_capture_is_apart_too, enter_setup, leave_teardown) {
   torch_stream s = torch_make_stream();
   const tarn_torch_pool_id id = {0, 9};
   const filter none = {.manage = NULL};
@@ -257,8 +256,7 @@ static void a_pool_without_a_capture_is_apart_too(void **state) {
   torch_drop_stream(&s);
 }
 
-static void ends_and_releases_without_a_beginning_do_nothing(void **state) {
-  (void)state;
+TEST_WITH(ends_and_releases_without_a_beginning_do_nothing, enter_setup, leave_teardown) {
   const tarn_torch_pool_id id = {5, 5};
   tarn_torch_end_allocate_to_pool(0, id);
   tarn_torch_release_pool(0, id);
@@ -269,7 +267,7 @@ static void ends_and_releases_without_a_beginning_do_nothing(void **state) {
 }
 
 /* What a released graph kept is found before there is said to be none. */
-static void memory_of_a_released_graph_is_not_missed(void **state) {
+TEST_WITH(memory_of_a_released_graph_is_not_missed, enter_setup, leave_teardown) {
   fixture_block out = fixture_pinned_block(*state, SIZE_BYTES);
   torch_limit(4 * MIB);
   graph first = {.stream = torch_make_stream(), .id = {1, 0}};
@@ -286,8 +284,7 @@ static void memory_of_a_released_graph_is_not_missed(void **state) {
 
 /* Of a MemPool with a graph: PyTorch's own allocator asks for segments on a stream that it
  * captures, and tells of no pool. All that is idle was used by another stream. */
-static void a_segment_comes_in_a_capture_that_nobody_tells_of(void **state) {
-  (void)state;
+TEST_WITH(a_segment_comes_in_a_capture_that_nobody_tells_of, enter_setup, leave_teardown) {
   torch_limit(8 * MIB);
   graph self = {.stream = torch_make_stream()};
   torch_stream other = torch_make_stream();
@@ -314,8 +311,7 @@ static void a_segment_comes_in_a_capture_that_nobody_tells_of(void **state) {
   torch_drop_stream(&other), torch_drop_stream(&self.stream);
 }
 
-static void a_segment_that_cannot_be_waited_for_stays(void **state) {
-  (void)state;
+TEST_WITH(a_segment_that_cannot_be_waited_for_stays, enter_setup, leave_teardown) {
   graph self = {.stream = torch_make_stream()};
   tarn_torch_segment_free(NULL, 0, 0, NULL);
   void *segment = tarn_torch_segment_alloc(SIZE_BYTES, 0, NULL);
@@ -332,18 +328,5 @@ static void a_segment_that_cannot_be_waited_for_stays(void **state) {
 }
 
 int run_torch_graph_tests(void) {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, enter_setup, leave_teardown)
-  const struct CMUnitTest tests[] = {
-      CASE(a_graphs_memory_is_its_own_until_the_pool_is_released),
-      CASE(streams_forked_in_a_capture_are_drawn_in),
-      CASE(graphs_of_one_pool_share_their_memory),
-      CASE(releasing_waits_for_the_end_of_another_capture),
-      CASE(a_capture_begins_while_another_thread_empties_the_cache),
-      CASE(a_pool_without_a_capture_is_apart_too),
-      CASE(ends_and_releases_without_a_beginning_do_nothing),
-      CASE(memory_of_a_released_graph_is_not_missed),
-      CASE(a_segment_comes_in_a_capture_that_nobody_tells_of),
-      CASE(a_segment_that_cannot_be_waited_for_stays),
-  };
-  return cmocka_run_group_tests(tests, torch_group_setup, fixture_teardown);
+  return run_listed_tests(torch_group_setup, fixture_teardown);
 }

@@ -46,8 +46,7 @@ static void *work(void *argument) {
   return NULL;
 }
 
-static void threads_allocate_record_and_free_each_others_blocks(void **state) {
-  (void)state;
+TEST_WITH(threads_allocate_record_and_free_each_others_blocks, torch_setup, torch_teardown) {
   torch_limit(4 * MIB);
   for (int i = 0; i < STREAMS; i++) streams[i] = torch_make_stream();
   pthread_t threads[THREADS];
@@ -73,8 +72,7 @@ static void *first_use(void *argument) {
   return block;
 }
 
-static void one_pool_is_made_however_many_ask_first(void **state) {
-  (void)state;
+TEST_WITH(one_pool_is_made_however_many_ask_first, torch_setup, torch_teardown) {
   torch_stream s = torch_make_stream();
   pthread_t threads[THREADS];
   for (int i = 0; i < THREADS; i++) {
@@ -107,8 +105,7 @@ static void *free_and_reset(void *argument) {
   return NULL;
 }
 
-static void a_stream_is_forgotten_while_others_wait_for_it(void **state) {
-  (void)state;
+TEST_WITH(a_stream_is_forgotten_while_others_wait_for_it, torch_setup, torch_teardown) {
   helper other = {.stream = torch_make_stream()};
   pthread_t thread;
   assert_int_equal(pthread_create(&thread, NULL, free_and_reset, &other), 0);
@@ -141,8 +138,7 @@ static int child_frees_and_gets_nothing(void *block, void *segment, void *handle
   return 0;
 }
 
-static void a_child_of_fork_frees_and_gets_nothing(void **state) {
-  (void)state;
+TEST_WITH(a_child_of_fork_frees_and_gets_nothing, torch_setup, torch_teardown) {
   torch_stream s = torch_make_stream();
   torch_stream t = torch_make_stream();
   torch_give(torch_take(SIZE_BYTES, &t), &t);
@@ -161,12 +157,5 @@ static void a_child_of_fork_frees_and_gets_nothing(void **state) {
 }
 
 int run_torch_thread_tests(void) {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, torch_setup, torch_teardown)
-  const struct CMUnitTest tests[] = {
-      CASE(threads_allocate_record_and_free_each_others_blocks),
-      CASE(one_pool_is_made_however_many_ask_first),
-      CASE(a_stream_is_forgotten_while_others_wait_for_it),
-      CASE(a_child_of_fork_frees_and_gets_nothing),
-  };
-  return cmocka_run_group_tests(tests, torch_group_setup, fixture_teardown);
+  return run_listed_tests(torch_group_setup, fixture_teardown);
 }

@@ -88,8 +88,7 @@ TARN__UMF_FUNCTIONS(SAME_FUNCTION)
 
 /* The types a user passes are UMF's own, without a cast; and are of the version one compiles for,
  * or of the newest that is known here. */
-static void the_tables_are_of_the_version_that_is_asked_for(void **state) {
-  (void)state;
+TEST(the_tables_are_of_the_version_that_is_asked_for) {
   const umf_memory_pool_ops_t *pool = tarn_umf_pool_ops(UMF_POOL_OPS_VERSION_CURRENT);
   const umf_memory_provider_ops_t *provider =
       tarn_umf_provider_ops(UMF_PROVIDER_OPS_VERSION_CURRENT);
@@ -105,10 +104,7 @@ static void the_tables_are_of_the_version_that_is_asked_for(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_tables_are_of_the_version_that_is_asked_for),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }
 #else
 int main(void) {

@@ -60,8 +60,7 @@ static bool is_full_of(const void *address, int value, size_t size) {
 
 /* --- what a block is --- */
 
-static void blocks_come_and_go_without_a_size(void **state) {
-  (void)state;
+TEST(blocks_come_and_go_without_a_size) {
   stack self;
   open_stack(&self, 0, NULL);
   static const size_t sizes[] = {1, 8, 100, 4095, 65536, 3 << 20};
@@ -91,8 +90,7 @@ static void blocks_come_and_go_without_a_size(void **state) {
   close_stack(&self);
 }
 
-static void alignments_are_what_was_asked_for(void **state) {
-  (void)state;
+TEST(alignments_are_what_was_asked_for) {
   stack self;
   open_stack(&self, 0, NULL);
   for (size_t alignment = 1; alignment <= (size_t)4 << 20; alignment <<= 1) {
@@ -110,8 +108,7 @@ static void alignments_are_what_was_asked_for(void **state) {
   close_stack(&self);
 }
 
-static void calloc_zeroes_and_realloc_keeps_what_was_there(void **state) {
-  (void)state;
+TEST(calloc_zeroes_and_realloc_keeps_what_was_there) {
   stack self;
   open_stack(&self, 0, NULL);
   unsigned char *dirty = umf.umfPoolMalloc(self.pool, 5000);
@@ -146,8 +143,7 @@ static void calloc_zeroes_and_realloc_keeps_what_was_there(void **state) {
 
 /* --- what it tells --- */
 
-static void umf_finds_the_pool_of_any_address(void **state) {
-  (void)state;
+TEST(umf_finds_the_pool_of_any_address) {
   enum { POOLS = 16, BLOCKS = 8 };
   stack stacks[POOLS];
   void *blocks[POOLS][BLOCKS];
@@ -170,8 +166,7 @@ static void umf_finds_the_pool_of_any_address(void **state) {
   for (size_t i = 0; i < POOLS; i++) close_stack(&stacks[i]);
 }
 
-static void names_are_of_letters_that_umf_takes(void **state) {
-  (void)state;
+TEST(names_are_of_letters_that_umf_takes) {
   stack self;
   const tarn_umf_pool_params params = {.struct_size = sizeof params, .name = "my pool: 0"};
   const char *name = NULL;
@@ -186,8 +181,7 @@ static void names_are_of_letters_that_umf_takes(void **state) {
   close_stack(&self);
 }
 
-static void a_trim_gives_all_that_is_idle_back(void **state) {
-  (void)state;
+TEST(a_trim_gives_all_that_is_idle_back) {
   stack self;
   open_stack(&self, 0, NULL);
   void *block = umf.umfPoolMalloc(self.pool, 1024);
@@ -211,8 +205,7 @@ static void a_trim_gives_all_that_is_idle_back(void **state) {
 }
 
 /* A success would be a lie to whoever asked for all of it. */
-static void a_trim_that_keeps_a_floor_is_no_success(void **state) {
-  (void)state;
+TEST(a_trim_that_keeps_a_floor_is_no_success) {
   stack self;
   const tarn_caching_options caching = {.struct_size = sizeof caching, .floor_bytes = 1 << 20};
   const tarn_umf_pool_params params = {.struct_size = sizeof params, .caching = &caching};
@@ -224,8 +217,7 @@ static void a_trim_that_keeps_a_floor_is_no_success(void **state) {
 
 /* --- when there is no memory --- */
 
-static void out_of_memory_is_umfs_code_and_the_pool_goes_on(void **state) {
-  (void)state;
+TEST(out_of_memory_is_umfs_code_and_the_pool_goes_on) {
   enum { SIZE = 64 << 10, BLOCKS_MAX = 1000 };
   stack self;
   open_stack(&self, (size_t)16 << 20, NULL);
@@ -255,8 +247,7 @@ static void *fail_here(void *argument) {
   return is_right ? argument : NULL;
 }
 
-static void the_last_error_is_the_threads(void **state) {
-  (void)state;
+TEST(the_last_error_is_the_threads) {
   stack self;
   open_stack(&self, 0, NULL);
   assert_null(umf.umfPoolAlignedMalloc(self.pool, 10, 24));
@@ -304,8 +295,7 @@ static void *swap_blocks(void *argument) {
   return NULL;
 }
 
-static void blocks_are_freed_on_other_threads(void **state) {
-  (void)state;
+TEST(blocks_are_freed_on_other_threads) {
   stack self;
   open_stack(&self, 0, NULL);
   exchange shared = {.pool = self.pool};
@@ -325,16 +315,14 @@ static void blocks_are_freed_on_other_threads(void **state) {
 
 /* --- ends --- */
 
-static void a_pool_that_is_destroyed_with_blocks_out_gives_all_of_it_back(void **state) {
-  (void)state;
+TEST(a_pool_that_is_destroyed_with_blocks_out_gives_all_of_it_back) {
   stack self;
   open_stack(&self, 0, NULL);
   for (size_t i = 0; i < 100; i++) assert_non_null(umf.umfPoolMalloc(self.pool, i * 1000 + 1));
   close_stack(&self);
 }
 
-static void what_initialize_refuses_leaves_nothing(void **state) {
-  (void)state;
+TEST(what_initialize_refuses_leaves_nothing) {
   counting memory = {0};
   umf_provider below = NULL;
   umf_pool pool = NULL;
@@ -358,8 +346,7 @@ static void what_initialize_refuses_leaves_nothing(void **state) {
 }
 
 /* Its memory is not UMF's, so UMF asks for a provider that has none. */
-static void a_pool_that_was_there_before_is_used_as_it_is(void **state) {
-  (void)state;
+TEST(a_pool_that_was_there_before_is_used_as_it_is) {
   counting memory = {0};
   tarn_provider *provider = counting_provider(&memory);
   tarn_umf_pool_params params = {.struct_size = sizeof params};
@@ -394,8 +381,7 @@ static void a_pool_that_was_there_before_is_used_as_it_is(void **state) {
   assert_int_equal(memory.lent_bytes, 0);
 }
 
-static void handles_that_were_released_before_are_kept_by_umf(void **state) {
-  (void)state;
+TEST(handles_that_were_released_before_are_kept_by_umf) {
   counting memory = {0};
   tarn_provider *provider = counting_provider(&memory);
   tarn_umf_pool_params params = {.struct_size = sizeof params};
@@ -415,8 +401,7 @@ static void handles_that_were_released_before_are_kept_by_umf(void **state) {
 }
 
 /* An older UMF reads less of the tables, and a newer one what such a user gives it. */
-static void tables_of_older_versions_work_as_well(void **state) {
-  (void)state;
+TEST(tables_of_older_versions_work_as_well) {
   for (uint32_t minor = 0; minor <= 2; minor++) {
     counting memory = {0};
     const tarn_umf_provider_params params = {.struct_size = sizeof params,
@@ -442,8 +427,7 @@ static void tables_of_older_versions_work_as_well(void **state) {
   }
 }
 
-static void a_pool_works_without_umfs_tracking(void **state) {
-  (void)state;
+TEST(a_pool_works_without_umfs_tracking) {
   counting memory = {0};
   const tarn_umf_provider_params params = {.struct_size = sizeof params,
                                            .provider = counting_provider(&memory)};
@@ -463,8 +447,7 @@ static void a_pool_works_without_umfs_tracking(void **state) {
 }
 
 /* The process goes with everything alive: in another one, which says how it ended. */
-static void a_process_may_end_with_everything_alive(void **state) {
-  (void)state;
+TEST(a_process_may_end_with_everything_alive) {
   char command[512];
   snprintf(command, sizeof command, "ASAN_OPTIONS=detect_leaks=0 exec /proc/%d/exe %s leave",
            (int)getpid(), library_path);
@@ -487,24 +470,5 @@ int main(int argc, char **argv) {
   const int lacking = umf_library_need(library_path, &umf);
   if (lacking != 0) return lacking;
   if (argc > 2) return leave();
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(blocks_come_and_go_without_a_size),
-      cmocka_unit_test(alignments_are_what_was_asked_for),
-      cmocka_unit_test(calloc_zeroes_and_realloc_keeps_what_was_there),
-      cmocka_unit_test(umf_finds_the_pool_of_any_address),
-      cmocka_unit_test(names_are_of_letters_that_umf_takes),
-      cmocka_unit_test(a_trim_gives_all_that_is_idle_back),
-      cmocka_unit_test(a_trim_that_keeps_a_floor_is_no_success),
-      cmocka_unit_test(out_of_memory_is_umfs_code_and_the_pool_goes_on),
-      cmocka_unit_test(the_last_error_is_the_threads),
-      cmocka_unit_test(blocks_are_freed_on_other_threads),
-      cmocka_unit_test(a_pool_that_is_destroyed_with_blocks_out_gives_all_of_it_back),
-      cmocka_unit_test(what_initialize_refuses_leaves_nothing),
-      cmocka_unit_test(a_pool_that_was_there_before_is_used_as_it_is),
-      cmocka_unit_test(handles_that_were_released_before_are_kept_by_umf),
-      cmocka_unit_test(tables_of_older_versions_work_as_well),
-      cmocka_unit_test(a_pool_works_without_umfs_tracking),
-      cmocka_unit_test(a_process_may_end_with_everything_alive),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -45,8 +45,7 @@ static umf_provider count_below(counting *memory) {
 
 /* --- a tarn provider below UMF --- */
 
-static void a_block_is_freed_whole_or_not_at_all(void **state) {
-  (void)state;
+TEST(a_block_is_freed_whole_or_not_at_all) {
   counting memory = {0};
   umf_provider below = count_below(&memory);
   char *block = NULL;
@@ -89,8 +88,7 @@ static void a_block_is_freed_whole_or_not_at_all(void **state) {
   assert_given_back(&memory);
 }
 
-static void a_provider_that_is_destroyed_gives_back_what_is_out(void **state) {
-  (void)state;
+TEST(a_provider_that_is_destroyed_gives_back_what_is_out) {
   counting memory = {0};
   umf_provider below = count_below(&memory);
   for (size_t i = 1; i <= 200; i++) {
@@ -101,8 +99,7 @@ static void a_provider_that_is_destroyed_gives_back_what_is_out(void **state) {
   assert_given_back(&memory);
 }
 
-static void out_of_memory_is_umfs_code_with_our_cause(void **state) {
-  (void)state;
+TEST(out_of_memory_is_umfs_code_with_our_cause) {
   counting memory = {.limit_bytes = 1 << 20};
   umf_provider below = count_below(&memory);
   void *block = &block;
@@ -158,8 +155,7 @@ static void assert_threads_may_use(umf_pool pool) {
   }
 }
 
-static void umfs_disjoint_pool_runs_over_a_tarn_provider(void **state) {
-  (void)state;
+TEST(umfs_disjoint_pool_runs_over_a_tarn_provider) {
   counting memory = {0};
   umf_pool pool = make_disjoint(count_below(&memory));
   assert_threads_may_use(pool);
@@ -168,8 +164,7 @@ static void umfs_disjoint_pool_runs_over_a_tarn_provider(void **state) {
   assert_given_back(&memory);
 }
 
-static void umfs_proxy_pool_runs_over_a_tarn_provider(void **state) {
-  (void)state;
+TEST(umfs_proxy_pool_runs_over_a_tarn_provider) {
   counting memory = {0};
   umf_pool pool = NULL;
   assert_umf(umf.umfPoolCreate(umf.umfProxyPoolOps(), count_below(&memory), NULL, UMF_OWN_PROVIDER,
@@ -182,8 +177,7 @@ static void umfs_proxy_pool_runs_over_a_tarn_provider(void **state) {
 
 /* Of an over-aligned block UMF's disjoint pool may free what is none, where the slab is larger than
  * its least size: nothing but whole blocks reaches the provider, and none is lost in the end. */
-static void what_umfs_pool_mistakes_for_a_block_is_left_alone(void **state) {
-  (void)state;
+TEST(what_umfs_pool_mistakes_for_a_block_is_left_alone) {
   for (size_t alignment = 64 << 10; alignment <= (size_t)1 << 20; alignment <<= 1) {
     counting memory = {.alignment_bytes = 4096};
     umf_pool pool = make_disjoint(count_below(&memory));
@@ -202,8 +196,7 @@ static void what_umfs_pool_mistakes_for_a_block_is_left_alone(void **state) {
   }
 }
 
-static void umfs_pool_runs_over_a_pool_of_tarns(void **state) {
-  (void)state;
+TEST(umfs_pool_runs_over_a_pool_of_tarns) {
   counting memory = {0};
   tarn_provider *provider = counting_provider(&memory);
   tarn_pool *base = NULL;
@@ -238,8 +231,7 @@ static umf_provider make_os(uint32_t visibility) {
   return provider;
 }
 
-static void a_tarn_pool_runs_over_umfs_own_provider(void **state) {
-  (void)state;
+TEST(a_tarn_pool_runs_over_umfs_own_provider) {
   enum { BLOCKS = 64 };
   umf_provider os = make_os(/*UMF_MEM_MAP_PRIVATE*/ 1);
   tarn_provider *provider = NULL;
@@ -277,8 +269,7 @@ static void a_tarn_pool_runs_over_umfs_own_provider(void **state) {
   assert_umf(umf.umfMemoryProviderDestroy(os));
 }
 
-static void a_umf_pool_of_tarns_runs_over_umfs_own_provider(void **state) {
-  (void)state;
+TEST(a_umf_pool_of_tarns_runs_over_umfs_own_provider) {
   for (uint32_t visibility = 1; visibility <= 2; visibility++) { /* private, shared */
     umf_provider os = make_os(visibility);
     umf_pool pool = NULL;
@@ -295,8 +286,7 @@ static void a_umf_pool_of_tarns_runs_over_umfs_own_provider(void **state) {
 }
 
 /* There and back: memory of tarn's, by way of UMF, to tarn again. */
-static void an_owned_provider_ends_with_the_last_reference(void **state) {
-  (void)state;
+TEST(an_owned_provider_ends_with_the_last_reference) {
   counting memory = {0};
   const tarn_umf_provider_options options = {.struct_size = sizeof options,
                                              .name = "round trip",
@@ -319,8 +309,7 @@ static void an_owned_provider_ends_with_the_last_reference(void **state) {
 }
 
 /* A child of fork would share it with its parent, and both would cut it up. */
-static void memory_that_umf_shares_is_of_this_process_alone(void **state) {
-  (void)state;
+TEST(memory_that_umf_shares_is_of_this_process_alone) {
   const tarn_pages_options shared = {.struct_size = sizeof shared, .flags = TARN_PAGES_SHARED};
   for (int is_shared = 0; is_shared < 2; is_shared++) {
     tarn_provider *pages = NULL;
@@ -399,8 +388,7 @@ static int run_importer(const void *handle, size_t size) {
   return WIFEXITED(how) ? WEXITSTATUS(how) : 1000 + WTERMSIG(how);
 }
 
-static void two_processes_have_the_same_bytes(void **state) {
-  (void)state;
+TEST(two_processes_have_the_same_bytes) {
   sharer self;
   assert_true(open_sharer(&self));
   unsigned char *before = umf.umfPoolMalloc(self.pool, 1000);
@@ -421,8 +409,7 @@ static void two_processes_have_the_same_bytes(void **state) {
   assert_umf(umf.umfPoolDestroy(self.pool));
 }
 
-static void a_handle_of_memory_that_is_gone_opens_nothing(void **state) {
-  (void)state;
+TEST(a_handle_of_memory_that_is_gone_opens_nothing) {
   sharer self;
   char copy[512];
   void *handle = NULL;
@@ -441,20 +428,5 @@ int main(int argc, char **argv) {
   const int lacking = umf_library_need(library_path, &umf);
   if (lacking != 0) return lacking;
   if (argc > 2) return import();
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_block_is_freed_whole_or_not_at_all),
-      cmocka_unit_test(a_provider_that_is_destroyed_gives_back_what_is_out),
-      cmocka_unit_test(out_of_memory_is_umfs_code_with_our_cause),
-      cmocka_unit_test(umfs_disjoint_pool_runs_over_a_tarn_provider),
-      cmocka_unit_test(umfs_proxy_pool_runs_over_a_tarn_provider),
-      cmocka_unit_test(what_umfs_pool_mistakes_for_a_block_is_left_alone),
-      cmocka_unit_test(umfs_pool_runs_over_a_pool_of_tarns),
-      cmocka_unit_test(a_tarn_pool_runs_over_umfs_own_provider),
-      cmocka_unit_test(a_umf_pool_of_tarns_runs_over_umfs_own_provider),
-      cmocka_unit_test(an_owned_provider_ends_with_the_last_reference),
-      cmocka_unit_test(memory_that_umf_shares_is_of_this_process_alone),
-      cmocka_unit_test(two_processes_have_the_same_bytes),
-      cmocka_unit_test(a_handle_of_memory_that_is_gone_opens_nothing),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -101,8 +101,7 @@ static struct umf_memory_provider_t *make_odd(void) {
 static const tarn_umf_provider_options with_fake = {
     .struct_size = sizeof(tarn_umf_provider_options), .find = fake_umf_find};
 
-static void what_a_provider_lacks_is_refused_or_made_up_for(void **state) {
-  (void)state;
+TEST(what_a_provider_lacks_is_refused_or_made_up_for) {
   struct umf_memory_provider_t *handle = make_odd();
   tarn_provider *provider = NULL;
   tarn_umf_provider_options options = with_fake;
@@ -146,8 +145,7 @@ static void what_a_provider_lacks_is_refused_or_made_up_for(void **state) {
   fake_umf_destroy(handle);
 }
 
-static void a_provider_that_gives_nothing_or_the_wrong_thing_is_told_of(void **state) {
-  (void)state;
+TEST(a_provider_that_gives_nothing_or_the_wrong_thing_is_told_of) {
   struct umf_memory_provider_t *handle = make_odd();
   tarn_provider *provider = NULL;
   void *address = NULL;
@@ -177,8 +175,7 @@ static void a_provider_that_gives_nothing_or_the_wrong_thing_is_told_of(void **s
   fake_umf_destroy(handle);
 }
 
-static void what_is_abandoned_goes_back_once(void **state) {
-  (void)state;
+TEST(what_is_abandoned_goes_back_once) {
   struct umf_memory_provider_t *handle = make_odd();
   tarn_umf_provider_options options = with_fake;
   options.device = tarn_device_make(TARN_DEVICE_CUDA, 0); /* there is no memory at the address */
@@ -218,8 +215,7 @@ static tarn_status broken_release(void *context, void *address, size_t size_byte
 }
 
 /* The thread's last error is where the message is read, and where the next one is written. */
-static void tarns_own_message_comes_through_umf(void **state) {
-  (void)state;
+TEST(tarns_own_message_comes_through_umf) {
   const tarn_provider_ops ops = {.struct_size = sizeof ops,
                                  .name = "broken",
                                  .attributes = broken_attributes,
@@ -238,8 +234,7 @@ static void tarns_own_message_comes_through_umf(void **state) {
   tarn_provider_release(broken);
 }
 
-static void without_umf_in_the_process_its_functions_are_missed(void **state) {
-  (void)state;
+TEST(without_umf_in_the_process_its_functions_are_missed) {
   struct umf_memory_provider_t *handle = make_odd();
   tarn_provider *provider = NULL;
   assert_status(tarn_umf_provider_create(handle, NULL, &provider), TARN_UNAVAILABLE);
@@ -251,8 +246,7 @@ static void without_umf_in_the_process_its_functions_are_missed(void **state) {
 /* --- memory that the CPU does not touch --- */
 
 /* calloc and realloc by the stream, in its order. */
-static void a_gpus_blocks_are_zeroed_and_moved_by_the_stream(void **state) {
-  (void)state;
+TEST(a_gpus_blocks_are_zeroed_and_moved_by_the_stream) {
   enum { SIZE = 100000 };
   tarn_cuda *cuda = NULL;
   const tarn_status there = test_open_cuda(&cuda);
@@ -320,8 +314,7 @@ static void pass(void *argument) {
 }
 
 /* A stream of the host's own thread: what is lent belongs to its order. */
-static void a_streams_blocks_wait_for_it(void **state) {
-  (void)state;
+TEST(a_streams_blocks_wait_for_it) {
   tarn_provider *pages = NULL;
   tarn_umf_pool_params params = {.struct_size = sizeof params};
   bool has_passed = false;
@@ -373,8 +366,7 @@ static void *swap_blocks(void *argument) {
   return NULL;
 }
 
-static void threads_share_a_pool_and_a_provider(void **state) {
-  (void)state;
+TEST(threads_share_a_pool_and_a_provider) {
   counting counts = {0};
   const tarn_umf_pool_params params = {.struct_size = sizeof params, .memory = &with_fake};
   tarn_umf_provider_params memory = {.struct_size = sizeof memory,
@@ -395,8 +387,7 @@ static void threads_share_a_pool_and_a_provider(void **state) {
   assert_true(counts.is_destroyed);
 }
 
-static void what_is_refused_changes_nothing(void **state) {
-  (void)state;
+TEST(what_is_refused_changes_nothing) {
   counting counts = {0};
   const tarn_umf_pool_params params = {.struct_size = sizeof params, .memory = &with_fake};
   const tarn_umf_provider_params memory = {.struct_size = sizeof memory,
@@ -424,8 +415,7 @@ static void what_is_refused_changes_nothing(void **state) {
 
 /* --- what UMF asks of both without an object, or with half an answer's room --- */
 
-static void default_names_and_missing_outputs(void **state) {
-  (void)state;
+TEST(default_names_and_missing_outputs) {
   const tarn__umf_pool_ops *pool = pool_ops();
   const tarn__umf_provider_ops *provider = (const tarn__umf_provider_ops *)tarn_umf_provider_ops(0);
   const char *name = NULL;
@@ -448,8 +438,7 @@ static void default_names_and_missing_outputs(void **state) {
 
 /* --- handles between processes --- */
 
-static void a_handle_opens_the_memory_it_was_made_of_and_nothing_else(void **state) {
-  (void)state;
+TEST(a_handle_opens_the_memory_it_was_made_of_and_nothing_else) {
   const tarn_pages_options options = {.struct_size = sizeof options, .flags = TARN_PAGES_SHARED};
   tarn_umf_provider_params params = {.struct_size = sizeof params};
   assert_ok(tarn_pages_provider_create(&options, &params.provider));
@@ -506,18 +495,5 @@ static void a_handle_opens_the_memory_it_was_made_of_and_nothing_else(void **sta
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_a_provider_lacks_is_refused_or_made_up_for),
-      cmocka_unit_test(a_provider_that_gives_nothing_or_the_wrong_thing_is_told_of),
-      cmocka_unit_test(what_is_abandoned_goes_back_once),
-      cmocka_unit_test(tarns_own_message_comes_through_umf),
-      cmocka_unit_test(without_umf_in_the_process_its_functions_are_missed),
-      cmocka_unit_test(a_gpus_blocks_are_zeroed_and_moved_by_the_stream),
-      cmocka_unit_test(a_streams_blocks_wait_for_it),
-      cmocka_unit_test(threads_share_a_pool_and_a_provider),
-      cmocka_unit_test(what_is_refused_changes_nothing),
-      cmocka_unit_test(default_names_and_missing_outputs),
-      cmocka_unit_test(a_handle_opens_the_memory_it_was_made_of_and_nothing_else),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -5,12 +5,10 @@
 #include "cuda/sim/cusim.h"
 
 #include <cuda.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 #define CU(call) assert_int_equal((call), CUDA_SUCCESS)
 
@@ -21,7 +19,7 @@ enum { CUSIM_TEST_DEVICES = 2, CUSIM_TEST_SEED = 77, CUSIM_TEST_CAPACITY = 256 <
  * runs by itself. After: all of it gone, nothing of the test alive, no context broken. */
 int cusim_setup(void **state);
 int cusim_teardown(void **state);
-#define CUSIM_TEST(name) cmocka_unit_test_setup_teardown(name, cusim_setup, cusim_teardown)
+#define CUSIM_TEST(name) TEST_WITH(name, cusim_setup, cusim_teardown)
 
 /* What is abandoned by now is the test's own doing. */
 void cusim_fixture_forgive(void);

@@ -33,14 +33,12 @@ static unsigned char fill_twice(cusim_policy policy, uint64_t seed, bool orders)
   return found;
 }
 
-static void reuse_overtakes_where_no_order_is(void **state) {
-  (void)state;
+CUSIM_TEST(reuse_overtakes_where_no_order_is) {
   assert_int_equal(fill_twice(CUSIM_REUSE, 1, /*orders=*/false), 1);
   assert_int_equal(fill_twice(CUSIM_REUSE, 1, /*orders=*/true), 2);
 }
 
-static void reuse_leaves_other_work_alone(void **state) {
-  (void)state;
+CUSIM_TEST(reuse_leaves_other_work_alone) {
   CUstream first = cusim_fixture_stream();
   CUstream second = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(SIZE_BYTES);
@@ -58,8 +56,7 @@ static void reuse_leaves_other_work_alone(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void prompt_runs_everything_before_it_answers(void **state) {
-  (void)state;
+CUSIM_TEST(prompt_runs_everything_before_it_answers) {
   CUstream stream = cusim_fixture_stream();
   CUstream other = cusim_fixture_stream();
   CUevent event = cusim_fixture_event();
@@ -79,8 +76,7 @@ static void prompt_runs_everything_before_it_answers(void **state) {
 }
 
 /* Which of many queues, all with work, have not moved after much has been enqueued elsewhere. */
-static void starve_keeps_some_queues_back(void **state) {
-  (void)state;
+CUSIM_TEST(starve_keeps_some_queues_back) {
   CUstream streams[QUEUES];
   CUevent events[QUEUES];
   unsigned char *pinned = cusim_fixture_pinned(QUEUES);
@@ -111,8 +107,7 @@ static void starve_keeps_some_queues_back(void **state) {
 
 /* Some seeds run the later stream first, some the earlier, and the program itself is held up by
  * neither: with random priorities both come about half of the time. */
-static void priority_tries_both_orders(void **state) {
-  (void)state;
+CUSIM_TEST(priority_tries_both_orders) {
   int overtaken_count = 0;
   for (uint64_t seed = 1; seed <= 64; seed++) {
     overtaken_count += fill_twice(CUSIM_PRIORITY, seed, /*orders=*/false) == 1;
@@ -121,8 +116,7 @@ static void priority_tries_both_orders(void **state) {
   assert_in_range(overtaken_count, 4, 60);
 }
 
-static void asking_again_and_again_ends_under_every_policy(void **state) {
-  (void)state;
+CUSIM_TEST(asking_again_and_again_ends_under_every_policy) {
   for (int policy = 0; policy < CUSIM_POLICY_COUNT; policy++) {
     CUstream stream = cusim_fixture_stream();
     CUevent event = cusim_fixture_event();
@@ -142,8 +136,7 @@ static void asking_again_and_again_ends_under_every_policy(void **state) {
   }
 }
 
-static void every_policy_has_a_name(void **state) {
-  (void)state;
+CUSIM_TEST(every_policy_has_a_name) {
   for (int i = 0; i < CUSIM_POLICY_COUNT; i++) {
     const char *name = cusim_policy_name((cusim_policy)i);
     assert_string_not_equal(name, "?");
@@ -155,14 +148,5 @@ static void every_policy_has_a_name(void **state) {
 }
 
 int run_cusim_adversary_tests(void) {
-  const struct CMUnitTest tests[] = {
-      CUSIM_TEST(reuse_overtakes_where_no_order_is),
-      CUSIM_TEST(reuse_leaves_other_work_alone),
-      CUSIM_TEST(prompt_runs_everything_before_it_answers),
-      CUSIM_TEST(starve_keeps_some_queues_back),
-      CUSIM_TEST(priority_tries_both_orders),
-      CUSIM_TEST(asking_again_and_again_ends_under_every_policy),
-      CUSIM_TEST(every_policy_has_a_name),
-  };
-  return cmocka_run_group_tests_name("adversary", tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -6,8 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void nothing_works_before_cuInit(void **state) {
-  (void)state;
+TEST(nothing_works_before_cuInit) {
   int count = 0;
   CUcontext context = NULL;
   assert_int_equal(cuDeviceGetCount(&count), CUDA_ERROR_NOT_INITIALIZED);
@@ -16,8 +15,7 @@ static void nothing_works_before_cuInit(void **state) {
 }
 
 /* A bad value and good ones: nothing of either is kept. */
-static void a_bad_environment_changes_nothing(void **state) {
-  (void)state;
+TEST(a_bad_environment_changes_nothing) {
   const int told = dup(STDERR_FILENO), nowhere = open("/dev/null", O_WRONLY);
   setenv("CUSIM_IDLE_MS", "soon", 1);
   dup2(nowhere, STDERR_FILENO);
@@ -32,8 +30,7 @@ static void a_bad_environment_changes_nothing(void **state) {
   assert_int_equal(cusim_get_policy(), CUSIM_RANDOM);
 }
 
-static void the_environment_is_heard(void **state) {
-  (void)state;
+TEST(the_environment_is_heard) {
   assert_int_equal(cuInit(1), CUDA_ERROR_INVALID_VALUE);
   CU(cuInit(0));
   CU(cuInit(0));
@@ -50,8 +47,7 @@ static void the_environment_is_heard(void **state) {
   assert_int_equal(cusim_is_simulated(), 1);
 }
 
-static void an_entry_is_found_by_the_version_of_its_abi(void **state) {
-  (void)state;
+TEST(an_entry_is_found_by_the_version_of_its_abi) {
   CUdriverProcAddressQueryResult reason;
   void *found = NULL;
   CU(cuGetProcAddress("cuMemAlloc", &found, 3020, 0, &reason));
@@ -71,8 +67,7 @@ static void an_entry_is_found_by_the_version_of_its_abi(void **state) {
   assert_int_equal(cuGetProcAddress("cuNothing", &found, 13000, 0, NULL), CUDA_ERROR_NOT_FOUND);
 }
 
-static void it_says_no_to_what_it_cannot_do(void **state) {
-  (void)state;
+TEST(it_says_no_to_what_it_cannot_do) {
   const CUdevice_attribute attributes[] = {CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
                                            CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS,
                                            CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED};
@@ -89,7 +84,7 @@ static void it_says_no_to_what_it_cannot_do(void **state) {
                    CUDA_ERROR_INVALID_DEVICE);
 }
 
-static void a_thread_has_a_stack_of_contexts(void **state) {
+CUSIM_TEST(a_thread_has_a_stack_of_contexts) {
   CUcontext first = *state, second = NULL, found = NULL;
   CU(cuDevicePrimaryCtxRetain(&second, 1));
   CU(cuCtxPushCurrent(second));
@@ -113,8 +108,7 @@ static void a_thread_has_a_stack_of_contexts(void **state) {
   CU(cuCtxSetCurrent(first));
 }
 
-static void a_context_takes_its_objects_with_it_and_counts_them(void **state) {
-  (void)state;
+TEST(a_context_takes_its_objects_with_it_and_counts_them) {
   CUcontext second = NULL;
   CU(cuDevicePrimaryCtxRetain(&second, 1));
   CU(cuCtxPushCurrent(second));
@@ -134,8 +128,7 @@ static void a_context_takes_its_objects_with_it_and_counts_them(void **state) {
   assert_int_equal(after.pending_operations, 0);
 }
 
-static void a_forked_child_is_refused(void **state) {
-  (void)state;
+TEST(a_forked_child_is_refused) {
   const pid_t child = fork();
   if (child == 0) {
     int count = 0;
@@ -147,15 +140,5 @@ static void a_forked_child_is_refused(void **state) {
 }
 
 int run_cusim_boot_tests(void) {
-  const struct CMUnitTest boot_tests[] = {
-      cmocka_unit_test(nothing_works_before_cuInit),
-      cmocka_unit_test(a_bad_environment_changes_nothing),
-      cmocka_unit_test(the_environment_is_heard),
-      cmocka_unit_test(an_entry_is_found_by_the_version_of_its_abi),
-      cmocka_unit_test(it_says_no_to_what_it_cannot_do),
-      CUSIM_TEST(a_thread_has_a_stack_of_contexts),
-      cmocka_unit_test(a_context_takes_its_objects_with_it_and_counts_them),
-      cmocka_unit_test(a_forked_child_is_refused),
-  };
-  return cmocka_run_group_tests(boot_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -20,8 +20,7 @@ static CUcontext context;
     CU(cuCtxSynchronize());                                         \
   } while (0)
 
-static void calls_on_streams_fail_on_demand(void **state) {
-  (void)state;
+CUSIM_TEST(calls_on_streams_fail_on_demand) {
   stream = cusim_fixture_stream();
   event = cusim_fixture_event();
   device = cusim_fixture_device(256);
@@ -60,8 +59,7 @@ static void calls_on_streams_fail_on_demand(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void calls_that_ask_fail_on_demand(void **state) {
-  (void)state;
+CUSIM_TEST(calls_that_ask_fail_on_demand) {
   int least, greatest, can;
   CUdevice found;
   size_t pitch;
@@ -80,8 +78,7 @@ static void calls_that_ask_fail_on_demand(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void priorities_are_kept_within_their_range(void **state) {
-  (void)state;
+CUSIM_TEST(priorities_are_kept_within_their_range) {
   int least = 1, greatest = 1, priority = 1;
   CU(cuCtxGetStreamPriorityRange(&least, &greatest));
   CU(cuCtxGetStreamPriorityRange(NULL, NULL));
@@ -99,8 +96,7 @@ static void priorities_are_kept_within_their_range(void **state) {
   assert_int_equal(cuStreamGetPriority(NULL, NULL), CUDA_ERROR_INVALID_VALUE);
 }
 
-static void devices_are_found_by_their_bus_and_reach_no_peer(void **state) {
-  (void)state;
+CUSIM_TEST(devices_are_found_by_their_bus_and_reach_no_peer) {
   char id[16];
   CUdevice found = -1;
   int can = -1;
@@ -115,8 +111,7 @@ static void devices_are_found_by_their_bus_and_reach_no_peer(void **state) {
   assert_int_equal(cuDeviceCanAccessPeer(NULL, 0, 1), CUDA_ERROR_INVALID_VALUE);
 }
 
-static void pitched_memory_has_room_for_every_row(void **state) {
-  (void)state;
+CUSIM_TEST(pitched_memory_has_room_for_every_row) {
   CUdeviceptr address = 0, start = 0;
   size_t pitch = 0, size_bytes = 0;
   CU(cuMemAllocPitch(&address, &pitch, 513, 3, 16));
@@ -131,7 +126,7 @@ static void pitched_memory_has_room_for_every_row(void **state) {
                    CUDA_ERROR_OUT_OF_MEMORY);
 }
 
-static void many_attributes_of_an_address_at_once(void **state) {
+CUSIM_TEST(many_attributes_of_an_address_at_once) {
   unsigned char *pinned = cusim_fixture_pinned(64);
   CUdeviceptr memory = cusim_fixture_device(64);
   CUcontext owner = NULL;
@@ -159,13 +154,5 @@ static void many_attributes_of_an_address_at_once(void **state) {
 }
 
 int run_cusim_call_tests(void) {
-  const struct CMUnitTest cusim_call_tests[] = {
-      CUSIM_TEST(calls_on_streams_fail_on_demand),
-      CUSIM_TEST(calls_that_ask_fail_on_demand),
-      CUSIM_TEST(priorities_are_kept_within_their_range),
-      CUSIM_TEST(devices_are_found_by_their_bus_and_reach_no_peer),
-      CUSIM_TEST(pitched_memory_has_room_for_every_row),
-      CUSIM_TEST(many_attributes_of_an_address_at_once),
-  };
-  return cmocka_run_group_tests(cusim_call_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -33,8 +33,7 @@ static void end_whole(CUstream stream) {
   CU(cuStreamDestroy(stream));
 }
 
-static void captured_work_does_not_run(void **state) {
-  (void)state;
+CUSIM_TEST(captured_work_does_not_run) {
   unsigned char *pinned = cusim_fixture_pinned(2);
   memset(pinned, 0, 2);
   CUstream stream = begin(CU_STREAM_CAPTURE_MODE_GLOBAL);
@@ -48,8 +47,7 @@ static void captured_work_does_not_run(void **state) {
 }
 
 /* A program that does not look at the answer has a graph without the copies. */
-static void a_batch_is_refused_and_the_capture_goes_on(void **state) {
-  (void)state;
+CUSIM_TEST(a_batch_is_refused_and_the_capture_goes_on) {
   unsigned char *pinned = cusim_fixture_pinned(2);
   CUstream stream = begin(CU_STREAM_CAPTURE_MODE_RELAXED);
   CUdeviceptr to = at(pinned), from = at(pinned) + 1;
@@ -62,8 +60,7 @@ static void a_batch_is_refused_and_the_capture_goes_on(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void states_that_do_not_fit_are_refused(void **state) {
-  (void)state;
+CUSIM_TEST(states_that_do_not_fit_are_refused) {
   CUgraph graph = NULL;
   CUstreamCaptureStatus status;
   assert_int_equal(cuStreamBeginCapture(NULL, CU_STREAM_CAPTURE_MODE_GLOBAL),
@@ -81,8 +78,7 @@ static void states_that_do_not_fit_are_refused(void **state) {
   end_whole(stream);
 }
 
-static void a_captured_stream_cannot_be_waited_for(void **state) {
-  (void)state;
+CUSIM_TEST(a_captured_stream_cannot_be_waited_for) {
   CUstream stream = begin(CU_STREAM_CAPTURE_MODE_RELAXED);
   assert_int_equal(cuStreamSynchronize(stream), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   assert_int_equal(cuStreamSynchronize(stream), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
@@ -96,8 +92,7 @@ static void a_captured_stream_cannot_be_waited_for(void **state) {
   CU(cuCtxSynchronize());
 }
 
-static void a_broken_capture_takes_nothing_more(void **state) {
-  (void)state;
+CUSIM_TEST(a_broken_capture_takes_nothing_more) {
   CUdeviceptr device = cusim_fixture_device(8);
   CUevent event = cusim_fixture_event();
   CUstream stream = begin(CU_STREAM_CAPTURE_MODE_RELAXED);
@@ -110,8 +105,7 @@ static void a_broken_capture_takes_nothing_more(void **state) {
   CU(cuEventDestroy(event));
 }
 
-static void an_event_recorded_in_a_capture_is_no_point_in_time(void **state) {
-  (void)state;
+CUSIM_TEST(an_event_recorded_in_a_capture_is_no_point_in_time) {
   CUevent event = NULL;
   CU(cuEventCreate(&event, CU_EVENT_DEFAULT));
   float time;
@@ -132,8 +126,7 @@ static void an_event_recorded_in_a_capture_is_no_point_in_time(void **state) {
   CU(cuEventDestroy(event));
 }
 
-static void a_wait_must_not_reach_out_of_a_capture_or_into_another(void **state) {
-  (void)state;
+CUSIM_TEST(a_wait_must_not_reach_out_of_a_capture_or_into_another) {
   CUstream outside = cusim_fixture_stream();
   CUevent event = cusim_fixture_event(), inside = cusim_fixture_event();
   CU(cuEventRecord(event, outside));
@@ -155,8 +148,7 @@ static void a_wait_must_not_reach_out_of_a_capture_or_into_another(void **state)
   CU(cuEventDestroy(inside));
 }
 
-static void a_stream_that_waits_is_drawn_in_and_has_to_be_joined(void **state) {
-  (void)state;
+CUSIM_TEST(a_stream_that_waits_is_drawn_in_and_has_to_be_joined) {
   CUdeviceptr device = cusim_fixture_device(8);
   CUstream fork = cusim_fixture_stream();
   CUevent forked = cusim_fixture_event(), joined = cusim_fixture_event();
@@ -189,8 +181,7 @@ static void a_stream_that_waits_is_drawn_in_and_has_to_be_joined(void **state) {
   CU(cuMemFree(device));
 }
 
-static void the_legacy_stream_waits_for_no_capture(void **state) {
-  (void)state;
+CUSIM_TEST(the_legacy_stream_waits_for_no_capture) {
   CUdeviceptr device = cusim_fixture_device(8);
   CUstreamCaptureStatus status;
   CUresult (*const wait[])(CUstream) = {cuStreamSynchronize, cuStreamQuery};
@@ -247,7 +238,7 @@ static CUresult allocate_here(CUstreamCaptureMode own_mode) {
   return result;
 }
 
-static void unsafe_calls_are_forbidden_as_the_modes_say(void **state) {
+CUSIM_TEST(unsafe_calls_are_forbidden_as_the_modes_say) {
   static const struct {
     CUstreamCaptureMode capture, thread;
     bool here, elsewhere; /* permitted */
@@ -275,8 +266,7 @@ static void unsafe_calls_are_forbidden_as_the_modes_say(void **state) {
   }
 }
 
-static void asking_an_event_from_outside_breaks_a_global_capture(void **state) {
-  (void)state;
+CUSIM_TEST(asking_an_event_from_outside_breaks_a_global_capture) {
   CUevent event = cusim_fixture_event();
   CUstream stream = begin(CU_STREAM_CAPTURE_MODE_GLOBAL);
   assert_int_equal(cuEventQuery(event), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
@@ -287,8 +277,7 @@ static void asking_an_event_from_outside_breaks_a_global_capture(void **state) {
   CU(cuEventDestroy(event));
 }
 
-static void making_and_trimming_a_pool_breaks_a_global_capture(void **state) {
-  (void)state;
+CUSIM_TEST(making_and_trimming_a_pool_breaks_a_global_capture) {
   const CUmemPoolProps properties = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
                                      .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE}};
   CUmemoryPool pool = NULL, none = NULL;
@@ -308,8 +297,7 @@ static void making_and_trimming_a_pool_breaks_a_global_capture(void **state) {
   end_whole(stream);
 }
 
-static void what_cannot_be_captured_breaks_the_capture(void **state) {
-  (void)state;
+CUSIM_TEST(what_cannot_be_captured_breaks_the_capture) {
   CUdeviceptr device = cusim_fixture_device(8);
   char pageable[8] = {0};
   CUstream stream = begin(CU_STREAM_CAPTURE_MODE_RELAXED);
@@ -341,7 +329,7 @@ static void *end_elsewhere(void *argument) {
   return NULL;
 }
 
-static void another_thread_ends_relaxed_captures_only(void **state) {
+CUSIM_TEST(another_thread_ends_relaxed_captures_only) {
   for (int is_relaxed = 0; is_relaxed < 2; is_relaxed++) {
     ender self = {.context = *state,
                   .stream = begin(is_relaxed ? CU_STREAM_CAPTURE_MODE_RELAXED
@@ -360,8 +348,7 @@ static void another_thread_ends_relaxed_captures_only(void **state) {
   }
 }
 
-static void a_capture_tells_its_number_and_its_frontier(void **state) {
-  (void)state;
+CUSIM_TEST(a_capture_tells_its_number_and_its_frontier) {
   CUdeviceptr device = cusim_fixture_device(8);
   CUstreamCaptureStatus status;
   cuuint64_t id = 0, second_id = 0;
@@ -393,8 +380,7 @@ static void a_capture_tells_its_number_and_its_frontier(void **state) {
   CU(cuMemFree(device));
 }
 
-static void a_stream_destroyed_in_its_capture_takes_the_graph_along(void **state) {
-  (void)state;
+CUSIM_TEST(a_stream_destroyed_in_its_capture_takes_the_graph_along) {
   CUdeviceptr device = cusim_fixture_device(8);
   CUevent event = cusim_fixture_event();
   CUstream stream = begin(CU_STREAM_CAPTURE_MODE_GLOBAL), fork = cusim_fixture_stream();
@@ -415,8 +401,7 @@ static void a_stream_destroyed_in_its_capture_takes_the_graph_along(void **state
     assert_int_equal(name(__VA_ARGS__), CUDA_ERROR_UNKNOWN);    \
   } while (0)
 
-static void every_call_of_captures_fails_on_demand(void **state) {
-  (void)state;
+CUSIM_TEST(every_call_of_captures_fails_on_demand) {
   CUstream stream = cusim_fixture_stream();
   CUstreamCaptureStatus status;
   CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
@@ -443,24 +428,5 @@ static void every_call_of_captures_fails_on_demand(void **state) {
 }
 
 int run_cusim_capture_tests(void) {
-  const struct CMUnitTest cusim_capture_tests[] = {
-      CUSIM_TEST(captured_work_does_not_run),
-      CUSIM_TEST(a_batch_is_refused_and_the_capture_goes_on),
-      CUSIM_TEST(states_that_do_not_fit_are_refused),
-      CUSIM_TEST(a_captured_stream_cannot_be_waited_for),
-      CUSIM_TEST(a_broken_capture_takes_nothing_more),
-      CUSIM_TEST(an_event_recorded_in_a_capture_is_no_point_in_time),
-      CUSIM_TEST(a_wait_must_not_reach_out_of_a_capture_or_into_another),
-      CUSIM_TEST(a_stream_that_waits_is_drawn_in_and_has_to_be_joined),
-      CUSIM_TEST(the_legacy_stream_waits_for_no_capture),
-      CUSIM_TEST(unsafe_calls_are_forbidden_as_the_modes_say),
-      CUSIM_TEST(making_and_trimming_a_pool_breaks_a_global_capture),
-      CUSIM_TEST(asking_an_event_from_outside_breaks_a_global_capture),
-      CUSIM_TEST(what_cannot_be_captured_breaks_the_capture),
-      CUSIM_TEST(another_thread_ends_relaxed_captures_only),
-      CUSIM_TEST(a_capture_tells_its_number_and_its_frontier),
-      CUSIM_TEST(a_stream_destroyed_in_its_capture_takes_the_graph_along),
-      CUSIM_TEST(every_call_of_captures_fails_on_demand),
-  };
-  return cmocka_run_group_tests(cusim_capture_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

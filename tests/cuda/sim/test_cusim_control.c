@@ -1,8 +1,7 @@
 /* test_cusim_control.c: failures on demand, hidden names, counters. */
 #include "tests/cuda/sim/cusim_fixture.h"
 
-static void the_nth_call_of_a_name_fails_once_and_does_nothing(void **state) {
-  (void)state;
+CUSIM_TEST(the_nth_call_of_a_name_fails_once_and_does_nothing) {
   CUdeviceptr blocks[4] = {0};
   const uint64_t failures = cusim_failures();
   assert_int_equal(cusim_fail_call("cuMemAlloc", 3, CUDA_ERROR_OUT_OF_MEMORY), 1);
@@ -19,8 +18,7 @@ static void the_nth_call_of_a_name_fails_once_and_does_nothing(void **state) {
   assert_int_equal(cusim_fail_call("cuNothing", 1, CUDA_ERROR_UNKNOWN), 0);
 }
 
-static void the_nth_call_of_any_name_fails(void **state) {
-  (void)state;
+CUSIM_TEST(the_nth_call_of_any_name_fails) {
   const char *name = NULL;
   cusim_fail_call(NULL, 2, CUDA_ERROR_UNKNOWN);
   CU(cuCtxSynchronize());
@@ -34,8 +32,7 @@ static void the_nth_call_of_any_name_fails(void **state) {
   CU(cuStreamSynchronize(NULL));
 }
 
-static void calls_are_counted_by_name(void **state) {
-  (void)state;
+CUSIM_TEST(calls_are_counted_by_name) {
   const uint64_t queries = cusim_calls("cuStreamQuery"), all = cusim_calls(NULL);
   for (int i = 0; i < 3; i++) CU(cuStreamQuery(NULL));
   CU(cuStreamSynchronize(NULL));
@@ -44,8 +41,7 @@ static void calls_are_counted_by_name(void **state) {
   assert_int_equal(cusim_calls("cuNothing"), 0);
 }
 
-static void a_hidden_name_is_not_found(void **state) {
-  (void)state;
+CUSIM_TEST(a_hidden_name_is_not_found) {
   CUdriverProcAddressQueryResult reason;
   void *found = NULL;
   cusim_hide("cuMemAlloc");
@@ -59,8 +55,7 @@ static void a_hidden_name_is_not_found(void **state) {
   assert_non_null(found);
 }
 
-static void what_is_alive_is_counted(void **state) {
-  (void)state;
+CUSIM_TEST(what_is_alive_is_counted) {
   const cusim_counts before = cusim_fixture_counts();
   const CUdeviceptr block = cusim_fixture_device(1000);
   unsigned char *pinned = cusim_fixture_pinned(500);
@@ -82,8 +77,7 @@ static void what_is_alive_is_counted(void **state) {
   CU(cuMemFree(block));
 }
 
-static void every_error_it_returns_has_a_name_and_words(void **state) {
-  (void)state;
+CUSIM_TEST(every_error_it_returns_has_a_name_and_words) {
   const CUresult errors[] = {CUDA_SUCCESS,
                              CUDA_ERROR_INVALID_VALUE,
                              CUDA_ERROR_OUT_OF_MEMORY,
@@ -111,13 +105,5 @@ static void every_error_it_returns_has_a_name_and_words(void **state) {
 }
 
 int run_cusim_control_tests(void) {
-  const struct CMUnitTest control_tests[] = {
-      CUSIM_TEST(the_nth_call_of_a_name_fails_once_and_does_nothing),
-      CUSIM_TEST(the_nth_call_of_any_name_fails),
-      CUSIM_TEST(calls_are_counted_by_name),
-      CUSIM_TEST(a_hidden_name_is_not_found),
-      CUSIM_TEST(what_is_alive_is_counted),
-      CUSIM_TEST(every_error_it_returns_has_a_name_and_words),
-  };
-  return cmocka_run_group_tests(control_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

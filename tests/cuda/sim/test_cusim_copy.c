@@ -1,8 +1,7 @@
 /* test_cusim_copy.c: simulated copies: what is refused, staged, waited for, and left under way. */
 #include "tests/cuda/sim/cusim_fixture.h"
 
-static void copies_past_an_allocation_are_refused(void **state) {
-  (void)state;
+CUSIM_TEST(copies_past_an_allocation_are_refused) {
   const CUdeviceptr block = cusim_fixture_device(1000);
   unsigned char *pinned = cusim_fixture_pinned(1000);
   const CUresult refused = CUDA_ERROR_INVALID_VALUE;
@@ -22,8 +21,7 @@ static void copies_past_an_allocation_are_refused(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void pageable_bytes_are_read_before_the_call_returns(void **state) {
-  (void)state;
+CUSIM_TEST(pageable_bytes_are_read_before_the_call_returns) {
   CUstream stream = cusim_fixture_stream();
   const CUdeviceptr block = cusim_fixture_device(64);
   unsigned char *pinned = cusim_fixture_pinned(64);
@@ -43,8 +41,7 @@ static void pageable_bytes_are_read_before_the_call_returns(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void random_stages_or_waits(void **state) {
-  (void)state;
+CUSIM_TEST(random_stages_or_waits) {
   CUstream stream = cusim_fixture_stream();
   const CUdeviceptr block = cusim_fixture_device(64);
   unsigned char bytes[64] = {0};
@@ -66,8 +63,7 @@ static void random_stages_or_waits(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void a_copy_to_pageable_memory_is_done_on_return(void **state) {
-  (void)state;
+CUSIM_TEST(a_copy_to_pageable_memory_is_done_on_return) {
   CUstream stream = cusim_fixture_stream();
   const CUdeviceptr block = cusim_fixture_device(64);
   unsigned char bytes[64] = {0}, again[64] = {0};
@@ -80,8 +76,7 @@ static void a_copy_to_pageable_memory_is_done_on_return(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void page_locked_copies_are_left_under_way(void **state) {
-  (void)state;
+CUSIM_TEST(page_locked_copies_are_left_under_way) {
   CUstream stream = cusim_fixture_stream();
   const CUdeviceptr block = cusim_fixture_device(64);
   unsigned char *source = cusim_fixture_pinned(64), *result = cusim_fixture_pinned(64);
@@ -98,8 +93,7 @@ static void page_locked_copies_are_left_under_way(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void rectangles_have_corners_and_pitches(void **state) {
-  (void)state;
+CUSIM_TEST(rectangles_have_corners_and_pitches) {
   CUstream stream = cusim_fixture_stream();
   const CUdeviceptr block = cusim_fixture_device(100);
   unsigned char source[100], result[100] = {0};
@@ -144,8 +138,7 @@ static void rectangles_have_corners_and_pitches(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void copies_reach_across_devices(void **state) {
-  (void)state;
+CUSIM_TEST(copies_reach_across_devices) {
   CUcontext second = NULL;
   CUdeviceptr there = 0;
   const CUdeviceptr here = cusim_fixture_device(64);
@@ -164,8 +157,7 @@ static void copies_reach_across_devices(void **state) {
   CU(cuDevicePrimaryCtxRelease(1));
 }
 
-static void boxes_keep_what_lies_around_them(void **state) {
-  (void)state;
+CUSIM_TEST(boxes_keep_what_lies_around_them) {
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(64);
   CUdeviceptr device = cusim_fixture_device(2 * 3 * 8);
@@ -214,8 +206,7 @@ static void boxes_keep_what_lies_around_them(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void a_pageable_box_is_read_when_the_call_is_made(void **state) {
-  (void)state;
+CUSIM_TEST(a_pageable_box_is_read_when_the_call_is_made) {
   CUstream stream = cusim_fixture_stream();
   CUdeviceptr device = cusim_fixture_device(8);
   unsigned char *pinned = cusim_fixture_pinned(8);
@@ -241,8 +232,7 @@ static void a_pageable_box_is_read_when_the_call_is_made(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void a_batch_copies_all_or_refuses_all(void **state) {
-  (void)state;
+CUSIM_TEST(a_batch_copies_all_or_refuses_all) {
   CUstream stream = cusim_fixture_stream();
   CUdeviceptr device = cusim_fixture_device(8);
   unsigned char *pinned = cusim_fixture_pinned(8);
@@ -270,7 +260,7 @@ static void a_batch_copies_all_or_refuses_all(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void a_copy_between_contexts_needs_both(void **state) {
+CUSIM_TEST(a_copy_between_contexts_needs_both) {
   CUcontext second = NULL;
   CUstream stream = cusim_fixture_stream();
   CUdeviceptr here = cusim_fixture_device(4), there = 0;
@@ -295,18 +285,5 @@ static void a_copy_between_contexts_needs_both(void **state) {
 }
 
 int run_cusim_copy_tests(void) {
-  const struct CMUnitTest cusim_copy_tests[] = {
-      CUSIM_TEST(copies_past_an_allocation_are_refused),
-      CUSIM_TEST(pageable_bytes_are_read_before_the_call_returns),
-      CUSIM_TEST(random_stages_or_waits),
-      CUSIM_TEST(a_copy_to_pageable_memory_is_done_on_return),
-      CUSIM_TEST(page_locked_copies_are_left_under_way),
-      CUSIM_TEST(rectangles_have_corners_and_pitches),
-      CUSIM_TEST(copies_reach_across_devices),
-      CUSIM_TEST(boxes_keep_what_lies_around_them),
-      CUSIM_TEST(a_pageable_box_is_read_when_the_call_is_made),
-      CUSIM_TEST(a_batch_copies_all_or_refuses_all),
-      CUSIM_TEST(a_copy_between_contexts_needs_both),
-  };
-  return cmocka_run_group_tests(cusim_copy_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

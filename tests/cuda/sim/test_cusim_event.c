@@ -1,8 +1,7 @@
 /* test_cusim_event.c: simulated events, exactly as the manual has them. */
 #include "tests/cuda/sim/cusim_fixture.h"
 
-static void an_event_never_recorded_is_complete_and_holds_nobody(void **state) {
-  (void)state;
+CUSIM_TEST(an_event_never_recorded_is_complete_and_holds_nobody) {
   CUevent event = cusim_fixture_event();
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(1);
@@ -17,8 +16,7 @@ static void an_event_never_recorded_is_complete_and_holds_nobody(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void an_event_covers_what_was_enqueued_before_it(void **state) {
-  (void)state;
+CUSIM_TEST(an_event_covers_what_was_enqueued_before_it) {
   CUevent event = cusim_fixture_event();
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(2);
@@ -36,8 +34,7 @@ static void an_event_covers_what_was_enqueued_before_it(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void a_wait_binds_the_record_it_finds(void **state) {
-  (void)state;
+CUSIM_TEST(a_wait_binds_the_record_it_finds) {
   CUevent event = cusim_fixture_event();
   CUstream writer = cusim_fixture_stream(), reader = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(3);
@@ -59,8 +56,7 @@ static void a_wait_binds_the_record_it_finds(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void a_wait_before_the_record_is_no_wait(void **state) {
-  (void)state;
+CUSIM_TEST(a_wait_before_the_record_is_no_wait) {
   CUevent event = cusim_fixture_event();
   CUstream writer = cusim_fixture_stream(), reader = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(2);
@@ -78,8 +74,7 @@ static void a_wait_before_the_record_is_no_wait(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void a_destroyed_event_still_orders_and_its_handle_comes_back(void **state) {
-  (void)state;
+CUSIM_TEST(a_destroyed_event_still_orders_and_its_handle_comes_back) {
   CUevent event = cusim_fixture_event();
   CUstream writer = cusim_fixture_stream(), reader = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(2);
@@ -102,8 +97,7 @@ static void a_destroyed_event_still_orders_and_its_handle_comes_back(void **stat
   CU(cuMemFreeHost(pinned));
 }
 
-static void an_event_is_recorded_on_its_own_device_but_waited_for_on_any(void **state) {
-  (void)state;
+CUSIM_TEST(an_event_is_recorded_on_its_own_device_but_waited_for_on_any) {
   CUcontext second = NULL;
   CUstream there = NULL, here = cusim_fixture_stream();
   CUevent event = cusim_fixture_event();
@@ -127,8 +121,7 @@ static void an_event_is_recorded_on_its_own_device_but_waited_for_on_any(void **
   CU(cuMemFreeHost(pinned));
 }
 
-static void events_with_timing_are_made_but_unknown_flags_are_not(void **state) {
-  (void)state;
+CUSIM_TEST(events_with_timing_are_made_but_unknown_flags_are_not) {
   CUevent event = NULL;
   CU(cuEventCreate(&event, CU_EVENT_DEFAULT));
   CU(cuEventDestroy(event));
@@ -142,8 +135,7 @@ static CUevent timed_event(void) {
   return event;
 }
 
-static void the_time_between_two_events_grows_with_the_work(void **state) {
-  (void)state;
+CUSIM_TEST(the_time_between_two_events_grows_with_the_work) {
   CUstream stream = cusim_fixture_stream();
   CUevent events[3] = {timed_event(), timed_event(), timed_event()};
   CUdeviceptr device = cusim_fixture_device(1 << 20);
@@ -166,8 +158,7 @@ static void the_time_between_two_events_grows_with_the_work(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void time_is_refused_where_it_was_not_taken(void **state) {
-  (void)state;
+CUSIM_TEST(time_is_refused_where_it_was_not_taken) {
   CUstream stream = cusim_fixture_stream();
   CUevent timed = timed_event(), untimed = cusim_fixture_event(), never = timed_event();
   float time;
@@ -190,16 +181,5 @@ static void time_is_refused_where_it_was_not_taken(void **state) {
 }
 
 int run_cusim_event_tests(void) {
-  const struct CMUnitTest cusim_event_tests[] = {
-      CUSIM_TEST(an_event_never_recorded_is_complete_and_holds_nobody),
-      CUSIM_TEST(an_event_covers_what_was_enqueued_before_it),
-      CUSIM_TEST(a_wait_binds_the_record_it_finds),
-      CUSIM_TEST(a_wait_before_the_record_is_no_wait),
-      CUSIM_TEST(a_destroyed_event_still_orders_and_its_handle_comes_back),
-      CUSIM_TEST(an_event_is_recorded_on_its_own_device_but_waited_for_on_any),
-      CUSIM_TEST(events_with_timing_are_made_but_unknown_flags_are_not),
-      CUSIM_TEST(the_time_between_two_events_grows_with_the_work),
-      CUSIM_TEST(time_is_refused_where_it_was_not_taken),
-  };
-  return cmocka_run_group_tests(cusim_event_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

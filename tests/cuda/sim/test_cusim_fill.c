@@ -1,8 +1,7 @@
 /* test_cusim_fill.c: fills of simulated memory: widths, rows, what is refused, who waits. */
 #include "tests/cuda/sim/cusim_fixture.h"
 
-static void values_of_one_two_and_four_bytes_fill_so_many_elements(void **state) {
-  (void)state;
+CUSIM_TEST(values_of_one_two_and_four_bytes_fill_so_many_elements) {
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(16);
   memset(pinned, 0, 16);
@@ -15,8 +14,7 @@ static void values_of_one_two_and_four_bytes_fill_so_many_elements(void **state)
   CU(cuMemFreeHost(pinned));
 }
 
-static void rows_keep_what_lies_between_them(void **state) {
-  (void)state;
+CUSIM_TEST(rows_keep_what_lies_between_them) {
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(24);
   memset(pinned, '.', 24);
@@ -29,8 +27,7 @@ static void rows_keep_what_lies_between_them(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void fills_off_their_alignment_or_out_of_bounds_are_refused(void **state) {
-  (void)state;
+CUSIM_TEST(fills_off_their_alignment_or_out_of_bounds_are_refused) {
   CUstream stream = cusim_fixture_stream();
   CUdeviceptr device = cusim_fixture_device(64);
   char pageable[64];
@@ -48,8 +45,7 @@ static void fills_off_their_alignment_or_out_of_bounds_are_refused(void **state)
   CU(cuStreamDestroy(stream));
 }
 
-static void a_blocking_fill_waits_for_pinned_memory_only(void **state) {
-  (void)state;
+CUSIM_TEST(a_blocking_fill_waits_for_pinned_memory_only) {
   unsigned char *pinned = cusim_fixture_pinned(4);
   CUdeviceptr device = cusim_fixture_device(4);
   CU(cuMemsetD8(device, 7, 4));
@@ -62,11 +58,5 @@ static void a_blocking_fill_waits_for_pinned_memory_only(void **state) {
 }
 
 int run_cusim_fill_tests(void) {
-  const struct CMUnitTest cusim_fill_tests[] = {
-      CUSIM_TEST(values_of_one_two_and_four_bytes_fill_so_many_elements),
-      CUSIM_TEST(rows_keep_what_lies_between_them),
-      CUSIM_TEST(fills_off_their_alignment_or_out_of_bounds_are_refused),
-      CUSIM_TEST(a_blocking_fill_waits_for_pinned_memory_only),
-  };
-  return cmocka_run_group_tests(cusim_fill_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

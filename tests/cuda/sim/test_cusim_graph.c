@@ -18,8 +18,7 @@ static void add_one(void *value) {
   ++*(unsigned char *)value;
 }
 
-static void every_launch_runs_all_of_it_again(void **state) {
-  (void)state;
+CUSIM_TEST(every_launch_runs_all_of_it_again) {
   CUstream stream = cusim_fixture_stream(), launcher = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(8);
   CUdeviceptr device = cusim_fixture_device(4);
@@ -68,8 +67,7 @@ static CUgraphExec capture_branches(unsigned char *pinned) {
   return executable;
 }
 
-static void branches_come_together_on_every_schedule(void **state) {
-  (void)state;
+CUSIM_TEST(branches_come_together_on_every_schedule) {
   unsigned char *pinned = cusim_fixture_pinned(6);
   CUstream stream = cusim_fixture_stream();
   CUgraphExec executable = capture_branches(pinned);
@@ -86,8 +84,7 @@ static void branches_come_together_on_every_schedule(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void launches_of_one_executable_wait_for_each_other(void **state) {
-  (void)state;
+CUSIM_TEST(launches_of_one_executable_wait_for_each_other) {
   CUstream stream = cusim_fixture_stream(), second = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(2);
   memset(pinned, 0, 2);
@@ -106,8 +103,7 @@ static void launches_of_one_executable_wait_for_each_other(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void a_launch_races_like_the_launching_streams_own_work(void **state) {
-  (void)state;
+CUSIM_TEST(a_launch_races_like_the_launching_streams_own_work) {
   CUstream stream = cusim_fixture_stream(), other = cusim_fixture_stream();
   CUdeviceptr device = cusim_fixture_device(16);
   CUevent event = cusim_fixture_event();
@@ -133,8 +129,7 @@ static void a_launch_races_like_the_launching_streams_own_work(void **state) {
   CU(cuStreamDestroy(other));
 }
 
-static void memory_freed_below_a_graph_breaks_its_launch(void **state) {
-  (void)state;
+CUSIM_TEST(memory_freed_below_a_graph_breaks_its_launch) {
   CUstream stream = cusim_fixture_stream();
   CUdeviceptr device = cusim_fixture_device(16);
   CU(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
@@ -162,8 +157,7 @@ static CUgraph capture_fill(CUstream stream, unsigned char *bytes, unsigned char
   return graph;
 }
 
-static void an_executable_is_updated_by_a_graph_of_the_same_shape(void **state) {
-  (void)state;
+CUSIM_TEST(an_executable_is_updated_by_a_graph_of_the_same_shape) {
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(2);
   memset(pinned, 0, 2);
@@ -191,8 +185,7 @@ static void an_executable_is_updated_by_a_graph_of_the_same_shape(void **state) 
   CU(cuMemFreeHost(pinned));
 }
 
-static void wrong_handles_and_flags_are_refused(void **state) {
-  (void)state;
+CUSIM_TEST(wrong_handles_and_flags_are_refused) {
   CUstream stream = cusim_fixture_stream();
   CUgraph graph = NULL;
   CUgraphExec executable = NULL;
@@ -219,14 +212,5 @@ static void wrong_handles_and_flags_are_refused(void **state) {
 }
 
 int run_cusim_graph_tests(void) {
-  const struct CMUnitTest cusim_graph_tests[] = {
-      CUSIM_TEST(every_launch_runs_all_of_it_again),
-      CUSIM_TEST(branches_come_together_on_every_schedule),
-      CUSIM_TEST(launches_of_one_executable_wait_for_each_other),
-      CUSIM_TEST(a_launch_races_like_the_launching_streams_own_work),
-      CUSIM_TEST(memory_freed_below_a_graph_breaks_its_launch),
-      CUSIM_TEST(an_executable_is_updated_by_a_graph_of_the_same_shape),
-      CUSIM_TEST(wrong_handles_and_flags_are_refused),
-  };
-  return cmocka_run_group_tests(cusim_graph_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

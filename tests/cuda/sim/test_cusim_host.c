@@ -18,8 +18,7 @@ static void note_visit(void *argument) {
   self->count++;
 }
 
-static void host_functions_run_elsewhere_and_may_not_call_the_driver(void **state) {
-  (void)state;
+CUSIM_TEST(host_functions_run_elsewhere_and_may_not_call_the_driver) {
   CUstream stream = cusim_fixture_stream();
   visit seen = {0};
   CU(cuLaunchHostFunc(stream, note_visit, &seen));
@@ -44,8 +43,7 @@ static void count_under_lock(void *argument) {
 }
 
 /* A program may enqueue and ask under a lock that its own host functions take. */
-static void a_lock_held_while_enqueuing_does_not_hang(void **state) {
-  (void)state;
+CUSIM_TEST(a_lock_held_while_enqueuing_does_not_hang) {
   CUstream stream = cusim_fixture_stream();
   locked_counter counter = {.lock = PTHREAD_MUTEX_INITIALIZER};
   const cusim_policy policies[] = {CUSIM_RANDOM, CUSIM_LAZY, CUSIM_EAGER};
@@ -75,8 +73,7 @@ static void wait_for(void *argument) {
   }
 }
 
-static void work_goes_on_beside_a_host_function_under_way(void **state) {
-  (void)state;
+CUSIM_TEST(work_goes_on_beside_a_host_function_under_way) {
   CUstream held = cusim_fixture_stream(), free_one = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(2);
   memset(pinned, 0, 2);
@@ -99,8 +96,7 @@ static void work_goes_on_beside_a_host_function_under_way(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void host_functions_run_one_at_a_time(void **state) {
-  (void)state;
+CUSIM_TEST(host_functions_run_one_at_a_time) {
   CUstream held = cusim_fixture_stream(), other = cusim_fixture_stream();
   locked_counter counter = {.lock = PTHREAD_MUTEX_INITIALIZER};
   sem_t gate;
@@ -122,8 +118,7 @@ static void host_functions_run_one_at_a_time(void **state) {
 }
 
 /* No call to the driver follows: as on a GPU, the work runs all the same. */
-static void work_runs_on_when_nobody_asks(void **state) {
-  (void)state;
+CUSIM_TEST(work_runs_on_when_nobody_asks) {
   CUstream stream = cusim_fixture_stream();
   sem_t done;
   sem_init(&done, 0, 0);
@@ -137,8 +132,14 @@ static void work_runs_on_when_nobody_asks(void **state) {
   sem_destroy(&done);
 }
 
-static void a_broken_context_calls_no_host_function(void **state) {
+static int teardown_without_the_stream(void **state) {
   (void)state;
+  CU(cuCtxPopCurrent(NULL));
+  CU(cuDevicePrimaryCtxRelease(0));
+  return 0;
+}
+
+TEST_WITH(a_broken_context_calls_no_host_function, cusim_setup, teardown_without_the_stream) {
   CUcontext second = NULL;
   CU(cuDevicePrimaryCtxRetain(&second, 1));
   CU(cuCtxPushCurrent(second));
@@ -161,22 +162,6 @@ static void a_broken_context_calls_no_host_function(void **state) {
 }
 
 /* One stream was left to its context on purpose. */
-static int teardown_without_the_stream(void **state) {
-  (void)state;
-  CU(cuCtxPopCurrent(NULL));
-  CU(cuDevicePrimaryCtxRelease(0));
-  return 0;
-}
-
 int run_cusim_host_tests(void) {
-  const struct CMUnitTest host_tests[] = {
-      CUSIM_TEST(host_functions_run_elsewhere_and_may_not_call_the_driver),
-      CUSIM_TEST(a_lock_held_while_enqueuing_does_not_hang),
-      CUSIM_TEST(work_goes_on_beside_a_host_function_under_way),
-      CUSIM_TEST(host_functions_run_one_at_a_time),
-      CUSIM_TEST(work_runs_on_when_nobody_asks),
-      cmocka_unit_test_setup_teardown(a_broken_context_calls_no_host_function, cusim_setup,
-                                      teardown_without_the_stream),
-  };
-  return cmocka_run_group_tests(host_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

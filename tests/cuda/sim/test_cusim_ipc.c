@@ -76,8 +76,7 @@ static CUresult open_block(const offer *told, CUdeviceptr *address) {
   return cuIpcOpenMemHandle(address, told->block, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
 }
 
-static void a_block_is_opened_once_and_closed_as_often_as_opened(void **state) {
-  (void)state;
+CUSIM_TEST(a_block_is_opened_once_and_closed_as_often_as_opened) {
   offer told;
   int socket;
   unsigned char bytes[BLOCK_BYTES] = {0};
@@ -98,8 +97,7 @@ static void a_block_is_opened_once_and_closed_as_often_as_opened(void **state) {
   end_owner(child, socket);
 }
 
-static void what_a_dead_process_left_is_no_memory(void **state) {
-  (void)state;
+CUSIM_TEST(what_a_dead_process_left_is_no_memory) {
   offer told;
   int socket;
   unsigned char byte = 0;
@@ -114,8 +112,7 @@ static void what_a_dead_process_left_is_no_memory(void **state) {
   assert_int_equal(cuIpcOpenEventHandle(&event, told.event), CUDA_ERROR_INVALID_HANDLE);
 }
 
-static void freeing_what_another_process_has_open_breaks_the_context(void **state) {
-  (void)state;
+CUSIM_TEST(freeing_what_another_process_has_open_breaks_the_context) {
   for (int is_open = 0; is_open < 2; is_open++) {
     offer told;
     int socket;
@@ -132,8 +129,7 @@ static void freeing_what_another_process_has_open_breaks_the_context(void **stat
   }
 }
 
-static void an_opened_event_is_waited_for_and_not_recorded(void **state) {
-  (void)state;
+CUSIM_TEST(an_opened_event_is_waited_for_and_not_recorded) {
   offer told;
   int socket;
   CUevent event;
@@ -150,8 +146,7 @@ static void an_opened_event_is_waited_for_and_not_recorded(void **state) {
   end_owner(child, socket);
 }
 
-static void handles_are_not_for_the_process_that_made_them(void **state) {
-  (void)state;
+CUSIM_TEST(handles_are_not_for_the_process_that_made_them) {
   CUipcMemHandle block_handle;
   CUipcEventHandle event_handle;
   CUevent event, opened, plain = cusim_fixture_event();
@@ -181,8 +176,7 @@ static CUmemGenericAllocationHandle create(CUmemAllocationHandleType type) {
   return handle;
 }
 
-static void only_memory_made_for_it_has_a_descriptor(void **state) {
-  (void)state;
+CUSIM_TEST(only_memory_made_for_it_has_a_descriptor) {
   const CUmemAllocationHandleType type = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
   const CUmemGenericAllocationHandle shared = create(type), own_alone = create(0);
   CUmemGenericAllocationHandle imported = 0;
@@ -207,13 +201,5 @@ int main(int argument_count, char **arguments) {
   setenv("CUSIM_DEVICES", "2", 1);
   setenv("CUSIM_SEED", "77", 1);
   if (argument_count > 1 && strcmp(arguments[1], "own") == 0) return own();
-  const struct CMUnitTest tests[] = {
-      CUSIM_TEST(a_block_is_opened_once_and_closed_as_often_as_opened),
-      CUSIM_TEST(what_a_dead_process_left_is_no_memory),
-      CUSIM_TEST(freeing_what_another_process_has_open_breaks_the_context),
-      CUSIM_TEST(an_opened_event_is_waited_for_and_not_recorded),
-      CUSIM_TEST(handles_are_not_for_the_process_that_made_them),
-      CUSIM_TEST(only_memory_made_for_it_has_a_descriptor),
-  };
-  return cmocka_run_group_tests_name("sim ipc", tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -14,8 +14,7 @@ static void expect_wrong(const char *first, const char *second) {
   cusim_forget_value_errors();
 }
 
-static void a_tag_is_found_where_it_was_written_or_copied(void **state) {
-  (void)state;
+CUSIM_TEST(a_tag_is_found_where_it_was_written_or_copied) {
   CUstream stream = cusim_fixture_stream();
   const CUdeviceptr block = cusim_fixture_device(BYTES);
   unsigned char *pinned = cusim_fixture_pinned(BYTES);
@@ -32,8 +31,7 @@ static void a_tag_is_found_where_it_was_written_or_copied(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void a_check_runs_in_stream_order_not_when_it_is_enqueued(void **state) {
-  (void)state;
+CUSIM_TEST(a_check_runs_in_stream_order_not_when_it_is_enqueued) {
   CUstream stream = cusim_fixture_stream();
   const CUdeviceptr block = cusim_fixture_device(BYTES);
   CU(cusim_kernel_write(stream, block, BYTES, 1));
@@ -45,8 +43,7 @@ static void a_check_runs_in_stream_order_not_when_it_is_enqueued(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void the_first_wrong_byte_and_its_writer_are_named(void **state) {
-  (void)state;
+CUSIM_TEST(the_first_wrong_byte_and_its_writer_are_named) {
   CUstream stream = cusim_fixture_stream();
   const CUdeviceptr block = cusim_fixture_device(BYTES);
   CU(cusim_kernel_check(stream, block, BYTES, 3));
@@ -66,8 +63,7 @@ static void the_first_wrong_byte_and_its_writer_are_named(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void kernels_race_as_copies_do(void **state) {
-  (void)state;
+CUSIM_TEST(kernels_race_as_copies_do) {
   CUstream writer = cusim_fixture_stream(), reader = cusim_fixture_stream();
   const CUdeviceptr block = cusim_fixture_device(BYTES);
   CU(cusim_kernel_write(writer, block, BYTES, 1));
@@ -80,8 +76,7 @@ static void kernels_race_as_copies_do(void **state) {
   CU(cuStreamDestroy(reader));
 }
 
-static void kernels_are_refused_as_fills_are(void **state) {
-  (void)state;
+CUSIM_TEST(kernels_are_refused_as_fills_are) {
   const CUdeviceptr block = cusim_fixture_device(BYTES);
   assert_int_equal(cusim_kernel_write(NULL, block + 1, BYTES, 1), CUDA_ERROR_INVALID_VALUE);
   assert_int_equal(cusim_kernel_check(NULL, at(&block), 1, 1), CUDA_ERROR_INVALID_VALUE);
@@ -91,12 +86,5 @@ static void kernels_are_refused_as_fills_are(void **state) {
 }
 
 int run_cusim_kernel_tests(void) {
-  const struct CMUnitTest cusim_kernel_tests[] = {
-      CUSIM_TEST(a_tag_is_found_where_it_was_written_or_copied),
-      CUSIM_TEST(a_check_runs_in_stream_order_not_when_it_is_enqueued),
-      CUSIM_TEST(the_first_wrong_byte_and_its_writer_are_named),
-      CUSIM_TEST(kernels_race_as_copies_do),
-      CUSIM_TEST(kernels_are_refused_as_fills_are),
-  };
-  return cmocka_run_group_tests(cusim_kernel_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -19,8 +19,7 @@ static bool reading_is_fatal(const volatile unsigned char *address) {
   return WIFSIGNALED(ended) && WTERMSIG(ended) == SIGSEGV;
 }
 
-static void the_cpu_cannot_follow_a_device_address(void **state) {
-  (void)state;
+CUSIM_TEST(the_cpu_cannot_follow_a_device_address) {
   const CUdeviceptr block = cusim_fixture_device(4096);
   assert_true(reading_is_fatal((const unsigned char *)(uintptr_t)block));
   unsigned char *pinned = cusim_fixture_pinned(16);
@@ -29,8 +28,7 @@ static void the_cpu_cannot_follow_a_device_address(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void fresh_memory_is_poisoned(void **state) {
-  (void)state;
+CUSIM_TEST(fresh_memory_is_poisoned) {
   unsigned char *pinned = cusim_fixture_pinned(1000), *result = cusim_fixture_pinned(1000);
   for (int i = 0; i < 1000; i++) assert_int_equal(pinned[i], 0xCD);
   for (int round = 0; round < 2; round++) { /* and again where a block was freed */
@@ -45,8 +43,7 @@ static void fresh_memory_is_poisoned(void **state) {
   CU(cuMemFreeHost(result));
 }
 
-static void freed_addresses_come_back_and_are_aligned_to_256_only(void **state) {
-  (void)state;
+CUSIM_TEST(freed_addresses_come_back_and_are_aligned_to_256_only) {
   const CUdeviceptr first = cusim_fixture_device(10000), second = cusim_fixture_device(10000);
   assert_int_equal(first % 256, 0);
   assert_int_not_equal(first % 512, 0);
@@ -59,8 +56,7 @@ static void freed_addresses_come_back_and_are_aligned_to_256_only(void **state) 
   assert_int_equal(cuMemFree(first), CUDA_ERROR_INVALID_VALUE);
 }
 
-static void holes_are_found_and_blocks_never_overlap(void **state) {
-  (void)state;
+CUSIM_TEST(holes_are_found_and_blocks_never_overlap) {
   enum { BLOCKS = 64, ROUNDS = 2000 };
   struct {
     CUdeviceptr address;
@@ -87,8 +83,7 @@ static void holes_are_found_and_blocks_never_overlap(void **state) {
   }
 }
 
-static void a_device_has_a_capacity(void **state) {
-  (void)state;
+CUSIM_TEST(a_device_has_a_capacity) {
   CUdeviceptr block = 0, more = 0;
   size_t free_bytes = 0, total_bytes = 0;
   cusim_set_capacity(0, 1 << 20);
@@ -106,8 +101,7 @@ static void a_device_has_a_capacity(void **state) {
   cusim_set_capacity(0, CUSIM_TEST_CAPACITY);
 }
 
-static void page_locked_memory_can_be_limited(void **state) {
-  (void)state;
+CUSIM_TEST(page_locked_memory_can_be_limited) {
   void *first = NULL, *second = NULL;
   cusim_set_pinned_capacity(1000);
   CU(cuMemHostAlloc(&first, 600, 0));
@@ -119,8 +113,7 @@ static void page_locked_memory_can_be_limited(void **state) {
   cusim_set_pinned_capacity(SIZE_MAX);
 }
 
-static void registered_memory_is_the_callers(void **state) {
-  (void)state;
+CUSIM_TEST(registered_memory_is_the_callers) {
   static unsigned char bytes[8192];
   assert_int_equal(cuMemHostUnregister(bytes), CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
   CU(cuMemHostRegister(bytes, 4096, CU_MEMHOSTREGISTER_PORTABLE));
@@ -142,8 +135,7 @@ static void registered_memory_is_the_callers(void **state) {
   bytes[0] = 1;
 }
 
-static void what_is_registered_for_reading_is_not_written(void **state) {
-  (void)state;
+CUSIM_TEST(what_is_registered_for_reading_is_not_written) {
   static unsigned char bytes[4096];
   const CUdeviceptr block = cusim_fixture_device(4096);
   CU(cuMemHostRegister(bytes, 4096, CU_MEMHOSTREGISTER_READ_ONLY | CU_MEMHOSTREGISTER_PORTABLE));
@@ -155,8 +147,7 @@ static void what_is_registered_for_reading_is_not_written(void **state) {
   CU(cuMemFree(block));
 }
 
-static void pages_are_registered_as_far_as_the_process_may_touch_them(void **state) {
-  (void)state;
+CUSIM_TEST(pages_are_registered_as_far_as_the_process_may_touch_them) {
   enum { PAGE = 4096 };
   char *pages = mmap(NULL, 3 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   assert_true(pages != MAP_FAILED);
@@ -174,8 +165,7 @@ static void pages_are_registered_as_far_as_the_process_may_touch_them(void **sta
   munmap(pages, 3 * PAGE);
 }
 
-static void one_call_registers_less_than_512_gib(void **state) {
-  (void)state;
+CUSIM_TEST(one_call_registers_less_than_512_gib) {
   const size_t size_bytes = (size_t)512 << 30;
   void *pages =
       mmap(NULL, size_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -187,7 +177,7 @@ static void one_call_registers_less_than_512_gib(void **state) {
   munmap(pages, size_bytes);
 }
 
-static void an_address_says_what_it_is(void **state) {
+CUSIM_TEST(an_address_says_what_it_is) {
   unsigned char pageable[16];
   unsigned type = 0;
   int ordinal = -1;
@@ -230,8 +220,14 @@ static void break_by_freeing(CUdeviceptr *block, void **pinned, bool frees_devic
   assert_non_null(strstr(cusim_fault(), frees_device ? "destination" : "source"));
 }
 
-static void freeing_under_enqueued_work_breaks_the_context(void **state) {
+static int teardown_after_the_break(void **state) {
   (void)state;
+  CU(cuCtxPopCurrent(NULL));
+  CU(cuDevicePrimaryCtxRelease(0));
+  return 0;
+}
+
+TEST_WITH(freeing_under_enqueued_work_breaks_the_context, cusim_setup, teardown_after_the_break) {
   for (int round = 0; round < 2; round++) {
     CUcontext second = NULL;
     CU(cuDevicePrimaryCtxRetain(&second, 1));
@@ -245,28 +241,6 @@ static void freeing_under_enqueued_work_breaks_the_context(void **state) {
 }
 
 /* The broken context took its objects with it. */
-static int teardown_after_the_break(void **state) {
-  (void)state;
-  CU(cuCtxPopCurrent(NULL));
-  CU(cuDevicePrimaryCtxRelease(0));
-  return 0;
-}
-
 int run_cusim_memory_tests(void) {
-  const struct CMUnitTest cusim_memory_tests[] = {
-      CUSIM_TEST(the_cpu_cannot_follow_a_device_address),
-      CUSIM_TEST(fresh_memory_is_poisoned),
-      CUSIM_TEST(freed_addresses_come_back_and_are_aligned_to_256_only),
-      CUSIM_TEST(holes_are_found_and_blocks_never_overlap),
-      CUSIM_TEST(a_device_has_a_capacity),
-      CUSIM_TEST(page_locked_memory_can_be_limited),
-      CUSIM_TEST(registered_memory_is_the_callers),
-      CUSIM_TEST(what_is_registered_for_reading_is_not_written),
-      CUSIM_TEST(pages_are_registered_as_far_as_the_process_may_touch_them),
-      CUSIM_TEST(one_call_registers_less_than_512_gib),
-      CUSIM_TEST(an_address_says_what_it_is),
-      cmocka_unit_test_setup_teardown(freeing_under_enqueued_work_breaks_the_context, cusim_setup,
-                                      teardown_after_the_break),
-  };
-  return cmocka_run_group_tests(cusim_memory_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -56,8 +56,7 @@ static CUresult launch(CUfunction function, tarn__kernel_run_args args, CUstream
   return cuLaunchKernel(function, 1, 1, 1, COUNT, 1, 1, 0, stream, parameters, NULL);
 }
 
-static void no_image_but_device_code_is_taken(void **state) {
-  (void)state;
+CUSIM_TEST(no_image_but_device_code_is_taken) {
   CUmodule module = NULL;
   char log[64] = "";
   CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
@@ -73,8 +72,7 @@ static void no_image_but_device_code_is_taken(void **state) {
   assert_null(module);
 }
 
-static void functions_are_those_of_the_module(void **state) {
-  (void)state;
+CUSIM_TEST(functions_are_those_of_the_module) {
   scene self = scene_open();
   CUfunction function = NULL;
   assert_int_equal(cuModuleGetFunction(&function, self.module, "tarn_copy_4"),
@@ -87,8 +85,7 @@ static void functions_are_those_of_the_module(void **state) {
   scene_close(&self);
 }
 
-static void launches_that_no_gpu_takes_are_refused(void **state) {
-  (void)state;
+CUSIM_TEST(launches_that_no_gpu_takes_are_refused) {
   scene self = scene_open();
   tarn__kernel_run_args args = elements(self.block, 1, 1);
   void *parameters[] = {&args};
@@ -113,8 +110,7 @@ static void launches_that_no_gpu_takes_are_refused(void **state) {
   scene_close(&self);
 }
 
-static void a_function_of_another_context_is_refused(void **state) {
-  (void)state;
+CUSIM_TEST(a_function_of_another_context_is_refused) {
   scene self = scene_open();
   CUcontext other = NULL;
   CU(cuDevicePrimaryCtxRetain(&other, 1));
@@ -129,8 +125,7 @@ static void a_function_of_another_context_is_refused(void **state) {
   scene_close(&self);
 }
 
-static void a_launch_runs_in_the_order_of_its_stream(void **state) {
-  (void)state;
+CUSIM_TEST(a_launch_runs_in_the_order_of_its_stream) {
   scene self = scene_open();
   CU(launch(self.fill, elements(self.block, 2, 7), self.stream));
   CU(cuMemcpyDtoHAsync(self.pinned, self.block, BYTES, self.stream));
@@ -140,8 +135,7 @@ static void a_launch_runs_in_the_order_of_its_stream(void **state) {
   scene_close(&self);
 }
 
-static void launches_race_where_their_elements_meet_and_not_between(void **state) {
-  (void)state;
+CUSIM_TEST(launches_race_where_their_elements_meet_and_not_between) {
   scene self = scene_open();
   CUstream other = cusim_fixture_stream();
   CU(launch(self.fill, elements(self.block, 2, 1), self.stream));
@@ -154,8 +148,7 @@ static void launches_race_where_their_elements_meet_and_not_between(void **state
   scene_close(&self);
 }
 
-static void a_captured_launch_runs_at_every_launch_of_the_graph(void **state) {
-  (void)state;
+CUSIM_TEST(a_captured_launch_runs_at_every_launch_of_the_graph) {
   scene self = scene_open();
   CUgraph graph = NULL;
   CUgraphExec executable = NULL;
@@ -184,8 +177,7 @@ static CUgraph capture_launch(const scene *self, unsigned char value) {
   return graph;
 }
 
-static void a_captured_launch_is_replaced_by_another_graphs(void **state) {
-  (void)state;
+CUSIM_TEST(a_captured_launch_is_replaced_by_another_graphs) {
   scene self = scene_open();
   CUgraph first = capture_launch(&self, 5), second = capture_launch(&self, 6);
   CUgraphExec executable = NULL;
@@ -204,8 +196,7 @@ static void a_captured_launch_is_replaced_by_another_graphs(void **state) {
   scene_close(&self);
 }
 
-static void loading_during_a_capture_breaks_it(void **state) {
-  (void)state;
+CUSIM_TEST(loading_during_a_capture_breaks_it) {
   scene self = scene_open();
   CUmodule module = NULL;
   CUgraph graph = NULL;
@@ -227,30 +218,26 @@ static void expect_broken(scene *self, CUresult result, const char *fault) {
   cusim_forget_races();
 }
 
-static void a_launch_on_memory_that_is_no_device_s_breaks_the_context(void **state) {
-  (void)state;
+CUSIM_TEST(a_launch_on_memory_that_is_no_device_s_breaks_the_context) {
   static unsigned char pageable[BYTES];
   scene self = scene_open();
   CU(launch(self.fill, elements(at(pageable), 1, 1), self.stream));
   expect_broken(&self, CUDA_ERROR_ILLEGAL_ADDRESS, "no memory of the device's");
 }
 
-static void a_launch_past_the_end_of_memory_breaks_the_context(void **state) {
-  (void)state;
+CUSIM_TEST(a_launch_past_the_end_of_memory_breaks_the_context) {
   scene self = scene_open();
   CU(launch(self.fill, elements(self.block + 4, 1, 1), self.stream));
   expect_broken(&self, CUDA_ERROR_ILLEGAL_ADDRESS, "no memory of the device's");
 }
 
-static void a_misaligned_element_breaks_the_context(void **state) {
-  (void)state;
+CUSIM_TEST(a_misaligned_element_breaks_the_context) {
   scene self = scene_open();
   CU(launch(self.fill, elements(self.block + 2, 2, 1), self.stream));
   expect_broken(&self, CUDA_ERROR_MISALIGNED_ADDRESS, "not aligned");
 }
 
-static void a_launch_that_leaves_elements_out_breaks_the_context(void **state) {
-  (void)state;
+CUSIM_TEST(a_launch_that_leaves_elements_out_breaks_the_context) {
   scene self = scene_open();
   tarn__kernel_run_args args = elements(self.block, 1, 1);
   args.item_count = COUNT - 1;
@@ -258,24 +245,21 @@ static void a_launch_that_leaves_elements_out_breaks_the_context(void **state) {
   expect_broken(&self, CUDA_ERROR_LAUNCH_FAILED, "not all of it was written");
 }
 
-static void memory_that_is_freed_before_the_launch_runs_breaks_the_context(void **state) {
-  (void)state;
+CUSIM_TEST(memory_that_is_freed_before_the_launch_runs_breaks_the_context) {
   scene self = scene_open();
   CU(launch(self.fill, elements(self.block, 1, 1), self.stream));
   CU(cuMemFree(self.block));
   expect_broken(&self, CUDA_ERROR_ILLEGAL_ADDRESS, "freed");
 }
 
-static void a_module_that_is_unloaded_under_a_launch_breaks_the_context(void **state) {
-  (void)state;
+CUSIM_TEST(a_module_that_is_unloaded_under_a_launch_breaks_the_context) {
   scene self = scene_open();
   CU(launch(self.fill, elements(self.block, 1, 1), self.stream));
   CU(cuModuleUnload(self.module));
   expect_broken(&self, CUDA_ERROR_ILLEGAL_ADDRESS, "unloaded");
 }
 
-static void a_graph_that_is_launched_without_its_module_breaks_the_context(void **state) {
-  (void)state;
+CUSIM_TEST(a_graph_that_is_launched_without_its_module_breaks_the_context) {
   scene self = scene_open();
   CUgraph graph = NULL;
   CUgraphExec executable = NULL;
@@ -292,23 +276,5 @@ static void a_graph_that_is_launched_without_its_module_breaks_the_context(void 
 }
 
 int run_cusim_module_tests(void) {
-  const struct CMUnitTest tests[] = {
-      CUSIM_TEST(no_image_but_device_code_is_taken),
-      CUSIM_TEST(functions_are_those_of_the_module),
-      CUSIM_TEST(launches_that_no_gpu_takes_are_refused),
-      CUSIM_TEST(a_function_of_another_context_is_refused),
-      CUSIM_TEST(a_launch_runs_in_the_order_of_its_stream),
-      CUSIM_TEST(launches_race_where_their_elements_meet_and_not_between),
-      CUSIM_TEST(a_captured_launch_runs_at_every_launch_of_the_graph),
-      CUSIM_TEST(a_captured_launch_is_replaced_by_another_graphs),
-      CUSIM_TEST(loading_during_a_capture_breaks_it),
-      CUSIM_TEST(a_launch_on_memory_that_is_no_device_s_breaks_the_context),
-      CUSIM_TEST(a_launch_past_the_end_of_memory_breaks_the_context),
-      CUSIM_TEST(a_misaligned_element_breaks_the_context),
-      CUSIM_TEST(a_launch_that_leaves_elements_out_breaks_the_context),
-      CUSIM_TEST(memory_that_is_freed_before_the_launch_runs_breaks_the_context),
-      CUSIM_TEST(a_module_that_is_unloaded_under_a_launch_breaks_the_context),
-      CUSIM_TEST(a_graph_that_is_launched_without_its_module_breaks_the_context),
-  };
-  return cmocka_run_group_tests_name("modules", tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

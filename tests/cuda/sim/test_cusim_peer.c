@@ -15,8 +15,7 @@ static void leave_second(void) {
   CU(cuDevicePrimaryCtxRelease(1));
 }
 
-static void no_device_is_let_in_where_none_can_be(void **state) {
-  (void)state;
+CUSIM_TEST(no_device_is_let_in_where_none_can_be) {
   int can = 1;
   CUcontext first = NULL;
   CU(cuCtxGetCurrent(&first));
@@ -27,8 +26,7 @@ static void no_device_is_let_in_where_none_can_be(void **state) {
   leave_second();
 }
 
-static void a_peer_is_let_in_once_and_out_again(void **state) {
-  (void)state;
+CUSIM_TEST(a_peer_is_let_in_once_and_out_again) {
   int can = 0;
   CUcontext first = NULL;
   cusim_set_peers(1);
@@ -52,8 +50,7 @@ static void a_peer_is_let_in_once_and_out_again(void **state) {
   leave_second();
 }
 
-static void a_kernel_needs_to_be_let_in_and_a_copy_does_not(void **state) {
-  (void)state;
+CUSIM_TEST(a_kernel_needs_to_be_let_in_and_a_copy_does_not) {
   CUcontext first = NULL;
   cusim_set_peers(1);
   CU(cuCtxGetCurrent(&first));
@@ -71,8 +68,7 @@ static void a_kernel_needs_to_be_let_in_and_a_copy_does_not(void **state) {
 }
 
 /* Virtual memory that is open to its own device alone: no stream reaches both sides at once. */
-static void a_copy_between_peers_uses_each_sides_own_access(void **state) {
-  (void)state;
+CUSIM_TEST(a_copy_between_peers_uses_each_sides_own_access) {
   CUdeviceptr ranges[2] = {0};
   CUcontext contexts[2] = {NULL};
   unsigned char byte = 0;
@@ -107,11 +103,5 @@ static void a_copy_between_peers_uses_each_sides_own_access(void **state) {
 }
 
 int run_cusim_peer_tests(void) {
-  const struct CMUnitTest tests[] = {
-      CUSIM_TEST(no_device_is_let_in_where_none_can_be),
-      CUSIM_TEST(a_peer_is_let_in_once_and_out_again),
-      CUSIM_TEST(a_kernel_needs_to_be_let_in_and_a_copy_does_not),
-      CUSIM_TEST(a_copy_between_peers_uses_each_sides_own_access),
-  };
-  return cmocka_run_group_tests_name("sim peers", tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -26,7 +26,7 @@ static void *find_id(void *context) {
   return &id;
 }
 
-static void each_thread_has_one_and_keeps_it(void **state) {
+CUSIM_TEST(each_thread_has_one_and_keeps_it) {
   const unsigned long long own = id_of(CU_STREAM_PER_THREAD);
   assert_int_equal(id_of(CU_STREAM_PER_THREAD), own);
   assert_int_not_equal(own, id_of(NULL));
@@ -52,7 +52,7 @@ static void *enqueue_and_leave(void *argument) {
   return NULL;
 }
 
-static void work_of_a_thread_that_ended_still_runs(void **state) {
+CUSIM_TEST(work_of_a_thread_that_ended_still_runs) {
   unsigned char *pinned = cusim_fixture_pinned(1);
   *pinned = 0;
   leaver self = {*state, at(pinned)};
@@ -65,8 +65,7 @@ static void work_of_a_thread_that_ended_still_runs(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void it_and_the_legacy_stream_wait_for_each_other(void **state) {
-  (void)state;
+CUSIM_TEST(it_and_the_legacy_stream_wait_for_each_other) {
   CUstream aside = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(4);
   memset(pinned, 0, 4);
@@ -81,8 +80,7 @@ static void it_and_the_legacy_stream_wait_for_each_other(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void an_event_on_the_null_stream_covers_blocking_streams_only(void **state) {
-  (void)state;
+CUSIM_TEST(an_event_on_the_null_stream_covers_blocking_streams_only) {
   CUstream blocking = NULL, aside = cusim_fixture_stream();
   CUevent event = cusim_fixture_event();
   unsigned char *pinned = cusim_fixture_pinned(2);
@@ -100,8 +98,7 @@ static void an_event_on_the_null_stream_covers_blocking_streams_only(void **stat
   CU(cuMemFreeHost(pinned));
 }
 
-static void the_variants_of_calls_take_null_for_it(void **state) {
-  (void)state;
+CUSIM_TEST(the_variants_of_calls_take_null_for_it) {
   fill_function legacy, per_thread;
   copy_function copy;
   find("cuMemsetD8Async", 7000, CU_GET_PROC_ADDRESS_LEGACY_STREAM, &legacy);
@@ -123,8 +120,7 @@ static void the_variants_of_calls_take_null_for_it(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void names_without_a_variant_are_found_as_they_are(void **state) {
-  (void)state;
+CUSIM_TEST(names_without_a_variant_are_found_as_they_are) {
   void *plain = NULL, *found = NULL, *old = NULL;
   CUdriverProcAddressQueryResult reason;
   CU(cuGetProcAddress("cuMemAlloc", &plain, 3020, 0, NULL));
@@ -140,8 +136,7 @@ static void names_without_a_variant_are_found_as_they_are(void **state) {
   assert_int_equal(cuGetProcAddress("cuMemAlloc", &found, 3020, 4, NULL), CUDA_ERROR_INVALID_VALUE);
 }
 
-static void a_context_takes_the_threads_streams_with_it(void **state) {
-  (void)state;
+CUSIM_TEST(a_context_takes_the_threads_streams_with_it) {
   CUcontext second = NULL;
   CU(cuDevicePrimaryCtxRetain(&second, 1));
   CU(cuCtxPushCurrent(second));
@@ -154,14 +149,5 @@ static void a_context_takes_the_threads_streams_with_it(void **state) {
 }
 
 int run_cusim_per_thread_tests(void) {
-  const struct CMUnitTest cusim_per_thread_tests[] = {
-      CUSIM_TEST(each_thread_has_one_and_keeps_it),
-      CUSIM_TEST(work_of_a_thread_that_ended_still_runs),
-      CUSIM_TEST(it_and_the_legacy_stream_wait_for_each_other),
-      CUSIM_TEST(an_event_on_the_null_stream_covers_blocking_streams_only),
-      CUSIM_TEST(the_variants_of_calls_take_null_for_it),
-      CUSIM_TEST(names_without_a_variant_are_found_as_they_are),
-      CUSIM_TEST(a_context_takes_the_threads_streams_with_it),
-  };
-  return cmocka_run_group_tests(cusim_per_thread_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -47,8 +47,7 @@ static CUdeviceptr lend(CUmemoryPool pool, size_t size_bytes, CUstream stream) {
   return address;
 }
 
-static void a_block_is_good_between_its_allocation_and_its_free(void **state) {
-  (void)state;
+CUSIM_TEST(a_block_is_good_between_its_allocation_and_its_free) {
   CUmemoryPool pool = make_pool();
   CUstream stream = cusim_fixture_stream();
   unsigned char *bytes = cusim_fixture_pinned(3000), *back = cusim_fixture_pinned(3000);
@@ -69,8 +68,7 @@ static void a_block_is_good_between_its_allocation_and_its_free(void **state) {
   CU(cuMemFreeHost(back));
 }
 
-static void a_stream_reuses_its_own_frees_at_once(void **state) {
-  (void)state;
+CUSIM_TEST(a_stream_reuses_its_own_frees_at_once) {
   CUmemoryPool pool = make_pool();
   forbid_all(pool);
   CUstream stream = cusim_fixture_stream();
@@ -87,8 +85,7 @@ static void a_stream_reuses_its_own_frees_at_once(void **state) {
 }
 
 /* That a free has passed is seen by who has waited for its stream, and not by who has asked. */
-static void a_trim_gives_back_what_the_host_has_waited_for(void **state) {
-  (void)state;
+CUSIM_TEST(a_trim_gives_back_what_the_host_has_waited_for) {
   CUmemoryPool pool = make_pool();
   keep_everything(pool);
   CUstream stream = cusim_fixture_stream(), other = cusim_fixture_stream();
@@ -150,8 +147,7 @@ static void finish(scene *self) {
   CU(cuStreamDestroy(self->second));
 }
 
-static void other_streams_take_new_memory_where_nothing_is_allowed(void **state) {
-  (void)state;
+CUSIM_TEST(other_streams_take_new_memory_where_nothing_is_allowed) {
   scene self = begin(0);
   assert_false(reuses(&self));
   cusim_drain(); /* done, and still nobody has seen it */
@@ -161,8 +157,7 @@ static void other_streams_take_new_memory_where_nothing_is_allowed(void **state)
   finish(&self);
 }
 
-static void frees_that_are_done_are_reused_opportunistically(void **state) {
-  (void)state;
+CUSIM_TEST(frees_that_are_done_are_reused_opportunistically) {
   scene self = begin(CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC);
   assert_false(reuses(&self));
   finish(&self);
@@ -172,8 +167,7 @@ static void frees_that_are_done_are_reused_opportunistically(void **state) {
   finish(&self);
 }
 
-static void frees_are_reused_behind_an_event(void **state) {
-  (void)state;
+CUSIM_TEST(frees_are_reused_behind_an_event) {
   scene self = begin(CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES);
   CUevent event = cusim_fixture_event();
   CUstream third = cusim_fixture_stream();
@@ -188,8 +182,7 @@ static void frees_are_reused_behind_an_event(void **state) {
   finish(&self);
 }
 
-static void an_event_before_the_free_does_not_count(void **state) {
-  (void)state;
+CUSIM_TEST(an_event_before_the_free_does_not_count) {
   scene self = begin(0);
   CUevent event = cusim_fixture_event();
   CU(cuCtxSynchronize());
@@ -204,8 +197,7 @@ static void an_event_before_the_free_does_not_count(void **state) {
   finish(&self);
 }
 
-static void a_pool_may_add_dependencies_of_its_own(void **state) {
-  (void)state;
+CUSIM_TEST(a_pool_may_add_dependencies_of_its_own) {
   scene self = begin(CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES);
   assert_true(reuses(&self));
   /* Waiting for the second stream waits for the first. */
@@ -215,8 +207,7 @@ static void a_pool_may_add_dependencies_of_its_own(void **state) {
   finish(&self);
 }
 
-static void unused_memory_goes_back_when_the_host_waits(void **state) {
-  (void)state;
+CUSIM_TEST(unused_memory_goes_back_when_the_host_waits) {
   for (int way = 0; way < 4; way++) {
     CUmemoryPool pool = make_pool();
     CUstream stream = cusim_fixture_stream();
@@ -237,8 +228,7 @@ static void unused_memory_goes_back_when_the_host_waits(void **state) {
   }
 }
 
-static void a_trim_leaves_what_is_lent_and_what_was_not_seen_to_end(void **state) {
-  (void)state;
+CUSIM_TEST(a_trim_leaves_what_is_lent_and_what_was_not_seen_to_end) {
   CUmemoryPool pool = make_pool();
   keep_everything(pool);
   CUstream stream = cusim_fixture_stream();
@@ -265,8 +255,7 @@ static void a_trim_leaves_what_is_lent_and_what_was_not_seen_to_end(void **state
   CU(cuMemPoolDestroy(pool));
 }
 
-static void a_pool_counts_what_it_holds_and_lends(void **state) {
-  (void)state;
+CUSIM_TEST(a_pool_counts_what_it_holds_and_lends) {
   CUmemoryPool pool = make_pool();
   CUstream stream = cusim_fixture_stream();
   size_t free_before = 0, free_during = 0, total_bytes = 0;
@@ -294,8 +283,7 @@ static void a_pool_counts_what_it_holds_and_lends(void **state) {
   CU(cuMemPoolDestroy(pool));
 }
 
-static void a_pool_ends_at_its_size_and_at_the_devices(void **state) {
-  (void)state;
+CUSIM_TEST(a_pool_ends_at_its_size_and_at_the_devices) {
   CUdeviceptr block = 0;
   CUmemoryPool small = make_pool_of(5 * MIB), wide = make_pool();
   CUstream stream = cusim_fixture_stream();
@@ -317,8 +305,7 @@ static void a_pool_ends_at_its_size_and_at_the_devices(void **state) {
   CU(cuMemPoolDestroy(wide));
 }
 
-static void a_destroyed_pool_goes_with_its_last_block(void **state) {
-  (void)state;
+CUSIM_TEST(a_destroyed_pool_goes_with_its_last_block) {
   CUmemoryPool pool = make_pool(), found = NULL, own = NULL;
   CUstream stream = cusim_fixture_stream();
   const CUdeviceptr block = lend(pool, MIB, stream);
@@ -338,8 +325,7 @@ static void a_destroyed_pool_goes_with_its_last_block(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void each_device_has_a_pool_of_its_own(void **state) {
-  (void)state;
+CUSIM_TEST(each_device_has_a_pool_of_its_own) {
   CUmemoryPool own = NULL, current = NULL, other = NULL, made = make_pool(), of = NULL;
   CUdeviceptr block = 0;
   CU(cuDeviceGetDefaultMemPool(&own, 0));
@@ -363,8 +349,7 @@ static void each_device_has_a_pool_of_its_own(void **state) {
   CU(cuMemPoolDestroy(made));
 }
 
-static void another_device_needs_access_to_the_pool(void **state) {
-  (void)state;
+CUSIM_TEST(another_device_needs_access_to_the_pool) {
   CUmemoryPool pool = make_pool();
   CUcontext second = NULL;
   CUmemAccess_flags flags = CU_MEM_ACCESS_FLAGS_PROT_READ;
@@ -391,8 +376,7 @@ static void another_device_needs_access_to_the_pool(void **state) {
   CU(cuMemPoolDestroy(pool));
 }
 
-static void misuse_of_a_pool_is_refused(void **state) {
-  (void)state;
+CUSIM_TEST(misuse_of_a_pool_is_refused) {
   CUmemoryPool pool = make_pool(), none = NULL;
   CUstream stream = cusim_fixture_stream();
   CUdeviceptr address = 0;
@@ -418,8 +402,16 @@ static void misuse_of_a_pool_is_refused(void **state) {
 
 typedef enum mistake { MISTAKE_EARLY, MISTAKE_LATE, MISTAKE_FREED_EARLY, MISTAKES } mistake;
 
-static void use_outside_of_the_streams_order_breaks_the_context(void **state) {
+static int teardown_after_the_mistakes(void **state) {
   (void)state;
+  CU(cuCtxPopCurrent(NULL));
+  CU(cuDevicePrimaryCtxRelease(0));
+  assert_int_equal(cusim_fixture_counts().pool_bytes, 0);
+  return 0;
+}
+
+TEST_WITH(use_outside_of_the_streams_order_breaks_the_context, cusim_setup,
+          teardown_after_the_mistakes) {
   static const char *const told[] = {"used before", "was freed", "freed in stream"};
   for (mistake what = MISTAKE_EARLY; what < MISTAKES; what++) {
     CUcontext second = NULL;
@@ -445,8 +437,7 @@ static void use_outside_of_the_streams_order_breaks_the_context(void **state) {
   }
 }
 
-static void work_of_an_earlier_block_may_still_wait_when_the_next_one_begins(void **state) {
-  (void)state;
+CUSIM_TEST(work_of_an_earlier_block_may_still_wait_when_the_next_one_begins) {
   CUmemoryPool pool = make_pool();
   CUstream stream = cusim_fixture_stream(), other = cusim_fixture_stream();
   CUevent event = cusim_fixture_event();
@@ -475,35 +466,6 @@ static void work_of_an_earlier_block_may_still_wait_when_the_next_one_begins(voi
 }
 
 /* The broken context took its streams with it. */
-static int teardown_after_the_mistakes(void **state) {
-  (void)state;
-  CU(cuCtxPopCurrent(NULL));
-  CU(cuDevicePrimaryCtxRelease(0));
-  assert_int_equal(cusim_fixture_counts().pool_bytes, 0);
-  return 0;
-}
-
 int run_cusim_pool_tests(void) {
-  const struct CMUnitTest cusim_pool_tests[] = {
-      CUSIM_TEST(a_block_is_good_between_its_allocation_and_its_free),
-      CUSIM_TEST(a_stream_reuses_its_own_frees_at_once),
-      CUSIM_TEST(a_trim_gives_back_what_the_host_has_waited_for),
-      CUSIM_TEST(other_streams_take_new_memory_where_nothing_is_allowed),
-      CUSIM_TEST(frees_that_are_done_are_reused_opportunistically),
-      CUSIM_TEST(frees_are_reused_behind_an_event),
-      CUSIM_TEST(an_event_before_the_free_does_not_count),
-      CUSIM_TEST(a_pool_may_add_dependencies_of_its_own),
-      CUSIM_TEST(unused_memory_goes_back_when_the_host_waits),
-      CUSIM_TEST(a_trim_leaves_what_is_lent_and_what_was_not_seen_to_end),
-      CUSIM_TEST(a_pool_counts_what_it_holds_and_lends),
-      CUSIM_TEST(a_pool_ends_at_its_size_and_at_the_devices),
-      CUSIM_TEST(a_destroyed_pool_goes_with_its_last_block),
-      CUSIM_TEST(each_device_has_a_pool_of_its_own),
-      CUSIM_TEST(another_device_needs_access_to_the_pool),
-      CUSIM_TEST(misuse_of_a_pool_is_refused),
-      CUSIM_TEST(work_of_an_earlier_block_may_still_wait_when_the_next_one_begins),
-      cmocka_unit_test_setup_teardown(use_outside_of_the_streams_order_breaks_the_context,
-                                      cusim_setup, teardown_after_the_mistakes),
-  };
-  return cmocka_run_group_tests(cusim_pool_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

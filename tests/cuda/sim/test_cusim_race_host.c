@@ -27,8 +27,7 @@ static void scene_close(const scene *self) {
   CU(cuMemFreeHost(self->pinned));
 }
 
-static void the_cpu_may_not_write_what_a_copy_still_reads(void **state) {
-  (void)state;
+CUSIM_TEST(the_cpu_may_not_write_what_a_copy_still_reads) {
   const scene self = scene_open();
   cusim_set_policy(CUSIM_EAGER);
   cusim_host_write(self.pinned, BYTES);
@@ -44,8 +43,7 @@ static void the_cpu_may_not_write_what_a_copy_still_reads(void **state) {
   scene_close(&self);
 }
 
-static void copies_of_registered_memory_are_asynchronous(void **state) {
-  (void)state;
+CUSIM_TEST(copies_of_registered_memory_are_asynchronous) {
   const scene self = scene_open();
   static unsigned char bytes[BYTES];
   CU(cuMemHostRegister(bytes, BYTES, CU_MEMHOSTREGISTER_PORTABLE));
@@ -65,8 +63,7 @@ static void copies_of_registered_memory_are_asynchronous(void **state) {
   scene_close(&self);
 }
 
-static void staged_bytes_are_free_when_the_call_returns(void **state) {
-  (void)state;
+CUSIM_TEST(staged_bytes_are_free_when_the_call_returns) {
   const scene self = scene_open();
   const cusim_policy policies[] = {CUSIM_LAZY, CUSIM_EAGER, CUSIM_RANDOM};
   for (int i = 0; i < 12; i++) {
@@ -84,8 +81,7 @@ static void staged_bytes_are_free_when_the_call_returns(void **state) {
   scene_close(&self);
 }
 
-static void copies_that_block_order_the_host(void **state) {
-  (void)state;
+CUSIM_TEST(copies_that_block_order_the_host) {
   const scene self = scene_open();
   static unsigned char bytes[BYTES];
   CU(cuMemsetD8Async(self.block, 1, BYTES, self.stream));
@@ -107,8 +103,7 @@ static void touch_in_function(void *argument) {
   cusim_host_write(argument, BYTES);
 }
 
-static void a_host_function_is_in_the_order_of_its_stream(void **state) {
-  (void)state;
+CUSIM_TEST(a_host_function_is_in_the_order_of_its_stream) {
   const scene self = scene_open();
   CU(cuMemcpyDtoHAsync(self.pinned, self.block, BYTES, self.stream));
   CU(cuLaunchHostFunc(self.stream, touch_in_function, self.pinned));
@@ -123,8 +118,7 @@ static void a_host_function_is_in_the_order_of_its_stream(void **state) {
   scene_close(&self);
 }
 
-static void what_the_host_does_after_enqueuing_a_host_function_is_not_before_it(void **state) {
-  (void)state;
+CUSIM_TEST(what_the_host_does_after_enqueuing_a_host_function_is_not_before_it) {
   const scene self = scene_open();
   cusim_host_write(self.pinned, BYTES);
   CU(cuLaunchHostFunc(self.stream, touch_in_function, self.pinned));
@@ -134,8 +128,7 @@ static void what_the_host_does_after_enqueuing_a_host_function_is_not_before_it(
   scene_close(&self);
 }
 
-static void a_started_host_function_has_told_the_host(void **state) {
-  (void)state;
+CUSIM_TEST(a_started_host_function_has_told_the_host) {
   const scene self = scene_open();
   CU(cuMemcpyHtoDAsync(self.block, self.pinned, BYTES, self.stream));
   CU(cuLaunchHostFunc(self.stream, touch_in_function, self.pinned));
@@ -188,7 +181,7 @@ static void write_and_wait(const scene *self) {
   CU(cuStreamSynchronize(self->stream));
 }
 
-static void threads_as_one_know_what_each_has_waited_for(void **state) {
+CUSIM_TEST(threads_as_one_know_what_each_has_waited_for) {
   const scene self = scene_open();
   visitor guest = {.scene = &self, .context = *state};
   assert_int_equal(cusim_get_threads(), CUSIM_THREADS_AS_ONE);
@@ -204,7 +197,7 @@ static void threads_as_one_know_what_each_has_waited_for(void **state) {
   scene_close(&self);
 }
 
-static void threads_apart_know_what_they_are_told(void **state) {
+CUSIM_TEST(threads_apart_know_what_they_are_told) {
   cusim_set_threads(CUSIM_THREADS_APART);
   const scene self = scene_open();
   visitor guest = {.scene = &self, .context = *state, .acquires = true};
@@ -219,7 +212,7 @@ static void threads_apart_know_what_they_are_told(void **state) {
   cusim_set_threads(CUSIM_THREADS_AS_ONE);
 }
 
-static void threads_apart_know_nothing_else(void **state) {
+CUSIM_TEST(threads_apart_know_nothing_else) {
   cusim_set_threads(CUSIM_THREADS_APART);
   const scene self = scene_open();
   visitor guest = {.scene = &self, .context = *state};
@@ -242,8 +235,7 @@ static __attribute__((noinline)) void set_block(const scene *self, CUstream stre
   CU(cuMemsetD8Async(self->block, 1, BYTES, stream));
 }
 
-static void each_pair_of_places_is_told_once_and_every_race_counted(void **state) {
-  (void)state;
+CUSIM_TEST(each_pair_of_places_is_told_once_and_every_race_counted) {
   const scene self = scene_open();
   char text[1024], cut[10];
   for (int i = 0; i < 5; i++) set_block(&self, i % 2 == 0 ? self.stream : self.other);
@@ -258,8 +250,7 @@ static void each_pair_of_places_is_told_once_and_every_race_counted(void **state
   scene_close(&self);
 }
 
-static void off_finds_nothing_and_on_again_forgets(void **state) {
-  (void)state;
+CUSIM_TEST(off_finds_nothing_and_on_again_forgets) {
   const scene self = scene_open();
   cusim_set_races(CUSIM_RACES_OFF);
   CU(cuMemsetD8Async(self.block, 1, BYTES, self.stream));
@@ -274,8 +265,7 @@ static void off_finds_nothing_and_on_again_forgets(void **state) {
 }
 
 /* Columns beside each other are no race, and a million rows are no matter of minutes. */
-static void rows_are_told_apart(void **state) {
-  (void)state;
+CUSIM_TEST(rows_are_told_apart) {
   enum { ROWS = 100000, PITCH = 16 };
   const scene self = scene_open();
   const CUdeviceptr wide = cusim_fixture_device((size_t)ROWS * PITCH);
@@ -290,8 +280,7 @@ static void rows_are_told_apart(void **state) {
 }
 
 /* Streams come and go by the thousand, and what nobody can race with any more goes with them. */
-static void many_streams_come_and_go(void **state) {
-  (void)state;
+CUSIM_TEST(many_streams_come_and_go) {
   const scene self = scene_open();
   for (int i = 0; i < 5000; i++) {
     CUstream brief = cusim_fixture_stream();
@@ -311,21 +300,5 @@ static void many_streams_come_and_go(void **state) {
 }
 
 int run_cusim_race_host_tests(void) {
-  const struct CMUnitTest cusim_race_host_tests[] = {
-      CUSIM_TEST(the_cpu_may_not_write_what_a_copy_still_reads),
-      CUSIM_TEST(copies_of_registered_memory_are_asynchronous),
-      CUSIM_TEST(staged_bytes_are_free_when_the_call_returns),
-      CUSIM_TEST(copies_that_block_order_the_host),
-      CUSIM_TEST(a_host_function_is_in_the_order_of_its_stream),
-      CUSIM_TEST(what_the_host_does_after_enqueuing_a_host_function_is_not_before_it),
-      CUSIM_TEST(a_started_host_function_has_told_the_host),
-      CUSIM_TEST(threads_as_one_know_what_each_has_waited_for),
-      CUSIM_TEST(threads_apart_know_what_they_are_told),
-      CUSIM_TEST(threads_apart_know_nothing_else),
-      CUSIM_TEST(each_pair_of_places_is_told_once_and_every_race_counted),
-      CUSIM_TEST(off_finds_nothing_and_on_again_forgets),
-      CUSIM_TEST(rows_are_told_apart),
-      CUSIM_TEST(many_streams_come_and_go),
-  };
-  return cmocka_run_group_tests(cusim_race_host_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

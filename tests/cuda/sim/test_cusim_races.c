@@ -39,8 +39,7 @@ static void read_on(const scene *self, CUstream stream) {
   CU(cuMemcpyDtoHAsync(self->pinned, self->block, BYTES, stream));
 }
 
-static void the_order_of_one_stream_is_an_order(void **state) {
-  (void)state;
+CUSIM_TEST(the_order_of_one_stream_is_an_order) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   write_on(&self, self.writer);
   read_on(&self, self.writer);
@@ -49,8 +48,7 @@ static void the_order_of_one_stream_is_an_order(void **state) {
   scene_close(&self);
 }
 
-static void two_streams_with_nothing_between_them_race(void **state) {
-  (void)state;
+CUSIM_TEST(two_streams_with_nothing_between_them_race) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   write_on(&self, self.writer);
   read_on(&self, self.reader);
@@ -58,8 +56,7 @@ static void two_streams_with_nothing_between_them_race(void **state) {
   scene_close(&self);
 }
 
-static void two_reads_do_not_race_but_a_write_does_with_each(void **state) {
-  (void)state;
+CUSIM_TEST(two_reads_do_not_race_but_a_write_does_with_each) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   unsigned char *other = cusim_fixture_pinned(BYTES);
   write_on(&self, self.writer);
@@ -76,8 +73,7 @@ static void two_reads_do_not_race_but_a_write_does_with_each(void **state) {
   scene_close(&self);
 }
 
-static void an_event_orders_what_came_before_its_record(void **state) {
-  (void)state;
+CUSIM_TEST(an_event_orders_what_came_before_its_record) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   write_on(&self, self.writer);
   CU(cuEventRecord(self.event, self.writer));
@@ -89,8 +85,7 @@ static void an_event_orders_what_came_before_its_record(void **state) {
   scene_close(&self);
 }
 
-static void work_behind_the_record_is_not_ordered(void **state) {
-  (void)state;
+CUSIM_TEST(work_behind_the_record_is_not_ordered) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   CU(cuEventRecord(self.event, self.writer));
   write_on(&self, self.writer);
@@ -100,8 +95,7 @@ static void work_behind_the_record_is_not_ordered(void **state) {
   scene_close(&self);
 }
 
-static void waiting_for_an_event_never_recorded_orders_nothing(void **state) {
-  (void)state;
+CUSIM_TEST(waiting_for_an_event_never_recorded_orders_nothing) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   write_on(&self, self.writer);
   CU(cuStreamWaitEvent(self.reader, self.event, 0));
@@ -110,8 +104,7 @@ static void waiting_for_an_event_never_recorded_orders_nothing(void **state) {
   scene_close(&self);
 }
 
-static void a_wait_does_not_see_a_later_record(void **state) {
-  (void)state;
+CUSIM_TEST(a_wait_does_not_see_a_later_record) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   CU(cuEventRecord(self.event, self.writer));
   CU(cuStreamWaitEvent(self.reader, self.event, 0));
@@ -122,8 +115,7 @@ static void a_wait_does_not_see_a_later_record(void **state) {
   scene_close(&self);
 }
 
-static void a_wait_keeps_what_it_saw_when_the_event_moves_on(void **state) {
-  (void)state;
+CUSIM_TEST(a_wait_keeps_what_it_saw_when_the_event_moves_on) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   CUstream third = cusim_fixture_stream();
   write_on(&self, self.writer);
@@ -139,8 +131,7 @@ static void a_wait_keeps_what_it_saw_when_the_event_moves_on(void **state) {
   scene_close(&after);
 }
 
-static void order_goes_on_from_stream_to_stream(void **state) {
-  (void)state;
+CUSIM_TEST(order_goes_on_from_stream_to_stream) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   CUstream third = cusim_fixture_stream();
   write_on(&self, self.writer);
@@ -155,8 +146,7 @@ static void order_goes_on_from_stream_to_stream(void **state) {
 }
 
 /* The same program under every policy gives the same answer: the order is one of calls. */
-static void the_schedule_makes_no_difference(void **state) {
-  (void)state;
+CUSIM_TEST(the_schedule_makes_no_difference) {
   const cusim_policy policies[] = {CUSIM_EAGER, CUSIM_LAZY, CUSIM_RANDOM};
   for (uint64_t seed = 0; seed < 30; seed++) {
     cusim_set_policy(policies[seed % 3]);
@@ -173,8 +163,7 @@ static void the_schedule_makes_no_difference(void **state) {
 
 /* --- the default stream --- */
 
-static void the_default_stream_and_blocking_streams_are_ordered(void **state) {
-  (void)state;
+CUSIM_TEST(the_default_stream_and_blocking_streams_are_ordered) {
   const scene self = scene_open(CU_STREAM_DEFAULT);
   write_on(&self, self.writer);
   read_on(&self, NULL);
@@ -185,8 +174,7 @@ static void the_default_stream_and_blocking_streams_are_ordered(void **state) {
   scene_close(&self);
 }
 
-static void the_default_stream_and_other_streams_are_not(void **state) {
-  (void)state;
+CUSIM_TEST(the_default_stream_and_other_streams_are_not) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   write_on(&self, self.writer);
   read_on(&self, NULL);
@@ -198,8 +186,7 @@ static void the_default_stream_and_other_streams_are_not(void **state) {
 
 /* --- the host waits --- */
 
-static void synchronising_with_a_stream_orders_the_host_and_what_it_enqueues(void **state) {
-  (void)state;
+CUSIM_TEST(synchronising_with_a_stream_orders_the_host_and_what_it_enqueues) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   write_on(&self, self.writer);
   CU(cuStreamSynchronize(self.writer));
@@ -214,8 +201,7 @@ static void synchronising_with_a_stream_orders_the_host_and_what_it_enqueues(voi
   scene_close(&self);
 }
 
-static void synchronising_with_an_event_orders_up_to_its_record(void **state) {
-  (void)state;
+CUSIM_TEST(synchronising_with_an_event_orders_up_to_its_record) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   write_on(&self, self.writer);
   CU(cuEventRecord(self.event, self.writer));
@@ -227,8 +213,7 @@ static void synchronising_with_an_event_orders_up_to_its_record(void **state) {
   scene_close(&self);
 }
 
-static void a_query_orders_where_it_says_yes(void **state) {
-  (void)state;
+CUSIM_TEST(a_query_orders_where_it_says_yes) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   write_on(&self, self.writer);
   CU(cuEventRecord(self.event, self.writer));
@@ -247,8 +232,7 @@ static void a_query_orders_where_it_says_yes(void **state) {
   scene_close(&self);
 }
 
-static void synchronising_with_the_context_covers_streams_that_are_gone(void **state) {
-  (void)state;
+CUSIM_TEST(synchronising_with_the_context_covers_streams_that_are_gone) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   const cusim_policy policies[] = {CUSIM_EAGER, CUSIM_LAZY};
   for (int i = 0; i < 2; i++) {
@@ -266,8 +250,7 @@ static void synchronising_with_the_context_covers_streams_that_are_gone(void **s
   scene_close(&self);
 }
 
-static void a_handle_that_comes_back_is_another_stream(void **state) {
-  (void)state;
+CUSIM_TEST(a_handle_that_comes_back_is_another_stream) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   CUstream brief = cusim_fixture_stream();
   write_on(&self, brief);
@@ -282,8 +265,7 @@ static void a_handle_that_comes_back_is_another_stream(void **state) {
 
 /* --- memory that goes --- */
 
-static void freeing_what_a_stream_still_uses_is_a_race(void **state) {
-  (void)state;
+CUSIM_TEST(freeing_what_a_stream_still_uses_is_a_race) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   cusim_set_policy(CUSIM_EAGER); /* it has run long since, and the free is wrong all the same */
   const CUdeviceptr block = cusim_fixture_device(100);
@@ -303,8 +285,7 @@ static void freeing_what_a_stream_still_uses_is_a_race(void **state) {
   scene_close(&self);
 }
 
-static void memory_that_comes_back_has_no_past(void **state) {
-  (void)state;
+CUSIM_TEST(memory_that_comes_back_has_no_past) {
   const scene self = scene_open(CU_STREAM_NON_BLOCKING);
   CUdeviceptr block = cusim_fixture_device(100);
   CU(cuMemsetD8Async(block, 1, 100, self.writer));
@@ -320,26 +301,5 @@ static void memory_that_comes_back_has_no_past(void **state) {
 }
 
 int run_cusim_race_tests(void) {
-  const struct CMUnitTest cusim_race_tests[] = {
-      CUSIM_TEST(the_order_of_one_stream_is_an_order),
-      CUSIM_TEST(two_streams_with_nothing_between_them_race),
-      CUSIM_TEST(two_reads_do_not_race_but_a_write_does_with_each),
-      CUSIM_TEST(an_event_orders_what_came_before_its_record),
-      CUSIM_TEST(work_behind_the_record_is_not_ordered),
-      CUSIM_TEST(waiting_for_an_event_never_recorded_orders_nothing),
-      CUSIM_TEST(a_wait_does_not_see_a_later_record),
-      CUSIM_TEST(a_wait_keeps_what_it_saw_when_the_event_moves_on),
-      CUSIM_TEST(order_goes_on_from_stream_to_stream),
-      CUSIM_TEST(the_schedule_makes_no_difference),
-      CUSIM_TEST(the_default_stream_and_blocking_streams_are_ordered),
-      CUSIM_TEST(the_default_stream_and_other_streams_are_not),
-      CUSIM_TEST(synchronising_with_a_stream_orders_the_host_and_what_it_enqueues),
-      CUSIM_TEST(synchronising_with_an_event_orders_up_to_its_record),
-      CUSIM_TEST(a_query_orders_where_it_says_yes),
-      CUSIM_TEST(synchronising_with_the_context_covers_streams_that_are_gone),
-      CUSIM_TEST(a_handle_that_comes_back_is_another_stream),
-      CUSIM_TEST(freeing_what_a_stream_still_uses_is_a_race),
-      CUSIM_TEST(memory_that_comes_back_has_no_past),
-  };
-  return cmocka_run_group_tests(cusim_race_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -52,8 +52,7 @@ static order run_program(cusim_policy policy, uint64_t seed) {
   return result;
 }
 
-static void the_same_seed_gives_the_same_order(void **state) {
-  (void)state;
+CUSIM_TEST(the_same_seed_gives_the_same_order) {
   for (int i = 0; i < CUSIM_POLICY_COUNT; i++) {
     for (uint64_t seed = 1; seed <= 5; seed++) {
       const order first = run_program((cusim_policy)i, seed);
@@ -67,8 +66,7 @@ static void the_same_seed_gives_the_same_order(void **state) {
   assert_int_equal(cusim_idle_steps(), 0);
 }
 
-static void another_seed_gives_another_order(void **state) {
-  (void)state;
+CUSIM_TEST(another_seed_gives_another_order) {
   int different = 0;
   const order first = run_program(CUSIM_RANDOM, 1);
   for (uint64_t seed = 2; seed <= 6; seed++) {
@@ -79,8 +77,7 @@ static void another_seed_gives_another_order(void **state) {
   assert_string_not_equal(run_program(CUSIM_EAGER, 1).letters, first.letters);
 }
 
-static void lazy_runs_no_more_than_is_waited_for(void **state) {
-  (void)state;
+CUSIM_TEST(lazy_runs_no_more_than_is_waited_for) {
   CUstream waited = cusim_fixture_stream(), other = cusim_fixture_stream();
   CUevent event = cusim_fixture_event();
   unsigned char *pinned = cusim_fixture_pinned(4);
@@ -102,8 +99,7 @@ static void lazy_runs_no_more_than_is_waited_for(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void lazy_answers_before_it_steps_and_comes_to_an_end(void **state) {
-  (void)state;
+CUSIM_TEST(lazy_answers_before_it_steps_and_comes_to_an_end) {
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(1);
   for (int i = 0; i < 5; i++) CU(cuMemsetD8Async(at(pinned), (unsigned char)i, 1, stream));
@@ -115,8 +111,7 @@ static void lazy_answers_before_it_steps_and_comes_to_an_end(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void eager_has_run_when_the_call_returns(void **state) {
-  (void)state;
+CUSIM_TEST(eager_has_run_when_the_call_returns) {
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(1);
   cusim_set_policy(CUSIM_EAGER);
@@ -129,8 +124,7 @@ static void eager_has_run_when_the_call_returns(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void random_is_neither_early_nor_late(void **state) {
-  (void)state;
+CUSIM_TEST(random_is_neither_early_nor_late) {
   cusim_set_policy(CUSIM_RANDOM);
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(1);
@@ -151,8 +145,7 @@ static void random_is_neither_early_nor_late(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void random_queries_come_to_an_end(void **state) {
-  (void)state;
+CUSIM_TEST(random_queries_come_to_an_end) {
   cusim_set_policy(CUSIM_RANDOM);
   CUstream stream = cusim_fixture_stream();
   CUevent event = cusim_fixture_event();
@@ -167,8 +160,7 @@ static void random_queries_come_to_an_end(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void single_steps_run_one_operation_each(void **state) {
-  (void)state;
+CUSIM_TEST(single_steps_run_one_operation_each) {
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(1);
   for (unsigned char i = 0; i < 4; i++) CU(cuMemsetD8Async(at(pinned), i, 1, stream));
@@ -186,15 +178,5 @@ static void single_steps_run_one_operation_each(void **state) {
 }
 
 int run_cusim_schedule_tests(void) {
-  const struct CMUnitTest schedule_tests[] = {
-      CUSIM_TEST(the_same_seed_gives_the_same_order),
-      CUSIM_TEST(another_seed_gives_another_order),
-      CUSIM_TEST(lazy_runs_no_more_than_is_waited_for),
-      CUSIM_TEST(lazy_answers_before_it_steps_and_comes_to_an_end),
-      CUSIM_TEST(eager_has_run_when_the_call_returns),
-      CUSIM_TEST(random_is_neither_early_nor_late),
-      CUSIM_TEST(random_queries_come_to_an_end),
-      CUSIM_TEST(single_steps_run_one_operation_each),
-  };
-  return cmocka_run_group_tests(schedule_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -1,8 +1,7 @@
 /* test_cusim_stream.c: simulated streams: order, handles, the default stream, contexts. */
 #include "tests/cuda/sim/cusim_fixture.h"
 
-static void a_stream_runs_in_order_under_every_policy(void **state) {
-  (void)state;
+CUSIM_TEST(a_stream_runs_in_order_under_every_policy) {
   const cusim_policy policies[] = {CUSIM_RANDOM, CUSIM_LAZY, CUSIM_EAGER};
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(64);
@@ -21,8 +20,7 @@ static void a_stream_runs_in_order_under_every_policy(void **state) {
   CU(cuStreamDestroy(stream));
 }
 
-static void a_destroyed_stream_finishes_and_its_handle_comes_back(void **state) {
-  (void)state;
+CUSIM_TEST(a_destroyed_stream_finishes_and_its_handle_comes_back) {
   unsigned char *pinned = cusim_fixture_pinned(2);
   memset(pinned, 0, 2);
   CUstream first = cusim_fixture_stream();
@@ -47,8 +45,7 @@ static void a_destroyed_stream_finishes_and_its_handle_comes_back(void **state) 
   CU(cuMemFreeHost(pinned));
 }
 
-static void the_default_stream_waits_for_blocking_streams_and_they_for_it(void **state) {
-  (void)state;
+CUSIM_TEST(the_default_stream_waits_for_blocking_streams_and_they_for_it) {
   CUstream blocking = NULL, loose = cusim_fixture_stream();
   CU(cuStreamCreate(&blocking, CU_STREAM_DEFAULT));
   unsigned char *pinned = cusim_fixture_pinned(4);
@@ -69,8 +66,7 @@ static void the_default_stream_waits_for_blocking_streams_and_they_for_it(void *
   CU(cuMemFreeHost(pinned));
 }
 
-static void a_synchronous_copy_waits(void **state) {
-  (void)state;
+CUSIM_TEST(a_synchronous_copy_waits) {
   unsigned char bytes[16], back[16] = {0};
   memset(bytes, 3, sizeof bytes);
   const CUdeviceptr block = cusim_fixture_device(16);
@@ -84,8 +80,7 @@ static void a_synchronous_copy_waits(void **state) {
   CU(cuMemFree(block));
 }
 
-static void a_stream_is_enqueued_on_under_its_own_context(void **state) {
-  (void)state;
+CUSIM_TEST(a_stream_is_enqueued_on_under_its_own_context) {
   CUcontext second = NULL, owner = NULL;
   CUstream stream = cusim_fixture_stream();
   unsigned char *pinned = cusim_fixture_pinned(1);
@@ -103,8 +98,7 @@ static void a_stream_is_enqueued_on_under_its_own_context(void **state) {
   CU(cuMemFreeHost(pinned));
 }
 
-static void handles_that_are_none_are_refused(void **state) {
-  (void)state;
+CUSIM_TEST(handles_that_are_none_are_refused) {
   char inside[sizeof(void *) * 4];
   CUstream none = (CUstream)(void *)inside;
   assert_int_equal(cuStreamSynchronize(none), CUDA_ERROR_INVALID_HANDLE);
@@ -115,13 +109,5 @@ static void handles_that_are_none_are_refused(void **state) {
 }
 
 int run_cusim_stream_tests(void) {
-  const struct CMUnitTest cusim_stream_tests[] = {
-      CUSIM_TEST(a_stream_runs_in_order_under_every_policy),
-      CUSIM_TEST(a_destroyed_stream_finishes_and_its_handle_comes_back),
-      CUSIM_TEST(the_default_stream_waits_for_blocking_streams_and_they_for_it),
-      CUSIM_TEST(a_synchronous_copy_waits),
-      CUSIM_TEST(a_stream_is_enqueued_on_under_its_own_context),
-      CUSIM_TEST(handles_that_are_none_are_refused),
-  };
-  return cmocka_run_group_tests(cusim_stream_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

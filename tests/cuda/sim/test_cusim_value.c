@@ -3,8 +3,7 @@
 
 #include <pthread.h>
 
-static void a_stream_waits_until_another_writes_the_value(void **state) {
-  (void)state;
+CUSIM_TEST(a_stream_waits_until_another_writes_the_value) {
   CUstream waiter = cusim_fixture_stream(), writer = cusim_fixture_stream();
   CUdeviceptr flag = cusim_fixture_device(8);
   unsigned char *pinned = cusim_fixture_pinned(2);
@@ -44,8 +43,7 @@ static bool passes(unsigned condition, uint64_t found, uint64_t wanted, bool is_
   return has_passed;
 }
 
-static void the_conditions_are_the_manuals(void **state) {
-  (void)state;
+CUSIM_TEST(the_conditions_are_the_manuals) {
   assert_true(passes(CU_STREAM_WAIT_VALUE_GEQ, 5, 5, false));
   assert_true(passes(CU_STREAM_WAIT_VALUE_GEQ, 1, 0xFFFFFFFF, false)); /* in a circle */
   assert_false(passes(CU_STREAM_WAIT_VALUE_GEQ, 4, 5, false));
@@ -61,8 +59,7 @@ static void the_conditions_are_the_manuals(void **state) {
   assert_true(passes(CU_STREAM_WAIT_VALUE_NOR, 0xF0F0F0F0, 0x0F0F0F0F, true));
 }
 
-static void bad_addresses_and_flags_are_refused(void **state) {
-  (void)state;
+CUSIM_TEST(bad_addresses_and_flags_are_refused) {
   CUstream stream = cusim_fixture_stream();
   CUdeviceptr flag = cusim_fixture_device(8);
   uint64_t pageable = 0;
@@ -85,8 +82,7 @@ static void *write_later(void *flag) {
   return NULL;
 }
 
-static void a_host_thread_may_write_the_value(void **state) {
-  (void)state;
+CUSIM_TEST(a_host_thread_may_write_the_value) {
   CUstream stream = cusim_fixture_stream();
   unsigned char *flag = cusim_fixture_pinned(4);
   memset(flag, 0, 4);
@@ -101,8 +97,7 @@ static void a_host_thread_may_write_the_value(void **state) {
   CU(cuMemFreeHost(flag));
 }
 
-static void waiting_for_a_value_that_nobody_writes_breaks_the_context(void **state) {
-  (void)state;
+CUSIM_TEST(waiting_for_a_value_that_nobody_writes_breaks_the_context) {
   CUstream stream = cusim_fixture_stream(), behind = cusim_fixture_stream();
   CUevent event = cusim_fixture_event();
   unsigned char *flag = cusim_fixture_pinned(4);
@@ -125,8 +120,7 @@ static void waiting_for_a_value_that_nobody_writes_breaks_the_context(void **sta
   cusim_fixture_forgive();
 }
 
-static void memory_freed_below_a_wait_breaks_the_context(void **state) {
-  (void)state;
+CUSIM_TEST(memory_freed_below_a_wait_breaks_the_context) {
   CUstream stream = cusim_fixture_stream();
   CUdeviceptr flag = cusim_fixture_device(8);
   CU(cuMemcpyHtoD(flag, (const char[8]){0}, 8));
@@ -142,13 +136,5 @@ static void memory_freed_below_a_wait_breaks_the_context(void **state) {
 }
 
 int run_cusim_value_tests(void) {
-  const struct CMUnitTest cusim_value_tests[] = {
-      CUSIM_TEST(a_stream_waits_until_another_writes_the_value),
-      CUSIM_TEST(the_conditions_are_the_manuals),
-      CUSIM_TEST(bad_addresses_and_flags_are_refused),
-      CUSIM_TEST(a_host_thread_may_write_the_value),
-      CUSIM_TEST(waiting_for_a_value_that_nobody_writes_breaks_the_context),
-      CUSIM_TEST(memory_freed_below_a_wait_breaks_the_context),
-  };
-  return cmocka_run_group_tests(cusim_value_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

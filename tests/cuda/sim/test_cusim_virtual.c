@@ -49,8 +49,7 @@ static size_t used_bytes(void) {
   return total_bytes - free_bytes;
 }
 
-static void the_device_says_that_it_can(void **state) {
-  (void)state;
+CUSIM_TEST(the_device_says_that_it_can) {
   int can = 0;
   size_t minimum = 0, recommended = 0;
   CU(cuDeviceGetAttribute(&can, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, 0));
@@ -67,8 +66,7 @@ static void the_device_says_that_it_can(void **state) {
       CUDA_ERROR_INVALID_DEVICE);
 }
 
-static void mappings_side_by_side_are_one_memory(void **state) {
-  (void)state;
+CUSIM_TEST(mappings_side_by_side_are_one_memory) {
   const CUdeviceptr range = reserve(8 * GRANULE);
   assert_int_equal(range % GRANULE, 0);
   map_fresh(range + GRANULE, GRANULE);
@@ -92,8 +90,7 @@ static void mappings_side_by_side_are_one_memory(void **state) {
   CU(cuMemFreeHost(back));
 }
 
-static void mapped_memory_is_closed_until_it_is_opened(void **state) {
-  (void)state;
+CUSIM_TEST(mapped_memory_is_closed_until_it_is_opened) {
   unsigned char byte = 1;
   unsigned long long flags = 99;
   const CUmemLocation location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = 0};
@@ -121,8 +118,7 @@ static void mapped_memory_is_closed_until_it_is_opened(void **state) {
   free_all(range, GRANULE);
 }
 
-static void memory_is_counted_where_it_is_made_and_lives_while_it_is_mapped(void **state) {
-  (void)state;
+CUSIM_TEST(memory_is_counted_where_it_is_made_and_lives_while_it_is_mapped) {
   const size_t before = used_bytes();
   const CUdeviceptr range = reserve((size_t)1 << 36); /* addresses cost nothing */
   assert_int_equal(used_bytes(), before);
@@ -148,8 +144,7 @@ static void memory_is_counted_where_it_is_made_and_lives_while_it_is_mapped(void
   assert_int_equal(used_bytes(), before);
 }
 
-static void virtual_memory_has_the_devices_capacity(void **state) {
-  (void)state;
+CUSIM_TEST(virtual_memory_has_the_devices_capacity) {
   const CUmemAllocationProp properties = properties_of(0);
   CUmemGenericAllocationHandle handle = 0;
   cusim_set_capacity(0, 3 * GRANULE);
@@ -161,8 +156,7 @@ static void virtual_memory_has_the_devices_capacity(void **state) {
   cusim_set_capacity(0, CUSIM_TEST_CAPACITY);
 }
 
-static void bytes_stay_with_the_memory_and_not_with_the_address(void **state) {
-  (void)state;
+CUSIM_TEST(bytes_stay_with_the_memory_and_not_with_the_address) {
   unsigned char byte = 42;
   const CUdeviceptr first = reserve(GRANULE), second = reserve(GRANULE);
   const CUmemGenericAllocationHandle handle = create(GRANULE);
@@ -184,8 +178,7 @@ static void bytes_stay_with_the_memory_and_not_with_the_address(void **state) {
   CU(cuMemAddressFree(second, GRANULE));
 }
 
-static void a_handle_is_found_by_address_and_says_what_it_is(void **state) {
-  (void)state;
+CUSIM_TEST(a_handle_is_found_by_address_and_says_what_it_is) {
   const CUdeviceptr range = reserve(2 * GRANULE);
   map_fresh(range, GRANULE);
   CUmemGenericAllocationHandle handle = 0;
@@ -204,8 +197,7 @@ static void a_handle_is_found_by_address_and_says_what_it_is(void **state) {
   CU(cuMemAddressFree(range, 2 * GRANULE));
 }
 
-static void misuse_is_refused_and_changes_nothing(void **state) {
-  (void)state;
+CUSIM_TEST(misuse_is_refused_and_changes_nothing) {
   CUdeviceptr range = 0;
   CUmemGenericAllocationHandle handle = 0;
   CUmemAllocationProp properties = properties_of(0);
@@ -242,8 +234,7 @@ static void misuse_is_refused_and_changes_nothing(void **state) {
   CU(cuMemRelease(handle));
 }
 
-static void the_cpu_cannot_follow_a_mapped_address(void **state) {
-  (void)state;
+CUSIM_TEST(the_cpu_cannot_follow_a_mapped_address) {
   int ends[2];
   assert_int_equal(pipe(ends), 0);
   const CUdeviceptr range = reserve(GRANULE);
@@ -255,8 +246,7 @@ static void the_cpu_cannot_follow_a_mapped_address(void **state) {
   close(ends[1]);
 }
 
-static void another_device_needs_access_of_its_own(void **state) {
-  (void)state;
+CUSIM_TEST(another_device_needs_access_of_its_own) {
   CUcontext second = NULL;
   unsigned char byte = 3;
   const CUdeviceptr range = reserve(GRANULE);
@@ -279,8 +269,16 @@ static void another_device_needs_access_of_its_own(void **state) {
 
 typedef enum way { WAY_UNMAP, WAY_REMAP, WAY_CLOSE, WAYS } way;
 
-static void taking_memory_from_enqueued_work_breaks_the_context(void **state) {
+static int teardown_after_the_breaks(void **state) {
   (void)state;
+  CU(cuCtxPopCurrent(NULL));
+  CU(cuDevicePrimaryCtxRelease(0));
+  assert_int_equal(cusim_fixture_counts().physical_bytes, 0);
+  return 0;
+}
+
+TEST_WITH(taking_memory_from_enqueued_work_breaks_the_context, cusim_setup,
+          teardown_after_the_breaks) {
   for (way how = WAY_UNMAP; how < WAYS; how++) {
     CUcontext second = NULL;
     cusim_set_peers(1);
@@ -312,8 +310,7 @@ static void taking_memory_from_enqueued_work_breaks_the_context(void **state) {
   }
 }
 
-static void memory_that_other_work_lies_beside_may_be_unmapped(void **state) {
-  (void)state;
+CUSIM_TEST(memory_that_other_work_lies_beside_may_be_unmapped) {
   CUstream stream = cusim_fixture_stream();
   const CUdeviceptr range = reserve(2 * GRANULE);
   map_fresh(range, GRANULE);
@@ -327,29 +324,6 @@ static void memory_that_other_work_lies_beside_may_be_unmapped(void **state) {
 }
 
 /* The broken context took its stream with it. */
-static int teardown_after_the_breaks(void **state) {
-  (void)state;
-  CU(cuCtxPopCurrent(NULL));
-  CU(cuDevicePrimaryCtxRelease(0));
-  assert_int_equal(cusim_fixture_counts().physical_bytes, 0);
-  return 0;
-}
-
 int run_cusim_virtual_tests(void) {
-  const struct CMUnitTest cusim_virtual_tests[] = {
-      CUSIM_TEST(the_device_says_that_it_can),
-      CUSIM_TEST(mappings_side_by_side_are_one_memory),
-      CUSIM_TEST(mapped_memory_is_closed_until_it_is_opened),
-      CUSIM_TEST(memory_is_counted_where_it_is_made_and_lives_while_it_is_mapped),
-      CUSIM_TEST(virtual_memory_has_the_devices_capacity),
-      CUSIM_TEST(bytes_stay_with_the_memory_and_not_with_the_address),
-      CUSIM_TEST(a_handle_is_found_by_address_and_says_what_it_is),
-      CUSIM_TEST(misuse_is_refused_and_changes_nothing),
-      CUSIM_TEST(the_cpu_cannot_follow_a_mapped_address),
-      CUSIM_TEST(another_device_needs_access_of_its_own),
-      CUSIM_TEST(memory_that_other_work_lies_beside_may_be_unmapped),
-      cmocka_unit_test_setup_teardown(taking_memory_from_enqueued_work_breaks_the_context,
-                                      cusim_setup, teardown_after_the_breaks),
-  };
-  return cmocka_run_group_tests(cusim_virtual_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

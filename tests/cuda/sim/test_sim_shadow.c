@@ -2,14 +2,10 @@
 #include "cuda/sim/sim_race.h"
 #include "cuda/sim/sim_shadow.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
+#include "tests/support/test.h"
 
 enum { BASE = 1000, BYTES = 600, ROUNDS = 30000, HISTORIES = 5 };
 
@@ -56,8 +52,7 @@ static size_t count_runs(const model *self) {
   return count;
 }
 
-static void the_tree_is_what_an_array_would_be(void **state) {
-  (void)state;
+TEST(the_tree_is_what_an_array_would_be) {
   static model self;
   sim_history *histories[HISTORIES + 1] = {NULL};
   for (int i = 1; i <= HISTORIES; i++) histories[i] = sim_history_create(NULL, NULL, 0);
@@ -89,8 +84,5 @@ static void the_tree_is_what_an_array_would_be(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest sim_shadow_tests[] = {
-      cmocka_unit_test(the_tree_is_what_an_array_would_be),
-  };
-  return cmocka_run_group_tests(sim_shadow_tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }
