@@ -49,11 +49,8 @@ tarn_pool *make_pool_with(const tarn_caching_options *options) {
                                         .alloc = counting_alloc,
                                         .release = counting_release};
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   assert_ok(tarn_provider_create(&ops, &provided, &provider));
-  assert_ok(tarn_caching_pool_create(provider, options, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, options);
 }
 
 tarn_pool *make_segment_pool(size_t limit_bytes) {
@@ -66,17 +63,8 @@ tarn_pool *make_range_pool(size_t limit_bytes) {
   const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
   const tarn_pages_options pages = {.struct_size = sizeof pages, .granularity_bytes = 2 * MIB};
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   assert_ok(tarn_pages_provider_create(&pages, &provider));
-  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
-}
-
-tarn_pool_stats stats_of(tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
-  return stats;
+  return pool_over(provider, &options);
 }
 
 void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream) {

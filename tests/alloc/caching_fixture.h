@@ -3,7 +3,7 @@
 #define TARN_CACHING_FIXTURE_H
 
 #include "alloc/tarn_caching_pool.h"
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 enum { MIB = 1 << 20 };
 
@@ -24,7 +24,6 @@ tarn_pool *make_range_pool(size_t limit_bytes);
 /* Over the same pretended device, whose counts go on; with all options. */
 tarn_pool *make_pool_with(const tarn_caching_options *options);
 
-tarn_pool_stats stats_of(tarn_pool *pool);
 void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream);
 void give(tarn_pool *pool, void *address, tarn_stream *stream);
 

@@ -7,6 +7,7 @@
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_tag.h"
 #include "tests/alloc/caching_fixture.h"
+#include "tests/support/pools.h"
 
 pausing_provider machine;
 bool adjoins_ranges;
@@ -116,20 +117,9 @@ tarn_pool *make_pausable_pool(tarn_device device, const tarn_caching_options *op
     self->adjoining = address;
   }
   tarn_provider *provider = NULL;
-  tarn_pool *made = NULL;
   assert_ok(tarn_provider_create(&ops, self, &provider));
-  assert_ok(tarn_caching_pool_create(provider, options, &made));
-  tarn_provider_release(provider);
+  tarn_pool *made = pool_over(provider, options);
   machine = (pausing_provider){.committed_bytes = 0};
-  return made;
-}
-
-tarn_pool *make_backup_pool(void) {
-  tarn_provider *provider = NULL;
-  tarn_pool *made = NULL;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &made));
-  tarn_provider_release(provider);
   return made;
 }
 
@@ -142,7 +132,7 @@ tarn_pause_report report;
 int make_pools(void **state) {
   (void)state;
   pool = make_pausable_pool(tarn_device_make(TARN_DEVICE_CPU, 0), NULL);
-  backup = make_backup_pool();
+  backup = pages_pool(NULL);
   return 0;
 }
 

@@ -28,7 +28,6 @@ extern bool adjoins_ranges;
 /* A caching pool over pages in such granules; a pretended device's, where asked for. */
 tarn_pool *make_pausable_pool(tarn_device device, const tarn_caching_options *options);
 /* A plain pool of the CPU's pages. */
-tarn_pool *make_backup_pool(void);
 
 /* What most tests work on: a pool of the CPU's memory, and where its contents are saved. */
 extern tarn_pool *pool;

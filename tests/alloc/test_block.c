@@ -2,7 +2,6 @@
 #include "tests/support/test.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "alloc/block.h"
 #include "tests/support/manual_stream.h"

@@ -1,9 +1,6 @@
 /* test_caching_poison.c: what of a caching pool's memory may be touched, and when. */
-#include <string.h>
 
 #include "alloc/tarn_fixed.h"
-#include "alloc/tarn_host_stream.h"
-#include "alloc/tarn_pages.h"
 #include "alloc/tarn_pool_provider.h"
 #include "tests/alloc/caching_fixture.h"
 #include "tests/support/manual_stream.h"

@@ -1,7 +1,6 @@
 /* test_caching_pool.c: the tiers of the caching pool, one by one. */
 #include "tests/support/test.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"

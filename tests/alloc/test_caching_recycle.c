@@ -5,6 +5,7 @@
 
 #include "alloc/tarn_pages.h"
 #include "tests/support/manual_stream.h"
+#include "tests/support/pools.h"
 
 /* --- pages that count, and refuse on demand --- */
 
@@ -79,13 +80,10 @@ static tarn_pool *make_pool(size_t granularity_bytes, const tarn_caching_options
   const tarn_pages_options below = {.struct_size = sizeof below,
                                     .granularity_bytes = granularity_bytes};
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   memset(&pages, 0, sizeof pages);
   assert_ok(tarn_pages_provider_create(&below, &pages.below));
   assert_ok(tarn_provider_create(&ops, &pages, &provider));
-  assert_ok(tarn_caching_pool_create(provider, options, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, options);
 }
 
 static void finish(idle_scene *self, tarn_stream *stream) {

@@ -14,6 +14,7 @@
 #include "alloc/tarn_pool_provider.h"
 #include "tests/support/child.h"
 #include "tests/support/manual_stream.h"
+#include "tests/support/pools.h"
 
 /* Steps that the parent's threads take one after the other. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -55,13 +56,11 @@ static int lend_what_was_kept(tarn_pool *pool) {
 TEST(what_a_thread_kept_is_the_childs_to_lend) {
   step = 0;
   const tarn_caching_options options = {.struct_size = sizeof options};
-  tarn_pool *pool = NULL;
   const size_t range_bytes = 4 * MIB;
   char *range = malloc(range_bytes);
   tarn_provider *fixed = NULL;
   assert_ok(tarn_fixed_provider_create(range, range_bytes, NULL, &fixed));
-  assert_ok(tarn_caching_pool_create(fixed, &options, &pool));
-  tarn_provider_release(fixed);
+  tarn_pool *pool = pool_over(fixed, &options);
   pthread_t thread;
   assert_int_equal(pthread_create(&thread, NULL, keep_a_block, pool), 0);
   wait_for(1);
@@ -117,10 +116,7 @@ static tarn_pool *make_slow(void) {
   tarn_provider *provider = NULL;
   assert_ok(tarn_provider_create(&ops, NULL, &provider));
   const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = 4 * MIB};
-  tarn_pool *pool = NULL;
-  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, &options);
 }
 
 static void *take_slowly(void *pool) {
@@ -322,14 +318,11 @@ static int find_shared_memory_gone(tarn_pool *pool, tarn_pool *upper, void *bloc
 TEST(a_child_gets_no_memory_that_it_shares) {
   const tarn_pages_options shared = {.struct_size = sizeof shared, .flags = TARN_PAGES_SHARED};
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   tarn_pool *upper = NULL;
   assert_ok(tarn_pages_provider_create(&shared, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  tarn_pool *pool = pool_over(provider, NULL);
   assert_ok(tarn_pool_provider_create(pool, NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &upper));
-  tarn_provider_release(provider);
+  upper = pool_over(provider, NULL);
   give(pool, take(pool, 5000, NULL), NULL);
   give(upper, take(upper, 5000, NULL), NULL);
   void *block = take(upper, 5000, NULL);

@@ -18,6 +18,7 @@
 #include "tensor/tarn_dlpack.h"
 #include "tests/support/child.h"
 #include "tests/support/manual_stream.h"
+#include "tests/support/pools.h"
 
 enum { THREADS = 8, FORKS = 40 };
 
@@ -36,10 +37,7 @@ static struct {
 static tarn_pool *make_pool(tarn_provider *provider, size_t limit_bytes) {
   const tarn_caching_options options = {
       .struct_size = sizeof options, .limit_bytes = limit_bytes, .budget = shared.budget};
-  tarn_pool *pool = NULL;
-  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, &options);
 }
 
 static tarn_provider *make_pages(void) {

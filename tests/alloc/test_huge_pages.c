@@ -1,10 +1,8 @@
 /* test_huge_pages.c: explicit huge pages as the kernel's pool gives them; most of it needs one. */
 #include "tests/support/test.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -5,7 +5,6 @@
 
 #include "alloc/tarn_pool_snapshot.h"
 #include "alloc/tarn_capture.h"
-#include "alloc/tarn_tag.h"
 #include "tests/alloc/caching_fixture.h"
 #include "tests/alloc/pausing_fixture.h"
 #include "tests/support/child.h"

@@ -1,5 +1,5 @@
 /* test_pool.c: the pool seam: what an implementation must bring, and how long a pool lives. */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,8 +76,7 @@ TEST(a_pool_of_ones_own_lives_until_its_last_block_is_back) {
   assert_int_equal(self.last_alignment, 64);
   assert_ok(tarn_pool_trim(pool, 0, &released)); /* completed: gives back nothing */
   assert_int_equal(released, 0);
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
+  tarn_pool_stats stats = stats_of(pool);
   assert_int_equal(stats.alloc_count, 5);
   tarn_pool_retain(pool);
   tarn_pool_release(pool);

@@ -6,6 +6,7 @@
 
 #include "alloc/tarn_pool_provider.h"
 #include "tests/support/manual_stream.h"
+#include "tests/support/pools.h"
 
 enum { KIB = 1 << 10 };
 
@@ -14,11 +15,8 @@ static tarn_pool *make_upper(tarn_pool *lower, size_t limit_bytes, size_t segmen
   const tarn_caching_options options = {
       .struct_size = sizeof options, .limit_bytes = limit_bytes, .segment_bytes = segment_bytes};
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   assert_ok(tarn_pool_provider_create(lower, NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, &options);
 }
 
 static void fill(tarn_stream *stream, void *address, size_t size_bytes) {
@@ -214,10 +212,8 @@ TEST(scraps_of_a_fine_granularity_stay_in_their_segment) {
       .struct_size = sizeof fine, .granularity_bytes = 64, .alignment_bytes = 64};
   const tarn_caching_options options = {.struct_size = sizeof options, .segment_bytes = 960};
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   assert_ok(tarn_pool_provider_create(lower, &fine, &provider));
-  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
+  tarn_pool *pool = pool_over(provider, &options);
   void *block = take(pool, 768, NULL);
   void *small = take(pool, 256, NULL); /* 192 bytes are free, which is not enough */
   assert_int_equal(stats_of(pool).reserved_bytes, 2 * 960);

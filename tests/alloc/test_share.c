@@ -1,6 +1,5 @@
 /* test_share.c: host storages shared between two processes, either of which may end at any step. */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>

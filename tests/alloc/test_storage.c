@@ -1,12 +1,11 @@
 /* test_storage.c: strong and weak references, wrapped blobs, and deleters that run exactly once. */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_storage.h"
 #include "tests/support/manual_stream.h"
@@ -29,8 +28,7 @@ static int release_pool(void **state) {
 }
 
 static size_t live_bytes(void) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
+  tarn_pool_stats stats = stats_of(pool);
   return stats.requested_bytes;
 }
 

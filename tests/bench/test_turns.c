@@ -1,8 +1,6 @@
 /* test_turns.c: steps are played on their own threads and in their order. */
 #include "bench/turns.h"
 
-#include <string.h>
-
 #include "tests/support/test.h"
 #include <pthread.h>
 

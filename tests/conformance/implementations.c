@@ -2,8 +2,6 @@
  * suites make them. */
 #include "tests/conformance/conformance.h"
 
-#include <stdlib.h>
-
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"

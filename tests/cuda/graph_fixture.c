@@ -1,5 +1,6 @@
 /* graph_fixture.c: capturing, launching, and what goes with it. */
 #include "tests/cuda/graph_fixture.h"
+#include "tests/support/pools.h"
 
 graph_driver driver;
 
@@ -89,8 +90,7 @@ void graph_bring(const fixture_block *out, size_t offset, const void *block, siz
 }
 
 tarn_pool_stats graph_stats(const graph_subject *self) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_pool_stats_of(self->pool, &stats));
+  tarn_pool_stats stats = stats_of(self->pool);
   return stats;
 }
 

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "tests/support/pools.h"
 
 enum { SIZE_BYTES = 4096, ROUNDS = 12 };
 
@@ -17,12 +18,9 @@ typedef struct subject {
 
 static tarn_pool *make_pool(tarn_cuda *cuda, size_t limit_bytes) {
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
   OK(tarn_cuda_device_provider_create(cuda, 0, &provider));
-  OK(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, &options);
 }
 
 static subject make_subject(tarn_cuda *cuda, size_t limit_bytes) {
@@ -183,8 +181,7 @@ TEST(addresses_stay_the_captures_over_all_replays) {
     assert_ptr_not_equal(other, block);
     OK(tarn_pool_free(self.graph.pool, other, self.graph.stream));
   }
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_pool_stats_of(self.graph.pool, &stats));
+  tarn_pool_stats stats = stats_of(self.graph.pool);
   assert_int_equal(stats.captured_bytes, SIZE_BYTES);
   destroy(&self);
   OK(tarn_pool_stats_of(self.graph.pool, &stats));
@@ -240,8 +237,7 @@ TEST(recapturing_does_not_grow_what_is_reserved) {
     launch(&self, self.graph.stream);
     destroy(&self); /* waits for the launch */
     assert_chain(&self, (uint8_t)round);
-    tarn_pool_stats stats = {.struct_size = sizeof stats};
-    OK(tarn_pool_stats_of(self.graph.pool, &stats));
+    tarn_pool_stats stats = stats_of(self.graph.pool);
     if (round == 0) reserved_bytes = stats.reserved_bytes;
     assert_int_equal(stats.reserved_bytes, reserved_bytes);
   }

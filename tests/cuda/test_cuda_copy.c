@@ -1,9 +1,6 @@
 /* test_cuda_copy.c: planes of rows and batches of copies on a CUDA stream. */
-#include "alloc/tarn_capture.h"
 #include "alloc/tarn_stream_copy.h"
 #include "tests/cuda/pinned_fixture.h"
-
-#include <stdlib.h>
 
 enum { BYTES = 1 << 16 };
 

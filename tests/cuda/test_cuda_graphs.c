@@ -8,16 +8,14 @@
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pool_snapshot.h"
+#include "tests/support/pools.h"
 
 enum { MIB = 1 << 20, SIZE_BYTES = 4096, ROUNDS = 6 };
 
 static tarn_pool *make_pool(tarn_cuda *cuda) {
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   OK(tarn_cuda_device_provider_create(cuda, 0, &provider));
-  OK(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, NULL);
 }
 
 static void assert_bytes(const fixture_block *out, size_t offset, uint8_t value) {
@@ -273,8 +271,7 @@ static void use_pool(tarn_pool *pool, tarn_stream *stream) {
   OK(tarn_stream_fill(stream, blocks[0], tarn_pool_attributes_of(pool)->device, 1, 100));
   OK(tarn_pool_note_use(pool, blocks[1], stream));
   for (int i = 0; i < 2; i++) OK(tarn_pool_free(pool, blocks[i], stream));
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_pool_stats_of(pool, &stats));
+  stats_of(pool);
   OK(tarn_stream_synchronize(stream));
   OK(tarn_pool_decay(pool, 1, NULL));
   OK(tarn_pool_trim(pool, 0, NULL));

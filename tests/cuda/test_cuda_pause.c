@@ -5,6 +5,7 @@
 #include "alloc/tarn_capture.h"
 #include "alloc/tarn_pause.h"
 #include "alloc/tarn_tag.h"
+#include "tests/support/pools.h"
 
 enum { BLOCKS = 3 };
 
@@ -26,10 +27,7 @@ static size_t block_bytes(const subject *self, int index) {
 }
 
 static tarn_pool *make_pool(tarn_provider *provider) {
-  tarn_pool *pool = NULL;
-  OK(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, NULL);
 }
 
 static void write_block(const subject *self, int index, int value) {
@@ -69,12 +67,6 @@ static subject make_subject(tarn_cuda *cuda) {
     OK(tarn_stream_synchronize(self.stream)); /* the host's block is used again */
   }
   return self;
-}
-
-static tarn_pool_stats stats_of(tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_pool_stats_of(pool, &stats));
-  return stats;
 }
 
 static void drop_subject(subject *self) {

@@ -3,10 +3,10 @@
 #include "tests/cuda/cuda_fixture.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pool_trace.h"
+#include "tests/support/pools.h"
 
 enum { MIB = 1 << 20, TEXT_BYTES = 1 << 16 };
 
@@ -24,17 +24,8 @@ static tarn_pool *make_pool(tarn_cuda *cuda, const tarn_cuda_driver_pool_options
 static tarn_pool *make_caching(tarn_cuda *cuda, tarn_budget *budget) {
   const tarn_caching_options options = {.struct_size = sizeof options, .budget = budget};
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   OK(tarn_cuda_device_provider_create(cuda, 0, &provider));
-  OK(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
-}
-
-static tarn_pool_stats stats_of(tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_pool_stats_of(pool, &stats));
-  return stats;
+  return pool_over(provider, &options);
 }
 
 static void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream) {

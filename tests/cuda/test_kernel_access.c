@@ -6,8 +6,6 @@
 #include "cuda/kernel_convert.h"
 #include "tests/support/test.h"
 
-#include <stdlib.h>
-
 /* --- what the bodies do, instead of memory: each access of each thread is written down --- */
 
 enum { ACCESSES_MAX = 4096, WARP = 32, LINE_BYTES = 128, BANKS = 32 };

@@ -2,6 +2,7 @@
  * order of streams, and what is locked goes back. */
 #include "alloc/tarn_caching_pool.h"
 #include "tests/cuda/pinned_fixture.h"
+#include "tests/support/pools.h"
 
 enum { BLOCK_BYTES = 256 << 10, MIB = 1 << 20 };
 
@@ -11,22 +12,13 @@ static tarn_pool *pinned_pool(tarn_cuda *cuda, pinned_origin origin, size_t limi
                                         .limit_bytes = limit_bytes,
                                         .decay_ns = 8000,
                                         .range_bytes = (size_t)64 << 20};
-  tarn_pool *pool = NULL;
-  OK(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, &options);
 }
 
 static unsigned char *alloc_for_cpu(tarn_pool *pool, size_t size_bytes) {
   void *block = NULL;
   OK(tarn_pool_alloc(pool, size_bytes, /*stream=*/NULL, &block));
   return block;
-}
-
-static tarn_pool_stats stats_of(tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_pool_stats_of(pool, &stats));
-  return stats;
 }
 
 /* Says in its own way that the stream's copy out of the block at `used` is the block's last use,

@@ -2,9 +2,7 @@
 #include "tests/faults/fault.h"
 
 #include <stdatomic.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { SITES_MAX = 1024 };
 

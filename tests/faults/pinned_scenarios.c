@@ -1,8 +1,6 @@
 /* pinned_scenarios.c: page-locked memory while allocations fail. */
 #include "tests/support/test.h"
 
-#include <stdlib.h>
-
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
 #include "tests/faults/scenarios.h"

@@ -10,6 +10,7 @@
 #include "tests/alloc/caching_fixture.h"
 #include "tests/support/asleep.h"
 #include "tests/support/manual_stream.h"
+#include "tests/support/pools.h"
 
 /* --- a machine with memory by the granule, that checks what it is asked for --- */
 
@@ -102,11 +103,8 @@ static tarn_pool *make_machine_pool(machine *self, size_t limit_bytes) {
                                         .range_bytes = GRANULES * (size_t)MIB};
   if (self->mapped_bytes_max == 0) self->mapped_bytes_max = GRANULES * (size_t)MIB;
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   assert_ok(tarn_provider_create(&ops, self, &provider));
-  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, &options);
 }
 
 static void assert_same_sizes(tarn_pool_stats now, tarn_pool_stats before) {
@@ -158,10 +156,8 @@ TEST(used_bytes_drift) {
   enum { RANGE = 1 << 20, TRIES = 10 };
   static _Alignas(4096) char range[RANGE];
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   assert_ok(tarn_fixed_provider_create(range, sizeof range, NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  tarn_pool *pool = pool_over(provider, NULL);
   void *half = take(pool, RANGE / 2 - 100, NULL);
   assert_out_of_memory(pool, RANGE, NULL);
   const tarn_pool_stats before = stats_of(pool);

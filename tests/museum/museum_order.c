@@ -2,7 +2,6 @@
 #include "tests/museum/museum.h"
 
 #include <pthread.h>
-#include <string.h>
 
 #include "alloc/tarn_pool_provider.h"
 #include "tensor/tarn_copy.h"

@@ -4,7 +4,7 @@
 
 #include "numa/tarn_numa.h"
 
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 static tarn_topology *topology;
 static int32_t first_node;
@@ -29,12 +29,6 @@ static tarn_pool *make_pool(void) {
   tarn_pool *pool = NULL;
   assert_int_equal(tarn_node_pool_create(topology, &options, &pool), TARN_OK);
   return pool;
-}
-
-static tarn_pool_stats stats_of(tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_int_equal(tarn_pool_stats_of(pool, &stats), TARN_OK);
-  return stats;
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* test_pinned_node.c: pinned memory near a GPU, put together of a node's pages and a driver. */
 #include "numa/tarn_numa.h"
 #include "tests/support/open_cuda.h"
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,8 +43,7 @@ static bool compose(near_device *self, uint32_t flags) {
   const tarn_cuda_pinned_options options = {
       .struct_size = sizeof options, .host = pages, .flags = flags};
   assert_ok(tarn_cuda_pinned_provider_create(self->cuda, &options, &pinned));
-  assert_ok(tarn_caching_pool_create(pinned, NULL, &self->pool));
-  tarn_provider_release(pinned);
+  self->pool = pool_over(pinned, NULL);
   tarn_provider_release(pages);
   return true;
 }

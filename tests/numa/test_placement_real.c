@@ -1,9 +1,7 @@
 /* test_placement_real.c: pages of this machine lie where placements say, on however many nodes. */
-#include "numa/kernel.h"
 #include "numa/placement.h"
 
 #include <sched.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>

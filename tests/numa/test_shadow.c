@@ -2,8 +2,6 @@
  * is lent. */
 #include "numa/shadow.h"
 
-#include <stdlib.h>
-
 #include "tests/support/test.h"
 
 /* No memory is behind the range: the shadow never looks at it. */

@@ -2,8 +2,6 @@
 #include "numa/tarn_numa.h"
 #include "tests/support/saved_machine.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "tests/support/test.h"

@@ -1,7 +1,6 @@
 /* program_isolate.c: runs a program in a process of its own, which may crash or hang. */
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>

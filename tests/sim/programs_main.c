@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "cuda/sim/cusim.h"
 #include "tests/sim/program_isolate.h"
 #include "tests/sim/program_print.h"
 #include "tests/sim/program_threads.h"

@@ -8,11 +8,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
-#include "cuda/sim/cusim.h"
 #include "tests/sim/program_isolate.h"
 
 enum { PROGRAMS = 6, RUNS_WANTED = 60, OPS_MAX = 160, SWEEP_SECONDS_MAX = 250 };

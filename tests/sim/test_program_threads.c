@@ -1,7 +1,6 @@
 /* test_program_threads.c: programs of several host threads, over every kind of pool. */
 #include "tests/support/test.h"
 
-#include "tests/sim/program_isolate.h"
 #include "tests/sim/program_threads.h"
 
 enum { SEEDS = 24 };

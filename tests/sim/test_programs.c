@@ -3,8 +3,6 @@
  * Each program runs in a process of its own, so this one never starts the driver. */
 #include "tests/support/test.h"
 
-#include <string.h>
-
 #include "cuda/sim/cusim.h"
 #include "tests/sim/program.h"
 

@@ -1,7 +1,6 @@
 /* open_cuda.c: picks the CUDA driver that a test runs on. */
 #include "tests/support/open_cuda.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -7,14 +7,13 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 extern char **environ;
 
@@ -63,8 +62,7 @@ share_side share_host_side(void) {
   const tarn_pages_options options = {.struct_size = sizeof options, .flags = TARN_PAGES_SHARED};
   tarn_provider *provider;
   assert_ok(tarn_pages_provider_create(&options, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &side.pool));
-  tarn_provider_release(provider);
+  side.pool = pool_over(provider, NULL);
   return side;
 }
 
@@ -76,8 +74,7 @@ void share_side_end(share_side *side) {
 }
 
 size_t share_live_blocks(const share_side *side) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(side->pool, &stats));
+  tarn_pool_stats stats = stats_of(side->pool);
   return (size_t)(stats.alloc_count - stats.free_count);
 }
 

@@ -1,7 +1,6 @@
 /* fake_device.c: two mappings of one memory, and queues of copies that wait. */
 #include "tests/tensor/fake_device.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -4,6 +4,7 @@
 
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_staging.h"
+#include "tests/support/pools.h"
 #include "tests/tensor/two_places.h"
 
 enum { SLOT_BYTES = 4096, SLOTS = 3 };
@@ -28,8 +29,7 @@ static int start_ring(void **state) {
   assert_ok(tarn_staging_create(provider, &options, &ring));
   tarn_provider_release(provider);
   provider = pinned_provider(pinned, sizeof pinned);
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pinned_pool));
-  tarn_provider_release(provider);
+  pinned_pool = pool_over(provider, NULL);
   assert_ok(tarn_stream_set_staging(device_stream, ring));
   return 0;
 }

@@ -2,10 +2,7 @@
 #include "tests/support/test.h"
 
 #include <math.h>
-#include <string.h>
 
-#include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_pages.h"
 #include "tensor/tarn_compare.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_element.h"

@@ -1,5 +1,5 @@
 /* test_copy.c: tests of tensor/copy.c on the host: every stream, every stride, every overlap. */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,17 +19,13 @@ static tarn_pool *pool;
 
 static int make_pool(void **state) {
   (void)state;
-  tarn_provider *provider;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  pool = pages_pool(NULL);
   return 0;
 }
 
 static int drop_pool(void **state) {
   (void)state;
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
+  tarn_pool_stats stats = stats_of(pool);
   assert_int_equal(stats.alloc_count, stats.free_count);
   tarn_pool_release(pool);
   return 0;

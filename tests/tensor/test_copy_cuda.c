@@ -3,7 +3,7 @@
  * usage: test_copy_cuda [path of a libcuda.so.1]; without one the machine's own, and exit status 77
  * where there is none.
  */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -28,23 +28,16 @@ static bool has_ring;
 static tarn_pool *pools[PLACES]; /* pageable, pinned, device */
 enum { PAGEABLE, PINNED, DEVICE };
 
-static tarn_pool *pool_over(tarn_provider *provider) {
-  tarn_pool *pool;
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
-  return pool;
-}
-
 static int start(void **state) {
   (void)state;
   tarn_provider *provider;
   assert_ok(tarn_cuda_stream_create(cuda, 0, &stream));
   assert_ok(tarn_pages_provider_create(NULL, &provider));
-  pools[PAGEABLE] = pool_over(provider);
+  pools[PAGEABLE] = pool_over(provider, NULL);
   assert_ok(tarn_cuda_pinned_provider_create(cuda, NULL, &provider));
-  pools[PINNED] = pool_over(provider);
+  pools[PINNED] = pool_over(provider, NULL);
   assert_ok(tarn_cuda_device_provider_create(cuda, 0, &provider));
-  pools[DEVICE] = pool_over(provider);
+  pools[DEVICE] = pool_over(provider, NULL);
   return 0;
 }
 
@@ -68,8 +61,7 @@ static int stop(void **state) {
   (void)state;
   tarn_stream_release(stream);
   for (int place = 0; place < PLACES; place++) {
-    tarn_pool_stats stats = {.struct_size = sizeof stats};
-    assert_ok(tarn_pool_stats_of(pools[place], &stats));
+    tarn_pool_stats stats = stats_of(pools[place]);
     assert_int_equal(stats.alloc_count, stats.free_count);
     tarn_pool_release(pools[place]);
   }

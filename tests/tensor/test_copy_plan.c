@@ -1,5 +1,4 @@
 /* test_copy_plan.c: tests of tensor/copy_plan.c and of tensor/copy_host.c, which runs the plans. */
-#include <stdio.h>
 
 #include "tensor/copy_host.h"
 #include "tests/support/test.h"

@@ -1,7 +1,6 @@
 /* test_cpu_count.c: quotas of both versions of cgroups, from files that say what a kernel would. */
 #include "tests/support/test.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

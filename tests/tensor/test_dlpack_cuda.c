@@ -3,10 +3,9 @@
  * usage: test_dlpack_cuda [path of a libcuda.so.1]; without one the machine's own, and exit status
  * 77 where there is none.
  */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
@@ -21,24 +20,17 @@ static tarn_cuda *cuda;
 static tarn_stream *producer, *consumer;
 static tarn_pool *pools[PLACES];
 
-static tarn_pool *pool_over(tarn_provider *provider) {
-  tarn_pool *pool;
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
-  return pool;
-}
-
 static int start(void **state) {
   (void)state;
   tarn_provider *provider;
   assert_ok(tarn_cuda_stream_create(cuda, 0, &producer));
   assert_ok(tarn_cuda_stream_create(cuda, 0, &consumer));
   assert_ok(tarn_pages_provider_create(NULL, &provider));
-  pools[PAGEABLE] = pool_over(provider);
+  pools[PAGEABLE] = pool_over(provider, NULL);
   assert_ok(tarn_cuda_pinned_provider_create(cuda, NULL, &provider));
-  pools[PINNED] = pool_over(provider);
+  pools[PINNED] = pool_over(provider, NULL);
   assert_ok(tarn_cuda_device_provider_create(cuda, 0, &provider));
-  pools[DEVICE] = pool_over(provider);
+  pools[DEVICE] = pool_over(provider, NULL);
   return 0;
 }
 
@@ -47,8 +39,7 @@ static int stop(void **state) {
   tarn_stream_release(producer);
   tarn_stream_release(consumer);
   for (int place = 0; place < PLACES; place++) {
-    tarn_pool_stats stats = {.struct_size = sizeof stats};
-    assert_ok(tarn_pool_stats_of(pools[place], &stats));
+    tarn_pool_stats stats = stats_of(pools[place]);
     assert_int_equal(stats.alloc_count, stats.free_count);
     tarn_pool_release(pools[place]);
   }

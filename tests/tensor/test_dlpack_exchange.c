@@ -7,17 +7,15 @@
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_fixed.h"
 #include "tests/support/manual_stream.h"
+#include "tests/support/pools.h"
 
 static _Alignas(4096) char ranges[TARN_DLPACK_EXCHANGE_POOLS_MAX + 1][4096];
 
 static tarn_pool *pool_on(tarn_device device, int number) {
   const tarn_fixed_options options = {.struct_size = sizeof options, .device = device};
   tarn_provider *provider;
-  tarn_pool *made;
   assert_ok(tarn_fixed_provider_create(ranges[number], sizeof ranges[0], &options, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &made));
-  tarn_provider_release(provider);
-  return made;
+  return pool_over(provider, NULL);
 }
 
 static tarn_device cpu(void) {

@@ -1,11 +1,8 @@
 /* test_dlpack_export.c: tests of tensor/dlpack_export.c, and of what comes back from an import. */
-#include "tests/support/test.h"
-
-#include <string.h>
+#include "tests/support/pools.h"
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_fixed.h"
-#include "alloc/tarn_pages.h"
 #include "tensor/tarn_dlpack.h"
 
 #define SHAPE(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), ((int64_t[]){__VA_ARGS__})
@@ -14,17 +11,13 @@ static tarn_pool *pool;
 
 static int make_pool(void **state) {
   (void)state;
-  tarn_provider *provider;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  pool = pages_pool(NULL);
   return 0;
 }
 
 static int drop_pool(void **state) {
   (void)state;
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
+  tarn_pool_stats stats = stats_of(pool);
   assert_int_equal(stats.alloc_count, stats.free_count);
   tarn_pool_release(pool);
   return 0;
@@ -34,11 +27,8 @@ static int drop_pool(void **state) {
 static tarn_pool *pool_on(tarn_device device, void *range, size_t size_bytes) {
   const tarn_fixed_options options = {.struct_size = sizeof options, .device = device};
   tarn_provider *provider;
-  tarn_pool *made;
   assert_ok(tarn_fixed_provider_create(range, size_bytes, &options, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &made));
-  tarn_provider_release(provider);
-  return made;
+  return pool_over(provider, NULL);
 }
 
 static tarn_tensor counting_matrix(void) {

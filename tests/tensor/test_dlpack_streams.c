@@ -7,6 +7,7 @@
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
 #include "tests/support/manual_stream.h"
+#include "tests/support/pools.h"
 
 enum { VALUE_COUNT = 64 };
 
@@ -18,8 +19,7 @@ static int start(void **state) {
   (void)state;
   tarn_provider *provider;
   assert_ok(tarn_fixed_provider_create(range, sizeof range, NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  pool = pool_over(provider, NULL);
   assert_ok(manual_stream_create(&producer));
   assert_ok(manual_stream_create(&consumer));
   manual_called = (manual_calls){0};
@@ -28,8 +28,7 @@ static int start(void **state) {
 
 static int stop(void **state) {
   (void)state;
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
+  tarn_pool_stats stats = stats_of(pool);
   assert_int_equal(stats.alloc_count, stats.free_count);
   tarn_stream_release(producer);
   tarn_stream_release(consumer);

@@ -3,19 +3,9 @@
 
 #include <string.h>
 
-#include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_pages.h"
+#include "tests/support/pools.h"
 
 enum { THREAD_COUNT = 4, ROUND_COUNT = 2000 };
-
-static tarn_pool *make_pool(void) {
-  tarn_provider *provider;
-  tarn_pool *pool;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
-  return pool;
-}
 
 static void on_another_thread(void *(*run)(void *), void *argument) {
   pthread_t thread;
@@ -51,7 +41,7 @@ TEST(the_last_thread_runs_the_foreign_deleter) {
 
 TEST(an_export_is_deleted_on_another_thread_when_all_handles_are_gone) {
   static const int64_t shape[] = {3, 4};
-  tarn_pool *pool = make_pool();
+  tarn_pool *pool = pages_pool(NULL);
   tarn_tensor tensor;
   tarn_dl_managed_tensor_versioned *managed;
   assert_ok(tarn_tensor_create(pool, TARN_F32, 2, shape, NULL, &tensor));
@@ -94,7 +84,7 @@ static void *turn(void *argument) {
 TEST(many_threads_exchange_one_tensor) {
   static const int64_t shape[] = {3, 4};
   static foreign producers[THREAD_COUNT];
-  tarn_pool *pool = make_pool();
+  tarn_pool *pool = pages_pool(NULL);
   exchange_mill mills[THREAD_COUNT];
   pthread_t threads[THREAD_COUNT];
   tarn_tensor tensor;
@@ -144,7 +134,7 @@ TEST(pools_are_set_while_others_allocate) {
   tarn_dl_exchange_api api;
   pthread_t threads[2];
   tarn_dlpack_exchange_init(&api);
-  exchange_pool = make_pool();
+  exchange_pool = pages_pool(NULL);
   assert_int_equal(pthread_create(&threads[0], NULL, set_pools, NULL), 0);
   assert_int_equal(pthread_create(&threads[1], NULL, allocate, &api), 0);
   for (int index = 0; index < 2; index++) assert_int_equal(pthread_join(threads[index], NULL), 0);

@@ -1,5 +1,4 @@
 /* test_dtype.c: tests of tensor/dtype.c. */
-#include <stdio.h>
 
 #include "tensor/tarn_dtype.h"
 #include "tests/support/test.h"

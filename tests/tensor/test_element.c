@@ -6,7 +6,6 @@
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
-#include "alloc/tarn_pages.h"
 #include "alloc/tarn_stream_copy.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_element.h"

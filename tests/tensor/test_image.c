@@ -1,8 +1,6 @@
 /* test_image.c: tests of tensor/image.c: rows of pixels with padding as tensors. */
 #include "tests/support/test.h"
 
-#include <string.h>
-
 #include "tensor/tarn_image.h"
 
 enum { PITCH = 32, HEIGHT = 5, WIDTH = 7 };

@@ -1,6 +1,6 @@
 /* test_kv_cache.c: rows appended token by token to a tensor that never moves, on the host and on a
  * GPU's virtual memory, real or simulated. */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <string.h>
 
@@ -117,17 +117,8 @@ static void run_on(const place *at) {
   tarn_tensor_release(&token);
 }
 
-static tarn_pool *make_host_pool(void) {
-  tarn_provider *pages;
-  tarn_pool *pool;
-  assert_ok(tarn_pages_provider_create(NULL, &pages));
-  assert_ok(tarn_caching_pool_create(pages, NULL, &pool));
-  tarn_provider_release(pages);
-  return pool;
-}
-
 TEST(a_cache_grows_on_the_host) {
-  place at = {.host_pool = make_host_pool()};
+  place at = {.host_pool = pages_pool(NULL)};
   assert_ok(tarn_pages_provider_create(NULL, &at.provider));
   run_on(&at);
   tarn_provider_release(at.provider);
@@ -136,7 +127,7 @@ TEST(a_cache_grows_on_the_host) {
 
 TEST(a_cache_grows_on_a_gpu) {
   tarn_cuda *cuda;
-  place at = {.host_pool = make_host_pool()};
+  place at = {.host_pool = pages_pool(NULL)};
   const tarn_status opened = test_open_cuda(&cuda);
   if (opened == TARN_UNAVAILABLE || opened == TARN_NOT_SUPPORTED) {
     print_message("skipped: %s\n", tarn_last_error()->message);

@@ -1,5 +1,4 @@
 /* test_layout.c: tests of tensor/layout.c. */
-#include <stdio.h>
 
 #include "tests/support/test.h"
 #include "tests/tensor/layout_model.h"

@@ -1,5 +1,4 @@
 /* test_layout_dims.c: tests of tensor/layout_dims.c. */
-#include <stdio.h>
 
 #include "tests/support/test.h"
 #include "tests/tensor/layout_model.h"

@@ -1,5 +1,4 @@
 /* test_layout_overlap.c: tests of tensor/layout_overlap.c against marking every element. */
-#include <stdio.h>
 
 #include "tensor/layout.h"
 #include "tests/support/test.h"

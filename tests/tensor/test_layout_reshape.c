@@ -1,5 +1,4 @@
 /* test_layout_reshape.c: tests of tensor/layout_reshape.c. */
-#include <stdio.h>
 
 #include "tests/support/test.h"
 #include "tests/tensor/view_steps.h"

@@ -1,6 +1,5 @@
 /* test_layout_view.c: tests of tensor/layout_view.c, and of all views in chains, against the model
  * of plain index lists. */
-#include <stdio.h>
 
 #include "tests/support/test.h"
 #include "tests/tensor/view_steps.h"

@@ -1,5 +1,5 @@
 /* test_linear_device.c: tests of tensor/linear_device.c: large turned tensors of a device. */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +19,9 @@ static tarn_stream *device_stream;
 static tarn_pool *pool_of(void *memory, int32_t device_type) {
   const tarn_fixed_options options = {.struct_size = sizeof options, .device = {device_type, 0}};
   tarn_provider *provider;
-  tarn_pool *pool;
   assert_non_null(memory);
   assert_ok(tarn_fixed_provider_create(memory, PINNED_BYTES, &options, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
-  return pool;
+  return pool_over(provider, NULL);
 }
 
 static int start(void **state) {
@@ -36,12 +33,6 @@ static int start(void **state) {
   device_pool = fake_device_pool_create();
   device_stream = fake_device_stream_create();
   return 0;
-}
-
-static size_t live_blocks(tarn_pool *of) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(of, &stats));
-  return (size_t)(stats.alloc_count - stats.free_count);
 }
 
 static int stop(void **state) {

@@ -1,8 +1,7 @@
 /* test_linear_walk.c: tests of tensor/linear_walk.c on host memory and on a device. */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_fixed.h"
@@ -18,35 +17,22 @@ enum { READ = TARN_LINEAR_READ, WRITE = TARN_LINEAR_WRITE, PINNED_BYTES = 8 << 2
 static tarn_pool *pool, *pinned_pool, *device_pool;
 static tarn_stream *device_stream;
 
-static tarn_pool *pool_over(tarn_provider *provider) {
-  tarn_pool *made;
-  assert_ok(tarn_caching_pool_create(provider, NULL, &made));
-  tarn_provider_release(provider);
-  return made;
-}
-
 static int start(void **state) {
   (void)state;
   tarn_provider *provider;
   const tarn_fixed_options options = {.struct_size = sizeof options,
                                       .device = {TARN_DEVICE_CUDA_HOST, 0}};
   assert_ok(tarn_pages_provider_create(NULL, &provider));
-  pool = pool_over(provider);
+  pool = pool_over(provider, NULL);
   void *memory = aligned_alloc(4096, PINNED_BYTES);
   assert_non_null(memory);
   assert_ok(tarn_fixed_provider_create(memory, PINNED_BYTES, &options, &provider));
-  pinned_pool = pool_over(provider);
+  pinned_pool = pool_over(provider, NULL);
   *state = memory;
   fake_device_start();
   device_pool = fake_device_pool_create();
   device_stream = fake_device_stream_create();
   return 0;
-}
-
-static size_t live_blocks(tarn_pool *of) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(of, &stats));
-  return (size_t)(stats.alloc_count - stats.free_count);
 }
 
 static int stop(void **state) {

@@ -7,7 +7,7 @@
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
 #include "tensor/tarn_npy.h"
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 #include "tests/tensor/fake_device.h"
 #include "tests/tensor/npy_image.h"
 
@@ -19,10 +19,7 @@ static const float floats[6] = {0, 1, 2, 3, 4, 5};
 
 static int start(void **state) {
   (void)state;
-  tarn_provider *provider;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  pool = pages_pool(NULL);
   return 0;
 }
 

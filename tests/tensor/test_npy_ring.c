@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tensor/tarn_copy.h"
 #include "tensor/tarn_npy.h"
 #include "tests/tensor/ring_places.h"
 

@@ -10,12 +10,11 @@
 #include <unistd.h>
 
 #include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_pages.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_npy.h"
 #include "tests/support/manual_stream.h"
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 #include "tests/tensor/fake_device.h"
 
 static char folder[64], path[128];
@@ -28,8 +27,7 @@ static int start(void **state) {
   assert_non_null(mkdtemp(folder));
   snprintf(path, sizeof path, "%s/array.npy", folder);
   assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  pool = pool_over(provider, NULL);
   fake_device_start();
   return 0;
 }

@@ -1,12 +1,11 @@
 /* test_tensor.c: tests of tensor/tensor.c. */
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
 #include "tensor/tarn_tensor.h"
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #define SHAPE(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), ((int64_t[]){__VA_ARGS__})
 
@@ -14,22 +13,13 @@ static tarn_pool *pool;
 
 static int make_pool(void **state) {
   (void)state;
-  tarn_provider *provider;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  pool = pages_pool(NULL);
   return 0;
-}
-
-static size_t live_blocks(void) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
-  return (size_t)(stats.alloc_count - stats.free_count);
 }
 
 static int drop_pool(void **state) {
   (void)state;
-  assert_int_equal(live_blocks(), 0);
+  assert_int_equal(live_blocks(pool), 0);
   tarn_pool_release(pool);
   return 0;
 }
@@ -62,7 +52,7 @@ TEST(a_tensor_without_elements_has_no_data) {
   assert_int_equal(tarn_tensor_size_bytes(&tensor), 0);
   assert_null(tarn_tensor_data(&tensor));
   assert_null(tarn_tensor_data_mutable(&tensor));
-  assert_int_equal(live_blocks(), 0);
+  assert_int_equal(live_blocks(pool), 0);
   tarn_tensor_release(&tensor);
 }
 

@@ -1,7 +1,5 @@
 /* test_tensor_view.c: tests of tensor/tensor_view.c, and of the views that run in the caller. */
 #include <complex.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "tensor/tarn_tensor.h"
 #include "tests/support/test.h"

@@ -3,7 +3,7 @@
  * On the simulated driver all is done on every schedule and several seeds, and a race ends the
  * program. Exit status 77 in a build without CUDA.
  */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -79,13 +79,6 @@ static void find_sim(void) {
 
 /* --- memory --- */
 
-static tarn_pool *pool_over(tarn_provider *provider) {
-  tarn_pool *pool;
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
-  return pool;
-}
-
 static tarn_provider *node_pages(void) {
   tarn_topology *topology;
   tarn_provider *provider = NULL;
@@ -102,7 +95,7 @@ static tarn_pool *pinned_pool(tarn_provider *host) {
   tarn_provider *provider;
   const tarn_cuda_pinned_options options = {.struct_size = sizeof options, .host = host};
   assert_ok(tarn_cuda_pinned_provider_create(cuda, &options, &provider));
-  return pool_over(provider);
+  return pool_over(provider, NULL);
 }
 
 static int start(void **state) {
@@ -111,15 +104,15 @@ static int start(void **state) {
   assert_ok(tarn_cuda_stream_create(cuda, 0, &stream));
   assert_ok(tarn_cuda_stream_create(cuda, 0, &other));
   assert_ok(tarn_cuda_device_provider_create(cuda, 0, &provider));
-  device_pool = pool_over(provider);
+  device_pool = pool_over(provider, NULL);
   assert_ok(tarn_pages_provider_create(NULL, &provider));
-  pools[PAGEABLE] = pool_over(provider);
+  pools[PAGEABLE] = pool_over(provider, NULL);
   pools[PINNED] = pinned_pool(NULL);
   provider = node_pages();
   has_nodes = provider != NULL;
   if (has_nodes) {
     pools[NODE_PINNED] = pinned_pool(provider);
-    pools[NODE] = pool_over(provider);
+    pools[NODE] = pool_over(provider, NULL);
   } else {
     print_message("no memory of nodes: %s\n", tarn_last_error()->message);
   }

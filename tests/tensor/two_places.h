@@ -4,7 +4,7 @@
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pages.h"
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 #include "tests/tensor/fake_device.h"
 
 static tarn_pool *pool, *device_pool;
@@ -12,10 +12,7 @@ static tarn_stream *device_stream;
 
 static int start(void **state) {
   (void)state;
-  tarn_provider *provider;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  pool = pages_pool(NULL);
   fake_device_start();
   device_pool = fake_device_pool_create();
   device_stream = fake_device_stream_create();
@@ -32,12 +29,6 @@ static inline int start_able(void **state) {
   start(state);
   make_stream_able();
   return 0;
-}
-
-static size_t live_blocks(tarn_pool *of) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(of, &stats));
-  return (size_t)(stats.alloc_count - stats.free_count);
 }
 
 static int stop(void **state) {

@@ -1,6 +1,5 @@
 /* vm_overflow.c: a node that is full refuses what is bound to it, before the kernel kills. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>

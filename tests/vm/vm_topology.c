@@ -1,5 +1,4 @@
 /* vm_topology.c: tarn tells of this machine what its firmware was made to tell. */
-#include <stdio.h>
 
 #include "numa/tarn_numa.h"
 #include "tests/vm/guest.h"

@@ -11,6 +11,7 @@
 #include "alloc/tarn_host_stream.h"
 #include "tests/support/child.h"
 #include "tests/support/manual_stream.h"
+#include "tests/support/pools.h"
 
 enum { SIZE_BYTES = 100000 };
 
@@ -283,8 +284,7 @@ TEST(a_free_that_is_refused_is_counted) {
   tarn_callbacks_free(block, SIZE_BYTES, handle_a, user.callbacks);
   tarn_callbacks_free(block, SIZE_BYTES, handle_a, user.callbacks); /* a second time */
   assert_int_equal(tarn_callbacks_refused_frees(user.callbacks), 5);
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(user.pool, &stats));
+  tarn_pool_stats stats = stats_of(user.pool);
   assert_int_equal(stats.allocated_bytes, 0);
   tarn_callbacks_destroy(user.callbacks);
   tarn_pool_release(user.pool);

@@ -4,7 +4,7 @@
 #include "alloc/adapters/callbacks/tarn_callbacks.h"
 #include "alloc/tarn_caching_pool.h"
 #include "tests/cuda/cuda_fixture.h"
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -60,8 +60,7 @@ static void make_client(client *made, tarn_cuda *cuda, size_t limit_bytes) {
   OK(tarn_cuda_device_provider_create(cuda, 0, &provider));
   const tarn_caching_options pool_options = {.struct_size = sizeof pool_options,
                                              .limit_bytes = limit_bytes};
-  OK(tarn_caching_pool_create(provider, &pool_options, &made->pool));
-  tarn_provider_release(provider);
+  made->pool = pool_over(provider, &pool_options);
   const tarn_callbacks_options options = {.struct_size = sizeof options, .cuda = cuda};
   OK(tarn_callbacks_create(made->pool, &options, &made->callbacks));
   CU(driver.retain(&made->context, 0));
@@ -69,8 +68,7 @@ static void make_client(client *made, tarn_cuda *cuda, size_t limit_bytes) {
 }
 
 static void drop_client(client *self) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  OK(tarn_pool_stats_of(self->pool, &stats));
+  tarn_pool_stats stats = stats_of(self->pool);
   assert_int_equal(stats.allocated_bytes, 0);
   assert_int_equal(stats.alloc_count, stats.free_count);
   assert_int_equal(tarn_callbacks_refused_frees(self->callbacks), 0);
@@ -182,11 +180,9 @@ TEST(pinned_memory_is_the_cpus_and_its_streams) {
   client current;
   make_client(&current, *state, 0);
   tarn_provider *provider;
-  tarn_pool *pool;
   tarn_callbacks *callbacks;
   OK(tarn_cuda_pinned_provider_create(*state, NULL, &provider));
-  OK(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  tarn_pool *pool = pool_over(provider, NULL);
   const tarn_callbacks_options options = {.struct_size = sizeof options, .cuda = *state};
   OK(tarn_callbacks_create(pool, &options, &callbacks));
   char *block = tarn_callbacks_malloc(callbacks, SIZE_BYTES);

@@ -1,5 +1,6 @@
 /* test_callbacks_posix.c: malloc and its kin over a pool, by hand and with zlib as the client. */
 #include "tests/adapters/callbacks/test_callbacks.h"
+#include "tests/support/pools.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -103,8 +104,7 @@ TEST(a_block_stays_within_its_size_and_whole_where_there_is_no_memory) {
   tarn_callbacks_posix_free(own.callbacks, rest);
   block = tarn_callbacks_realloc(own.callbacks, block, 1000);
   assert_non_null(block);
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(own.pool, &stats));
+  tarn_pool_stats stats = stats_of(own.pool);
   assert_true(stats.allocated_bytes < 1 << 20); /* what was not needed is back */
   tarn_callbacks_posix_free(own.callbacks, block);
   drop_heap(&own);
@@ -116,8 +116,7 @@ TEST(plain_functions_use_the_callbacks_of_their_expression) {
   char *block = plain_malloc(10), *other = plain_calloc(2, 5);
   block = plain_realloc(block, 10000);
   void *aligned = plain_aligned_alloc(512, 3);
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(own.pool, &stats));
+  tarn_pool_stats stats = stats_of(own.pool);
   assert_int_equal(stats.alloc_count, 4);
   plain_free(block);
   plain_free(other);
@@ -154,8 +153,7 @@ TEST(zlib_packs_and_unpacks_in_a_pool) {
   in.next_out = read, in.avail_out = TEXT_BYTES;
   assert_int_equal(inflate(&in, Z_FINISH), Z_STREAM_END);
   assert_memory_equal(read, text, TEXT_BYTES);
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(own.pool, &stats));
+  tarn_pool_stats stats = stats_of(own.pool);
   assert_true(stats.allocated_bytes > 100 << 10); /* its windows and tables */
   deflateEnd(&out);
   inflateEnd(&in);

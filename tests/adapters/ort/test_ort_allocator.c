@@ -1,5 +1,5 @@
 /* test_ort_allocator.c: the allocator for ONNX Runtime against a stand-in for the runtime. */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -17,37 +17,18 @@ static struct {
   tarn_ort *ort;
 } self;
 
-static tarn_pool *pool_over(tarn_provider *taken) {
-  tarn_pool *pool = NULL;
-  assert_ok(tarn_caching_pool_create(taken, NULL, &pool));
-  tarn_provider_release(taken);
-  return pool;
-}
-
-static tarn_pool *make_pool(void) {
-  tarn_provider *provider = NULL;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  return pool_over(provider);
-}
-
 static int set_up(void **state) {
   (void)state;
   stand_in_begin();
-  self.pool = make_pool();
+  self.pool = pages_pool(NULL);
   assert_ok(tarn_ort_open(stand_in_base(), &self.ort));
   return 0;
-}
-
-static uint64_t live_of(tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
-  return stats.alloc_count - stats.free_count;
 }
 
 /* Nothing is left, here or in the runtime. */
 static int tear_down(void **state) {
   (void)state;
-  assert_int_equal(live_of(self.pool), 0);
+  assert_int_equal(live_blocks(self.pool), 0);
   tarn_ort_release(self.ort);
   tarn_pool_release(self.pool);
   assert_int_equal(stand_in.live_objects, 0);
@@ -130,7 +111,7 @@ TEST_WITH(blocks_come_from_the_pool_and_return_on_any_thread, set_up, tear_down)
   struct OrtAllocator *allocator = make_allocator(self.ort, self.pool, NULL, 0);
   void *both[] = {allocator, take(allocator, 1000)};
   void *const reserved = members_of(allocator)->Reserve(allocator, 5000);
-  assert_int_equal(live_of(self.pool), 2);
+  assert_int_equal(live_blocks(self.pool), 2);
   assert_int_equal((uintptr_t)both[1] % 64, 0);
   memset(both[1], 1, 1000);
   pthread_t thread;
@@ -139,7 +120,7 @@ TEST_WITH(blocks_come_from_the_pool_and_return_on_any_thread, set_up, tear_down)
   give(allocator, reserved);
   give(allocator, NULL);
   assert_null(take(allocator, 0));
-  assert_int_equal(live_of(self.pool), 0);
+  assert_int_equal(live_blocks(self.pool), 0);
   tarn_ort_allocator_release(allocator);
 }
 
@@ -240,8 +221,7 @@ static const char *figure(const struct OrtKeyValuePairs *pairs, const char *key)
 TEST_WITH(statistics_are_the_pools_and_shrinking_trims_it, set_up, tear_down) {
   struct OrtAllocator *allocator = make_allocator(self.ort, self.pool, NULL, 0);
   give(allocator, members_of(allocator)->Reserve(allocator, 100000));
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(self.pool, &stats));
+  tarn_pool_stats stats = stats_of(self.pool);
   assert_true(stats.reserved_bytes > 0);
   struct OrtKeyValuePairs *pairs = NULL;
   assert_null(members_of(allocator)->GetStats(allocator, &pairs));
@@ -333,15 +313,15 @@ static bool begin_device(device_scene *scene) {
   tarn_provider *provider = NULL;
   assert_ok(tarn_cuda_stream_create(scene->cuda, 0, &scene->stream));
   assert_ok(tarn_cuda_device_provider_create(scene->cuda, 0, &provider));
-  scene->device = pool_over(provider);
+  scene->device = pool_over(provider, NULL);
   assert_ok(tarn_cuda_pinned_provider_create(scene->cuda, NULL, &provider));
-  scene->pinned = pool_over(provider);
+  scene->pinned = pool_over(provider, NULL);
   return true;
 }
 
 static void end_device(device_scene *scene) {
-  assert_int_equal(live_of(scene->device), 0);
-  assert_int_equal(live_of(scene->pinned), 0);
+  assert_int_equal(live_blocks(scene->device), 0);
+  assert_int_equal(live_blocks(scene->pinned), 0);
   tarn_pool_release(scene->device);
   tarn_pool_release(scene->pinned);
   tarn_stream_release(scene->stream);

@@ -1,7 +1,7 @@
 /* test_ort_real.c: the real ONNX Runtime computes on tarn's memory.
  *
  *     ort_real LIBRARY MODEL [exit]: libonnxruntime.so and the file that ort_models.py writes. */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,7 +10,6 @@
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_fixed.h"
-#include "alloc/tarn_pages.h"
 #include "tests/adapters/ort/ort_runtime.h"
 #include "tests/support/child.h"
 #include "tests/support/open_cuda.h"
@@ -36,23 +35,7 @@ static void runs(struct OrtStatus *refusal, const char *call) {
 
 static tarn_pool *make_pool(size_t limit_bytes) {
   const tarn_caching_options options = {.struct_size = sizeof options, .limit_bytes = limit_bytes};
-  tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, &options, &pool));
-  tarn_provider_release(provider);
-  return pool;
-}
-
-static tarn_pool_stats stats_of(tarn_pool *pool) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(pool, &stats));
-  return stats;
-}
-
-static uint64_t live_of(tarn_pool *pool) {
-  const tarn_pool_stats stats = stats_of(pool);
-  return stats.alloc_count - stats.free_count;
+  return pages_pool(&options);
 }
 
 static struct OrtAllocator *make_allocator(tarn_pool *pool) {
@@ -95,7 +78,7 @@ static void end_but_pool(ort_scene *scene) {
 /* Nothing leaks: what the runtime took, it gave back. */
 static void end(ort_scene *scene) {
   end_but_pool(scene);
-  assert_int_equal(live_of(scene->pool), 0);
+  assert_int_equal(live_blocks(scene->pool), 0);
   tarn_pool_release(scene->pool);
 }
 
@@ -200,7 +183,7 @@ TEST(one_pool_follows_another_in_an_environment) {
   end(&second);
   runtime.ReleaseSession(first.session);
   tarn_ort_allocator_release(first.allocator);
-  assert_int_equal(live_of(first.pool), 0);
+  assert_int_equal(live_blocks(first.pool), 0);
   tarn_pool_release(first.pool);
 }
 
@@ -220,7 +203,7 @@ TEST(statistics_and_blocks_go_through_the_runtime) {
   assert_string_equal(runtime.GetKeyValue(pairs, "Pool"), tarn_pool_name(pool));
   runtime.ReleaseKeyValuePairs(pairs);
   RUNS(runtime.AllocatorFree(allocator, address));
-  assert_int_equal(live_of(pool), 0);
+  assert_int_equal(live_blocks(pool), 0);
   tarn_ort_allocator_release(allocator);
   tarn_pool_release(pool);
 }
@@ -254,7 +237,7 @@ TEST(output_is_written_straight_into_the_tensor) {
   runtime.ReleaseValue(out);
   tarn_tensor_release(&x);
   tarn_tensor_release(&y);
-  assert_int_equal(live_of(apart), 0);
+  assert_int_equal(live_blocks(apart), 0);
   tarn_pool_release(apart);
   end(&scene);
 }
@@ -289,14 +272,14 @@ TEST(value_keeps_the_memory_of_a_released_tensor) {
   struct OrtValue *in = value_of(&x, TARN_ORT_INPUT), *out = NULL;
   assert_int_equal(tarn_storage_use_count(x.storage), 2);
   tarn_tensor_release(&x);
-  assert_int_equal(live_of(apart), 1);
+  assert_int_equal(live_blocks(apart), 1);
   RUNS(run(scene.session, in, &out));
   void *data = NULL, *result = NULL;
   RUNS(runtime.GetTensorMutableData(in, &data));
   RUNS(runtime.GetTensorMutableData(out, &result));
   assert_is_result(data, result, BATCH);
   runtime.ReleaseValue(in);
-  assert_int_equal(live_of(apart), 0);
+  assert_int_equal(live_blocks(apart), 0);
   tarn_pool_release(apart);
   runtime.ReleaseValue(out);
   end(&scene);
@@ -312,7 +295,7 @@ TEST(runtimes_output_becomes_a_tensor_and_ends_on_another_thread) {
   tarn_tensor x = make_input(scene.pool, BATCH), y;
   struct OrtValue *in = value_of(&x, TARN_ORT_INPUT), *out = NULL;
   RUNS(run(scene.session, in, &out));
-  const uint64_t live = live_of(scene.pool);
+  const uint64_t live = live_blocks(scene.pool);
   void *data = NULL;
   RUNS(runtime.GetTensorMutableData(out, &data));
   assert_ok(tarn_ort_tensor_of_value(runtime.ort, out, &y));
@@ -326,7 +309,7 @@ TEST(runtimes_output_becomes_a_tensor_and_ends_on_another_thread) {
   pthread_t thread;
   assert_int_equal(pthread_create(&thread, NULL, release_elsewhere, &y), 0);
   assert_int_equal(pthread_join(thread, NULL), 0);
-  assert_int_equal(live_of(scene.pool), live - 1);
+  assert_int_equal(live_blocks(scene.pool), live - 1);
   runtime.ReleaseValue(in);
   tarn_tensor_release(&x);
   end(&scene);
@@ -346,7 +329,7 @@ TEST(every_element_type_goes_out_and_comes_back) {
     assert_ptr_equal(tarn_tensor_data(&back), tarn_tensor_data(&tensor));
     tarn_tensor_release(&tensor);
     tarn_tensor_release(&back);
-    assert_int_equal(live_of(pool), 0);
+    assert_int_equal(live_blocks(pool), 0);
   }
   tarn_pool_release(pool);
 }
@@ -363,7 +346,7 @@ TEST(scalars_and_empty_tensors_are_values) {
     tarn_tensor_release(&tensor);
     tarn_tensor_release(&back);
   }
-  assert_int_equal(live_of(pool), 0);
+  assert_int_equal(live_blocks(pool), 0);
   tarn_pool_release(pool);
 }
 
@@ -375,14 +358,14 @@ TEST(out_of_memory_becomes_the_runtimes_status) {
   tarn_pool *apart = make_pool(0);
   tarn_tensor x = make_input(apart, LARGE_BATCH), y = make_tensor(apart, LARGE_BATCH);
   struct OrtValue *in = value_of(&x, TARN_ORT_INPUT), *out = value_of(&y, 0);
-  const uint64_t live = live_of(scene.pool);
+  const uint64_t live = live_blocks(scene.pool);
   struct OrtStatus *const refusal = run(scene.session, in, &out);
   assert_non_null(refusal);
   assert_int_equal(runtime.GetErrorCode(refusal), RUNTIME_EXCEPTION);
   assert_non_null(strstr(runtime.GetErrorMessage(refusal), "bad_alloc"));
   runtime.ReleaseStatus(refusal);
   assert_true(stats_of(scene.pool).out_of_memory_count > 0);
-  assert_int_equal(live_of(scene.pool), live);
+  assert_int_equal(live_blocks(scene.pool), live);
   runtime.ReleaseValue(in);
   runtime.ReleaseValue(out);
   tarn_tensor_release(&x);
@@ -416,10 +399,8 @@ TEST(allocation_from_c_answers_null_where_that_was_asked_for) {
 TEST(session_that_does_not_fit_is_refused_whole) {
   static _Alignas(4096) char range[8192]; /* the weights are 16 KiB */
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   assert_ok(tarn_fixed_provider_create(range, sizeof range, NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  tarn_pool *pool = pool_over(provider, NULL);
   struct OrtAllocator *allocator = make_allocator(pool);
   assert_ok(tarn_ort_register(runtime.ort, runtime.env, allocator));
   struct OrtSession *session = NULL;
@@ -428,18 +409,11 @@ TEST(session_that_does_not_fit_is_refused_whole) {
   runtime.ReleaseStatus(refusal);
   assert_ok(tarn_ort_unregister(runtime.ort, runtime.env, allocator));
   tarn_ort_allocator_release(allocator);
-  assert_int_equal(live_of(pool), 0);
+  assert_int_equal(live_blocks(pool), 0);
   tarn_pool_release(pool);
 }
 
 /* --- pinned and device memory, of the machine's driver or the simulated one --- */
-
-static tarn_pool *pool_over(tarn_provider *taken) {
-  tarn_pool *pool = NULL;
-  assert_ok(tarn_caching_pool_create(taken, NULL, &pool));
-  tarn_provider_release(taken);
-  return pool;
-}
 
 TEST(session_computes_in_pinned_memory) {
   const tarn_ort_allocator_options options = {.struct_size = sizeof options,
@@ -448,7 +422,7 @@ TEST(session_computes_in_pinned_memory) {
   if (test_open_cuda(&cuda) != TARN_OK) skip();
   tarn_provider *provider = NULL;
   assert_ok(tarn_cuda_pinned_provider_create(cuda, NULL, &provider));
-  ort_scene scene = {.pool = pool_over(provider)};
+  ort_scene scene = {.pool = pool_over(provider, NULL)};
   assert_ok(tarn_ort_allocator_create(runtime.ort, scene.pool, &options, &scene.allocator));
   assert_ok(tarn_ort_register(runtime.ort, runtime.env, scene.allocator));
   RUNS(make_session(&scene.session));
@@ -475,7 +449,7 @@ TEST(devices_memory_goes_through_the_runtime) {
   tarn_provider *provider = NULL;
   struct OrtAllocator *allocator = NULL;
   assert_ok(tarn_cuda_device_provider_create(cuda, 0, &provider));
-  tarn_pool *pool = pool_over(provider);
+  tarn_pool *pool = pool_over(provider, NULL);
   assert_ok(tarn_cuda_stream_create(cuda, 0, &options.stream));
   assert_ok(tarn_ort_allocator_create(runtime.ort, pool, &options, &allocator));
   assert_ok(tarn_ort_register(runtime.ort, runtime.env, allocator));
@@ -483,7 +457,7 @@ TEST(devices_memory_goes_through_the_runtime) {
   enum { FLOAT = 1 };
   struct OrtValue *value = NULL;
   RUNS(runtime.CreateTensorAsOrtValue(allocator, shape, 2, FLOAT, &value));
-  assert_int_equal(live_of(pool), 1);
+  assert_int_equal(live_blocks(pool), 1);
   tarn_tensor tensor, again;
   assert_ok(tarn_ort_tensor_of_value(runtime.ort, value, &tensor));
   assert_true(
@@ -493,7 +467,7 @@ TEST(devices_memory_goes_through_the_runtime) {
   assert_true(tarn_device_equal(tarn_tensor_device(&again), tarn_device_make(TARN_DEVICE_CUDA, 0)));
   tarn_tensor_release(&again);
   tarn_tensor_release(&tensor);
-  assert_int_equal(live_of(pool), 0);
+  assert_int_equal(live_blocks(pool), 0);
   assert_ok(tarn_ort_unregister(runtime.ort, runtime.env, allocator));
   tarn_ort_allocator_release(allocator);
   tarn_stream_release(options.stream);

@@ -1,5 +1,5 @@
 /* test_ort_value.c: tensors as values of a stand-in for ONNX Runtime, and back. */
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <string.h>
 
@@ -21,15 +21,13 @@ static int set_up(void **state) {
   stand_in_begin();
   self.blobs_gone = 0;
   assert_ok(tarn_pages_provider_create(NULL, &provider));
-  assert_ok(tarn_caching_pool_create(provider, NULL, &self.pool));
-  tarn_provider_release(provider);
+  self.pool = pool_over(provider, NULL);
   assert_ok(tarn_ort_open(stand_in_base(), &self.ort));
   return 0;
 }
 
 static uint64_t live(void) {
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(self.pool, &stats));
+  tarn_pool_stats stats = stats_of(self.pool);
   return stats.alloc_count - stats.free_count;
 }
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "alloc/tarn_pages.h"
+#include "tests/support/pools.h"
 
 static umf_library umf;
 static const char *library_path;
@@ -385,8 +385,7 @@ TEST(handles_that_were_released_before_are_kept_by_umf) {
   counting memory = {0};
   tarn_provider *provider = counting_provider(&memory);
   tarn_umf_pool_params params = {.struct_size = sizeof params};
-  assert_ok(tarn_caching_pool_create(provider, NULL, &params.pool));
-  tarn_provider_release(provider);
+  params.pool = pool_over(provider, NULL);
   umf_provider nothing = NULL;
   umf_pool pool = NULL;
   assert_umf(umf.umfMemoryProviderCreate(tarn_umf_provider_ops(0), NULL, &nothing));

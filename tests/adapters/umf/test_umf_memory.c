@@ -6,16 +6,14 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_pool_provider.h"
+#include "tests/support/pools.h"
 
 extern char **environ;
 
@@ -212,8 +210,7 @@ TEST(umfs_pool_runs_over_a_pool_of_tarns) {
   umf_pool pool = make_disjoint(below);
   assert_threads_may_use(pool);
   assert_umf(umf.umfPoolDestroy(pool));
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(base, &stats));
+  tarn_pool_stats stats = stats_of(base);
   assert_int_equal(stats.allocated_bytes, 0);
   tarn_pool_release(base);
   assert_given_back(&memory);
@@ -235,7 +232,6 @@ TEST(a_tarn_pool_runs_over_umfs_own_provider) {
   enum { BLOCKS = 64 };
   umf_provider os = make_os(/*UMF_MEM_MAP_PRIVATE*/ 1);
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   assert_ok(tarn_umf_provider_create(os, NULL, &provider));
   assert_string_equal(tarn_provider_name(provider), "OS");
   const tarn_provider_attributes *attributes = tarn_provider_attributes_of(provider);
@@ -243,8 +239,7 @@ TEST(a_tarn_pool_runs_over_umfs_own_provider) {
   assert_int_equal(attributes->granularity_bytes, 64 << 10);
   assert_int_equal(attributes->alignment_bytes, 4096);
   assert_int_equal(attributes->flags, 0);
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  tarn_pool *pool = pool_over(provider, NULL);
   unsigned char *blocks[BLOCKS];
   for (size_t i = 0; i < BLOCKS; i++) {
     assert_ok(tarn_pool_alloc(pool, 1 + i * 50000, NULL, (void **)&blocks[i]));
@@ -293,12 +288,10 @@ TEST(an_owned_provider_ends_with_the_last_reference) {
                                              .granularity_bytes = 1 << 20,
                                              .flags = TARN_UMF_OWN_PROVIDER};
   tarn_provider *provider = NULL;
-  tarn_pool *pool = NULL;
   assert_ok(tarn_umf_provider_create(count_below(&memory), &options, &provider));
   assert_string_equal(tarn_provider_name(provider), "round trip");
   assert_int_equal(tarn_provider_attributes_of(provider)->granularity_bytes, 1 << 20);
-  assert_ok(tarn_caching_pool_create(provider, NULL, &pool));
-  tarn_provider_release(provider);
+  tarn_pool *pool = pool_over(provider, NULL);
   void *block = NULL;
   assert_ok(tarn_pool_alloc(pool, 100, NULL, &block));
   tarn_pool_release(pool);

@@ -3,13 +3,12 @@
 #include "alloc/adapters/umf/umf_upstream.h"
 #include "tests/adapters/umf/fake_umf.h"
 #include "tests/adapters/umf/umf_library.h"
-#include "tests/support/test.h"
+#include "tests/support/pools.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "alloc/adapters/umf/umf_share.h"
@@ -299,8 +298,7 @@ TEST(a_gpus_blocks_are_zeroed_and_moved_by_the_stream) {
   assert_ptr_equal(ops->realloc(pool, block, 10), block);
   assert_int_equal(ops->free(pool, block), TARN__UMF_SUCCESS);
   assert_int_equal(ops->finalize(pool), TARN__UMF_SUCCESS);
-  tarn_pool_stats stats = {.struct_size = sizeof stats};
-  assert_ok(tarn_pool_stats_of(params.pool, &stats));
+  tarn_pool_stats stats = stats_of(params.pool);
   assert_int_equal(stats.allocated_bytes, 0);
   fake_umf_destroy(below);
   tarn_stream_release(params.stream);

@@ -2,7 +2,6 @@
 #include "tests/adapters/umf/umf_library.h"
 
 #include <dlfcn.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,6 @@
 /* test_cusim_adversary.c: schedules that look for what a program has forgotten to order. */
 #include "tests/cuda/sim/cusim_fixture.h"
 
-#include <stdlib.h>
-
 enum { SIZE_BYTES = 512, QUEUES = 12 };
 
 /* Two streams fill the same block, the one enqueued later wins by rights; `orders` says whether an
