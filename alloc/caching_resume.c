@@ -1,8 +1,6 @@
 /* caching_resume.c: a caching pool's paused blocks get their memory back, or stay as they are. */
 #include "alloc/caching_pause.h"
 
-#include <stdlib.h>
-
 #include "alloc/heap_paused.h"
 #include "alloc/status.h"
 

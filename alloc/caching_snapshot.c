@@ -2,7 +2,6 @@
 #include "alloc/tarn_pool_snapshot.h"
 
 #include "alloc/magazine.h"
-#include "alloc/tag.h"
 
 static tarn_block_state state_of(const tarn__block *block, uint32_t stamp_count) {
   switch (block->state) {

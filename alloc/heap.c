@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-#include "alloc/tarn_tag.h"
-
 /* Blocks looked at in one tree before it is given up: those that do not do lie behind work of other
  * streams, and beyond a few a new block costs less than the search. */
 enum { PROBE_COUNT_MAX = 16 };

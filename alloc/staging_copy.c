@@ -1,8 +1,6 @@
 /* staging_copy.c: rows between pageable memory and a device, piece by piece through a ring. */
 #include "alloc/staging.h"
 
-#include <string.h>
-
 /* Slots that one copy holds at once: one the stream fills, one it has filled, one the CPU reads. */
 enum { HELD_MAX = 3 };
 

@@ -1,6 +1,5 @@
 /* bench_pause.c: `tarn bench alloc`: a pool's memory given back for a while, and obtained again. */
 #include <stdio.h>
-#include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_pause.h"

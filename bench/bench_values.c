@@ -1,5 +1,4 @@
 /* bench_values.c: the part of `tarn bench view` about reaching a tensor's elements. */
-#include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "bench/bench.h"

@@ -1,6 +1,5 @@
 /* bench_view.c: `tarn bench view`: what a view of a tensor value costs. Ranks and dimensions are
  * constants, as programs write them. */
-#include <string.h>
 
 #include "alloc/tarn_caching_pool.h"
 #include "bench/bench.h"

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "alloc/tarn_caching_pool.h"
 #include "bench/transfer_cases.h"
 
 /* --- allocation, copy, free --- */

@@ -1,7 +1,6 @@
 /* transfer_cases_small.c: many small copies one by one and as a batch, and rows of a pitch. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "alloc/tarn_stream_copy.h"
 #include "bench/transfer_cases.h"

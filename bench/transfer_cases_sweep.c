@@ -1,6 +1,5 @@
 /* transfer_cases_sweep.c: every kind of host memory, on every node, of every size, both ways. */
 #include <stdio.h>
-#include <string.h>
 
 #include "alloc/tarn_staging.h"
 #include "bench/transfer_cases.h"

@@ -1,6 +1,4 @@
 /* placement_apply.c: the caller's own range: refused where strictness would end the process. */
-#include <errno.h>
-#include <string.h>
 
 #include "numa/kernel.h"
 #include "numa/placement.h"

@@ -4,8 +4,6 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 
-#include "tensor/layout.h"
-
 /* --- the table --- */
 
 typedef struct cost_row {

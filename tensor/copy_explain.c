@@ -5,7 +5,6 @@
 
 #include "tensor/copy_convert.h"
 #include "tensor/copy_walk.h"
-#include "tensor/layout.h"
 #include "tensor/tarn_copy.h"
 #include "tensor/tarn_copy_threads.h"
 

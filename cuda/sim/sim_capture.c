@@ -3,7 +3,6 @@
 #include "cuda/sim/sim_graph.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static struct sim_capture *captures; /* that go on */
 static unsigned long long capture_ids;

@@ -2,7 +2,6 @@
 #include "cuda/sim/sim_graph.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static CUgraph graphs;
 

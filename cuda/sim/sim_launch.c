@@ -1,7 +1,6 @@
 /* sim_launch.c: runs launches, block by block and phase by phase, and watches what they touch. */
 #include "cuda/sim/sim_launch.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

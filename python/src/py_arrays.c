@@ -1,8 +1,6 @@
 /* py_arrays.c: NumPy's arrays, and the array interfaces that NumPy, CuPy and Numba read. */
 #include "python/src/py_arrays.h"
 
-#include <stdlib.h>
-
 #include "python/src/py_arguments.h"
 #include "python/src/py_buffer.h"
 #include "python/src/py_dtype.h"

@@ -1,9 +1,6 @@
 /* py_buffer.c: the buffer protocol (PEP 3118), both ways. */
 #include "python/src/py_buffer.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "alloc/tarn_mapping.h"
 #include "python/src/py_arguments.h"
 #include "python/src/py_dtype.h"

@@ -1,7 +1,6 @@
 /* py_index.c: t[key] and t[key] = value: integers, slices, Ellipsis, None, and tuples of them. */
 #include "python/src/py_index.h"
 
-#include "python/src/py_arguments.h"
 #include "python/src/py_copies.h"
 #include "python/src/py_errors.h"
 #include "python/src/py_tensor.h"

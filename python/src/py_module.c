@@ -1,5 +1,4 @@
 /* py_module.c: the extension tarn._tarn: its parts, in the order in which they need each other. */
-#include <string.h>
 
 #include "python/src/py_arrays.h"
 #include "python/src/py_blobs.h"

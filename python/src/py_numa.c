@@ -5,9 +5,7 @@
 
 #include "numa/tarn_placement.h"
 #include "python/src/py_arguments.h"
-#include "python/src/py_buffer.h"
 #include "python/src/py_errors.h"
-#include "python/src/py_tensor.h"
 
 static tarn_topology *topology; /* the GIL guards it */
 

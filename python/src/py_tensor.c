@@ -1,8 +1,6 @@
 /* py_tensor.c: tarn.Tensor: the type, what it says of itself, and the table of all its methods. */
 #include "python/src/py_tensor.h"
 
-#include <string.h>
-
 #include "python/src/py_arguments.h"
 #include "python/src/py_arrays.h"
 #include "python/src/py_blobs.h"

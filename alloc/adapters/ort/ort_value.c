@@ -1,5 +1,4 @@
 /* ort_value.c: a tensor as the runtime's OrtValue, and the way back, on the same bytes. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "alloc/adapters/ort/ort.h"
