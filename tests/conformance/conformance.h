@@ -18,7 +18,10 @@ typedef struct implementation {
   tarn_status (*make_stream)(tarn_stream **stream);
 } implementation;
 
-/* implementations.c: rows that make the one thing, ended by a row without a name. */
+tarn_status make_caching_over(tarn_status (*make)(tarn_provider **), tarn_pool **pool);
+
+/* implementations.c: rows that make the one thing, ended by a row without a name. A pool without a
+ * maker is a caching pool over the row's provider. */
 extern const implementation provider_implementations[];
 extern const implementation pool_implementations[];
 extern const implementation stream_implementations[];

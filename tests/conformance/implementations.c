@@ -182,13 +182,10 @@ static tarn_status make_cuda_registered_granules(tarn_provider **provider) {
 
 /* The provider over a caching pool over `make`. */
 static tarn_status make_over_pool(tarn_status (*make)(tarn_provider **), tarn_provider **provider) {
-  tarn_provider *below = NULL;
   tarn_pool *pool = NULL;
-  tarn_status status = make(&below);
-  if (status == TARN_OK) status = tarn_caching_pool_create(below, NULL, &pool);
+  tarn_status status = make_caching_over(make, &pool);
   if (status == TARN_OK) status = tarn_pool_provider_create(pool, NULL, provider);
   tarn_pool_release(pool);
-  tarn_provider_release(below);
   return status;
 }
 
@@ -242,76 +239,12 @@ const implementation provider_implementations[] = {
 
 /* --- pools --- */
 
-static tarn_status make_caching_over(tarn_status (*make)(tarn_provider **), tarn_pool **pool) {
-  tarn_provider *provider = NULL;
-  tarn_status status = make(&provider);
-  if (status == TARN_OK) status = tarn_caching_pool_create(provider, NULL, pool);
-  tarn_provider_release(provider);
-  return status;
-}
-
-static tarn_status make_caching_pages(tarn_pool **pool) {
-  return make_caching_over(make_pages, pool);
-}
-
-static tarn_status make_caching_base_pages(tarn_pool **pool) {
-  return make_caching_over(make_base_pages, pool);
-}
-
-static tarn_status make_caching_shared_pages(tarn_pool **pool) {
-  return make_caching_over(make_shared_pages, pool);
-}
-
-static tarn_status make_caching_fixed(tarn_pool **pool) {
-  return make_caching_over(make_fixed, pool);
-}
-
-static tarn_status make_caching_node(tarn_pool **pool) {
-  return make_caching_over(make_node, pool);
-}
-
-static tarn_status make_caching_last_node(tarn_pool **pool) {
-  return make_caching_over(make_last_node, pool);
-}
-
 static tarn_status make_jemalloc_node(tarn_pool **pool) {
   return make_on_node(/*is_last=*/false, 0, 0, NULL, pool);
 }
 
 static tarn_status make_jemalloc_last_node(tarn_pool **pool) {
   return make_on_node(/*is_last=*/true, 0, 0, NULL, pool);
-}
-
-static tarn_status make_caching_cuda_device(tarn_pool **pool) {
-  return make_caching_over(make_cuda_device, pool);
-}
-
-static tarn_status make_caching_cuda_virtual(tarn_pool **pool) {
-  return make_caching_over(make_cuda_virtual, pool);
-}
-
-static tarn_status make_caching_cuda_pieces(tarn_pool **pool) {
-  return make_caching_over(make_cuda_pieces, pool);
-}
-
-static tarn_status make_caching_cuda_pinned(tarn_pool **pool) {
-  return make_caching_over(make_cuda_pinned, pool);
-}
-
-static tarn_status make_caching_registered_blocks(tarn_pool **pool) {
-  return make_caching_over(make_cuda_registered_blocks, pool);
-}
-
-static tarn_status make_caching_registered_granules(tarn_pool **pool) {
-  return make_caching_over(make_cuda_registered_granules, pool);
-}
-
-static tarn_status make_caching_over_pages_pool(tarn_pool **pool) {
-  return make_caching_over(make_over_pages_pool, pool);
-}
-
-static tarn_status make_caching_over_cuda_pool(tarn_pool **pool) {
-  return make_caching_over(make_over_cuda_pool, pool);
 }
 
 static tarn_status make_cuda_driver(tarn_pool **pool) {
@@ -330,37 +263,33 @@ static tarn_status make_example_arena(tarn_pool **pool) {
 static tarn_status make_example_counting(tarn_pool **pool) {
   static counting_counts counts;
   tarn_pool *below = NULL;
-  tarn_status status = make_caching_pages(&below);
+  tarn_status status = make_caching_over(make_pages, &below);
   if (status == TARN_OK) status = counting_pool_create(below, &counts, pool);
   tarn_pool_release(below);
   return status;
 }
 
-static tarn_status make_example_over_shared(tarn_pool **pool) {
-  return make_caching_over(make_example_shared, pool);
-}
-
 const implementation pool_implementations[] = {
-    {.name = "caching over pages", .make_pool = make_caching_pages},
-    {.name = "caching over base pages", .make_pool = make_caching_base_pages},
-    {.name = "caching over shared pages", .make_pool = make_caching_shared_pages},
-    {.name = "caching over fixed", .make_pool = make_caching_fixed},
-    {.name = "caching over node", .make_pool = make_caching_node},
-    {.name = "caching over last node", .make_pool = make_caching_last_node},
+    {.name = "caching over pages", .make_provider = make_pages},
+    {.name = "caching over base pages", .make_provider = make_base_pages},
+    {.name = "caching over shared pages", .make_provider = make_shared_pages},
+    {.name = "caching over fixed", .make_provider = make_fixed},
+    {.name = "caching over node", .make_provider = make_node},
+    {.name = "caching over last node", .make_provider = make_last_node},
     {.name = "jemalloc node", .make_pool = make_jemalloc_node},
     {.name = "jemalloc last node", .make_pool = make_jemalloc_last_node},
-    {.name = "caching over cuda device", .make_pool = make_caching_cuda_device},
+    {.name = "caching over cuda device", .make_provider = make_cuda_device},
     {.name = "cuda driver", .make_pool = make_cuda_driver},
-    {.name = "caching over cuda virtual", .make_pool = make_caching_cuda_virtual},
-    {.name = "caching over cuda virtual pieces", .make_pool = make_caching_cuda_pieces},
-    {.name = "caching over cuda pinned", .make_pool = make_caching_cuda_pinned},
-    {.name = "caching over cuda pinned pages", .make_pool = make_caching_registered_blocks},
-    {.name = "caching over cuda pinned granules", .make_pool = make_caching_registered_granules},
-    {.name = "caching over a pool over pages", .make_pool = make_caching_over_pages_pool},
-    {.name = "caching over a pool over cuda device", .make_pool = make_caching_over_cuda_pool},
+    {.name = "caching over cuda virtual", .make_provider = make_cuda_virtual},
+    {.name = "caching over cuda virtual pieces", .make_provider = make_cuda_pieces},
+    {.name = "caching over cuda pinned", .make_provider = make_cuda_pinned},
+    {.name = "caching over cuda pinned pages", .make_provider = make_cuda_registered_blocks},
+    {.name = "caching over cuda pinned granules", .make_provider = make_cuda_registered_granules},
+    {.name = "caching over a pool over pages", .make_provider = make_over_pages_pool},
+    {.name = "caching over a pool over cuda device", .make_provider = make_over_cuda_pool},
     {.name = "example: arena", .make_pool = make_example_arena},
     {.name = "example: counting", .make_pool = make_example_counting},
-    {.name = "caching over example: shared", .make_pool = make_example_over_shared},
+    {.name = "caching over example: shared", .make_provider = make_example_shared},
     {.name = NULL},
 };
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/tarn_caching_pool.h"
+
 int run_conformance(const conformance_test *tests, const implementation *implementations,
                     const char *pattern) {
   struct CMUnitTest units[1024] = {{0}};
@@ -42,10 +44,19 @@ tarn_provider *make_provider(void **state) {
   return provider;
 }
 
+tarn_status make_caching_over(tarn_status (*make)(tarn_provider **), tarn_pool **pool) {
+  tarn_provider *provider = NULL;
+  tarn_status status = make(&provider);
+  if (status == TARN_OK) status = tarn_caching_pool_create(provider, NULL, pool);
+  tarn_provider_release(provider);
+  return status;
+}
+
 tarn_pool *make_pool(void **state) {
   const implementation *row = *state;
   tarn_pool *pool = NULL;
-  check_made(row, row->make_pool(&pool));
+  check_made(row, row->make_pool != NULL ? row->make_pool(&pool)
+                                         : make_caching_over(row->make_provider, &pool));
   return pool;
 }
 
