@@ -1,5 +1,4 @@
 /* test_capture_space.c: how much captures keep, and captures that continue earlier ones. */
-#include "tests/support/test.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 #include "alloc/tarn_capture.h"
 #include "alloc/tarn_out_of_memory.h"
 #include "tests/alloc/caching_fixture.h"
+#include "tests/support/collected.h"
 #include "tests/support/manual_stream.h"
 
 static tarn_capture *begin(tarn_stream *stream) {
@@ -31,18 +31,6 @@ static tarn_capture_stats capture_stats_of(const tarn_capture *capture) {
 static void assert_kept(const tarn_capture *capture, tarn_pool *pool, size_t size_bytes) {
   assert_int_equal(capture_stats_of(capture).kept_bytes, size_bytes);
   assert_int_equal(stats_of(pool).graph_bytes, size_bytes);
-}
-
-static char text[1 << 16];
-static size_t text_length;
-
-static tarn_status collect(void *context, const char *piece, size_t piece_bytes) {
-  (void)context;
-  assert_true(text_length + piece_bytes < sizeof text);
-  memcpy(text + text_length, piece, piece_bytes);
-  text_length += piece_bytes;
-  text[text_length] = '\0';
-  return TARN_OK;
 }
 
 static void take_snapshot(tarn_pool *pool) {

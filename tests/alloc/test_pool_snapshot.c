@@ -1,6 +1,6 @@
 /* test_pool_snapshot.c: what a pool of one's own may tell: snapshots, traces, peaks, and why it has
  * no memory. */
-#include "tests/support/test.h"
+#include "tests/support/collected.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -109,18 +109,6 @@ static tarn_pool *make_place(place *self, bool tells) {
   tarn_pool *pool = NULL;
   assert_ok(tarn_pool_create(&ops, self, &pool));
   return pool;
-}
-
-static char text[1 << 14];
-static size_t text_length;
-
-static tarn_status collect(void *context, const char *piece, size_t piece_bytes) {
-  (void)context;
-  assert_true(text_length + piece_bytes < sizeof text);
-  memcpy(text + text_length, piece, piece_bytes);
-  text_length += piece_bytes;
-  text[text_length] = '\0';
-  return TARN_OK;
 }
 
 TEST(a_snapshot_and_its_holders_are_written_of_what_the_pool_fills_in) {

@@ -1,5 +1,6 @@
 /* test_pool_trace.c: the ring of a pool's last events, and its text. */
 #include "tests/alloc/caching_fixture.h"
+#include "tests/support/collected.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -9,19 +10,7 @@
 #include "alloc/tarn_pool_trace.h"
 #include "tests/support/manual_stream.h"
 
-enum { TEXT_BYTES = 1 << 20, LINES_MAX = 20000 };
-
-static char text[TEXT_BYTES];
-static size_t text_length;
-
-static tarn_status collect(void *context, const char *piece, size_t piece_bytes) {
-  (void)context;
-  assert_true(text_length + piece_bytes < sizeof text);
-  memcpy(text + text_length, piece, piece_bytes);
-  text_length += piece_bytes;
-  text[text_length] = '\0';
-  return TARN_OK;
-}
+enum { LINES_MAX = 20000 };
 
 typedef struct line {
   char op;

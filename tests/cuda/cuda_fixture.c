@@ -125,6 +125,23 @@ tarn_stream *fixture_stream(tarn_cuda *cuda) {
   return stream;
 }
 
+tarn_pool *fixture_driver_pool(tarn_cuda *cuda, const tarn_cuda_driver_pool_options *options) {
+  tarn_pool *pool = NULL;
+  const tarn_status status = tarn_cuda_driver_pool_create(cuda, 0, options, &pool);
+  if (status == TARN_NOT_SUPPORTED) {
+    print_message("skipped: %s\n", tarn_last_error()->message);
+    skip();
+  }
+  OK(status);
+  return pool;
+}
+
+cusim_counts counts_now(void) {
+  cusim_counts counts;
+  fixture_sim_control()->get_counts(&counts);
+  return counts;
+}
+
 void fixture_copy(tarn_stream *stream, const fixture_block *dst, const fixture_block *src,
                   size_t size_bytes) {
   OK(tarn_stream_copy(stream, dst->address, dst->device, src->address, src->device, size_bytes));

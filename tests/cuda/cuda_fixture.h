@@ -78,6 +78,12 @@ tarn_stream *fixture_stream(tarn_cuda *cuda);
 void fixture_copy(tarn_stream *stream, const fixture_block *dst, const fixture_block *src,
                   size_t size_bytes);
 
+/* The driver's own pool on the first device; skips the test where the driver has none. */
+tarn_pool *fixture_driver_pool(tarn_cuda *cuda, const tarn_cuda_driver_pool_options *options);
+
+/* What the simulated driver counts. */
+cusim_counts counts_now(void);
+
 /* A stream is held at a gate until somebody opens it. */
 typedef struct fixture_gate {
   sem_t opened;

@@ -295,8 +295,7 @@ TEST(threads_that_load_at_once_leave_one_module) {
     for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, load_and_copy, &self);
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     if (fixture_sim_control() != NULL) {
-      cusim_counts counts;
-      fixture_sim_control()->get_counts(&counts);
+      cusim_counts counts = counts_now();
       /* A handle retains its context once, and may wait for a stream's last fence to go. */
       assert_true(counts.modules <= counts.context_retains);
     }
@@ -310,14 +309,14 @@ TEST(the_module_goes_with_the_library_s_handle) {
   FIXTURE_NEEDS_SIM();
   (void)state;
   cusim_counts before, after;
-  fixture_sim_control()->get_counts(&before);
+  before = counts_now();
   tarn_cuda *cuda = fixture_open();
   pthread_barrier_t start;
   pthread_barrier_init(&start, NULL, 1);
   load_and_copy(&(loader){cuda, &start});
   pthread_barrier_destroy(&start);
   tarn_cuda_release(cuda);
-  fixture_sim_control()->get_counts(&after);
+  after = counts_now();
   assert_true(after.modules <= after.context_retains);
   assert_int_equal(after.abandoned, before.abandoned);
 }

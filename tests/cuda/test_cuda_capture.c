@@ -332,7 +332,7 @@ TEST(the_machine_out_of_memory_is_an_answer_too) {
   subject self = make_subject(*state, 0);
   cusim_counts counts;
   begin(&self, CU_STREAM_CAPTURE_MODE_GLOBAL);
-  fixture_sim_control()->get_counts(&counts);
+  counts = counts_now();
   fixture_sim_control()->set_capacity(0, counts.device_bytes + SIZE_BYTES);
   void *none = NULL;
   assert_int_equal(tarn_pool_alloc(self.graph.pool, SIZE_BYTES, self.graph.stream, &none),

@@ -119,22 +119,21 @@ TEST(the_threads_context_is_left_as_it_was) {
 
 TEST(a_context_is_retained_at_first_use_and_released_at_the_end) {
   FIXTURE_NEEDS_SIM();
-  cusim_counts counts;
-  fixture_sim_control()->get_counts(&counts);
+  cusim_counts counts = counts_now();
   const size_t before = counts.context_retains;
   tarn_cuda *cuda = fixture_open();
-  fixture_sim_control()->get_counts(&counts);
+  counts = counts_now();
   assert_int_equal(counts.context_retains, before);
   tarn_provider *pinned = NULL;
   tarn_provider *device = NULL;
   OK(tarn_cuda_pinned_provider_create(cuda, NULL, &pinned));
   OK(tarn_cuda_device_provider_create(cuda, 0, &device));
   tarn_cuda_release(cuda); /* the providers hold it */
-  fixture_sim_control()->get_counts(&counts);
+  counts = counts_now();
   assert_int_equal(counts.context_retains, before + 1);
   tarn_provider_release(pinned);
   tarn_provider_release(device);
-  fixture_sim_control()->get_counts(&counts);
+  counts = counts_now();
   assert_int_equal(counts.context_retains, before);
 }
 

@@ -10,8 +10,7 @@ typedef struct operation {
 } operation;
 
 static void assert_same_counts(const cusim_counts *before, bool with_events) {
-  cusim_counts now;
-  fixture_sim_control()->get_counts(&now);
+  cusim_counts now = counts_now();
   assert_int_equal(now.device_blocks, before->device_blocks);
   assert_int_equal(now.device_bytes, before->device_bytes);
   assert_int_equal(now.pinned_blocks, before->pinned_blocks);
@@ -107,8 +106,7 @@ TEST(a_stream_beyond_the_limit_is_given_back_to_the_driver) {
   size_t count = 0;
   while (tarn_cuda_stream_wrap(cuda, 0, NULL, &wrapped[count]) == TARN_OK) count++;
   assert_true(count > 0 && count <= TARN_STREAMS_MAX);
-  cusim_counts before;
-  fixture_sim_control()->get_counts(&before);
+  cusim_counts before = counts_now();
   tarn_stream *stream = (tarn_stream *)&stream;
   assert_int_equal(tarn_cuda_stream_create(cuda, 0, &stream), TARN_NOT_SUPPORTED);
   assert_null(stream);

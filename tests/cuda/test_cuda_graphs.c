@@ -1,6 +1,7 @@
 /* test_cuda_graphs.c: several graphs and their memory: in a row, updated, outlived; and what may be
  * called while one is captured. */
 #include "tests/cuda/graph_fixture.h"
+#include "tests/support/collected.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -175,18 +176,6 @@ TEST(a_result_outlives_its_graph_and_keeps_its_memory_from_the_machine) {
   assert_int_equal(graph_stats(&self).reserved_bytes, 0);
   fixture_free(&out);
   drop_graph_subject(&self);
-}
-
-static char text[1 << 15];
-static size_t text_length;
-
-static tarn_status collect(void *context, const char *piece, size_t piece_bytes) {
-  (void)context;
-  assert_true(text_length + piece_bytes < sizeof text);
-  memcpy(text + text_length, piece, piece_bytes);
-  text_length += piece_bytes;
-  text[text_length] = '\0';
-  return TARN_OK;
 }
 
 TEST(all_streams_of_a_capture_take_of_one_space) {

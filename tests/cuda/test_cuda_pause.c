@@ -96,15 +96,13 @@ static tarn_status resume(const subject *self) {
 }
 
 static size_t physical_bytes(void) {
-  cusim_counts counts;
-  fixture_sim_control()->get_counts(&counts);
+  cusim_counts counts = counts_now();
   return counts.physical_bytes;
 }
 
 /* All that is taken of the device. */
 static size_t device_bytes(void) {
-  cusim_counts counts;
-  fixture_sim_control()->get_counts(&counts);
+  cusim_counts counts = counts_now();
   return counts.physical_bytes + counts.device_bytes + counts.pool_bytes;
 }
 

@@ -7,17 +7,6 @@
 
 enum { MIB = 1 << 20 };
 
-static tarn_pool *make_pool(tarn_cuda *cuda, const tarn_cuda_driver_pool_options *options) {
-  tarn_pool *pool = NULL;
-  const tarn_status status = tarn_cuda_driver_pool_create(cuda, 0, options, &pool);
-  if (status == TARN_NOT_SUPPORTED) {
-    print_message("skipped: %s\n", tarn_last_error()->message);
-    skip();
-  }
-  OK(status);
-  return pool;
-}
-
 static tarn_pool_stats stats_of(tarn_pool *pool) {
   tarn_pool_stats stats = {.struct_size = sizeof stats};
   OK(tarn_pool_stats_of(pool, &stats));
@@ -33,14 +22,8 @@ static void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream) {
   return address;
 }
 
-static cusim_counts counts_now(void) {
-  cusim_counts counts;
-  fixture_sim_control()->get_counts(&counts);
-  return counts;
-}
-
 TEST(it_says_what_it_is) {
-  tarn_pool *pool = make_pool(*state, NULL);
+  tarn_pool *pool = fixture_driver_pool(*state, NULL);
   const tarn_pool_attributes *attributes = tarn_pool_attributes_of(pool);
   assert_string_equal(tarn_pool_name(pool), "cuda:0 driver");
   assert_true(tarn_device_equal(attributes->device, tarn_device_make(TARN_DEVICE_CUDA, 0)));
@@ -53,7 +36,7 @@ TEST(it_says_what_it_is) {
 
 TEST(its_figures_mean_what_those_of_other_pools_mean) {
   tarn_cuda *cuda = *state;
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda);
   fixture_gate gate;
   void *first = take(pool, 1000, stream);
@@ -94,7 +77,7 @@ TEST(its_figures_mean_what_those_of_other_pools_mean) {
 
 TEST(a_stream_gets_its_own_block_back_at_once) {
   tarn_cuda *cuda = *state;
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda);
   fixture_gate gate;
   void *first = take(pool, MIB, stream);
@@ -111,7 +94,7 @@ TEST(a_stream_gets_its_own_block_back_at_once) {
 
 TEST(a_noted_stream_is_waited_for_but_by_no_stream_of_the_callers) {
   tarn_cuda *cuda = *state;
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   tarn_stream *own = fixture_stream(cuda), *other = fixture_stream(cuda);
   fixture_gate gate;
   void *block = take(pool, 32 * MIB, own);
@@ -135,7 +118,7 @@ TEST(a_noted_stream_is_waited_for_but_by_no_stream_of_the_callers) {
 
 TEST(a_block_may_be_freed_on_a_stream_that_never_used_it) {
   tarn_cuda *cuda = *state;
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   tarn_stream *own = fixture_stream(cuda), *other = fixture_stream(cuda);
   fixture_gate gate;
   fixture_hold(own, &gate);
@@ -156,7 +139,7 @@ TEST(a_block_may_be_freed_on_a_stream_that_never_used_it) {
 
 TEST(memory_for_the_host_waits_for_no_stream) {
   tarn_cuda *cuda = *state;
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda), *worker = NULL;
   fixture_gate gate;
   void *block = take(pool, 32 * MIB, stream);
@@ -185,7 +168,7 @@ TEST(memory_that_is_pending_is_waited_for_before_there_is_none) {
   tarn_cuda_device_info info = {.struct_size = sizeof info};
   OK(tarn_cuda_device_info_of(cuda, 0, &info));
   sim->set_capacity(0, info.total_bytes - info.free_bytes + 64 * MIB);
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   tarn_stream *first = fixture_stream(cuda), *second = fixture_stream(cuda);
   void *block = take(pool, 40 * MIB, first);
   OK(tarn_stream_fill(first, block, tarn_device_make(TARN_DEVICE_CUDA, 0), 1, 40 * MIB));
@@ -288,7 +271,7 @@ TEST(an_earlier_free_passes_while_a_later_one_is_pending) {
 TEST(a_limit_holds) {
   const tarn_cuda_driver_pool_options options = {
       .struct_size = sizeof options, .name = "small", .limit_bytes = 3 * MIB};
-  tarn_pool *pool = make_pool(*state, &options);
+  tarn_pool *pool = fixture_driver_pool(*state, &options);
   assert_string_equal(tarn_pool_name(pool), "small");
   void *block = take(pool, 2 * MIB, NULL);
   void *none = &none;
@@ -310,7 +293,7 @@ TEST(options_choose_what_stays_and_what_is_reused) {
   tarn_cuda_driver_pool_options options = {.struct_size = sizeof options,
                                            .release_threshold_bytes = 1};
   for (int round = 0; round < 2; round++) {
-    tarn_pool *pool = make_pool(cuda, round == 0 ? &options : NULL);
+    tarn_pool *pool = fixture_driver_pool(cuda, round == 0 ? &options : NULL);
     tarn_stream *stream = fixture_stream(cuda);
     OK(tarn_pool_free(pool, take(pool, MIB, stream), stream));
     OK(tarn_stream_synchronize(stream));
@@ -320,7 +303,7 @@ TEST(options_choose_what_stays_and_what_is_reused) {
   }
   options = (tarn_cuda_driver_pool_options){.struct_size = sizeof options,
                                             .flags = TARN_CUDA_POOL_ADD_WAITS};
-  tarn_pool *pool = make_pool(cuda, &options);
+  tarn_pool *pool = fixture_driver_pool(cuda, &options);
   tarn_stream *first = fixture_stream(cuda), *second = fixture_stream(cuda);
   fixture_gate gate;
   void *block = take(pool, 32 * MIB, first);
@@ -338,7 +321,7 @@ TEST(options_choose_what_stays_and_what_is_reused) {
 
 TEST(bad_options_are_refused) {
   tarn_cuda *cuda = *state;
-  tarn_pool_release(make_pool(cuda, NULL));
+  tarn_pool_release(fixture_driver_pool(cuda, NULL));
   tarn_cuda_driver_pool_options options = {.struct_size = sizeof options, .flags = 1u << 9};
   tarn_pool *pool = (tarn_pool *)&pool;
   assert_int_equal(tarn_cuda_driver_pool_create(cuda, 0, &options, &pool), TARN_INVALID_ARGUMENT);

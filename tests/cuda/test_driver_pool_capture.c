@@ -15,13 +15,7 @@ typedef struct subject {
 } subject;
 
 static subject make_subject(tarn_cuda *cuda, const tarn_cuda_driver_pool_options *options) {
-  tarn_pool *pool = NULL;
-  const tarn_status status = tarn_cuda_driver_pool_create(cuda, 0, options, &pool);
-  if (status == TARN_NOT_SUPPORTED) {
-    print_message("skipped: %s\n", tarn_last_error()->message);
-    skip();
-  }
-  OK(status);
+  tarn_pool *pool = fixture_driver_pool(cuda, options);
   return (subject){.graph = make_graph_subject(cuda, pool), .other = fixture_stream(cuda)};
 }
 

@@ -1,6 +1,7 @@
 /* test_driver_pool_tell.c: what the driver's pool tells as other pools do: traces, snapshots, tags,
  * budgets, decay, and why it has no memory. */
 #include "tests/cuda/cuda_fixture.h"
+#include "tests/support/collected.h"
 
 #include <stdio.h>
 
@@ -8,18 +9,7 @@
 #include "alloc/tarn_pool_trace.h"
 #include "tests/support/pools.h"
 
-enum { MIB = 1 << 20, TEXT_BYTES = 1 << 16 };
-
-static tarn_pool *make_pool(tarn_cuda *cuda, const tarn_cuda_driver_pool_options *options) {
-  tarn_pool *pool = NULL;
-  const tarn_status status = tarn_cuda_driver_pool_create(cuda, 0, options, &pool);
-  if (status == TARN_NOT_SUPPORTED) {
-    print_message("skipped: %s\n", tarn_last_error()->message);
-    skip();
-  }
-  OK(status);
-  return pool;
-}
+enum { MIB = 1 << 20 };
 
 static tarn_pool *make_caching(tarn_cuda *cuda, tarn_budget *budget) {
   const tarn_caching_options options = {.struct_size = sizeof options, .budget = budget};
@@ -32,18 +22,6 @@ static void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream) {
   void *address = NULL;
   OK(tarn_pool_alloc(pool, size_bytes, stream, &address));
   return address;
-}
-
-static char text[TEXT_BYTES];
-static size_t text_length;
-
-static tarn_status collect(void *context, const char *piece, size_t piece_bytes) {
-  (void)context;
-  assert_true(text_length + piece_bytes < sizeof text);
-  memcpy(text + text_length, piece, piece_bytes);
-  text_length += piece_bytes;
-  text[text_length] = '\0';
-  return TARN_OK;
 }
 
 /* --- traces --- */
@@ -87,7 +65,7 @@ static int read_trace(tarn_pool *pool, event *events) {
 
 TEST(its_trace_is_that_of_a_caching_pool) {
   tarn_cuda *cuda = *state;
-  tarn_pool *pools[2] = {make_pool(cuda, NULL), make_caching(cuda, NULL)};
+  tarn_pool *pools[2] = {fixture_driver_pool(cuda, NULL), make_caching(cuda, NULL)};
   tarn_stream *first = fixture_stream(cuda), *second = fixture_stream(cuda);
   event events[2][50];
   int counts[2];
@@ -112,7 +90,7 @@ TEST(its_trace_is_that_of_a_caching_pool) {
 TEST(a_free_that_the_driver_refuses_stands_in_the_trace_as_lent_again) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   event events[50];
   OK(tarn_pool_trace_start(pool, 10));
   void *block = take(pool, 100, NULL);
@@ -128,7 +106,7 @@ TEST(a_free_that_the_driver_refuses_stands_in_the_trace_as_lent_again) {
 
 TEST(a_snapshot_lists_what_is_lent_out_with_its_tags) {
   tarn_cuda *cuda = *state;
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda);
   void *blocks[3];
   OK(tarn_tag_push("weights"));
@@ -160,7 +138,7 @@ TEST(a_snapshot_lists_what_is_lent_out_with_its_tags) {
 
 TEST(peaks_begin_again) {
   tarn_cuda *cuda = *state;
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   void *small = take(pool, 1000, NULL);
   OK(tarn_pool_free(pool, take(pool, 40 * MIB, NULL), NULL));
   OK(tarn_pool_trim(pool, 0, NULL));
@@ -199,7 +177,7 @@ TEST(out_of_memory_is_explained_in_numbers) {
                                                  .out_of_memory = listen,
                                                  .out_of_memory_context = &told};
   tarn_cuda *cuda = *state;
-  tarn_pool *pool = told.pool = make_pool(cuda, &options);
+  tarn_pool *pool = told.pool = fixture_driver_pool(cuda, &options);
   tarn_stream *stream = fixture_stream(cuda);
   OK(tarn_tag_push("kv cache"));
   void *block = take(pool, 2 * MIB, stream), *none = NULL;
@@ -233,7 +211,7 @@ TEST(what_is_pending_is_waited_for_or_not) {
   sim->set_capacity(0, info.total_bytes - info.free_bytes + 64 * MIB);
   tarn_cuda_driver_pool_options options = {.struct_size = sizeof options,
                                            .flags = TARN_CUDA_POOL_NEVER_WAITS};
-  tarn_pool *pool = make_pool(cuda, &options);
+  tarn_pool *pool = fixture_driver_pool(cuda, &options);
   tarn_stream *stream = fixture_stream(cuda), *other = fixture_stream(cuda);
   fixture_gate gate;
   void *block = take(pool, 40 * MIB, stream), *none = NULL;
@@ -263,7 +241,7 @@ TEST(what_the_host_freed_is_had_again_without_a_wait_for_streams) {
   const tarn_cuda_driver_pool_options options = {
       .struct_size = sizeof options,
       .flags = TARN_CUDA_POOL_NEVER_WAITS | TARN_CUDA_POOL_NO_COMPLETED_REUSE};
-  tarn_pool *pool = make_pool(cuda, &options);
+  tarn_pool *pool = fixture_driver_pool(cuda, &options);
   tarn_stream *stream = fixture_stream(cuda);
   OK(tarn_pool_free(pool, take(pool, 40 * MIB, NULL), NULL));
   OK(tarn_pool_free(pool, take(pool, 40 * MIB, stream), stream));
@@ -288,7 +266,7 @@ TEST(what_the_driver_has_reserved_counts_at_the_budget) {
   tarn_budget *budget = NULL;
   OK(tarn_budget_create(&limits, &budget));
   const tarn_cuda_driver_pool_options options = {.struct_size = sizeof options, .budget = budget};
-  tarn_pool *pool = make_pool(cuda, &options);
+  tarn_pool *pool = fixture_driver_pool(cuda, &options);
   tarn_stream *stream = fixture_stream(cuda);
   void *block = take(pool, 40 * MIB, stream), *none = NULL;
   assert_int_equal(used_of(budget).used_bytes, stats_of(pool).reserved_bytes);
@@ -318,7 +296,7 @@ TEST(pools_that_share_a_budget_give_each_other_what_is_idle) {
   tarn_budget *budget = NULL;
   OK(tarn_budget_create(&limits, &budget));
   const tarn_cuda_driver_pool_options options = {.struct_size = sizeof options, .budget = budget};
-  tarn_pool *driver = make_pool(cuda, &options), *caching = make_caching(cuda, budget);
+  tarn_pool *driver = fixture_driver_pool(cuda, &options), *caching = make_caching(cuda, budget);
   for (int round = 0; round < 2; round++) {
     OK(tarn_pool_free(driver, take(driver, 40 * MIB, NULL), NULL));
     OK(tarn_pool_free(caching, take(caching, 40 * MIB, NULL), NULL));
@@ -340,7 +318,7 @@ TEST(a_chunk_that_the_budget_has_no_room_for_goes_back) {
   tarn_budget *budget = NULL;
   OK(tarn_budget_create(&limits, &budget));
   const tarn_cuda_driver_pool_options options = {.struct_size = sizeof options, .budget = budget};
-  tarn_pool *pool = make_pool(cuda, &options);
+  tarn_pool *pool = fixture_driver_pool(cuda, &options);
   void *none = NULL;
   assert_int_equal(tarn_pool_alloc(pool, MIB, NULL, &none), TARN_OUT_OF_MEMORY);
   assert_int_equal(used_of(budget).used_bytes, 0);
@@ -360,7 +338,7 @@ TEST(what_a_window_did_not_need_goes_back) {
   const uint64_t window_ns = 1000;
   const tarn_cuda_driver_pool_options options = {.struct_size = sizeof options,
                                                  .decay_ns = window_ns};
-  tarn_pool *pool = make_pool(cuda, &options);
+  tarn_pool *pool = fixture_driver_pool(cuda, &options);
   size_t released = 1;
   void *block = take(pool, 32 * MIB, NULL);
   OK(tarn_pool_free(pool, take(pool, 64 * MIB, NULL), NULL));

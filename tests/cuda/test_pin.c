@@ -29,8 +29,7 @@ static const unsigned char *map_file(void) {
 
 static size_t pinned_bytes_now(void) {
   if (fixture_sim_control() == NULL) return 0;
-  cusim_counts counts;
-  fixture_sim_control()->get_counts(&counts);
+  cusim_counts counts = counts_now();
   return counts.pinned_bytes;
 }
 

@@ -196,12 +196,6 @@ TEST(a_block_is_locked_with_one_call) {
 
 /* --- failures --- */
 
-static cusim_counts counts_now(void) {
-  cusim_counts counts;
-  fixture_sim_control()->get_counts(&counts);
-  return counts;
-}
-
 TEST(a_failure_to_pin_leaves_nothing_behind) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();

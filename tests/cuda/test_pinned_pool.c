@@ -147,8 +147,7 @@ TEST(idle_granules_go_back_one_by_one) {
   FIXTURE_NEEDS_SIM();
   enum { COUNT = 40 };
   tarn_pool *pool = pinned_pool(*state, PINNED_GRANULES, /*limit_bytes=*/0);
-  cusim_counts counts;
-  fixture_sim_control()->get_counts(&counts);
+  cusim_counts counts = counts_now();
   const size_t before_bytes = counts.pinned_bytes;
   unsigned char *blocks[COUNT];
   size_t released_bytes = 0;
@@ -157,12 +156,12 @@ TEST(idle_granules_go_back_one_by_one) {
   OK(tarn_pool_trim(pool, 0, &released_bytes));
   assert_true(released_bytes >= COUNT / 2 * PINNED_GRANULE_BYTES);
   assert_int_equal(stats_of(pool).reserved_bytes, COUNT / 2 * PINNED_GRANULE_BYTES);
-  fixture_sim_control()->get_counts(&counts);
+  counts = counts_now();
   assert_int_equal(counts.pinned_bytes, before_bytes + COUNT / 2 * PINNED_GRANULE_BYTES);
   for (int i = 0; i < COUNT; i += 2) memset(blocks[i], i, PINNED_GRANULE_BYTES);
   for (int i = 0; i < COUNT; i += 2) OK(tarn_pool_free(pool, blocks[i], NULL));
   tarn_pool_release(pool);
-  fixture_sim_control()->get_counts(&counts);
+  counts = counts_now();
   assert_int_equal(counts.pinned_bytes, before_bytes);
 }
 
@@ -192,8 +191,7 @@ TEST(what_cannot_be_locked_is_made_of_idle_memory) {
   FIXTURE_NEEDS_SIM();
   for (pinned_origin origin = 0; origin < PINNED_ORIGINS; origin++) {
     tarn_pool *pool = pinned_pool(*state, origin, /*limit_bytes=*/0);
-    cusim_counts counts;
-    fixture_sim_control()->get_counts(&counts);
+    cusim_counts counts = counts_now();
     fixture_sim_control()->set_pinned_capacity(counts.pinned_bytes + 8 * MIB);
     OK(tarn_pool_free(pool, alloc_for_cpu(pool, 5 * MIB), NULL));
     unsigned char *block = alloc_for_cpu(pool, 7 * MIB);

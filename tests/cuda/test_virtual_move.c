@@ -10,7 +10,7 @@ enum { PIECE_GRANULES = 4 };
 /* The driver's, when the provider was made: what earlier tests made it lose. */
 static size_t bytes_before;
 
-static cusim_counts counts_now(void) {
+static cusim_counts counts_here(void) {
   cusim_counts counts = {0};
   if (fixture_sim_control() != NULL) fixture_sim_control()->get_counts(&counts);
   counts.physical_bytes -= bytes_before;
@@ -20,7 +20,7 @@ static cusim_counts counts_now(void) {
 static tarn_provider *make_provider(tarn_cuda *cuda, bool has_pieces) {
   tarn_provider *provider = NULL;
   bytes_before = 0;
-  bytes_before = counts_now().physical_bytes;
+  bytes_before = counts_here().physical_bytes;
   tarn_cuda_virtual_options options = {.struct_size = sizeof options};
   tarn_status status = tarn_cuda_virtual_provider_create(cuda, 0, &options, &provider);
   if (status == TARN_NOT_SUPPORTED) {
@@ -53,7 +53,7 @@ static void check_exact(const tarn_provider *provider, size_t mapped_bytes, size
   assert_int_equal(stats.prepared_bytes, prepared_bytes);
   assert_int_equal(stats.lost_bytes, 0);
   if (fixture_sim_control() != NULL) {
-    assert_int_equal(counts_now().physical_bytes, mapped_bytes + prepared_bytes);
+    assert_int_equal(counts_here().physical_bytes, mapped_bytes + prepared_bytes);
   }
 }
 
@@ -269,7 +269,7 @@ static void fail_each_call_of_a_move(tarn_cuda *cuda, bool has_pieces) {
     const size_t held = 9 - (taken > 0 ? 6 : 0) - (taken > 1 ? 1 : 0) + (status == TARN_OK ? 9 : 0);
     const tarn_cuda_virtual_stats stats = stats_of(provider);
     assert_int_equal(stats.mapped_bytes, held * step);
-    assert_int_equal(counts_now().physical_bytes, stats.mapped_bytes + stats.lost_bytes);
+    assert_int_equal(counts_here().physical_bytes, stats.mapped_bytes + stats.lost_bytes);
     if (status == TARN_OK) assert_int_equal(taken, 2);
     if (status == TARN_OK) OK(tarn_provider_decommit(provider, range + 12 * step, 9 * step));
     if (taken == 0) OK(tarn_provider_decommit(provider, range, 6 * step));
@@ -277,7 +277,7 @@ static void fail_each_call_of_a_move(tarn_cuda *cuda, bool has_pieces) {
     OK(tarn_provider_decommit(provider, range + 8 * step, step));
     OK(tarn_provider_decommit(provider, range + 10 * step, step));
     assert_int_equal(stats_of(provider).mapped_bytes, 0);
-    assert_int_equal(counts_now().physical_bytes, stats_of(provider).lost_bytes);
+    assert_int_equal(counts_here().physical_bytes, stats_of(provider).lost_bytes);
     /* Only a driver that refuses to take memory back makes it lost. */
     if (stats_of(provider).lost_bytes != lost) {
       lost = stats_of(provider).lost_bytes;
@@ -314,7 +314,7 @@ TEST(memory_made_ahead_is_only_mapped) {
   check_exact(provider, 0, 6 * step);
   give_range(provider, range, 16);
   tarn_provider_release(provider); /* what is prepared goes as well */
-  assert_int_equal(counts_now().physical_bytes, 0);
+  assert_int_equal(counts_here().physical_bytes, 0);
 }
 
 TEST(a_commit_short_of_memory_gives_back_what_was_made_ahead) {
@@ -385,7 +385,7 @@ TEST(smaller_ranges_are_reserved_where_addresses_run_out) {
   OK(tarn_caching_pool_create(provider, &options, &pool));
   void *block = NULL;
   OK(tarn_pool_alloc(pool, 3 * step, NULL, &block));
-  assert_int_equal(counts_now().reservations, 1);
+  assert_int_equal(counts_here().reservations, 1);
   OK(tarn_pool_free(pool, block, NULL));
   tarn_pool_release(pool);
   /* None at all: the message says what was asked for. */
@@ -427,7 +427,7 @@ static void check_pool(const attack *self, const tarn_provider *provider) {
   OK(tarn_pool_stats_of(self->pool, &stats));
   const tarn_cuda_virtual_stats below = stats_of(provider);
   assert_int_equal(stats.reserved_bytes, below.mapped_bytes);
-  assert_int_equal(counts_now().physical_bytes, below.mapped_bytes + below.lost_bytes);
+  assert_int_equal(counts_here().physical_bytes, below.mapped_bytes + below.lost_bytes);
   tarn_budget_stats budget = {.struct_size = sizeof budget};
   OK(tarn_budget_stats_of(tarn_caching_pool_budget(self->pool), &budget));
   assert_int_equal(budget.used_bytes, stats.reserved_bytes);

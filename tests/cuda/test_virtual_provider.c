@@ -20,12 +20,6 @@ static size_t granule(const tarn_provider *provider) {
   return tarn_provider_attributes_of(provider)->granularity_bytes;
 }
 
-static cusim_counts counts_now(void) {
-  cusim_counts counts;
-  fixture_sim_control()->get_counts(&counts);
-  return counts;
-}
-
 static tarn_cuda_virtual_stats stats_of(const tarn_provider *provider) {
   tarn_cuda_virtual_stats stats = {.struct_size = sizeof stats};
   OK(tarn_cuda_virtual_stats_of(provider, &stats));

@@ -7,8 +7,6 @@
 
 #include <stdio.h>
 
-#include "alloc/tarn_caching_pool.h"
-#include "alloc/tarn_pages.h"
 #include "cuda/tarn_cuda.h"
 #include "tensor/tarn_dlpack.h"
 
@@ -25,8 +23,7 @@ static int start(void **state) {
   tarn_provider *provider;
   assert_ok(tarn_cuda_stream_create(cuda, 0, &producer));
   assert_ok(tarn_cuda_stream_create(cuda, 0, &consumer));
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  pools[PAGEABLE] = pool_over(provider, NULL);
+  pools[PAGEABLE] = pages_pool(NULL);
   assert_ok(tarn_cuda_pinned_provider_create(cuda, NULL, &provider));
   pools[PINNED] = pool_over(provider, NULL);
   assert_ok(tarn_cuda_device_provider_create(cuda, 0, &provider));

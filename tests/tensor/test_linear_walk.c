@@ -3,10 +3,8 @@
 
 #include <stdlib.h>
 
-#include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
-#include "alloc/tarn_pages.h"
 #include "tensor/tarn_linear_walk.h"
 #include "tests/support/manual_stream.h"
 #include "tests/tensor/fake_device.h"
@@ -22,8 +20,7 @@ static int start(void **state) {
   tarn_provider *provider;
   const tarn_fixed_options options = {.struct_size = sizeof options,
                                       .device = {TARN_DEVICE_CUDA_HOST, 0}};
-  assert_ok(tarn_pages_provider_create(NULL, &provider));
-  pool = pool_over(provider, NULL);
+  pool = pages_pool(NULL);
   void *memory = aligned_alloc(4096, PINNED_BYTES);
   assert_non_null(memory);
   assert_ok(tarn_fixed_provider_create(memory, PINNED_BYTES, &options, &provider));
