@@ -200,7 +200,7 @@ static void write_nodes(const machine_info *machine, FILE *file) {
   fputs("]", file);
 }
 
-const char *machine_memory_name(tarn_cuda_memory memory) {
+static const char *name_of_memory(tarn_cuda_memory memory) {
   switch (memory) {
     case TARN_CUDA_MEMORY_NONE:
       break;
@@ -226,7 +226,7 @@ static void write_gpus(const machine_info *machine, FILE *file) {
             "\"memory_reason\": ",
             gpu->total_bytes, gpu->compute_capability_major, gpu->compute_capability_minor,
             gpu->multiprocessor_count, gpu->host_node,
-            machine_memory_name(machine->gpu_memory[i].memory));
+            name_of_memory(machine->gpu_memory[i].memory));
     json_string(file, machine->gpu_memory[i].reason);
     fputs("}", file);
   }

@@ -40,8 +40,6 @@ typedef struct machine_info {
 void machine_read(machine_info *machine);
 /* Tries what the library offers. `sim_path`: the simulated driver, NULL where there is none. */
 void machine_try_capabilities(machine_info *machine, const char *sim_path);
-/* "virtual", "blocks", "none". */
-const char *machine_memory_name(tarn_cuda_memory memory);
 void machine_write_json(const machine_info *machine, FILE *file);
 
 #endif

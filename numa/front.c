@@ -56,7 +56,8 @@ static void note_high(tarn__front *front) {
   front->kept_bytes_low = tarn__count_load(&front->kept_bytes);
 }
 
-void tarn__front_count_taken(tarn__front *front, size_t bytes, uint64_t block_count) {
+/* So many bytes came out of the arena for the front, or went; block_count 1, or modulo 2^64 -1. */
+static void count_taken(tarn__front *front, size_t bytes, uint64_t block_count) {
   note_high(front);
   tarn__count_store(&front->taken_bytes, tarn__count_load(&front->taken_bytes) + bytes);
   const uint64_t before = atomic_load_explicit(&front->taken_count, memory_order_relaxed);
@@ -66,7 +67,7 @@ void tarn__front_count_taken(tarn__front *front, size_t bytes, uint64_t block_co
 void tarn__front_count_away(tarn__front *front, size_t requested_bytes, size_t block_bytes) {
   tarn__count_store(&front->requested_bytes,
                     tarn__count_load(&front->requested_bytes) - requested_bytes);
-  tarn__front_count_taken(front, 0 - block_bytes, UINT64_MAX);
+  count_taken(front, 0 - block_bytes, UINT64_MAX);
 }
 
 void tarn__front_publish(tarn__front *front) {
@@ -87,7 +88,7 @@ void tarn__front_publish(tarn__front *front) {
 /* --- stacks; by whoever may touch them --- */
 
 static void give_back(tarn__front *front, tarn__front_stack *stack, const tarn__kept_block *block) {
-  tarn__front_count_taken(front, 0 - stack->block_bytes, UINT64_MAX);
+  count_taken(front, 0 - stack->block_bytes, UINT64_MAX);
   const size_t kept_bytes = tarn__count_load(&front->kept_bytes) - stack->block_bytes;
   tarn__count_store(&front->kept_bytes, kept_bytes);
   front->kept_bytes_low = kept_bytes;
@@ -146,14 +147,14 @@ void *tarn__front_get_aligned(tarn__front *front, size_t size_bytes, size_t alig
                                     alignment_bytes);
   if (address == NULL) return NULL;
   const size_t block_bytes = tarn__arena_rounded(size_bytes, alignment_bytes);
-  tarn__front_count_taken(front, block_bytes, 1);
+  count_taken(front, block_bytes, 1);
   return address;
 }
 
 void tarn__front_put(tarn__front *front, void *address, void *word, unsigned size_class) {
   tarn__front_stack *stack = &front->stacks[size_class];
   if (!has_stack(stack, size_class)) {
-    tarn__front_count_taken(front, 0 - tarn__class_bytes(size_class), UINT64_MAX);
+    count_taken(front, 0 - tarn__class_bytes(size_class), UINT64_MAX);
     tarn__arena_free(front->fronts->arena, front->cache, address, size_class);
     return;
   }

@@ -123,8 +123,6 @@ void *tarn__front_get(tarn__front *front, unsigned size_class);
 void *tarn__front_get_aligned(tarn__front *front, size_t size_bytes, size_t alignment_bytes);
 /* Keeps a block that is not lent, or some of it goes to the arena. */
 void tarn__front_put(tarn__front *front, void *address, void *word, unsigned size_class);
-/* So many bytes came out of the arena for the front, or went; block_count 1, or modulo 2^64 -1. */
-void tarn__front_count_taken(tarn__front *front, size_t bytes, uint64_t block_count);
 /* A lent block goes, and not to the front. */
 void tarn__front_count_away(tarn__front *front, size_t requested_bytes, size_t block_bytes);
 /* Tells the pool of the counts, so that its peaks are right. */

@@ -30,10 +30,6 @@ tarn__stripe tarn__placement_stripe(const tarn_placement_resolved *resolved, uin
 bool tarn__placement_choose_stripe(tarn_placement_resolved *resolved, size_t wished_bytes,
                                    size_t size_bytes);
 
-/* ORDER: whether the kernel's own order from the first node is the one that is asked. */
-bool tarn__placement_order_is_by_distance(const tarn_topology *topology,
-                                          const tarn_placement_resolved *resolved);
-
 enum { TARN__PLACEMENT_HUGE_BYTES = 2 << 20 }; /* pieces leave room for transparent huge pages */
 
 #endif

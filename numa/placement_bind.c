@@ -111,6 +111,22 @@ static size_t cut_by_room(const tarn_placement_resolved *resolved, int32_t index
   return end > address ? end - address : 0;
 }
 
+/* ORDER: whether the kernel's own order from the first node is the one that is asked. */
+static bool order_is_by_distance(const tarn_topology *topology,
+                                 const tarn_placement_resolved *resolved) {
+  /* Linux's find_next_best_node adds 1 for lower numbers and 1 for nodes with processors. */
+  enum { MAY_BE_SWAPPED = 2 };
+  const int32_t from = tarn__topology_index(topology, resolved->nodes[0]);
+  uint32_t last = 0;
+  for (int32_t i = 0; i < resolved->node_count; ++i) {
+    const int32_t to = tarn__topology_index(topology, resolved->nodes[i]);
+    const uint32_t distance = tarn__topology_distance(topology, from, to);
+    if (i > 0 && (topology->distances == NULL || distance <= last + MAY_BE_SWAPPED)) return false;
+    last = distance;
+  }
+  return true;
+}
+
 /* Of a kernel that does not tell, the first node is believed to have all that is asked. */
 static void read_rooms(const binding *self, size_t *room_bytes) {
   size_t left_bytes;
@@ -123,7 +139,7 @@ static void read_rooms(const binding *self, size_t *room_bytes) {
 
 static int bind_in_order(binding *self, const size_t *room_bytes, char *address,
                          size_t size_bytes) {
-  if (self->has_homes && tarn__placement_order_is_by_distance(self->topology, self->resolved)) {
+  if (self->has_homes && order_is_by_distance(self->topology, self->resolved)) {
     return bind_piece(self, 0, address, size_bytes);
   }
   size_t seen_bytes[TARN_PLACEMENT_NODES_MAX];
@@ -159,21 +175,6 @@ static int bind_in_stripes(binding *self, char *address, size_t size_bytes) {
     size_bytes -= stripe.size_bytes;
   }
   return 0;
-}
-
-bool tarn__placement_order_is_by_distance(const tarn_topology *topology,
-                                          const tarn_placement_resolved *resolved) {
-  /* Linux's find_next_best_node adds 1 for lower numbers and 1 for nodes with processors. */
-  enum { MAY_BE_SWAPPED = 2 };
-  const int32_t from = tarn__topology_index(topology, resolved->nodes[0]);
-  uint32_t last = 0;
-  for (int32_t i = 0; i < resolved->node_count; ++i) {
-    const int32_t to = tarn__topology_index(topology, resolved->nodes[i]);
-    const uint32_t distance = tarn__topology_distance(topology, from, to);
-    if (i > 0 && (topology->distances == NULL || distance <= last + MAY_BE_SWAPPED)) return false;
-    last = distance;
-  }
-  return true;
 }
 
 static tarn_status check_range(const tarn_topology *topology,

@@ -57,7 +57,7 @@ plant(
     "nodes that are not asked by distance are filled by distance all the same",
     "numa/placement_bind.c",
     "  if (self->has_homes && "
-    "tarn__placement_order_is_by_distance(self->topology, self->resolved)) {\n",
+    "order_is_by_distance(self->topology, self->resolved)) {\n",
     "  if (self->resolved->node_count > 0) {\n",
     first="test_placement_bind",
 )

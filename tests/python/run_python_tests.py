@@ -48,4 +48,5 @@ def main():
     os.execve(chosen, command, environment)
 
 
-main()
+if __name__ == "__main__":
+    main()

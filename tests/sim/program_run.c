@@ -30,7 +30,7 @@ static bool is_told_right(tarn_status status, int error) {
 }
 
 /* An operation that has to succeed, unless a driver call was failed on purpose during it. */
-bool runner_is_done(runner *self, tarn_status status, uint64_t failures_before) {
+static bool is_done(runner *self, tarn_status status, uint64_t failures_before) {
   if (status == TARN_OK) return true;
   const bool is_excused =
       self->may_fail && cusim_failures() != failures_before && is_told_right(status, self->error);
@@ -104,7 +104,7 @@ static bool alloc_block(runner *self, const program_op *op, uint64_t failures) {
     check_refusal(self, op);
     return false;
   }
-  if (!runner_is_done(self, status, failures)) return false;
+  if (!is_done(self, status, failures)) return false;
   if (op->size_bytes == 0) {
     if (self->addresses[op->block] != NULL) {
       runner_condemn(self, PROGRAM_WRONG_STATUS, "0 bytes have an address");
@@ -125,8 +125,8 @@ static bool free_block(runner *self, const program_op *op, uint64_t failures) {
     return true;
   }
   tarn_stream *stream = op->stream == PROGRAM_HOST ? NULL : self->streams[op->stream];
-  return runner_is_done(
-      self, tarn_pool_free(self->pools[block->pool], self->addresses[op->block], stream), failures);
+  return is_done(self, tarn_pool_free(self->pools[block->pool], self->addresses[op->block], stream),
+                 failures);
 }
 
 static tarn_status note_block(runner *self, const program_op *op) {
@@ -176,7 +176,7 @@ static bool do_event(runner *self, const program_op *op, uint64_t failures) {
     status = tarn_fence_query(fence);
     if (status == TARN_NOT_READY) return true;
   }
-  return runner_is_done(self, status, failures);
+  return is_done(self, status, failures);
 }
 
 /* --- one operation --- */
@@ -189,15 +189,15 @@ static bool do_op(runner *self, const program_op *op, uint64_t tag, uint64_t fai
     case VERB_FREE:
       return free_block(self, op, failures);
     case VERB_NOTE_USE:
-      return runner_is_done(self, note_block(self, op), failures);
+      return is_done(self, note_block(self, op), failures);
     case VERB_WRITE:
-      return runner_is_done(self, runner_write_tag(self, op, tag), failures);
+      return is_done(self, runner_write_tag(self, op, tag), failures);
     case VERB_CHECK:
-      return runner_is_done(self, runner_check_tag(self, op), failures);
+      return is_done(self, runner_check_tag(self, op), failures);
     case VERB_COPY:
-      return runner_is_done(self, runner_copy_tag(self, op, tag), failures);
+      return is_done(self, runner_copy_tag(self, op, tag), failures);
     case VERB_CALL:
-      return runner_is_done(self, runner_call_tag(self, op, tag), failures);
+      return is_done(self, runner_call_tag(self, op, tag), failures);
     case VERB_HOST_WRITE:
       runner_host_write(self, op, tag);
       return true;
@@ -211,25 +211,24 @@ static bool do_op(runner *self, const program_op *op, uint64_t tag, uint64_t fai
       return do_event(self, op, failures);
     case VERB_HIDDEN:
     case VERB_EDGE:
-      return runner_is_done(self, make_edge(self, op), failures);
+      return is_done(self, make_edge(self, op), failures);
     case VERB_SYNC:
-      return runner_is_done(self, tarn_stream_synchronize(self->streams[op->stream]), failures);
+      return is_done(self, tarn_stream_synchronize(self->streams[op->stream]), failures);
     case VERB_TRIM:
-      return runner_is_done(self, tarn_pool_trim(self->pools[op->pool], op->size_bytes, NULL),
-                            failures);
+      return is_done(self, tarn_pool_trim(self->pools[op->pool], op->size_bytes, NULL), failures);
     case VERB_RETIRE:
       tarn_stream_release(self->streams[op->stream]);
       self->streams[op->stream] = NULL;
       return true;
     case VERB_STREAM:
-      return runner_is_done(self, runner_open_stream(self, op->stream), failures);
+      return is_done(self, runner_open_stream(self, op->stream), failures);
     case VERB_LIMIT:
       tarn_budget_set_limit(tarn_caching_pool_budget(self->caching[op->pool]), op->size_bytes);
       return true;
     case VERB_RESERVE:
-      return runner_is_done(self, runner_reserve(self, op), failures);
+      return is_done(self, runner_reserve(self, op), failures);
     case VERB_DECAY:
-      return runner_is_done(self, runner_decay(self, op), failures);
+      return is_done(self, runner_decay(self, op), failures);
     case VERB_STEP:
       for (uint64_t i = 0; i < op->size_bytes; i++) cusim_step();
       return true;
@@ -241,7 +240,7 @@ static bool do_op(runner *self, const program_op *op, uint64_t tag, uint64_t fai
       tarn_pool_release(self->pools[op->pool]);
       return true;
     case VERB_PAUSE:
-      return runner_is_done(self, runner_pause(self, op->pool), failures);
+      return is_done(self, runner_pause(self, op->pool), failures);
     case VERB_COUNT:
       break;
   }
@@ -307,10 +306,10 @@ static void finish(runner *self) {
   /* So that tarn has seen it too, and the storages' frees with it. */
   for (uint32_t i = 0; i < PROGRAM_STREAMS_MAX; i++) {
     if (self->streams[i] == NULL) continue;
-    runner_is_done(self, tarn_stream_synchronize(self->streams[i]), cusim_failures());
+    is_done(self, tarn_stream_synchronize(self->streams[i]), cusim_failures());
   }
   /* A pool may have a stream of its own, on which it frees. */
-  runner_is_done(self, driver_synchronize(&self->driver), cusim_failures());
+  is_done(self, driver_synchronize(&self->driver), cusim_failures());
   for (uint32_t i = 0; i < self->of->pool_count; i++) runner_check_idle_pool(self, i);
   runner_check_driver(self);
 }

@@ -59,8 +59,6 @@ typedef struct runner {
 /* The first finding is the verdict. */
 __attribute__((format(printf, 3, 4))) void runner_condemn(runner *self, program_failing failing,
                                                           const char *format, ...);
-/* An operation that has to succeed, unless a driver call was failed on purpose during it. */
-bool runner_is_done(runner *self, tarn_status status, uint64_t failures_before);
 
 /* --- program_world.c --- */
 /* The policy, the driver and scratch memory, for a runner that knows its program and verdict. */

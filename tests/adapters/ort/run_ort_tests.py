@@ -10,7 +10,9 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-SKIPPED = 77
+sys.path.insert(0, os.path.join(ROOT, "tests", "python"))
+from run_python_tests import SKIPPED, interpreters  # noqa: E402
+
 # Asks for the library, without loading either copy of the runtime.
 QUESTION = """
 import glob, importlib.util, os, sys
@@ -18,17 +20,6 @@ assert sys.version_info >= (3, 11) and importlib.util.find_spec("onnx")
 folder = os.path.dirname(importlib.util.find_spec("onnxruntime").origin)
 print(glob.glob(os.path.join(folder, "capi", "libonnxruntime.so.*"))[0])
 """
-
-
-def interpreters():
-    for path in (
-        os.environ.get("TARN_PYTHON"),
-        os.path.join(ROOT, "build", "venv", "bin", "python"),
-        sys.executable,
-        "/usr/bin/python3",
-    ):
-        if path and os.path.exists(path):
-            yield path
 
 
 def library_of(interpreter):
