@@ -39,12 +39,14 @@ static tarn_status run_data(void *context, uint64_t iterations) {
   return TARN_OK;
 }
 
-static tarn_status bench_linear(bench_run *bench, tarn_tensor *tensor) {
-  static const struct {
-    const char *name;
-    measure_body body;
-  } rows[] = {{"linear.zero_copy", run_linear}, {"linear.zero_copy_rows", run_linear_rows}};
-  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+typedef struct value_row {
+  const char *name;
+  measure_body body;
+} value_row;
+
+static tarn_status bench_rows(bench_run *bench, const value_row *rows, size_t count,
+                              tarn_tensor *tensor) {
+  for (size_t i = 0; i < count; i++) {
     if (!bench_wants(bench, rows[i].name)) continue;
     const measure_subject subjects[] = {{"tarn", rows[i].body, tensor},
                                         {"address alone", run_data, tensor}};
@@ -53,6 +55,12 @@ static tarn_status bench_linear(bench_run *bench, tarn_tensor *tensor) {
     if (status != TARN_OK) return status;
   }
   return TARN_OK;
+}
+
+static tarn_status bench_linear(bench_run *bench, tarn_tensor *tensor) {
+  static const value_row rows[] = {{"linear.zero_copy", run_linear},
+                                   {"linear.zero_copy_rows", run_linear_rows}};
+  return bench_rows(bench, rows, sizeof rows / sizeof rows[0], tensor);
 }
 
 /* --- item --- */
@@ -83,19 +91,8 @@ static tarn_status run_at(void *context, uint64_t iterations) {
 }
 
 static tarn_status bench_item(bench_run *bench, tarn_tensor *tensor) {
-  static const struct {
-    const char *name;
-    measure_body body;
-  } rows[] = {{"element.item", run_item}, {"element.at", run_at}};
-  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-    if (!bench_wants(bench, rows[i].name)) continue;
-    const measure_subject subjects[] = {{"tarn", rows[i].body, tensor},
-                                        {"address alone", run_data, tensor}};
-    const measure_options options = {.samples = 0};
-    const tarn_status status = bench_measure(bench, rows[i].name, "ns", subjects, 2, &options);
-    if (status != TARN_OK) return status;
-  }
-  return TARN_OK;
+  static const value_row rows[] = {{"element.item", run_item}, {"element.at", run_at}};
+  return bench_rows(bench, rows, sizeof rows / sizeof rows[0], tensor);
 }
 
 /* --- loops over all elements --- */
