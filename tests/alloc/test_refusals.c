@@ -77,13 +77,11 @@ static int share_pages(void) {
   return 0;
 }
 
-static void pages_are_known_once_the_first_thread_has_ended(void **state) {
-  (void)state;
+TEST(pages_are_known_once_the_first_thread_has_ended) {
   assert_int_equal(hardship_without_first_thread(inspect_pages), 0);
 }
 
-static void memory_is_shared_once_the_first_thread_has_ended(void **state) {
-  (void)state;
+TEST(memory_is_shared_once_the_first_thread_has_ended) {
   assert_int_equal(hardship_without_first_thread(share_pages), 0);
 }
 
@@ -104,8 +102,7 @@ static int share_nothing(void) {
   return 0;
 }
 
-static void without_memory_files_nothing_is_shared(void **state) {
-  (void)state;
+TEST(without_memory_files_nothing_is_shared) {
   assert_int_equal(hardship_in_child(share_nothing), 0);
 }
 
@@ -117,8 +114,7 @@ static int seal_nothing(void) {
   return 0;
 }
 
-static void what_cannot_be_sealed_is_not_shared(void **state) {
-  (void)state;
+TEST(what_cannot_be_sealed_is_not_shared) {
   assert_int_equal(hardship_in_child(seal_nothing), 0);
 }
 
@@ -137,8 +133,7 @@ static int count_blindly(void) {
   return 0;
 }
 
-static void a_kernel_that_tells_of_no_page_is_not_taken_for_one_without(void **state) {
-  (void)state;
+TEST(a_kernel_that_tells_of_no_page_is_not_taken_for_one_without) {
   assert_int_equal(hardship_in_child(count_blindly), 0);
 }
 
@@ -176,8 +171,7 @@ static int place_in_a_container(void) {
   return 0;
 }
 
-static void a_container_that_forbids_placement_is_told(void **state) {
-  (void)state;
+TEST(a_container_that_forbids_placement_is_told) {
   assert_int_equal(hardship_in_child(place_in_a_container), 0);
 }
 
@@ -212,8 +206,7 @@ static int live_without_folders(void) {
   return 0;
 }
 
-static void without_proc_and_sys_there_is_memory_and_silence(void **state) {
-  (void)state;
+TEST(without_proc_and_sys_there_is_memory_and_silence) {
   const int code = hardship_in_child(live_without_folders);
   if (code == NO_NAMESPACES) skip();
   assert_int_equal(code, 0);
@@ -256,8 +249,7 @@ static int fill_the_address_space(void) {
   return 0;
 }
 
-static void a_full_address_space_is_told_and_costs_nothing(void **state) {
-  (void)state;
+TEST(a_full_address_space_is_told_and_costs_nothing) {
   if (!HAS_PLAIN_MEMORY) skip();
   assert_int_equal(hardship_in_child(fill_the_address_space), 0);
 }
@@ -292,8 +284,7 @@ static int run_out_of_mappings(void) {
   return 0;
 }
 
-static void a_process_out_of_mappings_is_told_and_loses_nothing(void **state) {
-  (void)state;
+TEST(a_process_out_of_mappings_is_told_and_loses_nothing) {
   if (!HAS_PLAIN_MEMORY) skip();
   const int code = hardship_in_child(run_out_of_mappings);
   if (code == NO_NAMESPACES) skip();
@@ -318,23 +309,10 @@ static int run_out_of_descriptors(void) {
   return 0;
 }
 
-static void a_process_out_of_descriptors_still_has_memory(void **state) {
-  (void)state;
+TEST(a_process_out_of_descriptors_still_has_memory) {
   assert_int_equal(hardship_in_child(run_out_of_descriptors), 0);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(pages_are_known_once_the_first_thread_has_ended),
-      cmocka_unit_test(memory_is_shared_once_the_first_thread_has_ended),
-      cmocka_unit_test(without_memory_files_nothing_is_shared),
-      cmocka_unit_test(what_cannot_be_sealed_is_not_shared),
-      cmocka_unit_test(a_kernel_that_tells_of_no_page_is_not_taken_for_one_without),
-      cmocka_unit_test(a_container_that_forbids_placement_is_told),
-      cmocka_unit_test(without_proc_and_sys_there_is_memory_and_silence),
-      cmocka_unit_test(a_full_address_space_is_told_and_costs_nothing),
-      cmocka_unit_test(a_process_out_of_mappings_is_told_and_loses_nothing),
-      cmocka_unit_test(a_process_out_of_descriptors_still_has_memory),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

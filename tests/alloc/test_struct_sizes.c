@@ -144,8 +144,7 @@ static int end_all(void **state) {
 }
 
 /* The struct is its size alone, and behind that the program may not look. */
-static void a_struct_of_another_size_is_not_looked_into(void **state) {
-  (void)state;
+TEST(a_struct_of_another_size_is_not_looked_into) {
   static const size_t sizes[] = {0, 1, sizeof(size_t), 4096, SIZE_MAX};
   const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
   char *pages =
@@ -169,8 +168,7 @@ static void a_struct_of_another_size_is_not_looked_into(void **state) {
 }
 
 /* As they come from a program that was built with a later version. */
-static void a_larger_struct_is_refused_whatever_it_says(void **state) {
-  (void)state;
+TEST(a_larger_struct_is_refused_whatever_it_says) {
   size_t *it = malloc(4096);
   assert_non_null(it);
   for (size_t row = 0; row < COUNT_OF(rows); row++) {
@@ -182,9 +180,5 @@ static void a_larger_struct_is_refused_whatever_it_says(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_struct_of_another_size_is_not_looked_into),
-      cmocka_unit_test(a_larger_struct_is_refused_whatever_it_says),
-  };
-  return cmocka_run_group_tests(tests, make_all, end_all);
+  return run_listed_tests(make_all, end_all);
 }

@@ -201,7 +201,7 @@ TEST(memory_that_is_pending_is_waited_for_before_there_is_none) {
 /* Nobody has waited for the stream of the pool's own where the block was freed. */
 TEST(a_trim_gives_back_what_has_passed_though_nobody_waited) {
   tarn_cuda *cuda = *state;
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   tarn_stream *own = fixture_stream(cuda), *other = fixture_stream(cuda);
   void *block = take(pool, MIB, own);
   OK(tarn_pool_note_use(pool, block, other));
@@ -222,7 +222,7 @@ TEST(no_stream_is_asked_for_what_is_pending) {
   tarn_cuda *cuda = *state;
   FIXTURE_NEEDS_SIM();
   const fixture_sim *sim = fixture_sim_control();
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda);
   fixture_gate gate;
   void *block = take(pool, MIB, stream), *none = NULL;
@@ -246,7 +246,7 @@ TEST(no_stream_is_asked_for_what_is_pending) {
 /* A stream that is never idle gets somewhere all the same. */
 TEST(an_earlier_free_passes_while_a_later_one_is_pending) {
   tarn_cuda *cuda = *state;
-  tarn_pool *pool = make_pool(cuda, NULL);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
   tarn_stream *stream = fixture_stream(cuda);
   fixture_gate first, second;
   void *early = take(pool, MIB, stream), *late = take(pool, MIB, stream);

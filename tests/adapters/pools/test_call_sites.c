@@ -39,8 +39,7 @@ static __attribute__((noinline)) void ask_below(visit *self, size_t more_bytes) 
   room[more_bytes - 1] = 0;
 }
 
-static void a_place_is_one_and_two_are_two(void **state) {
-  (void)state;
+TEST(a_place_is_one_and_two_are_two) {
   tarn__call_sites *sites = calloc(1, sizeof *sites);
   atomic_uintptr_t stack_end = 0;
   assert_non_null(sites);
@@ -67,8 +66,7 @@ static void a_place_is_one_and_two_are_two(void **state) {
   free(sites);
 }
 
-static void tags_make_two_of_one_place(void **state) {
-  (void)state;
+TEST(tags_make_two_of_one_place) {
   tarn__call_sites *sites = calloc(1, sizeof *sites);
   atomic_uintptr_t stack_end = 0;
   assert_non_null(sites);
@@ -87,8 +85,7 @@ static void tags_make_two_of_one_place(void **state) {
 
 /* What was compared is where it was: with another frame in between nothing is taken for known. The
  * first three addresses are of functions here that are called thrice. */
-static void a_frame_of_another_size_is_unwound_anew(void **state) {
-  (void)state;
+TEST(a_frame_of_another_size_is_unwound_anew) {
   tarn__call_sites *sites = calloc(1, sizeof *sites);
   atomic_uintptr_t stack_end = 0;
   assert_non_null(sites);
@@ -123,7 +120,7 @@ static void *ask_often(void *argument) {
   return NULL;
 }
 
-static void threads_find_their_places_at_once(void **state) {
+TEST(threads_find_their_places_at_once) {
   enum { THREADS = 4 };
   (void)state;
   tarn__call_sites *sites = calloc(1, sizeof *sites);
@@ -142,8 +139,7 @@ static void threads_find_their_places_at_once(void **state) {
   free(sites);
 }
 
-static void what_is_beyond_the_last_number_is_elsewhere(void **state) {
-  (void)state;
+TEST(what_is_beyond_the_last_number_is_elsewhere) {
   tarn__call_sites *sites = calloc(1, sizeof *sites);
   assert_non_null(sites);
   atomic_store(&sites->number_count, TARN__SITE_NUMBERS - 1);
@@ -157,12 +153,5 @@ static void what_is_beyond_the_last_number_is_elsewhere(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_place_is_one_and_two_are_two),
-      cmocka_unit_test(tags_make_two_of_one_place),
-      cmocka_unit_test(a_frame_of_another_size_is_unwound_anew),
-      cmocka_unit_test(threads_find_their_places_at_once),
-      cmocka_unit_test(what_is_beyond_the_last_number_is_elsewhere),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -51,7 +51,7 @@ static void the_map_has_what_a_list_has_with_steps_of(size_t step_bytes) {
   tarn__lent_map_deinit(&map);
 }
 
-static void the_map_has_what_a_list_has(void **state) {
+TEST(the_map_has_what_a_list_has) {
   static const size_t steps[] = {1, 16, 256, 256 << 10, (256 << 10) + 256, 5 << 20, 64 << 20};
   (void)state;
   for (size_t index = 0; index < COUNT_OF(steps); index++) {
@@ -59,8 +59,7 @@ static void the_map_has_what_a_list_has(void **state) {
   }
 }
 
-static void a_block_is_found_from_its_far_end_and_no_further(void **state) {
-  (void)state;
+TEST(a_block_is_found_from_its_far_end_and_no_further) {
   tarn__lent_map map = {.granule_bits = 0};
   tarn__lent_map_align(&map, 4096);
   const size_t size_bytes = ((size_t)130 << 30) + 5; /* over an edge of the middle tables */
@@ -80,8 +79,7 @@ static void a_block_is_found_from_its_far_end_and_no_further(void **state) {
   tarn__lent_map_deinit(&map);
 }
 
-static void where_no_block_can_begin_none_is_entered(void **state) {
-  (void)state;
+TEST(where_no_block_can_begin_none_is_entered) {
   tarn__lent_map map = {.granule_bits = 0};
   tarn__lent_map_align(&map, 64);
   uint64_t before;
@@ -98,10 +96,5 @@ static void where_no_block_can_begin_none_is_entered(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_map_has_what_a_list_has),
-      cmocka_unit_test(a_block_is_found_from_its_far_end_and_no_further),
-      cmocka_unit_test(where_no_block_can_begin_none_is_entered),
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -76,8 +76,7 @@ static void check_answers(const struct umf_memory_provider_t *below, uint32_t ki
                    TARN__UMF_NOT_SUPPORTED);
 }
 
-static void memory_of_the_driver_is_lent_to_umf(void **state) {
-  (void)state;
+TEST(memory_of_the_driver_is_lent_to_umf) {
   for (size_t row = 0; row < COUNT_OF(rows); row++) {
     struct umf_memory_provider_t *below = lend_to_umf(row);
     if (below == NULL) continue;
@@ -108,8 +107,7 @@ static void memory_of_the_driver_is_lent_to_umf(void **state) {
 }
 
 /* Nobody has to say that a GPU's memory is not the CPU's, whatever UMF calls it. */
-static void the_device_of_tarns_memory_is_known_behind_umf(void **state) {
-  (void)state;
+TEST(the_device_of_tarns_memory_is_known_behind_umf) {
   const tarn_umf_provider_options options = {.struct_size = sizeof options, .find = fake_umf_find};
   for (size_t row = 0; row < COUNT_OF(rows); row++) {
     struct umf_memory_provider_t *below = lend_to_umf(row);
@@ -125,8 +123,7 @@ static void the_device_of_tarns_memory_is_known_behind_umf(void **state) {
 }
 
 /* A caching pool of UMF's over a provider of UMF's over the driver's. */
-static void a_pool_of_umf_caches_memory_of_the_driver(void **state) {
-  (void)state;
+TEST(a_pool_of_umf_caches_memory_of_the_driver) {
   const tarn__umf_pool_ops *ops = (const tarn__umf_pool_ops *)tarn_umf_pool_ops(0);
   for (size_t row = 0; row < COUNT_OF(rows); row++) {
     struct umf_memory_provider_t *below = lend_to_umf(row);
@@ -157,8 +154,7 @@ static void a_pool_of_umf_caches_memory_of_the_driver(void **state) {
 }
 
 /* The stream-ordered pool of tarn's over the driver's memory that came through UMF. */
-static void a_stream_uses_memory_that_came_through_umf(void **state) {
-  (void)state;
+TEST(a_stream_uses_memory_that_came_through_umf) {
   enum { SIZE = 100000 };
   static unsigned char bytes[SIZE];
   const tarn_device device = tarn_device_make(TARN_DEVICE_CUDA, 0);
@@ -190,13 +186,7 @@ static void a_stream_uses_memory_that_came_through_umf(void **state) {
 int main(void) {
   const tarn_status there = test_open_cuda(&cuda);
   if (there == TARN_UNAVAILABLE || there == TARN_NOT_SUPPORTED) return 77;
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(memory_of_the_driver_is_lent_to_umf),
-      cmocka_unit_test(the_device_of_tarns_memory_is_known_behind_umf),
-      cmocka_unit_test(a_pool_of_umf_caches_memory_of_the_driver),
-      cmocka_unit_test(a_stream_uses_memory_that_came_through_umf),
-  };
-  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  const int failed = run_listed_tests(NULL, NULL);
   tarn_cuda_release(cuda);
   return failed;
 }
