@@ -18,7 +18,8 @@
 #include "tests/support/hardship.h"
 #include "tests/support/share_peer.h"
 
-enum { PAGE_BYTES = 4096, NO_NAMESPACES = 77 };
+/* LEFT_OUT: of a child that could not be put into need; no line's number in CHECK. */
+enum { PAGE_BYTES = 4096, LEFT_OUT = 4 };
 #define MIB ((size_t)1 << 20)
 
 #define CHECK_NATIVE(call, status, name, code)                         \
@@ -42,6 +43,15 @@ static tarn_status make_pool(uint32_t flags, tarn_pool **pool) {
   if (status == TARN_OK) status = tarn_caching_pool_create(provider, NULL, pool);
   tarn_provider_release(provider);
   return status;
+}
+
+static void survive(int (*work)(void)) {
+  const int code = hardship_in_child(work);
+  if (code == LEFT_OUT) {
+    print_message("left out: this kernel lets nobody take away from it what the test takes\n");
+    skip();
+  }
+  assert_int_equal(code, 0);
 }
 
 /* --- the first thread has ended --- */
@@ -92,7 +102,7 @@ static int share_nothing(void) {
   const long memfd[] = {SYS_memfd_create};
   for (size_t i = 0; i < COUNT_OF(errors); i++) {
     tarn_provider *provider = (tarn_provider *)&provider;
-    CHECK(hardship_refuse(errors[i], memfd, 1));
+    if (!hardship_refuse(errors[i], memfd, 1)) return LEFT_OUT;
     const size_t before = share_count_descriptors();
     CHECK_NATIVE(make_pages(TARN_PAGES_SHARED, &provider), TARN_NOT_SUPPORTED, "memfd_create",
                  errors[i]);
@@ -103,19 +113,19 @@ static int share_nothing(void) {
 }
 
 TEST(without_memory_files_nothing_is_shared) {
-  assert_int_equal(hardship_in_child(share_nothing), 0);
+  survive(share_nothing);
 }
 
 static int seal_nothing(void) {
   tarn_provider *provider;
   const long seals[] = {SYS_fcntl};
-  CHECK(hardship_refuse(EPERM, seals, 1));
+  if (!hardship_refuse(EPERM, seals, 1)) return LEFT_OUT;
   CHECK_NATIVE(make_pages(TARN_PAGES_SHARED, &provider), TARN_NOT_SUPPORTED, "fcntl", EPERM);
   return 0;
 }
 
 TEST(what_cannot_be_sealed_is_not_shared) {
-  assert_int_equal(hardship_in_child(seal_nothing), 0);
+  survive(seal_nothing);
 }
 
 static int count_blindly(void) {
@@ -123,7 +133,8 @@ static int count_blindly(void) {
   const long asking[] = {SYS_mincore, SYS_ioctl};
   size_t resident_bytes = 1;
   tarn_pages_state told = {.struct_size = sizeof told};
-  CHECK(pages != MAP_FAILED && hardship_refuse(EPERM, asking, 2));
+  CHECK(pages != MAP_FAILED);
+  if (!hardship_refuse(EPERM, asking, 2)) return LEFT_OUT;
   CHECK_NATIVE(tarn_pages_resident(pages, MIB, &resident_bytes), TARN_NOT_SUPPORTED, "mincore",
                EPERM);
   CHECK(resident_bytes == 0);
@@ -134,7 +145,7 @@ static int count_blindly(void) {
 }
 
 TEST(a_kernel_that_tells_of_no_page_is_not_taken_for_one_without) {
-  assert_int_equal(hardship_in_child(count_blindly), 0);
+  survive(count_blindly);
 }
 
 /* What Docker's default filter refuses without CAP_SYS_NICE. */
@@ -146,7 +157,7 @@ static int place_in_a_container(void) {
   char *block;
   tarn_node_info first = {.struct_size = sizeof first};
   tarn_node_granted granted = {.struct_size = sizeof granted};
-  CHECK(hardship_refuse(EPERM, placing, COUNT_OF(placing)));
+  if (!hardship_refuse(EPERM, placing, COUNT_OF(placing))) return LEFT_OUT;
   CHECK(tarn_topology_create(NULL, &topology) == TARN_OK);
   CHECK(tarn_topology_node(topology, 0, &first) == TARN_OK);
   const tarn_node_options options = tarn_node_options_on(first.node);
@@ -172,7 +183,7 @@ static int place_in_a_container(void) {
 }
 
 TEST(a_container_that_forbids_placement_is_told) {
-  assert_int_equal(hardship_in_child(place_in_a_container), 0);
+  survive(place_in_a_container);
 }
 
 /* --- no /proc, no /sys --- */
@@ -185,7 +196,7 @@ static int live_without_folders(void) {
   int printed[2];
   tarn_node_info first = {.struct_size = sizeof first};
   tarn_pages_state told = {.struct_size = sizeof told};
-  if (!hardship_hide("/proc") || !hardship_hide("/sys")) return NO_NAMESPACES;
+  if (!hardship_hide("/proc") || !hardship_hide("/sys")) return LEFT_OUT;
   CHECK(pipe2(printed, O_NONBLOCK) == 0 && dup2(printed[1], 1) == 1 && dup2(printed[1], 2) == 2);
   CHECK(tarn_topology_create(NULL, &topology) == TARN_OK);
   CHECK(tarn_topology_node_count(topology) == 1);
@@ -207,9 +218,7 @@ static int live_without_folders(void) {
 }
 
 TEST(without_proc_and_sys_there_is_memory_and_silence) {
-  const int code = hardship_in_child(live_without_folders);
-  if (code == NO_NAMESPACES) skip();
-  assert_int_equal(code, 0);
+  survive(live_without_folders);
 }
 
 /* --- limits --- */
@@ -222,13 +231,20 @@ static size_t count_mapped_bytes(void) {
   return pages * PAGE_BYTES;
 }
 
+/* The soft limit alone: who is not root cannot raise the other one again. */
+static bool limit_mapped_bytes(size_t bytes) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_AS, &limit) != 0) return false;
+  limit.rlim_cur = bytes;
+  return setrlimit(RLIMIT_AS, &limit) == 0;
+}
+
 static int fill_the_address_space(void) {
   tarn_pool *pool;
   tarn_stream *stream;
   char *small, *large;
   tarn_pool_stats before = {.struct_size = sizeof before}, after = before;
-  const struct rlimit limit = {count_mapped_bytes() + 128 * MIB, RLIM_INFINITY};
-  CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+  CHECK(limit_mapped_bytes(count_mapped_bytes() + 128 * MIB));
   CHECK(make_pool(0, &pool) == TARN_OK); /* with little address space to reserve */
   CHECK(tarn_pool_alloc(pool, MIB, NULL, (void **)&small) == TARN_OK);
   small[0] = 1;
@@ -238,8 +254,7 @@ static int fill_the_address_space(void) {
   CHECK(tarn_pool_stats_of(pool, &after) == TARN_OK);
   CHECK(after.reserved_bytes <= before.reserved_bytes); /* what was idle was given back */
   CHECK(before.allocated_bytes == after.allocated_bytes && small[0] == 1);
-  const struct rlimit full = {count_mapped_bytes(), RLIM_INFINITY};
-  CHECK(setrlimit(RLIMIT_AS, &full) == 0);
+  CHECK(limit_mapped_bytes(count_mapped_bytes()));
   CHECK_NATIVE(tarn_worker_stream_create(&stream), TARN_SYSTEM_ERROR, "pthread_create", EAGAIN);
   CHECK(stream == NULL);
   CHECK(tarn_pool_free(pool, small, NULL) == TARN_OK);
@@ -251,7 +266,7 @@ static int fill_the_address_space(void) {
 
 TEST(a_full_address_space_is_told_and_costs_nothing) {
   if (!HAS_PLAIN_MEMORY) skip();
-  assert_int_equal(hardship_in_child(fill_the_address_space), 0);
+  survive(fill_the_address_space);
 }
 
 /* Mappings of one page each, none like its neighbour, until there can be no more. */
@@ -273,7 +288,7 @@ static int run_out_of_mappings(void) {
   CHECK(tarn_provider_reserve(provider, 4 * MIB, (void **)&range) == TARN_OK);
   CHECK(tarn_provider_commit(provider, range, 2 * MIB) == TARN_OK);
   memset(range, 7, 2 * MIB);
-  if (!use_up_mappings()) return NO_NAMESPACES; /* a kernel that allows any number */
+  if (!use_up_mappings()) return LEFT_OUT; /* a kernel that allows any number */
   CHECK_NATIVE(tarn_provider_commit(provider, range + 3 * MIB, 64 << 10), TARN_OUT_OF_MEMORY,
                "mprotect", ENOMEM);
   CHECK(tarn_extent_check(range + 3 * MIB, 1, false) == TARN_NOT_FOUND);
@@ -286,9 +301,7 @@ static int run_out_of_mappings(void) {
 
 TEST(a_process_out_of_mappings_is_told_and_loses_nothing) {
   if (!HAS_PLAIN_MEMORY) skip();
-  const int code = hardship_in_child(run_out_of_mappings);
-  if (code == NO_NAMESPACES) skip();
-  assert_int_equal(code, 0);
+  survive(run_out_of_mappings);
 }
 
 static int run_out_of_descriptors(void) {
@@ -310,7 +323,7 @@ static int run_out_of_descriptors(void) {
 }
 
 TEST(a_process_out_of_descriptors_still_has_memory) {
-  assert_int_equal(hardship_in_child(run_out_of_descriptors), 0);
+  survive(run_out_of_descriptors);
 }
 
 int main(void) {

@@ -1,6 +1,7 @@
 /* hardship.c: children of fork whose kernel is made to refuse. */
 #include "tests/support/hardship.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -28,8 +29,9 @@ static void *run_alone(void *context) {
   while (count > 0) {
     sched_yield();
     const int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    count = read(maps, &byte, 1);
-    close(maps);
+    /* Some kernels do not even open it then. */
+    count = maps >= 0 ? read(maps, &byte, 1) : errno == ESRCH ? 0 : -1;
+    if (maps >= 0) close(maps);
   }
   _exit(count == 0 ? (*work)() : 2);
 }
