@@ -175,12 +175,12 @@ static tarn_status verify_memory(const tarn_dlpack_import_options *options, cons
 static tarn_status read_tensor(const tarn_dl_tensor *dl, bool is_padded,
                                const tarn_dlpack_import_options *options, tarn_tensor *tensor,
                                import_plan *plan) {
-  const uint32_t flags = options != NULL ? options->flags : 0;
   plan->blob = (tarn_blob){.struct_size = sizeof plan->blob};
   tarn_status status = options != NULL ? check_options(options) : TARN_OK;
   if (status == TARN_OK) status = check_rank(dl);
   if (status == TARN_OK) {
-    status = check_dtype(dl->dtype, is_padded, (flags & TARN_DLPACK_IMPORT_ANY_DTYPE) != 0);
+    const bool is_any = options != NULL && (options->flags & TARN_DLPACK_IMPORT_ANY_DTYPE) != 0;
+    status = check_dtype(dl->dtype, is_padded, is_any);
   }
   if (status == TARN_OK) status = read_device(dl->device, &plan->blob.device);
   if (status != TARN_OK) return status;

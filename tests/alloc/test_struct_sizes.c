@@ -1,5 +1,5 @@
-/* test_struct_sizes.c: every struct that says how large it is is refused by that alone: nothing
- * behind struct_size is read or written of one that is another version's. */
+/* test_struct_sizes.c: a struct of alloc/, numa/ or tensor/ that says how large it is is refused by
+ * that alone: nothing behind struct_size is read or written of one that is another version's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "alloc/tarn_caching_pool.h"
+#include "alloc/tarn_capture.h"
+#include "alloc/tarn_fallback.h"
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_maintenance.h"
@@ -17,6 +19,8 @@
 #include "alloc/tarn_share.h"
 #include "alloc/tarn_staging.h"
 #include "numa/tarn_numa.h"
+#include "tensor/tarn_copy.h"
+#include "tensor/tarn_copy_costs.h"
 #include "tensor/tarn_dlpack.h"
 #include "tensor/tarn_image.h"
 #include "tensor/tarn_npy.h"
@@ -33,6 +37,10 @@ static struct {
   tarn_topology *topology;
   tarn_storage *storage;
   tarn_tensor tensor;
+  tarn_fallback *fallback;
+  tarn_dl_tensor bare;
+  tarn_stream *stream;
+  tarn_capture *capture;
 } fixture;
 
 static void *made;
@@ -56,6 +64,10 @@ ROW(pages, tarn_pages_provider_create(it, OUT))
 ROW(pause, tarn_pool_pause(fixture.pool, it, NULL))
 ROW(pause_report, tarn_pool_pause(fixture.pool, NULL, it))
 ROW(resume, tarn_pool_resume(fixture.pool, it, NULL))
+ROW(resume_report, tarn_pool_resume(fixture.pool, NULL, it))
+ROW(fallback, tarn_fallback_create(it, 1, OUT))
+ROW(granted_by, tarn_fallback_alloc(fixture.fallback, 1, NULL, it))
+ROW(granted_storage, tarn_fallback_storage_create(fixture.fallback, 1, NULL, OUT, it))
 ROW(pool_provider, tarn_pool_provider_create(fixture.pool, it, OUT))
 ROW(export_storage, tarn_storage_export(fixture.storage, it, OUT))
 ROW(staging, tarn_staging_create(fixture.pages, it, OUT))
@@ -65,6 +77,8 @@ ROW(blob, tarn_storage_wrap(it, OUT))
 ROW(pool_ops, tarn_pool_create(it, NULL, OUT))
 ROW(provider_ops, tarn_provider_create(it, NULL, OUT))
 ROW(stream_ops, tarn_stream_create(it, NULL, NULL, OUT))
+ROW(stream,
+    tarn_stream_create(&(tarn_stream_ops){.struct_size = sizeof(tarn_stream_ops)}, NULL, it, OUT))
 ROW(topology, tarn_topology_create(it, OUT))
 ROW(node_pool, tarn_node_pool_create(fixture.topology, it, OUT))
 ROW(node, tarn_node_provider_create(fixture.topology, it, OUT))
@@ -73,6 +87,15 @@ ROW(npy_open, tarn_npy_open("/dev/null", it, &(tarn_tensor){.storage = NULL}))
 ROW(npy_save, tarn_npy_save(&fixture.tensor, "/dev/null/x", NULL, it))
 ROW(dlpack_export, tarn_dlpack_export(&fixture.tensor, it, OUT))
 ROW(dlpack_legacy, tarn_dlpack_export_legacy(&fixture.tensor, it, OUT))
+ROW(dlpack_view, tarn_dlpack_view(&fixture.bare, it, &(tarn_tensor){.storage = NULL}))
+ROW(dlpack_import, tarn_dlpack_import(&(tarn_dl_managed_tensor_versioned){.version = {1, 3}}, it,
+                                      &(tarn_tensor){.storage = NULL}))
+ROW(dlpack_import_legacy, tarn_dlpack_import_legacy(&(tarn_dl_managed_tensor){.manager_ctx = NULL},
+                                                    it, &(tarn_tensor){.storage = NULL}))
+ROW(chosen, tarn_copy_choose(&fixture.tensor, tarn_device_make(TARN_DEVICE_CUDA, 0),
+                             &fixture.tensor, tarn_device_make(TARN_DEVICE_CPU, 0), 0, it))
+ROW(capture_stats, tarn_capture_stats_of(fixture.capture, it))
+ROW(copied, tarn_tensor_copy(&fixture.tensor, &fixture.tensor, NULL, it))
 ROW(text, tarn_tensor_text(&fixture.tensor, it, NULL, NULL, place, sizeof place, NULL))
 ROW(image, tarn_tensor_wrap_image(it, &(tarn_tensor){.storage = NULL}))
 ROW(wrapped, tarn_tensor_wrap(it, TARN_F32, 0, NULL, NULL, 0, &(tarn_tensor){.storage = NULL}))
@@ -100,21 +123,24 @@ static const struct {
   const char *name;
   tarn_status (*call)(void *it);
 } rows[] = {
-    LISTED(budget),          LISTED(caching),      LISTED(fixed),
-    LISTED(maintenance),     LISTED(map_path),     LISTED(map_shared),
-    LISTED(map_descriptor),  LISTED(pages),        LISTED(pause),
-    LISTED(pause_report),    LISTED(resume),       LISTED(pool_provider),
-    LISTED(export_storage),  LISTED(staging),      LISTED(reserve),
-    LISTED(touch),           LISTED(blob),         LISTED(pool_ops),
-    LISTED(provider_ops),    LISTED(stream_ops),   LISTED(topology),
-    LISTED(node_pool),       LISTED(node),         LISTED(placement),
-    LISTED(npy_open),        LISTED(npy_save),     LISTED(dlpack_export),
-    LISTED(dlpack_legacy),   LISTED(text),         LISTED(image),
-    LISTED(wrapped),         LISTED(budget_stats), LISTED(pool_stats),
-    LISTED(staging_stats),   LISTED(pages_state),  LISTED(snapshot),
-    LISTED(node_info),       LISTED(node_room),    LISTED(best_node),
-    LISTED(verified),        LISTED(resolved),     LISTED(granted),
-    LISTED(node_pool_stats),
+    LISTED(budget),         LISTED(caching),        LISTED(fixed),
+    LISTED(maintenance),    LISTED(map_path),       LISTED(map_shared),
+    LISTED(map_descriptor), LISTED(pages),          LISTED(pause),
+    LISTED(pause_report),   LISTED(resume),         LISTED(resume_report),
+    LISTED(fallback),       LISTED(granted_by),     LISTED(granted_storage),
+    LISTED(pool_provider),  LISTED(export_storage), LISTED(staging),
+    LISTED(reserve),        LISTED(touch),          LISTED(blob),
+    LISTED(pool_ops),       LISTED(provider_ops),   LISTED(stream_ops),
+    LISTED(stream),         LISTED(topology),       LISTED(node_pool),
+    LISTED(node),           LISTED(placement),      LISTED(npy_open),
+    LISTED(npy_save),       LISTED(dlpack_export),  LISTED(dlpack_legacy),
+    LISTED(dlpack_view),    LISTED(dlpack_import),  LISTED(dlpack_import_legacy),
+    LISTED(chosen),         LISTED(capture_stats),  LISTED(copied),
+    LISTED(text),           LISTED(image),          LISTED(wrapped),
+    LISTED(budget_stats),   LISTED(pool_stats),     LISTED(staging_stats),
+    LISTED(pages_state),    LISTED(snapshot),       LISTED(node_info),
+    LISTED(node_room),      LISTED(best_node),      LISTED(verified),
+    LISTED(resolved),       LISTED(granted),        LISTED(node_pool_stats),
 };
 
 static int make_all(void **state) {
@@ -127,6 +153,11 @@ static int make_all(void **state) {
   assert_ok(tarn_topology_create(NULL, &fixture.topology));
   assert_ok(tarn_node_pool_create(fixture.topology, &on_any, &fixture.node_pool));
   assert_ok(tarn_storage_create(fixture.pool, 64, NULL, &fixture.storage));
+  assert_ok(tarn_worker_stream_create(&fixture.stream));
+  assert_ok(tarn_capture_begin(fixture.stream, &fixture.capture));
+  const tarn_fallback_choice only = {
+      .struct_size = sizeof only, .name = "only", .pool = fixture.pool};
+  assert_ok(tarn_fallback_create(&only, 1, &fixture.fallback));
   return tarn_tensor_create(fixture.pool, TARN_F32, 1, (int64_t[]){4}, NULL, &fixture.tensor);
 }
 
@@ -134,6 +165,10 @@ static int end_all(void **state) {
   (void)state;
   tarn_tensor_release(&fixture.tensor);
   tarn_storage_release(fixture.storage);
+  tarn_fallback_release(fixture.fallback);
+  assert_ok(tarn_capture_end(fixture.capture));
+  assert_ok(tarn_capture_destroy(fixture.capture));
+  tarn_stream_release(fixture.stream);
   tarn_pool_release(fixture.node_pool);
   tarn_topology_release(fixture.topology);
   tarn_staging_release(fixture.ring);
