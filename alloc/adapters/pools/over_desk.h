@@ -105,10 +105,15 @@ void tarn__over_reset_peaks(tarn__over *self);
 
 /* --- where most calls go straight on --- */
 
-/* Threads are told apart by their control blocks, which lie some pages apart. */
+/* Threads are told apart by their control blocks, which lie at the ends of their stacks: some pages
+ * apart, or whole megabytes where those are aligned. */
+static inline size_t tarn__over_desk_index(uintptr_t thread) {
+  return (thread >> 12 ^ thread >> 21) % TARN__OVER_DESKS;
+}
+
 static inline tarn__over_desk *tarn__over_own_desk(tarn__over *self) {
   const uintptr_t thread = (uintptr_t)__builtin_thread_pointer();
-  tarn__over_desk *desk = &self->desks[thread / 4096 % TARN__OVER_DESKS];
+  tarn__over_desk *desk = &self->desks[tarn__over_desk_index(thread)];
   /* Relaxed: what another thread writes here is never the caller's number. */
   const bool is_own = atomic_load_explicit(&desk->thread, memory_order_relaxed) == thread;
   return tarn__over_is_common(is_own) ? desk : tarn__over_take_desk(desk, thread);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "alloc/adapters/pools/over_desk.h"
 #include "alloc/tarn_caching_pool.h"
 #include "alloc/tarn_host_stream.h"
 #include "alloc/tarn_maintenance.h"
@@ -317,6 +318,21 @@ TEST(creators_clear_the_pool_and_say_what_is_wrong) {
   assert_null(tarn_pool_context(NULL, NULL));
   tarn_pool_release(pool);
   tarn_pool_release(upstream);
+}
+
+/* Stacks lie one behind the other with a page between them, or on whole megabytes. */
+TEST(threads_whose_stacks_lie_evenly_have_desks_of_their_own) {
+  static const size_t steps[] = {(8 << 20) + 4096, 2 << 20, 10 << 20, 66 << 20};
+  (void)state;
+  for (size_t step = 0; step < COUNT_OF(steps); step++) {
+    uint32_t taken = 0;
+    for (size_t index = 0; index < 8; index++) {
+      const uintptr_t thread = (uintptr_t)0x7f64800016c0 + index * steps[step];
+      const uint32_t desk = UINT32_C(1) << tarn__over_desk_index(thread);
+      assert_int_equal(taken & desk, 0);
+      taken |= desk;
+    }
+  }
 }
 
 typedef struct busy_thread {
