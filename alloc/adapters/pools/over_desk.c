@@ -186,11 +186,12 @@ tarn_status tarn__over_charge(tarn__over *self, size_t size_bytes) {
   return tarn__over_desk_charge(self, tarn__over_own_desk(self), size_bytes, &is_new);
 }
 
-/* What was lent before under another limit is no credit under this one. */
+/* What is lent above a lower limit is nobody's credit when it comes back. */
 void tarn__over_set_limit(tarn__over *self, size_t limit_bytes) {
-  atomic_store_explicit(&self->limit_bytes, limit_bytes, memory_order_relaxed);
-  gather_for_now(self);
-  allow_credit(self);
+  const size_t before_bytes =
+      atomic_exchange_explicit(&self->limit_bytes, limit_bytes, memory_order_relaxed);
+  const bool is_lower = limit_bytes != 0 && (before_bytes == 0 || limit_bytes < before_bytes);
+  if (is_lower) gather_for_good(self);
 }
 
 /* Whoever brings the last block back from now on ends the pool. Release pairs with the acquire of

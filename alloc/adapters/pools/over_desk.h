@@ -8,8 +8,8 @@
  *     charged = lent + on its way + credit of all threads  <= limit
  *
  * Where the sum is to be exact all credit is gathered, by the one-sided barrier of tarn_barrier.h:
- * for a moment where peaks begin again and where the limit changes; for good where the limit is
- * near or the pool is closed, and from then on every call goes to the sum. */
+ * for a moment where peaks begin again; for good where the limit is near or lower than it was, or
+ * the pool is closed, and from then on every call goes to the sum. */
 #ifndef TARN_OVER_DESK_PRIVATE_H
 #define TARN_OVER_DESK_PRIVATE_H
 

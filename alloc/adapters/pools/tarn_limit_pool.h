@@ -28,16 +28,18 @@
  *    has lent out; what is paused of a block is not in there, but that it is. A snapshot agrees
  *    with itself, but is of no one moment where other threads allocate and free meanwhile.
  * 6. Cost: no lock, and a record of 8 bytes in a table by address. Threads share one sum, and
- *    change it for what they have not freed themselves (up to 1 MiB); where a limit came near once,
- *    always. An allocation of 1 KiB and its free took 15 nanoseconds more than the 8 of a caching
- *    pool on the host, and 28 more where a limit had come near. The table has 8 bytes for each unit
- *    of the upstream's alignment (of up to 512 bytes), in whole pages, where blocks have begun so
- *    far, and keeps them until the adaptor goes: 3 percent of small blocks aligned to 256 bytes, a
- *    page for a large one, and 8 bytes for each 256 KiB of it. Sums alone, by what
- *    tarn_pool_size_of says of the upstream's blocks, could keep neither 2 nor 5: a block that
- *    somebody else was lent would be taken, and count as paid back. Out of memory for the table is
- *    TARN_OUT_OF_MEMORY, and so is a block that the upstream does not align as its attributes say,
- *    or that lies beyond 2^49; one of 2^46 bytes and more is TARN_TOO_LARGE.
+ *    change it for what they have not freed themselves (up to 1 MiB); where a limit came near once
+ *    or was lowered, always. An allocation of 1 KiB and its free took 15 nanoseconds more than the
+ *    8 of a caching pool on the host, and 28 more where a limit had come near. The table has 8
+ *    bytes for each unit of the upstream's alignment (of up to 512 bytes), in whole pages, where
+ *    blocks have begun so far, and keeps them until the adaptor goes: 3 percent of small blocks
+ *    aligned to 256 bytes, a page for a large one, and 8 bytes for each 256 KiB of it. In address
+ *    space, which RLIMIT_AS and strict overcommit count, it has them for all units of each 64 MiB
+ *    that a block has begun in. Sums alone, by what tarn_pool_size_of says of the upstream's
+ *    blocks, could keep neither 2 nor 5: a block that somebody else was lent would be taken, and
+ *    count as paid back. Out of memory for the table is TARN_OUT_OF_MEMORY, and so is a block that
+ *    the upstream does not align as its attributes say, or that lies beyond 2^49; one of 2^46 bytes
+ *    and more is TARN_TOO_LARGE.
  * 7. A block of the adaptor's that somebody frees in the upstream himself stays lent out here until
  *    the adaptor is lent its address again. */
 #ifndef TARN_LIMIT_POOL_H
@@ -61,9 +63,9 @@ TARN_API TARN_NODISCARD tarn_status tarn_limit_pool_create(tarn_pool *upstream,
                                                            const tarn_limit_pool_options *options,
                                                            tarn_pool **pool);
 
-/* From now on; 0: no limit. What is lent out already may be more: then nothing is lent before
- * enough of it is back. Takes some microseconds. TARN_INVALID_ARGUMENT for a pool of another
- * kind. */
+/* From now on; 0: no limit, which any other is lower than. What is lent out already may be more:
+ * then nothing is lent before enough of it is back. Takes some microseconds. TARN_INVALID_ARGUMENT
+ * for a pool of another kind. */
 TARN_API TARN_NODISCARD tarn_status tarn_limit_pool_set(tarn_pool *pool, size_t limit_bytes);
 
 #ifdef __cplusplus

@@ -105,6 +105,18 @@ TEST(what_a_thread_freed_gets_it_nothing_beyond_a_lower_limit) {
   tarn_pool_release(pool);
 }
 
+TEST(what_comes_back_above_a_lower_limit_is_not_lent_again) {
+  tarn_pool *pool = make_limited(make_pages_pool(), 1000);
+  void *address = NULL;
+  assert_ok(tarn_pool_alloc(pool, 800, NULL, &address));
+  assert_ok(tarn_limit_pool_set(pool, 500));
+  assert_ok(tarn_pool_free(pool, address, NULL));
+  assert_status(tarn_pool_alloc(pool, 600, NULL, &address), TARN_OUT_OF_MEMORY);
+  assert_ok(tarn_pool_alloc(pool, 500, NULL, &address));
+  assert_ok(tarn_pool_free(pool, address, NULL));
+  tarn_pool_release(pool);
+}
+
 static void *free_here(void *argument) {
   void **call = argument; /* the pool, and 4 blocks */
   for (int index = 1; index <= 4; index++) {
