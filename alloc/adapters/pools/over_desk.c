@@ -166,16 +166,13 @@ static void gather_for_good(tarn__over *self) {
 tarn_status tarn__over_charge_sum(tarn__over *self, size_t size_bytes, size_t missing_bytes) {
   size_t before;
   if (!tarn__over_is_common(charge(self, missing_bytes, &before))) {
-    /* Others' credit may be what is missing. */
+    /* Others' credit may be what is missing, and what the caller took of its own would be missing
+     * to others who do the same: of two one would not get it, both would be refused. */
+    if (missing_bytes != size_bytes) tarn__over_pay_back(self, size_bytes - missing_bytes);
     if (size_bytes <= atomic_load_explicit(&self->limit_bytes, memory_order_relaxed)) {
       gather_for_good(self);
     }
-    if (!charge(self, missing_bytes, &before)) {
-      const tarn_status status =
-          refuse_charge(self, size_bytes, before - (size_bytes - missing_bytes));
-      if (missing_bytes != size_bytes) tarn__over_pay_back(self, size_bytes - missing_bytes);
-      return status;
-    }
+    if (!charge(self, size_bytes, &before)) return refuse_charge(self, size_bytes, before);
   }
   if (!tarn__over_is_common(before != TARN__OVER_CLOSING)) reopen(self);
   return TARN_OK;
