@@ -76,23 +76,33 @@ static inline tarn_pool *route(const tarn__over *self, size_t requested_bytes,
              : self->route(self, requested_bytes, asked_bytes);
 }
 
-/* What was asked for below beside what was requested. */
-static __attribute__((noinline)) void note_lent(tarn__over *self, size_t more_bytes) {
+/* What was asked for below beside what was requested. The thread's own credit is not lent beside
+ * it; it is read behind the sum, or what is gathered in between would be missing from both. */
+static __attribute__((noinline)) void note_lent(tarn__over *self, const tarn__over_desk *desk,
+                                                size_t more_bytes) {
   if (!tarn__over_is_common(more_bytes == 0)) {
     atomic_fetch_add_explicit(&self->more_bytes, more_bytes, memory_order_relaxed);
   }
   const size_t charged_bytes =
-      atomic_load_explicit(&self->charged_bytes, memory_order_relaxed) & ~TARN__OVER_CLOSING;
+      atomic_load_explicit(&self->charged_bytes, memory_order_acquire) & ~TARN__OVER_CLOSING;
+  const size_t credit_bytes =
+      desk != NULL ? atomic_load_explicit(&desk->credit_bytes, memory_order_relaxed) : 0;
   const size_t peak_bytes = atomic_load_explicit(&self->requested_bytes_peak, memory_order_relaxed);
   if (!tarn__over_is_common(charged_bytes <= peak_bytes)) {
     tarn__over_raise_peak(&self->requested_bytes_peak, charged_bytes);
   }
   const size_t sum_bytes =
-      charged_bytes + atomic_load_explicit(&self->more_bytes, memory_order_relaxed);
+      charged_bytes - credit_bytes + atomic_load_explicit(&self->more_bytes, memory_order_relaxed);
   const size_t high_bytes = atomic_load_explicit(&self->allocated_bytes_peak, memory_order_relaxed);
   if (!tarn__over_is_common(sum_bytes <= high_bytes)) {
     tarn__over_raise_peak(&self->allocated_bytes_peak, sum_bytes);
   }
+}
+
+/* What was credit was a peak already, but for what is asked for beside it. */
+static inline bool may_be_peak(const tarn__over *self, bool is_new, size_t more_bytes) {
+  return is_new || more_bytes != 0 ||
+         atomic_load_explicit(&self->more_bytes, memory_order_relaxed) != 0;
 }
 
 static inline void note_back(tarn__over *self, size_t more_bytes) {
@@ -160,9 +170,9 @@ static inline tarn_status enter_block(tarn__over *self, tarn__over_desk *desk,
   }
   tarn__over_count(desk != NULL ? &desk->alloc_count : NULL, &self->alloc_count);
   if (!tarn__over_is_common(before == 0)) forget_lost(self, before);
-  /* What was credit was a peak already. */
-  if (!tarn__over_is_common(!is_new && asked_bytes == requested_bytes)) {
-    note_lent(self, asked_bytes - requested_bytes);
+  const size_t more_bytes = asked_bytes - requested_bytes;
+  if (!tarn__over_is_common(!may_be_peak(self, is_new, more_bytes))) {
+    note_lent(self, desk, more_bytes);
   }
   tarn_trace *trace = trace_of(self);
   if (!tarn__over_is_common(trace == NULL)) {

@@ -77,6 +77,25 @@ TEST(whole_units_are_one_blocks_alone) {
   tarn_pool_release(pool);
 }
 
+TEST(peaks_have_what_was_lent_at_once_and_no_more) {
+  tarn_pool *pool = make_aligned(4096, TARN_ALIGNED_POOL_WHOLE);
+  void *large = NULL;
+  void *small = NULL;
+  for (size_t size_bytes = 6000; size_bytes > 4096; size_bytes -= 1000) {
+    assert_ok(tarn_pool_alloc(pool, size_bytes, NULL, &large));
+    assert_ok(tarn_pool_free(pool, large, NULL));
+  }
+  assert_int_equal(stats_of(pool).requested_bytes_peak, 6000);
+  assert_int_equal(stats_of(pool).allocated_bytes_peak, ALIGNMENT);
+  assert_ok(tarn_pool_alloc(pool, 5000, NULL, &large));
+  assert_ok(tarn_pool_alloc(pool, 900, NULL, &small));
+  assert_int_equal(stats_of(pool).requested_bytes_peak, 6000);
+  assert_int_equal(stats_of(pool).allocated_bytes_peak, ALIGNMENT + 900);
+  assert_ok(tarn_pool_free(pool, large, NULL));
+  assert_ok(tarn_pool_free(pool, small, NULL));
+  tarn_pool_release(pool);
+}
+
 TEST(what_is_no_alignment_is_refused) {
   tarn_pool *upstream = make_pages_pool();
   tarn_pool *pool = NULL;
