@@ -27,7 +27,7 @@ plant(
     "adaptor_forgets_a_block_that_stays_out",
     "a free that the upstream refuses takes the block from the adaptor all the same",
     "alloc/adapters/pools/over_pool.c",
-    "  atomic_store_explicit(taken->place, taken->record, memory_order_relaxed);\n",
+    "  atomic_store_explicit(taken->place, taken->record, memory_order_release);\n",
     "",
     first="test_over_pool",
 )

@@ -154,7 +154,7 @@ bool tarn__lent_map_enter(tarn__lent_map *map, uintptr_t address, uint64_t recor
       marks_of(map, leaf) + (index_in_leaf(map, address) >> TARN__LENT_GROUP_BITS);
   atomic_store_explicit(mark, 1, memory_order_relaxed);
   *before = atomic_load_explicit(place, memory_order_relaxed);
-  atomic_store_explicit(place, record, memory_order_relaxed);
+  atomic_store_explicit(place, record, memory_order_release);
   return true;
 }
 
@@ -169,7 +169,7 @@ static uint64_t last_record(const tarn__lent_map *map, tarn__lent_leaf *leaf, si
       index = index >> TARN__LENT_GROUP_BITS << TARN__LENT_GROUP_BITS;
       continue;
     }
-    const uint64_t record = atomic_load_explicit(&leaf[index], memory_order_relaxed);
+    const uint64_t record = atomic_load_explicit(&leaf[index], memory_order_acquire);
     *found = index;
     if (record != 0) return record;
   }
@@ -191,7 +191,7 @@ uint64_t tarn__lent_map_find(const tarn__lent_map *map, uintptr_t address, uintp
     *start = atomic_load_explicit(covering_at(middle, address), memory_order_relaxed);
     leaf = *start != 0 ? tarn__lent_map_leaf(map, *start) : NULL;
     if (leaf == NULL) return 0;
-    record = atomic_load_explicit(&leaf[index_in_leaf(map, *start)], memory_order_relaxed);
+    record = atomic_load_explicit(&leaf[index_in_leaf(map, *start)], memory_order_acquire);
   }
   return address - *start < tarn__lent_size(record) ? record : 0;
 }
@@ -205,7 +205,7 @@ static uint64_t next_in_leaf(const tarn__lent_map *map, tarn__lent_leaf *leaf, s
       index |= group_mask;
       continue;
     }
-    const uint64_t record = atomic_load_explicit(&leaf[index], memory_order_relaxed);
+    const uint64_t record = atomic_load_explicit(&leaf[index], memory_order_acquire);
     *found = index;
     if (record != 0) return record;
   }

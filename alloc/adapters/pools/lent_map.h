@@ -12,6 +12,8 @@
  * clears it before the pool below has it. So plain stores do, in the order that the pool below
  * makes between a free and the next allocation; two threads that free one block at once race, as
  * tarn_pool_free says. What covers is not cleared: a record says how far its block goes.
+ * Whoever comes upon others' blocks finds with a record all that its label stands for: release and
+ * acquire.
  *
  * Tables are address space, of which pages that are written take memory: 8 bytes for each granule
  * where blocks begin, in pages. They stay until the map goes. */
@@ -92,7 +94,7 @@ static inline bool tarn__lent_leaf_enter(const tarn__lent_map *map, tarn__lent_l
   const size_t group = (size_t)(place - leaf) >> TARN__LENT_GROUP_BITS;
   if (atomic_load_explicit(&marks[group], memory_order_relaxed) == 0) return false;
   *before = atomic_load_explicit(place, memory_order_relaxed);
-  atomic_store_explicit(place, record, memory_order_relaxed);
+  atomic_store_explicit(place, record, memory_order_release);
   return true;
 }
 

@@ -244,7 +244,7 @@ static inline tarn_status take_back(tarn__over *self, const tarn__over_desk *des
 
 static __attribute__((noinline)) void undo_taking(tarn__over *self, const tarn__over_taken *taken,
                                                   const void *address, tarn_stream *stream) {
-  atomic_store_explicit(taken->place, taken->record, memory_order_relaxed);
+  atomic_store_explicit(taken->place, taken->record, memory_order_release);
   tarn_trace *trace = trace_of(self);
   if (trace == NULL) return;
   tarn_trace_record(trace, 'a', address, tarn__lent_size(taken->record), stream);
