@@ -15,12 +15,28 @@ __attribute__((no_sanitize("address", "thread", "undefined"))) static inline voi
   return *(void *const volatile *)address;
 }
 
-/* Each address that is the one of the site says that its function was called as it was then, so
- * that the next one lies in the stack, too; and none is beyond what the thread has unwound. */
+/* Whether the stack from `first` to `last` was unwound. */
+static bool is_known(const atomic_uintptr_t *known, uintptr_t first, uintptr_t last) {
+  return known != NULL && first >= atomic_load_explicit(&known[0], memory_order_relaxed) &&
+         last <= atomic_load_explicit(&known[1], memory_order_relaxed);
+}
+
+/* What overlaps is of one stack. */
+static void make_known(atomic_uintptr_t *known, uintptr_t first, uintptr_t last) {
+  const uintptr_t known_first = atomic_load_explicit(&known[0], memory_order_relaxed);
+  const uintptr_t known_last = atomic_load_explicit(&known[1], memory_order_relaxed);
+  if (first <= known_last && known_first <= last) {
+    if (known_first < first) first = known_first;
+    if (known_last > last) last = known_last;
+  }
+  atomic_store_explicit(&known[0], first, memory_order_relaxed);
+  atomic_store_explicit(&known[1], last, memory_order_relaxed);
+}
+
 __attribute__((no_sanitize("address", "thread", "undefined"))) static bool lies_there(
-    const tarn__call_site *site, uintptr_t frame, uint32_t tag, uintptr_t stack_end) {
+    const tarn__call_site *site, uintptr_t frame, uint32_t tag, const atomic_uintptr_t *known) {
   if (site->tag != tag || site->frame_count == 0) return false;
-  if (frame + site->frames[site->frame_count - 1].offset > stack_end) return false;
+  if (!is_known(known, frame, frame + site->frames[site->frame_count - 1].offset)) return false;
   for (uint32_t index = 0; index < site->frame_count; index++) {
     const tarn__call_frame *one = &site->frames[index];
     if (word_at(frame + one->offset) != one->return_address) return false;
@@ -40,7 +56,6 @@ typedef struct walk {
   uint32_t depth;
   bool is_readable;
   uint32_t count;
-  uintptr_t stack_end;
   tarn__call_frame frames[DEPTH_MAX];
 } walk;
 
@@ -54,7 +69,6 @@ static _Unwind_Reason_Code add_frame(struct _Unwind_Context *context, void *argu
   if (address == NULL || self->count == self->depth) return _URC_END_OF_STACK;
   if (word_at(place) != address) self->is_readable = false;
   self->frames[self->count++] = (tarn__call_frame){address, place - self->frame};
-  self->stack_end = place;
   return _URC_NO_REASON;
 }
 
@@ -138,27 +152,25 @@ static const tarn__call_site *keep(tarn__call_sites *sites, const walk *found, u
 static __attribute__((noinline)) const tarn__call_site *unwind(tarn__call_sites *sites,
                                                                uintptr_t frame, uint32_t depth,
                                                                uint32_t tag,
-                                                               atomic_uintptr_t *stack_end) {
+                                                               atomic_uintptr_t *known) {
   walk found = {.frame = frame, .depth = depth < DEPTH_MAX ? depth : DEPTH_MAX};
   found.is_readable = true; /* until it is seen not to be */
   (void)_Unwind_Backtrace(add_frame, &found);
-  if (stack_end != NULL && found.is_readable &&
-      atomic_load_explicit(stack_end, memory_order_relaxed) < found.stack_end) {
-    atomic_store_explicit(stack_end, found.stack_end, memory_order_relaxed);
+  if (known != NULL && found.is_readable && found.count > 0) {
+    make_known(known, frame, frame + found.frames[found.count - 1].offset);
   }
   return keep(sites, &found, tag);
 }
 
 const tarn__call_site *tarn__call_sites_find(tarn__call_sites *sites, void *frame, uint32_t depth,
-                                             uint32_t tag, atomic_uintptr_t *stack_end) {
+                                             uint32_t tag,
+                                             atomic_uintptr_t known[TARN__SITE_KNOWN]) {
   const uintptr_t at = (uintptr_t)frame;
   const uint64_t hash = mix((uintptr_t)word_at(at + sizeof(void *)), at);
   _Atomic(const tarn__call_site *) *place = &sites->cache[hash % TARN__SITE_CACHE];
   const tarn__call_site *site = atomic_load_explicit(place, memory_order_acquire);
-  const uintptr_t end =
-      stack_end != NULL ? atomic_load_explicit(stack_end, memory_order_relaxed) : 0;
-  if (site != NULL && lies_there(site, at, tag, end)) return site;
-  site = unwind(sites, at, depth, tag, stack_end);
+  if (site != NULL && lies_there(site, at, tag, known)) return site;
+  site = unwind(sites, at, depth, tag, known);
   if (site != NULL && site->is_readable) {
     atomic_store_explicit(place, site, memory_order_release);
   }

@@ -24,6 +24,7 @@ enum {
   TARN__SITE_INDEX = 512,       /* blocks, */
   TARN__SITE_INDEX_BLOCK = 512, /* each of so many */
   TARN__SITE_NUMBERS = TARN__SITE_INDEX * TARN__SITE_INDEX_BLOCK,
+  TARN__SITE_KNOWN = 2, /* a first and a last address */
 };
 
 typedef struct tarn__call_frame {
@@ -56,13 +57,16 @@ typedef struct tarn__call_sites {
 void tarn__call_sites_deinit(tarn__call_sites *sites);
 
 /* The place that called the function whose frame (__builtin_frame_address(0), in a function that is
- * not inlined) is `frame`, with up to `depth` return addresses and the tag. *stack_end belongs to
- * the calling thread: how far up its stack is known to go, 0 at first; NULL: nothing is recognised.
- * NULL: there is no memory for
- * a new one. Where there are TARN__SITE_NUMBERS already, all further ones are the last, which has
- * neither addresses nor tag. */
+ * not inlined) is `frame`, with up to `depth` return addresses and the tag. NULL: there is no
+ * memory for a new one. Where there are TARN__SITE_NUMBERS already, all further ones are the last,
+ * which has neither addresses nor tag.
+ *
+ * `known` belongs to the calling thread, zeroes at first: from where to where the stack was unwound
+ * that it used last. Nothing else is read, so that a coroutine's stack is unwound when it is
+ * entered, and may go before another one asks. NULL: nothing is recognised. */
 const tarn__call_site *tarn__call_sites_find(tarn__call_sites *sites, void *frame, uint32_t depth,
-                                             uint32_t tag, atomic_uintptr_t *stack_end);
+                                             uint32_t tag,
+                                             atomic_uintptr_t known[TARN__SITE_KNOWN]);
 
 /* The site with that number, from those that were found. */
 const tarn__call_site *tarn__call_sites_at(const tarn__call_sites *sites, uint32_t number);

@@ -31,9 +31,9 @@ tarn__over_desk *tarn__over_take_desk(tarn__over_desk *desk, uintptr_t thread) {
   return is_taken ? desk : NULL;
 }
 
-atomic_uintptr_t *tarn__over_own_word(tarn__over *self) {
+atomic_uintptr_t *tarn__over_own_words(tarn__over *self) {
   tarn__over_desk *desk = tarn__over_own_desk(self);
-  return desk != NULL ? &desk->word : NULL;
+  return desk != NULL ? desk->words : NULL;
 }
 
 uint64_t tarn__over_sum_allocs(const tarn__over *self) {

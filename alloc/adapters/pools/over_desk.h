@@ -19,6 +19,7 @@
 enum {
   TARN__OVER_DESKS = 32,
   TARN__OVER_CREDIT_BYTES = 1 << 20, /* of a thread, at most */
+  TARN__OVER_OWN_WORDS = 2,
 };
 
 /* What a thread has for itself of an adaptor: written by it alone, or by the one that has its
@@ -29,11 +30,11 @@ typedef struct tarn__over_desk {
   atomic_uint_fast64_t free_count;
   atomic_uintptr_t leaf_end;       /* the last address of the leaf that was used last; 0: none */
   _Atomic(tarn__lent_leaf *) leaf; /* of the map */
-  atomic_uintptr_t word;           /* the adaptor's own */
-  atomic_size_t credit_bytes;      /* charged and not lent: what the thread freed, to lend again */
-  atomic_uintptr_t inside;         /* the process's generation while credit_bytes is changed */
-  atomic_uintptr_t gathered;       /* the generation while somebody moves credit_bytes to the sum */
-  char apart[128 - 9 * 8];         /* no two threads share a line of the cache */
+  atomic_uintptr_t words[TARN__OVER_OWN_WORDS]; /* the adaptor's own */
+  atomic_size_t credit_bytes; /* charged and not lent: what the thread freed, to lend again */
+  atomic_uintptr_t inside;    /* the process's generation while credit_bytes is changed */
+  atomic_uintptr_t gathered;  /* the generation while somebody moves credit_bytes to the sum */
+  char apart[128 - 10 * 8];   /* no two threads share a line of the cache */
 } tarn__over_desk;
 
 typedef struct tarn__over tarn__over;
@@ -81,8 +82,9 @@ static inline bool tarn__over_is_common(bool condition) {
 void tarn__over_init_desks(tarn__over *self);
 /* NULL where another thread has the caller's. */
 tarn__over_desk *tarn__over_take_desk(tarn__over_desk *desk, uintptr_t thread);
-/* A word of the calling thread's for the adaptor, 0 at first; NULL for a thread without a desk. */
-atomic_uintptr_t *tarn__over_own_word(tarn__over *self);
+/* TARN__OVER_OWN_WORDS of the calling thread's for the adaptor, 0 at first; NULL for a thread
+ * without a desk. */
+atomic_uintptr_t *tarn__over_own_words(tarn__over *self);
 /* Refused, told and counted where that is beyond the limit. */
 tarn_status tarn__over_charge(tarn__over *self, size_t size_bytes);
 /* What was charged is nobody's. The adaptor may be gone then, where the caller has no handle. */

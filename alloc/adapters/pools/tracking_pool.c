@@ -11,6 +11,7 @@
 #include "alloc/tarn_tag.h"
 
 static_assert((int)TARN__SITE_NUMBERS == TARN__LENT_LABELS_MAX, "a site's number is a label");
+static_assert((int)TARN__SITE_KNOWN == TARN__OVER_OWN_WORDS, "what a thread has unwound");
 
 typedef struct tracking_pool {
   tarn__over over; /* first: tag_of_site finds the rest by it */
@@ -44,7 +45,7 @@ static __attribute__((noinline)) tarn_status tracking_alloc(void *context, size_
   tracking_pool *self = context;
   const tarn__call_site *place =
       tarn__call_sites_find(&self->sites, __builtin_frame_address(0), self->depth,
-                            tarn_tag_current(), tarn__over_own_word(&self->over));
+                            tarn_tag_current(), tarn__over_own_words(&self->over));
   if (place == NULL) return refuse_place(self);
   return tarn__over_lend(&self->over, size_bytes, alignment_bytes, place->number, stream, address);
 }

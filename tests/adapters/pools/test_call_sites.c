@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
 
 #include "tests/support/test.h"
 
@@ -10,14 +12,14 @@ enum { DEPTH = 12 };
 
 typedef struct visit {
   tarn__call_sites *sites;
-  atomic_uintptr_t *stack_end;
+  atomic_uintptr_t *known;
   uint32_t tag;
   const tarn__call_site *found;
 } visit;
 
 static __attribute__((noinline)) void ask(visit *self) {
-  self->found = tarn__call_sites_find(self->sites, __builtin_frame_address(0), DEPTH, self->tag,
-                                      self->stack_end);
+  self->found =
+      tarn__call_sites_find(self->sites, __builtin_frame_address(0), DEPTH, self->tag, self->known);
 }
 
 static __attribute__((noinline)) void ask_from_one(visit *self) {
@@ -41,9 +43,9 @@ static __attribute__((noinline)) void ask_below(visit *self, size_t more_bytes) 
 
 TEST(a_place_is_one_and_two_are_two) {
   tarn__call_sites *sites = calloc(1, sizeof *sites);
-  atomic_uintptr_t stack_end = 0;
+  atomic_uintptr_t known[TARN__SITE_KNOWN] = {0};
   assert_non_null(sites);
-  visit one = {.sites = sites, .stack_end = &stack_end};
+  visit one = {.sites = sites, .known = known};
   visit other = one;
   visit further = one; /* told apart by an address further up alone */
   const tarn__call_site *first = NULL;
@@ -68,12 +70,12 @@ TEST(a_place_is_one_and_two_are_two) {
 
 TEST(tags_make_two_of_one_place) {
   tarn__call_sites *sites = calloc(1, sizeof *sites);
-  atomic_uintptr_t stack_end = 0;
+  atomic_uintptr_t known[TARN__SITE_KNOWN] = {0};
   assert_non_null(sites);
   const tarn__call_site *found[2];
   volatile uint32_t tags = 2;
   for (uint32_t tag = 0; tag < tags; tag++) {
-    visit one = {.sites = sites, .stack_end = &stack_end, .tag = tag};
+    visit one = {.sites = sites, .known = known, .tag = tag};
     ask_from_one(&one);
     found[tag] = one.found;
     assert_int_equal(one.found->tag, tag);
@@ -87,15 +89,15 @@ TEST(tags_make_two_of_one_place) {
  * first three addresses are of functions here that are called thrice. */
 TEST(a_frame_of_another_size_is_unwound_anew) {
   tarn__call_sites *sites = calloc(1, sizeof *sites);
-  atomic_uintptr_t stack_end = 0;
+  atomic_uintptr_t known[TARN__SITE_KNOWN] = {0};
   assert_non_null(sites);
   for (size_t more_bytes = 16; more_bytes <= 4096; more_bytes *= 2) {
-    visit one = {.sites = sites, .stack_end = &stack_end};
+    visit one = {.sites = sites, .known = known};
     ask_below(&one, more_bytes);
     visit again = one;
     ask_below(&again, more_bytes);
-    atomic_uintptr_t unknown = 0;
-    visit unwound = {.sites = sites, .stack_end = &unknown};
+    atomic_uintptr_t unknown[TARN__SITE_KNOWN] = {0};
+    visit unwound = {.sites = sites, .known = unknown};
     ask_below(&unwound, more_bytes);
     assert_int_equal(one.found->frame_count, unwound.found->frame_count);
     for (uint32_t index = 3; index < one.found->frame_count; index++) {
@@ -107,10 +109,59 @@ TEST(a_frame_of_another_size_is_unwound_anew) {
   free(sites);
 }
 
+/* --- other stacks than the thread's --- */
+
+enum { HALF_BYTES = 128 << 10 };
+
+typedef struct coroutine {
+  ucontext_t own;
+  ucontext_t caller;
+  visit *asks;
+  size_t more_bytes;
+} coroutine;
+
+static coroutine *entered; /* makecontext passes ints alone */
+
+static void run_coroutine(void) {
+  ask_below(entered->asks, entered->more_bytes);
+  atomic_signal_fence(memory_order_seq_cst);
+}
+
+static void ask_on_stack(visit *asks, char *stack, size_t stack_bytes, size_t more_bytes) {
+  coroutine self = {.asks = asks, .more_bytes = more_bytes};
+  assert_int_equal(getcontext(&self.own), 0);
+  self.own.uc_stack.ss_sp = stack;
+  self.own.uc_stack.ss_size = stack_bytes;
+  self.own.uc_link = &self.caller;
+  entered = &self;
+  makecontext(&self.own, run_coroutine, 0);
+  assert_int_equal(swapcontext(&self.caller, &self.own), 0);
+}
+
+/* A frame where another one was whose caller's lay further up: there is nothing any more. */
+TEST(nothing_is_read_behind_the_end_of_a_coroutines_stack) {
+  tarn__call_sites *sites = calloc(1, sizeof *sites);
+  atomic_uintptr_t known[TARN__SITE_KNOWN] = {0};
+  visit self = {.sites = sites, .known = known};
+  char *stack = mmap(NULL, 2 * (size_t)HALF_BYTES, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_non_null(sites);
+  assert_ptr_not_equal(stack, MAP_FAILED);
+  ask_on_stack(&self, stack, 2 * (size_t)HALF_BYTES, HALF_BYTES + 16);
+  assert_non_null(self.found);
+  ask_from_one(&self);
+  assert_int_equal(mprotect(stack + HALF_BYTES, HALF_BYTES, PROT_NONE), 0);
+  ask_on_stack(&self, stack, HALF_BYTES, 16);
+  assert_non_null(self.found);
+  assert_int_equal(munmap(stack, 2 * (size_t)HALF_BYTES), 0);
+  tarn__call_sites_deinit(sites);
+  free(sites);
+}
+
 /* Each thread has unwound nothing at first, and asks from a stack of its own. */
 static void *ask_often(void *argument) {
-  atomic_uintptr_t stack_end = 0;
-  visit self = {.sites = argument, .stack_end = &stack_end};
+  atomic_uintptr_t known[TARN__SITE_KNOWN] = {0};
+  visit self = {.sites = argument, .known = known};
   const tarn__call_site *first = NULL;
   for (int round = 0; round < 1000; round++) {
     ask_from_one(&self);
