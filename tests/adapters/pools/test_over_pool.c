@@ -341,7 +341,7 @@ typedef struct busy_thread {
   atomic_bool is_over;
 } busy_thread;
 
-/* Takes the adaptor's lock and no other, which a fork would have it wait for. */
+/* Asks the adaptor alone, which has nothing that a fork waits for. */
 static void *ask_pool(void *argument) {
   busy_thread *self = argument;
   while (!atomic_load(&self->is_over)) {
