@@ -29,7 +29,7 @@
  *    with itself, but is of no one moment where other threads allocate and free meanwhile.
  * 6. Cost: no lock, and a record of 8 bytes in a table by address. Threads share one sum, and
  *    change it for what they have not freed themselves (up to 1 MiB); where a limit came near once
- *    or was lowered, always. An allocation of 1 KiB and its free took 15 nanoseconds more than the
+ *    or was lowered, always. An allocation of 1 KiB and its free took 16 nanoseconds more than the
  *    8 of a caching pool on the host, and 28 more where a limit had come near. The table has 8
  *    bytes for each unit of the upstream's alignment (of up to 512 bytes), in whole pages, where
  *    blocks have begun so far, and keeps them until the adaptor goes: 3 percent of small blocks
