@@ -150,6 +150,7 @@ static void pool_destroy(void *context) {
   if (!tarn__cuda_is_left_behind(self->cuda)) tarn__driver_pool_drop_pendings(self);
   tarn_stream_release(self->host_stream);
   tarn_stream_release(self->join_stream);
+  if (!tarn__cuda_is_left_behind(self->cuda)) pthread_cond_destroy(&self->has_looked);
   pthread_mutex_destroy(&self->lock);
   tarn_cuda_release(self->cuda);
   free(self);
@@ -311,6 +312,7 @@ tarn_status tarn_cuda_driver_pool_create(tarn_cuda *cuda, int32_t device,
   self->out_of_memory = options->out_of_memory;
   self->out_of_memory_context = options->out_of_memory_context;
   pthread_mutex_init(&self->lock, NULL);
+  pthread_cond_init(&self->has_looked, NULL);
   tarn_cuda_retain(cuda);
   status = start_pool(self, options, pool);
   if (status != TARN_OK) {

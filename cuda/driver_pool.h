@@ -16,6 +16,7 @@ typedef struct tarn__pool_pending {
   tarn__cuda_fence *latest; /* behind all of them; the same, where latest_bytes are 0 */
   size_t older_bytes;
   size_t latest_bytes;
+  uint64_t number; /* of the latest free, by which they were added */
 } tarn__pool_pending;
 
 typedef struct tarn__driver_pool {
@@ -37,11 +38,14 @@ typedef struct tarn__driver_pool {
   tarn__pool_block *kept; /* freed, and of captures: a list by `low` */
   size_t kept_bytes;
   tarn__pool_pending *pendings;
-  size_t pending_bytes;  /* of all, those too that a thread has just taken out */
-  tarn_trace *trace;     /* NULL: nothing is recorded */
-  tarn_pool_stats stats; /* counts, peaks and what is live */
-  size_t charged_bytes;  /* to the budget */
-  uint64_t looks_begun;  /* at what the driver has reserved, and the latest that counted */
+  size_t pending_bytes;      /* of all, those too that a thread looks at */
+  uint64_t pending_count;    /* frees that were ever added */
+  bool is_looking;           /* a thread has taken the list out */
+  pthread_cond_t has_looked; /* and has put back what is left */
+  tarn_trace *trace;         /* NULL: nothing is recorded */
+  tarn_pool_stats stats;     /* counts, peaks and what is live */
+  size_t charged_bytes;      /* to the budget */
+  uint64_t looks_begun;      /* at what the driver has reserved, and the latest that counted */
   uint64_t look_counted;
   bool has_window;          /* of tarn_pool_decay */
   uint64_t window_ns;       /* its start */
@@ -70,6 +74,7 @@ void tarn__driver_pool_count_calls(tarn__driver_pool *self, uint64_t count);
 /* Trims the driver's pool, and counts what is left at the budget. Without the lock, in a scope that
  * may wait. */
 CUresult tarn__driver_pool_give_back(tarn__driver_pool *self, size_t keep_bytes);
+
 /* driver_pool_lend.c: the pool's operation. */
 tarn_status tarn__driver_pool_alloc(void *context, size_t size_bytes, size_t alignment_bytes,
                                     tarn_stream *stream, void **address);
@@ -103,7 +108,8 @@ bool tarn__driver_pool_answer_pressure(void *context, const tarn_pressure *press
  * context; without memory for the record, waits for the stream instead. */
 void tarn__driver_pool_add_pending(tarn__driver_pool *self, tarn_stream *stream, CUstream native,
                                    size_t bytes);
-/* Asks how far the streams have come, and forgets what has passed. */
+/* Asks how far the streams have come, and forgets what has passed; not while another thread is at
+ * it, or waits for them. */
 void tarn__driver_pool_observe(tarn__driver_pool *self);
 /* Waits for all that is pending. */
 void tarn__driver_pool_wait_for_all(tarn__driver_pool *self);

@@ -1,9 +1,14 @@
 /* test_driver_pool.c: the CUDA driver's own pool behind the pool seam. */
 #include "tests/cuda/cuda_fixture.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "alloc/tarn_host_stream.h"
+#include "cuda/cuda_device.h"
 
 enum { MIB = 1 << 20 };
 
@@ -14,6 +19,13 @@ static tarn_pool_stats stats_of(tarn_pool *pool) {
   assert_true(stats.allocated_bytes <= stats.active_bytes);
   assert_true(stats.active_bytes <= stats.reserved_bytes);
   return stats;
+}
+
+/* Asks until fewer are in use. */
+static size_t active_below(tarn_pool *pool, size_t bytes) {
+  size_t active_bytes = bytes;
+  while (active_bytes >= bytes) active_bytes = stats_of(pool).active_bytes;
+  return active_bytes;
 }
 
 static void *take(tarn_pool *pool, size_t size_bytes, tarn_stream *stream) {
@@ -198,6 +210,58 @@ TEST(memory_that_is_pending_is_waited_for_before_there_is_none) {
   tarn_pool_release(pool);
 }
 
+typedef struct late_taker {
+  tarn_pool *pool;
+  tarn_stream *stream;
+  tarn_status status;
+  void *block;
+  atomic_bool is_done;
+} late_taker;
+
+static void *take_late(void *argument) {
+  late_taker *self = argument;
+  self->status = tarn_pool_alloc(self->pool, 30 * MIB, self->stream, &self->block);
+  atomic_store(&self->is_done, true);
+  return NULL;
+}
+
+/* What is pending is in the first one's hands when the second one looks for it. */
+TEST(two_threads_wait_for_what_is_pending_before_there_is_none) {
+  tarn_cuda *cuda = *state;
+  FIXTURE_NEEDS_SIM();
+  const fixture_sim *sim = fixture_sim_control();
+  tarn_cuda_device_info info = {.struct_size = sizeof info};
+  OK(tarn_cuda_device_info_of(cuda, 0, &info));
+  sim->set_capacity(0, info.total_bytes - info.free_bytes + 64 * MIB);
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
+  tarn_stream *held = fixture_stream(cuda);
+  late_taker takers[] = {{.pool = pool, .stream = fixture_stream(cuda)},
+                         {.pool = pool, .stream = fixture_stream(cuda)}};
+  pthread_t threads[2];
+  fixture_gate gate;
+  void *block = take(pool, 40 * MIB, held);
+  fixture_hold(held, &gate);
+  OK(tarn_pool_free(pool, block, held));
+  const uint64_t waits = sim->calls("cuEventSynchronize");
+  assert_int_equal(pthread_create(&threads[0], NULL, take_late, &takers[0]), 0);
+  while (sim->calls("cuEventSynchronize") == waits) sched_yield();
+  const uint64_t tries = sim->calls("cuMemAllocFromPoolAsync");
+  assert_int_equal(pthread_create(&threads[1], NULL, take_late, &takers[1]), 0);
+  while (sim->calls("cuMemAllocFromPoolAsync") == tries) sched_yield();
+  for (int i = 0; i < 1000 && !atomic_load(&takers[1].is_done); i++) sched_yield();
+  fixture_let_go(&gate);
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(pthread_join(threads[i], NULL), 0);
+    OK(takers[i].status);
+    OK(tarn_pool_free(pool, takers[i].block, takers[i].stream));
+    OK(tarn_stream_synchronize(takers[i].stream));
+    tarn_stream_release(takers[i].stream);
+  }
+  sim->set_capacity(0, info.total_bytes);
+  tarn_stream_release(held);
+  tarn_pool_release(pool);
+}
+
 /* Nobody has waited for the stream of the pool's own where the block was freed. */
 TEST(a_trim_gives_back_what_has_passed_though_nobody_waited) {
   tarn_cuda *cuda = *state;
@@ -259,9 +323,70 @@ TEST(an_earlier_free_passes_while_a_later_one_is_pending) {
   OK(tarn_pool_free(pool, late, stream));
   assert_true(stats_of(pool).active_bytes >= 2 * MIB);
   fixture_let_go(&first);
-  while (stats_of(pool).active_bytes != MIB) {
-  }
+  const size_t active_bytes = active_below(pool, 2 * MIB);
   fixture_let_go(&second);
+  assert_int_equal(active_bytes, MIB);
+  OK(tarn_stream_synchronize(stream));
+  assert_int_equal(stats_of(pool).active_bytes, 0);
+  tarn_stream_release(stream);
+  tarn_pool_release(pool);
+}
+
+/* Who records first stops behind that. */
+static struct {
+  CUresult (*record)(CUevent event, CUstream stream);
+  sem_t recorded;
+  sem_t go_on;
+  atomic_bool is_passed;
+} turnstile;
+
+static CUresult record_and_stop(CUevent event, CUstream stream) {
+  const CUresult result = turnstile.record(event, stream);
+  if (!atomic_exchange(&turnstile.is_passed, true)) {
+    sem_post(&turnstile.recorded);
+    sem_wait(&turnstile.go_on);
+  }
+  return result;
+}
+
+typedef struct freer {
+  tarn_pool *pool;
+  tarn_stream *stream;
+  void *block;
+  tarn_status status;
+} freer;
+
+static void *free_one(void *argument) {
+  freer *self = argument;
+  self->status = tarn_pool_free(self->pool, self->block, self->stream);
+  return NULL;
+}
+
+/* The earlier one comes to its record after the later one did. */
+TEST(of_two_frees_at_one_time_neither_stands_for_the_other) {
+  tarn_cuda *cuda = *state;
+  tarn_pool *pool = fixture_driver_pool(cuda, NULL);
+  tarn_stream *stream = fixture_stream(cuda);
+  fixture_gate gate;
+  void *late = take(pool, MIB, stream);
+  freer early = {.pool = pool, .stream = stream, .block = take(pool, MIB, stream)};
+  turnstile.record = cuda->driver.EventRecord;
+  atomic_store(&turnstile.is_passed, false);
+  assert_int_equal(sem_init(&turnstile.recorded, 0, 0), 0);
+  assert_int_equal(sem_init(&turnstile.go_on, 0, 0), 0);
+  cuda->driver.EventRecord = record_and_stop;
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, free_one, &early), 0);
+  sem_wait(&turnstile.recorded);
+  fixture_hold(stream, &gate);
+  OK(tarn_pool_free(pool, late, stream));
+  sem_post(&turnstile.go_on);
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  cuda->driver.EventRecord = turnstile.record;
+  OK(early.status);
+  const size_t active_bytes = active_below(pool, 2 * MIB);
+  fixture_let_go(&gate);
+  assert_int_equal(active_bytes, MIB);
   OK(tarn_stream_synchronize(stream));
   assert_int_equal(stats_of(pool).active_bytes, 0);
   tarn_stream_release(stream);

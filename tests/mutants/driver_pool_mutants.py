@@ -25,8 +25,24 @@ plant(
     "pending_fence_recorded_too_seldom",
     "what was freed behind a stream counts as over as soon as an earlier free there is",
     "cuda/pool_pending.c",
-    "  if (one->latest == NULL) status = tarn__cuda_fence_create(",
-    "  if (one->latest != NULL) return TARN_OK;\n  status = tarn__cuda_fence_create(",
+    "    one->latest = made->latest;\n",
+    "    before = made->latest;\n",
+    first="test_cuda",
+)
+plant(
+    "frees_at_one_time_in_one_record",
+    "of two threads that free at one time the fence of either stands for both",
+    "cuda/pool_pending.c",
+    " || one->number > begun)) one = one->next;",
+    ")) one = one->next;\n  (void)begun;",
+    first="test_cuda",
+)
+plant(
+    "who_has_no_memory_waits_for_no_looker",
+    "what another thread waits for is not pending to the next one that has no memory",
+    "cuda/pool_pending.c",
+    "while (self->is_looking && may_wait)",
+    "while (self->is_looking && may_wait && self->never_waits)",
     first="test_cuda",
 )
 plant(
