@@ -244,6 +244,67 @@ TEST(the_host_reaches_a_device_by_any_stream) {
   tarn_provider_release(provider);
 }
 
+static void find(const char *name, void *function) {
+  void *found = dlsym(cuda->driver.library, name);
+  assert_non_null(found);
+  memcpy(function, &found, sizeof found);
+}
+
+/* What the other device does is a part of the graph, and comes again with it. */
+TEST(a_capture_takes_along_what_another_device_does) {
+  PFN_cuStreamBeginCapture_v10010 begin = NULL;
+  PFN_cuStreamEndCapture_v10000 end = NULL;
+  PFN_cuGraphInstantiateWithFlags_v11040 instantiate = NULL;
+  PFN_cuGraphLaunch_v10000 launch = NULL;
+  PFN_cuGraphExecDestroy_v10000 destroy_executable = NULL;
+  PFN_cuGraphDestroy_v10000 destroy_graph = NULL;
+  find("cuStreamBeginCapture_v2", &begin);
+  find("cuStreamEndCapture", &end);
+  find("cuGraphInstantiateWithFlags", &instantiate);
+  find("cuGraphLaunch", &launch);
+  find("cuGraphExecDestroy", &destroy_executable);
+  find("cuGraphDestroy", &destroy_graph);
+  connect_devices(0);
+  const tarn_device host = tarn_device_make(TARN_DEVICE_CUDA_HOST, 0);
+  const tarn_device device = tarn_device_make(TARN_DEVICE_CUDA, 1);
+  tarn_provider *provider;
+  tarn_pool *pool;
+  tarn_stream *stream;
+  void *pinned, *place, *native;
+  CUcontext context;
+  tarn__cuda_scope scope; /* the application's own */
+  CUgraph graph;
+  CUgraphExec executable;
+  assert_ok(tarn_cuda_pinned_provider_create(cuda, NULL, &provider));
+  assert_ok(tarn_provider_alloc(provider, 1 << 20, &pinned));
+  assert_ok(make_pool(MAKER_DRIVER, 1, NULL, 0, &pool));
+  assert_ok(tarn_pool_alloc(pool, BYTES, NULL, &place));
+  assert_ok(tarn_cuda_stream_create(cuda, 0, &stream));
+  assert_ok(tarn_cuda_stream_native(stream, &native));
+  unsigned char *bytes = pinned;
+  assert_ok(tarn__cuda_context(cuda, 0, &context));
+  assert_ok(tarn__cuda_enter(cuda, context, &scope));
+  assert_int_equal(begin(native, CU_STREAM_CAPTURE_MODE_GLOBAL), CUDA_SUCCESS);
+  assert_ok(tarn_stream_copy(stream, place, device, bytes, host, ROW_BYTES));
+  assert_ok(tarn_stream_copy(stream, bytes + ROW_BYTES, host, place, device, ROW_BYTES));
+  assert_int_equal(end(native, &graph), CUDA_SUCCESS);
+  assert_int_equal(instantiate(&executable, graph, 0), CUDA_SUCCESS);
+  for (unsigned char round = 1; round < 3; round++) {
+    memset(bytes, round, ROW_BYTES);
+    assert_int_equal(launch(executable, native), CUDA_SUCCESS);
+    assert_ok(tarn_stream_synchronize(stream));
+    assert_int_equal(bytes[2 * ROW_BYTES - 1], round);
+  }
+  assert_int_equal(destroy_executable(executable), CUDA_SUCCESS);
+  assert_int_equal(destroy_graph(graph), CUDA_SUCCESS);
+  tarn__cuda_leave(&scope);
+  tarn_stream_release(stream);
+  assert_ok(tarn_pool_free(pool, place, NULL));
+  tarn_pool_release(pool);
+  assert_ok(tarn_provider_free(provider, pinned, 1 << 20));
+  tarn_provider_release(provider);
+}
+
 TEST(peers_are_let_in_where_the_machine_connects_them) {
   bool can = false;
   connect_devices(1);
