@@ -262,6 +262,8 @@ tarn_status tarn__driver_pool_note_use(void *context, void *address, tarn_stream
 
 tarn_status tarn__driver_pool_size_of(void *context, const void *address, size_t *size_bytes) {
   tarn__driver_pool *self = context;
+  const tarn_status there = tarn__cuda_check_process(self->cuda);
+  if (there != TARN_OK) return there;
   pthread_mutex_lock(&self->lock);
   const tarn__pool_block *block = tarn__pool_blocks_find(self->live, address);
   if (block != NULL && block->address == address) *size_bytes = block->requested_bytes;

@@ -93,6 +93,10 @@ static int find_all_refused(void) {
     CHECK(is_refused(tarn_pool_alloc(shared.pools[i], BYTES, NULL, &block)));
     CHECK(is_refused(tarn_pool_trim(shared.pools[i], 0, NULL)));
     CHECK(tarn_pool_trace_stop(shared.pools[i]) == TARN_OK); /* takes no lock of a lost thread's */
+    size_t size_bytes = 0; /* nor does this, whoever may still tell */
+    const tarn_status told =
+        tarn_pool_size_of(shared.pools[i], tarn_storage_data(shared.storages[i]), &size_bytes);
+    CHECK(told == TARN_OK || is_refused(told));
   }
   char bytes[8] = {0};
   const tarn_device cpu = tarn_device_make(TARN_DEVICE_CPU, 0);
