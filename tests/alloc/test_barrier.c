@@ -106,8 +106,7 @@ static int count_missed(bool is_one_sided) {
   return counts[0];
 }
 
-static void one_of_two_sides_always_sees_the_other(void **state) {
-  (void)state;
+TEST(one_of_two_sides_always_sees_the_other) {
   assert_int_equal(count_missed(tarn_barrier_is_one_sided()), 0);
 }
 
@@ -124,8 +123,8 @@ static bool forbid_membarrier(void) {
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-static void who_comes_after_the_kernel_refused_has_a_fence(void **state) {
-  (void)state;
+/* The last: it stays refused. */
+TEST(who_comes_after_the_kernel_refused_has_a_fence) {
   if (!tarn_barrier_is_one_sided() || !forbid_membarrier()) skip();
   tarn_barrier_heavy();
   assert_false(tarn_barrier_is_one_sided());
@@ -137,9 +136,5 @@ static void who_comes_after_the_kernel_refused_has_a_fence(void **state) {
 
 int main(void) {
   if (sched_getaffinity(0, sizeof processors, &processors) != 0) CPU_ZERO(&processors);
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(one_of_two_sides_always_sees_the_other),
-      cmocka_unit_test(who_comes_after_the_kernel_refused_has_a_fence), /* last: it stays so */
-  };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return run_listed_tests(NULL, NULL);
 }

@@ -558,8 +558,7 @@ static void fail_each_allocation_of(tarn_status (*scenario)(void), const char *n
 }
 
 /* Before anything is warm: what is allocated once in the process fails too. */
-static void cold_caches_fail(void **state) {
-  (void)state;
+TEST(cold_caches_fail) {
   static tarn_status (*const scenarios[])(void) = {use_streams, use_range_pool, use_host_tensors};
   for (size_t index = 0; index < COUNT_OF(scenarios); index++) {
     bool has_failed = true;
@@ -573,8 +572,7 @@ static void cold_caches_fail(void **state) {
 }
 
 /* From one allocation on, none succeeds any more: what is pending must still be waited for. */
-static void memory_that_ends_for_good_ends_no_promise(void **state) {
-  (void)state;
+TEST(memory_that_ends_for_good_ends_no_promise) {
   static tarn_status (*const scenarios[])(void) = {
       use_captures,     use_fixed_provider, use_range_pool,  use_segment_pool,
       use_fresh_thread, use_streams,        use_host_tensors};
@@ -592,8 +590,7 @@ static void memory_that_ends_for_good_ends_no_promise(void **state) {
 }
 
 #define SCENARIO(function)                              \
-  static void function##_survives(void **state) {       \
-    (void)state;                                        \
+  TEST(function##_survives) {                           \
     fail_each_allocation_of(use_##function, #function); \
   }
 
@@ -635,44 +632,7 @@ int main(int argc, char **argv) {
   /* No dice in the simulated driver: the n-th allocation is the same one every time. */
   setenv("CUSIM_POLICY", "eager", /*overwrite=*/0);
   setenv("CUSIM_DEVICES", "2", /*overwrite=*/0);
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(cold_caches_fail),
-      cmocka_unit_test(memory_that_ends_for_good_ends_no_promise),
-      cmocka_unit_test(adaptors_survives),
-      cmocka_unit_test(fixed_provider_survives),
-      cmocka_unit_test(shared_pages_survives),
-      cmocka_unit_test(range_pool_survives),
-      cmocka_unit_test(segment_pool_survives),
-      cmocka_unit_test(fresh_thread_survives),
-      cmocka_unit_test(pool_over_pool_survives),
-      cmocka_unit_test(budgets_survives),
-      cmocka_unit_test(records_survives),
-      cmocka_unit_test(streams_survives),
-      cmocka_unit_test(captures_survives),
-      cmocka_unit_test(bare_stream_survives),
-      cmocka_unit_test(host_tensors_survives),
-      cmocka_unit_test(growing_storage_survives),
-      cmocka_unit_test(share_survives),
-      cmocka_unit_test(cuda_share_survives),
-      cmocka_unit_test(maintenance_survives),
-      cmocka_unit_test(fallback_survives),
-      cmocka_unit_test(callbacks_survives),
-      cmocka_unit_test(ort_survives),
-      cmocka_unit_test(pause_survives),
-      cmocka_unit_test(dlpack_survives),
-      cmocka_unit_test(npy_files_survives),
-      cmocka_unit_test(umf_survives),
-      cmocka_unit_test(node_survives),
-      cmocka_unit_test(synthetic_topology_survives),
-      cmocka_unit_test(saved_topology_survives),
-      cmocka_unit_test(cuda_device_survives),
-      cmocka_unit_test(cuda_pinned_survives),
-      cmocka_unit_test(torch_survives),
-      cmocka_unit_test(cuda_virtual_survives),
-      cmocka_unit_test(cuda_driver_pool_survives),
-      cmocka_unit_test(cuda_tensors_survives),
-  };
-  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  const int failed = run_listed_tests(NULL, NULL);
   if (argc > 1 && strcmp(argv[1], "--sites") == 0) fault_print_sites();
   return failed;
 }

@@ -101,13 +101,36 @@ static void assert_block(tarn_stream *stream, const void *block, tarn_device dev
   }
 }
 
+enum { SEEDS = 3 };
+
+static void on_every_schedule(void (*piece)(void)) {
+  for (int index = 0; index < CUSIM_POLICY_COUNT * SEEDS; index++) {
+    cusim_set_policy((cusim_policy)(index / SEEDS));
+    cusim_set_seed((uint64_t)(index % SEEDS) + 1);
+    cusim_set_races(CUSIM_RACES_REPORT);
+    piece();
+    assert_int_equal(cusim_race_count(), 0);
+    cusim_set_races(CUSIM_RACES_OFF);
+    cusim_drain();
+    assert_string_equal(cusim_fault(), "");
+  }
+}
+
+/* PIECE(what_happened) { ... } is a test that shows the piece on every schedule. */
+#define PIECE(name)                 \
+  static void show_##name(void);    \
+  TEST(name) {                      \
+    on_every_schedule(show_##name); \
+  }                                 \
+  static void show_##name(void)
+
 /* --- the pieces --- */
 
 /* RMM's arena resource (and its pool before #2252): memory was filed under the raw stream
  * handle, so a new stream that got a destroyed one's handle also got its memory, work pending or
  * not. tarn files under a timeline of its own, which serves another stream only when the old
  * one's last work has been seen. */
-static void arena_handle_reuse(void) {
+PIECE(arena_handle_reuse) {
   tarn_pool *pool = make_device_pool(0, SIZE);
   tarn_stream *old = make_stream(0);
   void *const handle = native_of(old);
@@ -142,7 +165,7 @@ static void *work_and_exit(void *argument) {
 
 /* RMM's arena resource, as in museum_order.c, here with the thread's own stream gone as well: what
  * is left of both is work that a driver may still be doing. tarn has taken a final fence. */
-static void arena_thread_exit_with_its_stream(void) {
+PIECE(arena_thread_exit_with_its_stream) {
   thread_work work = {.pool = make_device_pool(0, SIZE)};
   pthread_t thread;
   assert_int_equal(pthread_create(&thread, NULL, work_and_exit, &work), 0);
@@ -160,7 +183,7 @@ static void arena_thread_exit_with_its_stream(void) {
  * and recorded on a stream of another one, an error that nobody looked at: the block went out with
  * no order at all. tarn makes and records every fence in the context of its stream's device, and
  * looks at every answer. */
-static void event_of_another_device(void) {
+PIECE(event_of_another_device) {
   void *contexts[] = {NULL, NULL};
   assert_int_equal(cuDevicePrimaryCtxRetain(&contexts[1], 0), 0);
   for (size_t index = 0; index < COUNT_OF(contexts); index++) {
@@ -210,7 +233,7 @@ static void event_of_another_device(void) {
  * process, and every copy from then on was synchronous behind the caller's back. tarn's pinned pool
  * is out of memory then, and a copy of pageable memory says in its report that it was synchronous,
  * and is. */
-static void pageable_fallback(void) {
+PIECE(pageable_fallback) {
   cusim_counts before;
   cusim_get_counts(&before);
   cusim_set_pinned_capacity(before.pinned_bytes + SIZE);
@@ -255,7 +278,7 @@ static void pageable_fallback(void) {
 /* RMM's pinned pools: a free in the order of a stream let the next CPU writer have the block while
  * the copy still read it, since the CPU was in no order. To tarn the host is one more timeline: a
  * pinned block goes to the CPU (stream NULL) only when its copies have been seen to be done. */
-static void pinned_reuse_while_the_cpu_still_reads(void) {
+PIECE(pinned_reuse_while_the_cpu_still_reads) {
   tarn_pool *pool = pool_over(pinned_provider, SIZE);
   tarn_pool *device_pool = make_device_pool(0, 0);
   tarn_stream *stream = make_stream(0);
@@ -287,7 +310,7 @@ static void pinned_reuse_while_the_cpu_still_reads(void) {
 
 /* vLLM's sleep mode (#34600, #36651), as in museum_memory.c, here where it was: on virtual memory
  * of a device, of which the driver creates half and then has no more. */
-static void wake_half_done_on_a_device(void) {
+PIECE(wake_half_done_on_a_device) {
   tarn_provider *provider = NULL;
   assert_ok(tarn_cuda_virtual_provider_create(cuda, 0, NULL, &provider));
   tarn_pool *pool = pool_over(provider, 0);
@@ -321,33 +344,6 @@ static void wake_half_done_on_a_device(void) {
 
 /* --- schedules --- */
 
-enum { SEEDS = 3 };
-
-static void on_every_schedule(void (*piece)(void)) {
-  for (int index = 0; index < CUSIM_POLICY_COUNT * SEEDS; index++) {
-    cusim_set_policy((cusim_policy)(index / SEEDS));
-    cusim_set_seed((uint64_t)(index % SEEDS) + 1);
-    cusim_set_races(CUSIM_RACES_REPORT);
-    piece();
-    assert_int_equal(cusim_race_count(), 0);
-    cusim_set_races(CUSIM_RACES_OFF);
-    cusim_drain();
-    assert_string_equal(cusim_fault(), "");
-  }
-}
-
-#define PIECE(name)                       \
-  static void show_##name(void **state) { \
-    (void)state;                          \
-    on_every_schedule(name);              \
-  }
-PIECE(arena_handle_reuse)
-PIECE(arena_thread_exit_with_its_stream)
-PIECE(event_of_another_device)
-PIECE(pageable_fallback)
-PIECE(wake_half_done_on_a_device)
-PIECE(pinned_reuse_while_the_cpu_still_reads)
-
 static int open_driver(void **state) {
   (void)state;
   if (tarn_cuda_open(NULL, &cuda) != TARN_OK || !tarn_cuda_is_simulated(cuda)) return -1;
@@ -373,15 +369,5 @@ static int close_driver(void **state) {
 int main(int argument_count, char **arguments) {
   setenv("CUSIM_DEVICES", "2", 1);
   if (argument_count > 1) cmocka_set_test_filter(arguments[1]);
-  const struct CMUnitTest tests[] = {
-      {.name = "arena_handle_reuse", .test_func = show_arena_handle_reuse},
-      {.name = "arena_thread_exit_with_its_stream",
-       .test_func = show_arena_thread_exit_with_its_stream},
-      {.name = "event_of_another_device", .test_func = show_event_of_another_device},
-      {.name = "wake_half_done_on_a_device", .test_func = show_wake_half_done_on_a_device},
-      {.name = "pageable_fallback", .test_func = show_pageable_fallback},
-      {.name = "pinned_reuse_while_the_cpu_still_reads",
-       .test_func = show_pinned_reuse_while_the_cpu_still_reads},
-  };
-  return cmocka_run_group_tests(tests, open_driver, close_driver);
+  return run_listed_tests(open_driver, close_driver);
 }

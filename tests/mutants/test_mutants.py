@@ -52,8 +52,7 @@ class Table(unittest.TestCase):
         for name in sorted(os.listdir(MUSEUM)):
             if name.endswith(".c"):
                 with open(os.path.join(MUSEUM, name), encoding="utf-8") as file:
-                    pieces |= set(re.findall(r'\bTEST\((\w+)\)|\.name = "(\w+)"', file.read()))
-        pieces = {first or second for first, second in pieces}
+                    pieces |= set(re.findall(r"(?m)^(?:TEST|PIECE)\((\w+)\)", file.read()))
         self.assertLessEqual({mutant.piece for mutant in mutants.TABLE if mutant.piece}, pieces)
 
 

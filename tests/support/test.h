@@ -23,7 +23,8 @@ extern "C" { /* which cmocka 1.1.5 leaves to its user */
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
 /* TEST(a_sentence_that_holds) { ... } is a test of its file, with cmocka's `state` in it;
- * run_listed_tests runs all in the order of their lines. TEST_WITH has a setup and a teardown. */
+ * run_listed_tests runs all in the order of their lines. TEST_WITH has a setup and a teardown.
+ * cmocka's own lists are for programs that run one function as several tests. */
 #define TEST(name) TEST_WITH(name, NULL, NULL)
 #define TEST_WITH(name, setup, teardown)                       \
   static void name(void **state);                              \
