@@ -239,6 +239,14 @@ def threads_ask_for_themselves(tree):
             yield f"{path}:{line_of(code, match.start())}: /proc/thread-self is the caller's own"
 
 
+def listed_tests_are_run(tree):
+    """A file's list is its own: no other file, and no compiler, misses a call of its runner."""
+    for path, text in tree.items():
+        if path.endswith((".c", ".cpp")) and "run_listed_tests(" not in text:
+            if re.search(r"^\w*TEST\w*\(", text, re.MULTILINE):
+                yield f"{path}: no run_listed_tests for its tests"
+
+
 def public_headers_are_public(tree):
     for path, text in tree.items():
         if not is_public_header(path) and not is_public_cxx_header(path):
@@ -338,6 +346,7 @@ RULES = (
     files_are_short,
     library_keeps_to_itself,
     threads_ask_for_themselves,
+    listed_tests_are_run,
     public_headers_are_public,
     public_functions_exist_and_are_tested,
     custom_commands_are_quoted,

@@ -119,6 +119,10 @@ BROKEN = {
         (c("alloc/a.c", 'const char maps[] = "/proc/self/maps";'), "/proc/thread-self"),
         (c("cuda/sim/a.c", 'const char files[] = "/proc/self/fd/%d";'), "/proc/thread-self"),
     ],
+    rules.listed_tests_are_run: [
+        (c("tests/alloc/test_a.c", "TEST(a_holds) {\n}"), "run_listed_tests"),
+        (c("tests/alloc/test_a.c", "TEST_WITH(a_holds, up, down) {\n}"), "run_listed_tests"),
+    ],
     rules.public_headers_are_public: [
         (header("void tarn__thing_do(void);"), "is private"),
         (header("#define THING 1"), "macro THING"),
