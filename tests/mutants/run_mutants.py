@@ -17,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import mutants
@@ -83,6 +84,8 @@ def judge(program, code, output):
 
 
 def run_program(command, folder, seconds_max):
+    """Answers the exit status, None where it ran out of time, and the output. A failed test ends
+    the program: what it left behind may keep those after it waiting for ever."""
     environment = {**os.environ, **ENVIRONMENT}
     process = subprocess.Popen(
         [*SAME_ADDRESSES, *command],
@@ -92,13 +95,25 @@ def run_program(command, folder, seconds_max):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    try:
-        output, _ = process.communicate(timeout=seconds_max)
-        code = process.returncode
-    except subprocess.TimeoutExpired:
+    is_late = threading.Event()
+
+    def end():
+        is_late.set()
         process.kill()
-        output, _ = process.communicate()
-        code = None
+
+    timer = threading.Timer(seconds_max, end)
+    timer.start()
+    output, code = b"", None
+    with process:
+        for line in process.stdout:
+            output += line
+            if line.startswith(b"[  FAILED  ]"):
+                process.kill()
+                code = 1
+                break
+    timer.cancel()
+    if code is None and not is_late.is_set():
+        code = process.returncode
     return code, output.decode("utf-8", "replace")
 
 
