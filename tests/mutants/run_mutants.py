@@ -15,6 +15,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -94,24 +95,28 @@ def run_program(command, folder, seconds_max):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     is_late = threading.Event()
 
-    def end():
-        is_late.set()
-        process.kill()
+    def end():  # with its children: one that hangs has its output open
+        os.killpg(process.pid, signal.SIGKILL)
 
-    timer = threading.Timer(seconds_max, end)
+    def end_late():
+        is_late.set()
+        end()
+
+    timer = threading.Timer(seconds_max, end_late)
     timer.start()
     output, code = b"", None
     with process:
         for line in process.stdout:
             output += line
             if line.startswith(b"[  FAILED  ]"):
-                process.kill()
+                end()
                 code = 1
                 break
-    timer.cancel()
+        timer.cancel()
     if code is None and not is_late.is_set():
         code = process.returncode
     return code, output.decode("utf-8", "replace")

@@ -68,6 +68,21 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(judge("p", -6, said), (True, "p: a (broken belief: alloc/heap.c:7)"))
 
 
+class Ends(unittest.TestCase):
+    def run_script(self, script, seconds_max):
+        return run_mutants.run_program(["sh", "-c", script], ".", seconds_max)
+
+    def test_a_failed_test_ends_its_program(self):
+        said = "[  FAILED  ] a\n"
+        self.assertEqual(self.run_script(f"printf '{said}'; sleep 100", 100), (1, said))
+
+    def test_a_program_that_hangs_ends_with_its_children(self):
+        self.assertEqual(self.run_script("echo a; (sleep 5; echo b) & sleep 9", 0.5), (None, "a\n"))
+
+    def test_a_program_that_ends_by_itself_has_its_status(self):
+        self.assertEqual(self.run_script("echo a; exit 3", 100), (3, "a\n"))
+
+
 @unittest.skipUnless(os.path.exists(os.path.join(BUILD, "build.ninja")), "no build of ninja's")
 class Runner(unittest.TestCase):
     COVERED = "if (!tarn__order_is_covered(stream, tarn__stamps_at(stamps, index))) return false;"
