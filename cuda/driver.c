@@ -57,6 +57,12 @@ static tarn_status refuse_entry(const char *path, const char *name, int version,
         "that is the parent process",
         path);
   }
+  if (result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_FOUND) {
+    return tarn_fail_native(TARN_UNAVAILABLE, "cuGetProcAddress", result,
+                            "the driver in %s answers %d when it is asked for %s (ABI of CUDA "
+                            "%d.%d)",
+                            path, (int)result, name, version / 1000, version % 1000 / 10);
+  }
   return tarn_fail_native(TARN_UNAVAILABLE, "cuGetProcAddress", result,
                           "the driver in %s lacks %s (ABI of CUDA %d.%d): it is too old", path,
                           name, version / 1000, version % 1000 / 10);

@@ -56,6 +56,14 @@ TEST(a_missing_required_entry_is_named) {
   OK(open_path(SIM_DRIVER));
 }
 
+TEST(a_driver_that_fails_to_answer_is_not_called_too_old) {
+  FIXTURE_NEEDS_SIM();
+  fixture_sim_control()->fail_call("cuGetProcAddress", 1, CUDA_ERROR_UNKNOWN);
+  assert_int_equal(open_path(SIM_DRIVER), TARN_UNAVAILABLE);
+  assert_int_equal(tarn_last_error()->native_code, CUDA_ERROR_UNKNOWN);
+  assert_message_has("answers 999 when it is asked for cu");
+}
+
 TEST(a_missing_optional_entry_is_fine) {
   FIXTURE_NEEDS_SIM();
   int optional_count = 0;
