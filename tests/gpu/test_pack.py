@@ -182,6 +182,10 @@ class Pack(unittest.TestCase):
         with open(os.path.join(self.out, "figures.md"), encoding="utf-8") as file:
             self.assertIn("- " + figures["late"][-1], file.read())
 
+    def test_figures_without_any_time_are_not_measured_and_say_so(self):
+        told = self.measure("pin", "--seconds", "0")
+        self.assertEqual((told.count("not measured"), told.count("no time was left")), (2, 2), told)
+
     def test_nothing_is_run_on_the_simulator_unasked(self):
         done = start(self.folder, "--only", "info", out=self.out)
         if done.returncode == 0:
@@ -193,10 +197,10 @@ class Pack(unittest.TestCase):
         self.assertIn("no GPU here", done.stderr)
         self.assertEqual(start(self.folder, "--only", "nothing", out=self.out).returncode, 2)
 
-    def measure(self, subject, **environment):
+    def measure(self, subject, *arguments, **environment):
         os.makedirs(self.out, exist_ok=True)
         words = [sys.executable, "-B", "figures.py", "--on", "sim", "--only", subject,
-                 "--turns", "1", "--out", self.out]
+                 "--turns", "1", "--out", self.out, *arguments]
         libraries = os.path.join(self.folder, "lib")
         done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, timeout=200,
                               env=dict(os.environ, LD_LIBRARY_PATH=libraries, **environment))
