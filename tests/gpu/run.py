@@ -48,6 +48,7 @@ DEVICE_TESTS = re.compile(
     r"cuda|conformance|kernel|grid|fidelity|transfers|kv_cache|pinned|virtual|share|device_|museum"
     r"|umf_ops|torch"
 )
+PASSED = re.compile(r"^\[ RUN +\] (\w+)\n\[ +OK \] \1\n", re.MULTILINE)
 KERNEL_TESTS = re.compile(r"_grid$|kernels$")
 SANITIZERS = ("compute-sanitizer", "/usr/local/cuda/bin/compute-sanitizer")
 DEBUGGERS = ("gdb", "cuda-gdb", "/usr/local/cuda/bin/cuda-gdb")
@@ -222,7 +223,9 @@ def report(run):
 
 
 def tail(output):
-    return "".join(f"    {line}\n" for line in output.splitlines()[-TAIL_LINES:])
+    """The end of it, without tests that passed: those that failed may be long before it."""
+    lines = PASSED.sub("", output).splitlines()
+    return "".join(f"    {line}\n" for line in lines[-TAIL_LINES:])
 
 
 # --- tests ---
@@ -252,6 +255,8 @@ def run_test(run, test):
     )
     verdict = judge(run, test, status)
     if verdict.startswith("failed"):
+        names = dict.fromkeys(re.findall(r"^\[  FAILED  \] (\w+)$", output, re.MULTILINE))
+        verdict = ": ".join(filter(None, [verdict, ", ".join(names)]))
         run.say(f"FAILED {test['name']} ({verdict})\n{tail(output)}")
     elif verdict == "skipped":
         lines = output.strip().splitlines() or [""]
@@ -595,6 +600,7 @@ def main():
         print("\n".join(STAGES))
         return 0
     os.makedirs(OUT, exist_ok=True)
+    take("figures.md")  # of an earlier run, and not what this one's report is about
     lacking = tempfile.TemporaryDirectory()
     link_lacking(lacking.name)
     search_first(lacking.name)
@@ -602,10 +608,10 @@ def main():
     run = Run("cuda:0", arguments.only, arguments.budget)
     prepared = prepare_torch(run)
     try:
+        find_driver(run, arguments.allow_sim)
         if not os.path.isdir(os.path.join(HERE, "tests")):
             with tarfile.open(os.path.join(HERE, "tests.tar.xz")) as archive:
                 archive.extractall(HERE)
-        find_driver(run, arguments.allow_sim)
         for name in STAGES:
             if name not in arguments.only:
                 continue
@@ -616,6 +622,8 @@ def main():
     finally:
         if prepared is not None:
             end_group(prepared)
+        if run.is_simulated:  # tried out before it is carried: it stays as small as it was
+            shutil.rmtree(os.path.join(HERE, "tests"), ignore_errors=True)
     run.say(f"=====\n{report(run)}\nresults: {OUT}")
     return 1 if any(stage["verdict"] == "failed" for stage in run.results["stages"]) else 0
 

@@ -20,6 +20,10 @@ import torch_model
 BUILD = sys.argv.pop(1)
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKED = ("test_fidelity", "test_base", "test_status", "test_copy_cuda", "test_copy_cuda_eager")
+FAILS = """echo '[  FAILED  ] a_pool_leaks'
+for i in $(seq 50); do echo "[ RUN      ] passes_$i"; echo "[       OK ] passes_$i"; done
+exit 1
+"""
 TRACE = "op,id,bytes\na,0,3000000\na,1,100000\nf,0,\na,2,1000\nf,1,\nf,2,\n"
 
 
@@ -105,7 +109,8 @@ class Pack(unittest.TestCase):
             text = file.read()
         planted = json.loads(text)
         planted["tests"] += [
-            {"name": "test_cuda_fails", "limit_s": 9, "environment": {}, "command": ["false"]},
+            {"name": "test_cuda_fails", "limit_s": 9, "environment": {},
+             "command": ["sh", "-c", FAILS]},
             {"name": "test_cuda_hangs", "limit_s": 1, "command": ["./tarn", "info"],
              "environment": {"BROKEN_CALL": "cuInit", "BROKEN_ANSWER": "hang"}},
             {"name": "test_cuda_crashes", "limit_s": 9, "command": ["./tarn", "info"],
@@ -123,11 +128,18 @@ class Pack(unittest.TestCase):
         for name in ("fails", "hangs", "crashes"):
             self.assertIn("FAILED test_cuda_" + name, done.stdout)
             self.assertIn(f"- test_cuda_{name}: failed: exit status ", told)
+        self.assertIn("- test_cuda_fails: failed: exit status 1: a_pool_leaks\n", told)
         if shutil.which("gdb"):
             stacks = done.stdout.split("where it was:")[1:]
             self.assertEqual(sum("call_that_hangs" in stack for stack in stacks), 1)
             self.assertTrue(all("tarn_cuda_open" in stack for stack in stacks), stacks)
+        self.assertIn("[  FAILED  ] a_pool_leaks", done.stdout)
+        self.assertNotIn("passes_50", done.stdout)
+        with open(os.path.join(self.out, "figures.md"), "w", encoding="ascii") as file:
+            file.write("of an earlier run")
         late = start(self.folder, "--allow-sim", "--only", "host", "--budget", "0", out=self.out)
+        self.assertNotIn("of an earlier run", self.report())
+        self.assertFalse(os.path.exists(os.path.join(self.folder, "tests")))  # carried packed
         self.assertEqual((late.returncode, self.verdicts()), (0, {"host": "skipped"}))
 
     def break_driver(self):
