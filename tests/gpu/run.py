@@ -379,11 +379,7 @@ def stage_costs(run):
 def stage_replay(run):
     traces = sorted(os.listdir(os.path.join(HERE, "traces")))
     paths = [os.path.join("traces", name) for name in traces]
-    tarn(run, "replay_verified", "replay", *paths, "--on", virtual(run), "--verify")
-
-
-def virtual(run):
-    return f"{run.on}:virtual"
+    tarn(run, "replay_verified", "replay", *paths, "--on", f"{run.on}:virtual", "--verify")
 
 
 def stage_bench(run):
