@@ -596,7 +596,6 @@ def main():
         print("\n".join(STAGES))
         return 0
     os.makedirs(OUT, exist_ok=True)
-    take("figures.md")  # of an earlier run, and not what this one's report is about
     lacking = tempfile.TemporaryDirectory()
     link_lacking(lacking.name)
     search_first(lacking.name)
@@ -605,6 +604,7 @@ def main():
     prepared = prepare_torch(run)
     try:
         find_driver(run, arguments.allow_sim)
+        take("figures.md")  # of an earlier run, and not what this one's report is about
         if not os.path.isdir(os.path.join(HERE, "tests")):
             with tarfile.open(os.path.join(HERE, "tests.tar.xz")) as archive:
                 archive.extractall(HERE)
