@@ -114,7 +114,7 @@ static __attribute__((noinline)) tarn_status view_any(tarn_layout *layout, int32
                                                       const int64_t *shape) {
   char old_text[TARN__NUMBERS_BYTES], strides_text[TARN__NUMBERS_BYTES];
   char new_text[TARN__NUMBERS_BYTES];
-  int64_t resolved[TARN_RANK_MAX], strides[TARN_RANK_MAX];
+  int64_t resolved[TARN_RANK_MAX] = {0}, strides[TARN_RANK_MAX];
   const tarn_status status = tarn__layout_resolve_shape(layout, rank, shape, resolved);
   if (status != TARN_OK) return status;
   if (tarn_inline_view(layout, rank, resolved)) return TARN_OK;
