@@ -1,4 +1,5 @@
 /* test_pages.c: the pages provider: options, huge page advice, and what decommit forgets. */
+#include "tests/support/mapping_flags.h"
 #include "tests/support/test.h"
 
 #include <errno.h>
@@ -57,26 +58,6 @@ TEST(bad_options_are_refused) {
   assert_status(tarn_pages_provider_create(&options, &provider), TARN_INVALID_ARGUMENT);
   assert_status(tarn_pages_provider_create(NULL, NULL), TARN_INVALID_ARGUMENT);
   assert_null(provider);
-}
-
-/* The kernel's own word on a mapping: its line "VmFlags:" in /proc/self/smaps. */
-static bool mapping_has_flag(const void *address, const char *flag) {
-  FILE *maps = fopen("/proc/self/smaps", "r");
-  if (maps == NULL) return false;
-  char line[512];
-  bool is_inside = false;
-  bool is_set = false;
-  while (fgets(line, sizeof line, maps) != NULL) {
-    unsigned long start = 0;
-    unsigned long end = 0;
-    if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
-      is_inside = (uintptr_t)address >= start && (uintptr_t)address < end;
-    } else if (is_inside && strncmp(line, "VmFlags:", 8) == 0) {
-      is_set = strstr(line, flag) != NULL;
-    }
-  }
-  fclose(maps);
-  return is_set;
 }
 
 TEST(huge_page_advice_reaches_the_kernel) {

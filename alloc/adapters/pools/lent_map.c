@@ -47,11 +47,14 @@ static size_t index_in_leaf(const tarn__lent_map *map, uintptr_t address) {
   return (address & (LEAF_SPAN - 1)) >> map->granule_bits;
 }
 
-/* Zeroes that take memory as they are written. */
+/* Zeroes that take memory as they are written, a small page at a time: a huge one would hold as
+ * many records as a leaf has. */
 static void *map_table(size_t size_bytes) {
   void *table = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return table != MAP_FAILED ? table : NULL;
+  if (table == MAP_FAILED) return NULL;
+  (void)madvise(table, size_bytes, MADV_NOHUGEPAGE); /* refused where there are no huge ones */
+  return table;
 }
 
 static tarn__lent_middle *middle_at(const tarn__lent_map *map, uintptr_t address) {

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "tests/support/mapping_flags.h"
 #include "tests/support/test.h"
 
 enum { BLOCKS = 500, STEPS = 20000 };
@@ -92,6 +93,16 @@ TEST(where_no_block_can_begin_none_is_entered) {
   assert_int_equal(tarn__lent_map_find(&map, UINTPTR_MAX, &start), 0);
   assert_null(tarn__lent_map_leaf(&map, UINTPTR_MAX));
   assert_int_equal(tarn__lent_map_next(&map, 0, &start), 0);
+  tarn__lent_map_deinit(&map);
+}
+
+/* One record must not take a huge page, as it would where the machine gives those to everybody. */
+TEST(tables_take_memory_in_small_pages) {
+  tarn__lent_map map = {.granule_bits = 0};
+  uint64_t before = 1;
+  tarn__lent_map_align(&map, 256);
+  assert_true(tarn__lent_map_enter(&map, BASE, tarn__lent_record(1, 1), &before));
+  assert_true(mapping_has_flag(tarn__lent_map_leaf(&map, BASE), " nh"));
   tarn__lent_map_deinit(&map);
 }
 
