@@ -16,6 +16,7 @@ import time
 import tarn
 
 RANK_MAX = 5
+TARN_RANK_MAX = 12  # tarn_layout.h: tensors of more dimensions have no part here
 ELEMENTS_MAX = 400
 STEPS_MAX = 7
 
@@ -172,7 +173,7 @@ def random_source_shape(rng, shape, extra=0.1):
     """A shape that broadcasts to `shape`, mostly; with more dimensions as often as `extra` says."""
     source = [1 if rng.random() < 0.2 else size for size in shape]
     source = source[rng.randint(0, len(source)) if rng.random() < 0.2 else 0 :]
-    if rng.random() < extra:
+    if rng.random() < extra and len(source) < TARN_RANK_MAX:
         source.insert(0, rng.choice((1, 1, 1, 2)))
     if source and rng.random() < 0.04:
         source[rng.randrange(len(source))] += 1
