@@ -8,6 +8,7 @@
 
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_pages.h"
+#include "tests/alloc/fast_taker.h"
 #include "tests/support/manual_stream.h"
 
 static tarn_budget *make_budget(size_t limit_bytes) {
@@ -226,23 +227,9 @@ TEST(empty_promises_end) {
   tarn_pool_release(pool);
 }
 
-/* Another pool's thread that is faster than the one that asks, so many times in a row. */
-typedef struct fast_taker {
-  tarn_budget *budget;
-  int left_count;
-} fast_taker;
-
-static bool give_and_take(void *context, const tarn_pressure *pressure) {
-  (void)pressure;
-  fast_taker *self = context;
-  tarn_budget_pay_back(self->budget, 4 * MIB);
-  if (self->left_count-- > 0) assert_ok(tarn_budget_charge(self->budget, 4 * MIB));
-  return true;
-}
-
 TEST(who_is_late_many_times_is_not_refused) {
   tarn_budget *budget = make_budget(4 * MIB);
-  fast_taker taker = {.budget = budget, .left_count = 100};
+  fast_taker taker = {.budget = budget, .size_bytes = 4 * MIB, .left_count = 100};
   tarn_pool *pool = make_sharing(budget, 0);
   assert_ok(tarn_budget_charge(budget, 4 * MIB));
   assert_ok(tarn_budget_add_pressure(budget, give_and_take, &taker));

@@ -10,6 +10,7 @@
 #include "alloc/tarn_fixed.h"
 #include "alloc/tarn_pages.h"
 #include "alloc/tarn_storage.h"
+#include "tests/alloc/fast_taker.h"
 #include "tests/support/manual_stream.h"
 
 enum { GRANULE = 64 << 10, CAPACITY = 16 * GRANULE };
@@ -419,23 +420,9 @@ TEST(a_growing_storage_gets_what_a_pool_keeps_idle) {
   tarn_budget_release(budget);
 }
 
-/* Another thread that is faster than the storage, so many times in a row. */
-typedef struct fast_taker {
-  tarn_budget *budget;
-  int left_count;
-} fast_taker;
-
-static bool give_and_take(void *context, const tarn_pressure *pressure) {
-  (void)pressure;
-  fast_taker *self = context;
-  tarn_budget_pay_back(self->budget, 2 * GRANULE);
-  if (self->left_count-- > 0) assert_ok(tarn_budget_charge(self->budget, 2 * GRANULE));
-  return true;
-}
-
 TEST(a_storage_that_is_late_many_times_grows) {
   const tarn_budget_options options = {.struct_size = sizeof options, .limit_bytes = 2 * GRANULE};
-  fast_taker taker = {.left_count = 100};
+  fast_taker taker = {.size_bytes = 2 * GRANULE, .left_count = 100};
   assert_ok(tarn_budget_create(&options, &taker.budget));
   tarn_storage *storage = reserve_told(0, taker.budget);
   assert_ok(tarn_budget_charge(taker.budget, 2 * GRANULE));
