@@ -16,7 +16,8 @@
 enum {
   PINNED_GRANULARITY_BYTES = 64 << 10,
   /* What the CUDA C++ Programming Guide, "Device Memory Accesses", promises of any allocation: the
-   * driver may cut small ones out of common pages. */
+   * driver may cut small ones out of common pages. Of this kind it is not said by name, so every
+   * block is checked. */
   PINNED_ALIGNMENT_BYTES = 256,
 };
 
@@ -50,6 +51,11 @@ static tarn_status driver_alloc(void *context, size_t size_bytes, void **address
   void *block = NULL;
   const CUresult result = driver->MemHostAlloc(&block, size_bytes, CU_MEMHOSTALLOC_PORTABLE);
   status = tarn__pin_status(self->cuda, result, "cuMemHostAlloc", size_bytes);
+  if (status == TARN_OK && (uintptr_t)block % PINNED_ALIGNMENT_BYTES != 0) {
+    status = tarn_fail(TARN_DEVICE_ERROR, "cuMemHostAlloc gave %p, which is not aligned to %d",
+                       block, PINNED_ALIGNMENT_BYTES);
+    driver->MemFreeHost(block);
+  }
   tarn__cuda_leave(&scope);
   if (status != TARN_OK) return status;
   tarn__pin_count(self->cuda, size_bytes);
