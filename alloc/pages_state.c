@@ -103,8 +103,8 @@ static int count_in_core(uintptr_t start, uintptr_t end, size_t page_bytes, page
   return 0;
 }
 
-/* Of more than one call's pages only what is mapped is asked, where that is told: a range may be far
- * larger. 0, or the errno. */
+/* Of more than one call's pages only what is mapped is asked, where that is told: a range may be
+ * far larger. 0, or the errno. */
 static int count_mapped_in_core(uintptr_t start, uintptr_t end, page_sums *sums) {
   const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
   const bool is_large = (end - start) / page_bytes > MINCORE_PAGES;
